@@ -1,0 +1,49 @@
+"""The one noun of the design: a module whose `forward(*context)` returns a distribution.
+
+A prior p(z | c), a posterior q(z | x, c) and a likelihood p(x | h, c) are all of this type. A context that is
+absent is `None` and is left out.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.distributions.constraints import Constraint
+
+
+class Conditional(nn.Module, ABC):
+    """A distribution given a context."""
+
+    @abstractmethod
+    def forward(self, *context: Tensor | None) -> Distribution:
+        """The distribution given the context."""
+
+
+class Likelihood(Conditional, ABC):
+    """p(x | h, c): a conditional over data, made by a decoder net.
+
+    `support` is the set its data must lie in; `normalized` tells whether it is a density (or mass) on that
+    set. Where it is not, negative log-likelihoods and bits per dimension do not exist and are refused.
+    """
+
+    support: Constraint
+    normalized = True
+
+    @abstractmethod
+    def start_at(self, mean: Tensor) -> None:
+        """Set the output bias so that, before training, the likelihood's mean is near `mean` (of shape `shape`)."""
+
+
+def through(net: nn.Module, h: Tensor, *context: Tensor | None, event_dims: int = 1) -> Tensor:
+    """Apply a net that takes one batch dimension to `h` of shape `(*sample, batch, *event)`.
+
+    Context tensors are `(batch, n)`, repeated over the sample dimensions.
+    """
+    lead = h.shape[: h.dim() - event_dims]
+    present = [c.expand(*lead, c.shape[-1]) for c in context if c is not None]
+    if len(lead) == 1:
+        return net(h, *present)
+    flat = net(h.reshape(-1, *h.shape[len(lead) :]), *[c.reshape(-1, c.shape[-1]) for c in present])
+    return flat.view(*lead, *flat.shape[1:])

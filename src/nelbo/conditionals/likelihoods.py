@@ -1,0 +1,145 @@
+"""Likelihoods p(x | h, c): the decoder's net says what the parameters are, these say of which density."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from nelbo import distributions
+from nelbo.conditionals.base import Likelihood, through
+
+
+def _parameters(net: nn.Module, context: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
+    """The net's outputs, one tensor of shape `(*sample, batch, *shape)` for each parameter of the density."""
+    h, *rest = context
+    assert h is not None
+    values = through(net, h, *rest)
+    return values.unbind(h.dim() - 1)
+
+
+def _set_bias(net: nn.Module, output: int, mean: Tensor, link: Callable[[Tensor], Tensor]) -> None:
+    """Set the bias of one output to `link(mean)`; `mean` is first averaged down to the shape the net's bias has."""
+    bias: Tensor = net.output_bias[output]  # type: ignore[index, assignment]
+    reduced = [d for d in range(mean.dim()) if bias.shape[d] == 1]
+    with torch.no_grad():
+        bias.copy_(link(mean.mean(reduced, keepdim=True) if reduced else mean))
+
+
+class Bernoulli(Likelihood):
+    """p(x | h) = prod_i Bernoulli(x_i; sigmoid(l_i(h))).
+
+    With `grey`, values between 0 and 1 are admitted as targets: the loss is then a cross-entropy (BCE) and
+    no density, so `normalized` is False.
+    """
+
+    def __init__(self, net: nn.Module, event_dims: int, grey: bool = False) -> None:
+        super().__init__()
+        self.net = net
+        self.event_dims = event_dims
+        self.normalized = not grey
+        self.support = constraints.unit_interval if grey else constraints.boolean
+
+    def forward(self, *context: Tensor | None) -> distributions.Bernoulli:
+        (logits,) = _parameters(self.net, context)
+        return distributions.Bernoulli(logits, self.event_dims, grey=not self.normalized)
+
+    def start_at(self, mean: Tensor) -> None:
+        _set_bias(self.net, 0, mean, lambda m: torch.logit(m, eps=1e-3))
+
+
+class ContinuousBernoulli(Likelihood):
+    """p(x | h) = prod_i CB(x_i; l_i(h)): the density on [0, 1] proportional to exp(l x).
+
+    Source: Loaiza-Ganem, Cunningham (2019), The continuous Bernoulli.
+    """
+
+    support = constraints.unit_interval
+
+    def __init__(self, net: nn.Module, event_dims: int) -> None:
+        super().__init__()
+        self.net = net
+        self.event_dims = event_dims
+
+    def forward(self, *context: Tensor | None) -> distributions.ContinuousBernoulli:
+        (logits,) = _parameters(self.net, context)
+        return distributions.ContinuousBernoulli(logits, self.event_dims)
+
+    def start_at(self, mean: Tensor) -> None:
+        """An exponential of the same mean near 0 or 1 (|l| = 1 / distance), a line of slope 12 between."""
+
+        def link(m: Tensor) -> Tensor:
+            centred = 12 * (m - 0.5)
+            edge = torch.minimum(m, 1 - m).clamp_min(1e-2)
+            return torch.where(edge < 0.25, torch.sign(centred) / edge, centred)
+
+        _set_bias(self.net, 0, mean, link)
+
+
+class Normal(Likelihood):
+    """p(x | h) = N(x; mu(h), sigma^2): `sigma` is one fixed number, or learned as one number (`None`)."""
+
+    support = constraints.real
+    log_scale: Tensor
+
+    def __init__(self, net: nn.Module, event_dims: int, sigma: float | None = None) -> None:
+        super().__init__()
+        self.net = net
+        self.event_dims = event_dims
+        if sigma is None:
+            self.log_scale = nn.Parameter(torch.zeros(()))
+        elif sigma > 0:
+            self.register_buffer("log_scale", torch.tensor(math.log(sigma)))
+        else:
+            raise ValueError(f"sigma={sigma}: give a positive number, or None to learn it")
+
+    def forward(self, *context: Tensor | None) -> distributions.DiagonalNormal:
+        (loc,) = _parameters(self.net, context)
+        return distributions.DiagonalNormal(loc, self.log_scale, self.event_dims)
+
+    def start_at(self, mean: Tensor) -> None:
+        _set_bias(self.net, 0, mean, lambda m: m)
+
+
+class OptimalNormal(Likelihood):
+    """p(x | h) = N(x; mu(h), sigma^2), sigma^2 being the best for each training batch.
+
+    Outside training sigma^2 is a running mean over the batches seen, with weight `momentum` on the past.
+
+    Source: Rybkin, Daniilidis, Levine (2021), Simple and Effective VAE Training with Calibrated Decoders.
+    """
+
+    support = constraints.real
+    variance: Tensor
+    batches: Tensor
+
+    def __init__(self, net: nn.Module, event_dims: int, momentum: float = 0.99) -> None:
+        super().__init__()
+        self.net = net
+        self.event_dims = event_dims
+        self.momentum = momentum
+        self.register_buffer("variance", torch.zeros(()))
+        self.register_buffer("batches", torch.zeros(()))
+
+    def forward(self, *context: Tensor | None) -> distributions.OptimalNormal | distributions.DiagonalNormal:
+        (loc,) = _parameters(self.net, context)
+        if self.training:
+            return distributions.OptimalNormal(loc, self.event_dims, self._observe)
+        variance = torch.where(self.batches > 0, self.variance, torch.ones_like(self.variance))
+        return distributions.DiagonalNormal(loc, 0.5 * variance.log(), self.event_dims)
+
+    def _observe(self, squares: Tensor) -> Tensor:
+        """The mean of the squared residuals, over all processes; the running variance takes it in."""
+        sums = torch.stack([squares.sum(), squares.new_tensor(squares.numel())])
+        if torch.distributed.is_initialized():
+            torch.distributed.all_reduce(sums)
+        variance = (sums[0] / sums[1]).clamp_min(1e-6)
+        self.batches += 1
+        self.variance.lerp_(variance, (1 / self.batches).clamp_min(1 - self.momentum))
+        return variance
+
+    def start_at(self, mean: Tensor) -> None:
+        _set_bias(self.net, 0, mean, lambda m: m)

@@ -1,0 +1,129 @@
+"""Bernoulli and continuous Bernoulli: likelihoods of values in [0, 1], in terms of logits l.
+
+    Bernoulli             log p(x) = sum_i [ x_i l_i - softplus(l_i) ],            x_i in {0, 1}
+    continuous Bernoulli  log p(x) = sum_i [ x_i l_i - log((exp(l_i) - 1) / l_i) ], x_i in [0, 1]
+
+The first is a probability mass only on {0, 1}. On grey values it is a cross-entropy: useful as a loss (the
+usual "BCE"), but no density, as its integral over [0, 1] is not one; it then says `normalized = False`. The
+second is the same exponential family made a density on [0, 1] by its own constant.
+
+Source: Loaiza-Ganem, Cunningham (2019), The continuous Bernoulli: fixing a pervasive error in variational
+autoencoders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from nelbo.distributions import noise
+from nelbo.distributions.base import Distribution
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """sum_i [x_i l_i - softplus(l_i)] in one pass; its derivative in l is x - sigmoid(l)."""
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, x: Tensor, event_dims: int) -> Tensor:  # type: ignore[no-untyped-def, override]
+        ctx.save_for_backward(logits, x)
+        ctx.event_dims = event_dims
+        values = (x * logits).sub_(softplus(logits))
+        return values.flatten(-event_dims).sum(-1) if event_dims else values
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def, override]
+        logits, x = ctx.saved_tensors
+        grad = grad[(...,) + (None,) * ctx.event_dims]
+        d_logits = d_x = None
+        if ctx.needs_input_grad[0]:
+            d_logits = (x - logits.sigmoid()).mul_(grad).sum_to_size(logits.shape)
+        if ctx.needs_input_grad[1]:
+            d_x = (logits * grad).sum_to_size(x.shape)
+        return d_logits, d_x, None
+
+
+class Bernoulli(Distribution):
+    """Independent Bernoullis with the given logits; `grey` admits values between 0 and 1 as targets.
+
+    >>> Bernoulli(torch.zeros(4, 3)).log_prob(torch.ones(4, 3)).exp()[0].item()
+    0.125
+    """
+
+    support = torch.distributions.constraints.boolean
+
+    def __init__(self, logits: Tensor, event_dims: int = 1, grey: bool = False) -> None:
+        self.logits = logits
+        self.normalized = not grey
+        super().__init__(logits.shape, event_dims)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.logits.sigmoid()
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean * (1 - self.mean)
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
+        with torch.no_grad():
+            u = noise.uniform(torch.Size(sample_shape), self.batch_shape, self.event_shape, self.logits)
+            return (u < self.mean).to(u.dtype)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        value = value.to(self.logits.dtype) if value.dtype == torch.bool else value
+        return _CrossEntropy.apply(self.logits, value, len(self.event_shape))
+
+
+class ContinuousBernoulli(Distribution):
+    """Independent continuous Bernoullis with the given logits: a density on [0, 1].
+
+    >>> round(ContinuousBernoulli(torch.zeros(1)).log_prob(torch.rand(1)).item(), 6)
+    0.0
+    """
+
+    support = torch.distributions.constraints.unit_interval
+    has_rsample = True
+
+    def __init__(self, logits: Tensor, event_dims: int = 1) -> None:
+        self.logits = logits
+        super().__init__(logits.shape, event_dims)
+
+    def _away_from_zero(self, within: float) -> tuple[Tensor, Tensor]:
+        """(near, l): where |l| < within, and logits that are safe to divide by."""
+        near = self.logits.abs() < within
+        return near, torch.where(near, torch.ones_like(self.logits), self.logits)
+
+    @property
+    def mean(self) -> Tensor:
+        near, safe = self._away_from_zero(0.05)
+        a = safe.abs()
+        edge = 1 / a + torch.exp(-a) / torch.expm1(-a)  # the mean's distance from the nearer end of [0, 1]
+        series = 0.5 + self.logits / 12 - self.logits**3 / 720
+        return torch.where(near, series, torch.where(safe < 0, edge, 1 - edge))
+
+    @property
+    def variance(self) -> Tensor:
+        near, safe = self._away_from_zero(0.3)
+        a = safe.abs()
+        series = 1 / 12 - self.logits**2 / 240 + self.logits**4 / 6048
+        return torch.where(near, series, 1 / a**2 - torch.exp(-a) / torch.expm1(-a) ** 2)
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
+        u = noise.uniform(torch.Size(sample_shape), self.batch_shape, self.event_shape, self.logits)
+        u = u.clamp_min(torch.finfo(u.dtype).eps)  # at u = 0 and a large |l| the logarithm below is of zero
+        near, safe = self._away_from_zero(1e-3)
+        a = safe.abs()  # x at -l is distributed as 1 - x at l, and exp(-|l|) cannot overflow
+        edge = -torch.log1p((1 - u) * torch.expm1(-a)) / a
+        series = u + self.logits / 2 * u * (1 - u)  # keeps the gradient in l, which is not zero at l = 0
+        return torch.where(near, series, torch.where(safe < 0, edge, 1 - edge))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        near, safe = self._away_from_zero(0.05)
+        a = safe.abs()
+        exact = torch.relu(safe) + torch.log(-torch.expm1(-a) / a)
+        series = self.logits / 2 + self.logits**2 / 24 - self.logits**4 / 2880
+        return self.sum_event(value * self.logits - torch.where(near, series, exact))

@@ -1,0 +1,66 @@
+"""The table of closed-form Kullback-Leibler divergences: one row per pair of families.
+
+    KL(q || p) = E_q[log q(z) - log p(z)], in nats, of the broadcast batch shape
+
+A pair without a row is estimated by Monte Carlo where it is used. A new family adds its row with
+`@register_kl(Q, P)`; a test compares every row with Monte Carlo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from nelbo.distributions.normal import DiagonalNormal, StandardNormal
+
+KL_TABLE: dict[tuple[type, type], Callable[[Any, Any], Tensor]] = {}
+
+
+def register_kl(q: type, p: type) -> Callable[[Callable[[Any, Any], Tensor]], Callable[[Any, Any], Tensor]]:
+    """Enter the decorated function in the table as KL(q || p)."""
+
+    def enter(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
+        KL_TABLE[q, p] = function
+        return function
+
+    return enter
+
+
+def has_kl(q: Distribution, p: Distribution) -> bool:
+    """Whether KL(q || p) has a closed form here."""
+    return (type(q), type(p)) in KL_TABLE
+
+
+def kl_divergence(q: Distribution, p: Distribution) -> Tensor:
+    """KL(q || p) in closed form; `NotImplementedError` where the table has no such row.
+
+    >>> q = DiagonalNormal(torch.zeros(3, 2), torch.zeros(3, 2))
+    >>> kl_divergence(q, StandardNormal(2, torch.zeros(()))).tolist()
+    [0.0, 0.0, 0.0]
+    """
+    if not has_kl(q, p):
+        raise NotImplementedError(
+            f"no closed-form KL({type(q).__name__} || {type(p).__name__}): estimate it as the mean of log q - log p"
+        )
+    return KL_TABLE[type(q), type(p)](q, p)
+
+
+@register_kl(DiagonalNormal, StandardNormal)
+def _(q: DiagonalNormal, p: StandardNormal) -> Tensor:
+    return q.sum_event(0.5 * (q.loc.square() + torch.exp(2 * q.log_scale) - 1) - q.log_scale)
+
+
+@register_kl(StandardNormal, StandardNormal)
+def _(q: StandardNormal, p: StandardNormal) -> Tensor:
+    return q.like.new_zeros(())
+
+
+@register_kl(DiagonalNormal, DiagonalNormal)
+def _(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
+    spread = q.log_scale - p.log_scale
+    shift = (q.loc - p.loc) * torch.exp(-p.log_scale)
+    return q.sum_event(0.5 * (shift.square() + torch.exp(2 * spread) - 1) - spread)

@@ -1,0 +1,58 @@
+"""Where every reparameterised sample takes its noise.
+
+A distribution written as `z = g(eps)` draws `eps` here and nowhere else. That one place lets several
+processes share a batch: inside `shard(start, stop, total)` each draws the noise of the whole batch from the
+same generator state and keeps its own rows, so that two processes compute what one would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor
+
+_rows: ContextVar[tuple[int, int, int] | None] = ContextVar("rows", default=None)
+
+
+@contextmanager
+def shard(start: int, stop: int, total: int) -> Iterator[None]:
+    """Within it, noise for a batch is rows `start:stop` of the noise for a batch of `total`."""
+    token = _rows.set((start, stop, total))
+    try:
+        yield
+    finally:
+        _rows.reset(token)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within it, torch's generators start from `seed`; after it, they are as before."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def normal(sample_shape: torch.Size, batch_shape: torch.Size, event_shape: torch.Size, like: Tensor) -> Tensor:
+    """Standard Normal noise of shape `(*sample_shape, *batch_shape, *event_shape)`, on the device of `like`.
+
+    >>> normal(torch.Size((5,)), torch.Size((3,)), torch.Size((2,)), torch.zeros(())).shape
+    torch.Size([5, 3, 2])
+    """
+    return _draw(torch.randn, sample_shape, batch_shape, event_shape, like)
+
+
+def uniform(sample_shape: torch.Size, batch_shape: torch.Size, event_shape: torch.Size, like: Tensor) -> Tensor:
+    """Noise uniform on [0, 1), otherwise as `normal`."""
+    return _draw(torch.rand, sample_shape, batch_shape, event_shape, like)
+
+
+def _draw(draw, sample_shape, batch_shape, event_shape, like: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+    rows = _rows.get()
+    if rows is None or not batch_shape:
+        return draw(*sample_shape, *batch_shape, *event_shape, dtype=like.dtype, device=like.device)
+    start, stop, total = rows
+    whole = draw(*sample_shape, total, *batch_shape[1:], *event_shape, dtype=like.dtype, device=like.device)
+    return whole.narrow(len(sample_shape), start, stop - start)

@@ -1,0 +1,117 @@
+"""Residual convolutional networks for pictures of any height, width and channel count, odd sizes included.
+
+An encoder halves the picture (rounding up) until its shorter side is at most `smallest`; the decoder goes
+through the same sizes backwards, enlarging by nearest-neighbour to the exact size it must reach, which
+avoids the checkerboard of transposed convolutions (Odena, Dumoulin, Olah, 2016). Blocks are pre-activation
+residual blocks (He, Zhang, Ren, Sun, 2016, Identity Mappings in Deep Residual Networks) without batch
+statistics, so that what a datum is mapped to never depends on its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nelbo.nets.common import Rescale, join
+
+SMALLEST = 4
+
+
+def pyramid(height: int, width: int) -> list[tuple[int, int]]:
+    """The sizes an encoder passes through, largest first.
+
+    >>> pyramid(28, 27)
+    [(28, 27), (14, 14), (7, 7), (4, 4)]
+    >>> pyramid(1, 1)
+    [(1, 1)]
+    """
+    sizes = [(height, width)]
+    while min(sizes[-1]) > SMALLEST:
+        sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
+    return sizes
+
+
+class Residual(nn.Module):
+    """x + conv(silu(conv(silu(x)))); the last convolution starts at zero, so the block starts as the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.silu(self.first(F.silu(x))))
+
+
+class ConvEncoder(nn.Module):
+    """`(batch, channels, height, width)` and context -> `(batch, features)`.
+
+    `width` is the number of channels at full size; it doubles at each halving, up to four times itself.
+    """
+
+    def __init__(self, shape: Sequence[int], features: int, width: int = 32, blocks: int = 1, context: int = 0) -> None:
+        super().__init__()
+        channels, *size = shape
+        sizes = pyramid(size[0], size[1])
+        widths = [min(width * 2**level, width * 4) for level in range(len(sizes))]
+        self.rescale = Rescale(shape)
+        self.stem = nn.Conv2d(channels + context, widths[0], 3, padding=1)
+        stages: list[nn.Module] = []
+        for level, now in enumerate(widths):
+            if level:
+                stages.append(nn.Conv2d(widths[level - 1], now, 3, stride=2, padding=1))
+            stages += [Residual(now) for _ in range(blocks)]
+        self.stages = nn.Sequential(*stages, nn.SiLU(), nn.Flatten())
+        self.head = nn.Linear(widths[-1] * sizes[-1][0] * sizes[-1][1], features)
+
+    @property
+    def output_bias(self) -> Tensor:
+        """The bias of the features."""
+        return self.head.bias
+
+    def forward(self, x: Tensor, *context: Tensor) -> Tensor:
+        return self.head(self.stages(self.stem(join(self.rescale(x), *context))))
+
+
+class Enlarge(nn.Module):
+    """Nearest-neighbour enlargement to a stated size."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, size=self.size, mode="nearest")
+
+
+class ConvDecoder(nn.Module):
+    """`(batch, features)` and context -> `(batch, outputs, channels, height, width)`."""
+
+    def __init__(
+        self, features: int, shape: Sequence[int], width: int = 32, blocks: int = 1, outputs: int = 1, context: int = 0
+    ) -> None:
+        super().__init__()
+        channels, *size = shape
+        sizes = pyramid(size[0], size[1])
+        widths = [min(width * 2**level, width * 4) for level in range(len(sizes))]
+        self.output_shape = (outputs, *shape)
+        self.stem = nn.Linear(features + context, widths[-1] * sizes[-1][0] * sizes[-1][1])
+        stages: list[nn.Module] = [nn.Unflatten(1, (widths[-1], *sizes[-1]))]
+        for level in reversed(range(len(sizes))):
+            stages += [Residual(widths[level]) for _ in range(blocks)]
+            if level:
+                stages += [Enlarge(sizes[level - 1]), nn.Conv2d(widths[level], widths[level - 1], 3, padding=1)]
+        self.stages = nn.Sequential(*stages, nn.SiLU())
+        self.head = nn.Conv2d(widths[0], outputs * channels, 3, padding=1)
+
+    @property
+    def output_bias(self) -> Tensor:
+        """The bias of the outputs as `(outputs, channels, 1, 1)`: one number a channel."""
+        return self.head.bias.view(*self.output_shape[:2], 1, 1)  # type: ignore[union-attr]
+
+    def forward(self, h: Tensor, *context: Tensor) -> Tensor:
+        return self.head(self.stages(self.stem(join(h, *context)))).view(len(h), *self.output_shape)

@@ -1,0 +1,123 @@
+"""What changes while training: a schedule maps the fraction of training done, in [0, 1], to a multiplier.
+
+The learning rate follows one, and so may any weight of an objective (beta, say). A schedule is a pure function
+of the step, so that a resumed run needs no state of it.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import nn
+
+
+class Schedule(ABC):
+    """A multiplier as a function of the fraction of training that is done."""
+
+    @abstractmethod
+    def __call__(self, fraction: float) -> float:
+        """The multiplier at `fraction`."""
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """1 throughout.
+
+    >>> Constant()(0.3)
+    1.0
+    """
+
+    def __call__(self, fraction: float) -> float:
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """A line from `start`, reached at fraction `begin`, to `end`, reached at fraction `until`; flat outside.
+
+    >>> Linear(start=0.0, end=1.0, until=0.5)(0.25)
+    0.5
+    """
+
+    start: float = 0.0
+    end: float = 1.0
+    begin: float = 0.0
+    until: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.begin < self.until <= 1:
+            raise ValueError(f"begin={self.begin}, until={self.until}: give 0 <= begin < until <= 1")
+
+    def __call__(self, fraction: float) -> float:
+        done = min(max((fraction - self.begin) / (self.until - self.begin), 0.0), 1.0)
+        return self.start + (self.end - self.start) * done
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """A linear warm-up over the fraction `warmup`, then half a cosine from 1 down to `end`.
+
+    >>> round(Cosine()(0.5), 6)
+    0.5
+    """
+
+    warmup: float = 0.0
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_warmup(self.warmup)
+
+    def __call__(self, fraction: float) -> float:
+        if fraction < self.warmup:
+            return fraction / self.warmup
+        done = (fraction - self.warmup) / (1 - self.warmup)
+        return self.end + (1 - self.end) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+@dataclass(frozen=True)
+class OneCycle(Schedule):
+    """Up from `start` to 1 in a line over the fraction `warmup`, then down to `end` in a line.
+
+    Source: Smith, Topin (2018), Super-Convergence: Very Fast Training of Neural Networks Using Large Learning
+    Rates.
+
+    >>> OneCycle(warmup=0.1, start=0.04)(0.1)
+    1.0
+    """
+
+    warmup: float = 0.1
+    start: float = 0.04
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_warmup(self.warmup)
+
+    def __call__(self, fraction: float) -> float:
+        if fraction < self.warmup:
+            return self.start + (1 - self.start) * fraction / self.warmup
+        return 1 + (self.end - 1) * min((fraction - self.warmup) / (1 - self.warmup), 1.0)
+
+
+def _check_warmup(warmup: float) -> None:
+    if not 0 <= warmup < 1:
+        raise ValueError(f"warmup={warmup}: give a fraction of training, 0 <= warmup < 1")
+
+
+class Clock(nn.Module):
+    """The fraction of training done, owned by a module whose weights follow a schedule.
+
+    It stands at the end (1) except while training moves it, so that an evaluation uses the final weights.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fraction = 1.0
+
+
+def advance(module: nn.Module, fraction: float) -> None:
+    """Set every clock inside `module` to `fraction`."""
+    for part in module.modules():
+        if isinstance(part, Clock):
+            part.fraction = fraction

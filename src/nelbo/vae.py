@@ -1,0 +1,97 @@
+"""The one model class: a VAE is a latent and a likelihood; a `Trace` is what one pass through it recorded.
+
+    log p(x) >= ELBO = E_q[log p(x | z)] - KL(q(z | x) || p(z)),   -ELBO = distortion + rate
+
+All terms are per datum, in nats, of shape `(*sample_shape, batch)`.
+
+Source: Kingma, Welling (2014), Auto-Encoding Variational Bayes; Rezende, Mohamed, Wierstra (2014), Stochastic
+Backpropagation and Approximate Inference in Deep Generative Models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from nelbo.conditionals import Likelihood
+from nelbo.latents import Latent, Level
+
+
+class Trace:
+    """One pass: the data, the likelihood given the drawn latents, and the levels."""
+
+    def __init__(self, x: Tensor, likelihood: Distribution, levels: tuple[Level, ...]) -> None:
+        self.x = x
+        self.likelihood = likelihood
+        self.levels = levels
+
+    @cached_property
+    def distortion(self) -> Tensor:
+        """-log p(x | z), nats: how badly x is reconstructed."""
+        return -self.likelihood.log_prob(self.x)
+
+    @cached_property
+    def rate(self) -> Tensor:
+        """KL(q(z | x) || p(z)), nats, summed over levels: how much of x the latents carry."""
+        return _total([level.kl for level in self.levels])
+
+    @cached_property
+    def penalty(self) -> Tensor:
+        """What levels charge that is no divergence (a commitment loss, say); zero if none does."""
+        charged = [level.penalty for level in self.levels if level.penalty is not None]
+        return _total(charged) if charged else torch.zeros_like(self.distortion)
+
+    @cached_property
+    def log_weight(self) -> Tensor:
+        """log w = log p(x | z) + log p(z) - log q(z | x), nats: the importance weight of this draw.
+
+        Raises `ValueError` where a prior and a posterior are not both discrete or both continuous: their
+        densities are then against different measures, and the ratio means nothing.
+        """
+        for level in self.levels:
+            if _is_discrete(level.q) != _is_discrete(level.p):
+                raise ValueError(
+                    f"log_weight: q is {type(level.q).__name__} and p is {type(level.p).__name__}, one discrete and "
+                    "one continuous; evaluate the model in eval() mode, where both are discrete"
+                )
+        return _total([level.log_p - level.log_q for level in self.levels]) - self.distortion
+
+
+def _is_discrete(d: Distribution) -> bool:
+    return bool(d.support.is_discrete)  # type: ignore[union-attr]
+
+
+def _total(terms: list[Tensor]) -> Tensor:
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+class VAE(nn.Module):
+    """p(x, z) = p(x | z) p(z), with q(z | x) to infer z.
+
+    Shapes: x is `(batch, *shape)`, a context c is `(batch, n)` or None.
+    """
+
+    def __init__(self, latent: Latent, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.latent = latent
+        self.likelihood = likelihood
+
+    def forward(self, x: Tensor, c: Tensor | None = None, shape: Sequence[int] = ()) -> Trace:
+        """Draw the latents of each datum `shape` times and score x under each draw."""
+        h, levels = self.latent.infer(x, c, shape)
+        return Trace(x, self.likelihood(h, c), levels)
+
+    def decode(self, h: Tensor, c: Tensor | None = None) -> Distribution:
+        """p(x | h, c)."""
+        return self.likelihood(h, c)
+
+    def generate(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Distribution:
+        """p(x | z) for `n` draws of z from the model's own prior."""
+        return self.likelihood(self.latent.generate(n, c, temperature), c)
