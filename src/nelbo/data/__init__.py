@@ -1,0 +1,21 @@
+"""Sources of data -> rows in model units with a schema; batches of them. It knows no model."""
+
+from nelbo.data.dataset import MEMORY_BUDGET, Arrays, Dataset, Rows, Subset, batches, subset
+from nelbo.data.folder import Files
+from nelbo.data.load import Data, load, load_like
+from nelbo.data.schema import Schema
+
+__all__ = [
+    "MEMORY_BUDGET",
+    "Arrays",
+    "Data",
+    "Dataset",
+    "Files",
+    "Rows",
+    "Schema",
+    "Subset",
+    "batches",
+    "load",
+    "load_like",
+    "subset",
+]

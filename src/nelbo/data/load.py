@@ -1,0 +1,159 @@
+"""`load`: a source to train on, split in two; `load_like`: a source for a model that is trained already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+
+from nelbo.data import arrays, folder, sources
+from nelbo.data.dataset import Dataset, subset
+from nelbo.data.schema import Fit, Schema
+from nelbo.errors import UserError
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows to train on and rows held out, of one schema."""
+
+    name: str
+    train: Dataset
+    test: Dataset
+    schema: Schema
+
+
+def load(
+    source: Any,
+    *,
+    val_fraction: float = 0.1,
+    seed: int = 42,
+    data_root: str | Path | None = None,
+    size: str | int | tuple[int, int] | None = None,
+    fit: Fit = "crop",
+    channels: int | None = None,
+    skip_bad: bool = False,
+) -> Data:
+    """Data to train on, from any source.
+
+    `source`: "mnist", "fashion-mnist" (IDX files under `data_root`), a `.npy` or `.npz` file (`file.npz:name`
+    selects an array), a folder of pictures, a NumPy array, a tensor, a tuple (x, y) of them, or a Torch map-style
+    dataset of x or (x, y). Where the source has no test split of its own, a random `val_fraction` of the rows is
+    held out, the same for the same `seed`. For folders: `size` ("64", "64x48" = height x width, an int, or a pair),
+    `fit` ("crop", "pad" or "stretch"), `channels` (1 or 3; None: 1 if every picture is grey) and `skip_bad` (leave
+    out pictures that cannot be read). `nelbo.data.arrays` says how values are scaled.
+
+    Raises `UserError` for anything wrong with the source or an option.
+
+    >>> data = load(torch.eye(10), val_fraction=0.2)
+    >>> len(data.train), len(data.test), data.schema.support
+    (8, 2, 'binary')
+    """
+    wanted = _size(size)
+    if not 0 < val_fraction < 1:
+        raise UserError(f"val_fraction={val_fraction}: give a fraction of the rows, 0 < val_fraction < 1")
+    if fit not in get_args(Fit):
+        raise UserError(f"fit={fit!r}: give one of {', '.join(get_args(Fit))}")
+    if channels not in (None, 1, 3):
+        raise UserError(f"channels={channels}: give 1 (grey), 3 (colour) or None (as the pictures are)")
+    path = sources.locate(source)
+    if path is not None:
+        return _load_folder(path, wanted, fit, channels, skip_bad, (val_fraction, seed))
+    if wanted is not None or channels is not None:
+        raise UserError(f"size={size}, channels={channels}: these are for folders of pictures: leave them out")
+    return _load_arrays(source, data_root, (val_fraction, seed))
+
+
+def load_like(
+    source: Any,
+    schema: Schema,
+    *,
+    split: Literal["train", "test"] = "test",
+    data_root: str | Path | None = None,
+    skip_bad: bool = False,
+) -> Dataset:
+    """Rows of any source, or a single picture file, for a model trained on data of this schema.
+
+    Pictures in files are brought to the schema's size and channels; arrays must have its shape and are scaled by
+    its shift and scale. A source that holds two splits gives the one named by `split`, any other all rows in
+    order. Classes that the schema does not know are added after its own in the schema of the result.
+
+    Raises `UserError` if the source does not fit; warns if values lie beyond the range of training.
+
+    >>> schema = load(torch.eye(10)).schema
+    >>> load_like(torch.eye(10)[:1], schema).batch(torch.tensor([0])).shape
+    torch.Size([1, 10])
+    """
+    if split not in ("train", "test"):
+        raise UserError(f"split={split!r}: give train or test")
+    path = sources.locate(source)
+    if path is not None:
+        train_album, test_album = folder.albums(path)
+        album = train_album if split == "train" or test_album is None else test_album
+        if schema.kind != "image" or schema.shape[0] not in (1, 3):
+            raise UserError(f"{path}: holds pictures, the model takes rows of shape {schema.shape}: give an array")
+        known = replace(schema, classes=sources.extend(schema.classes, album.classes))
+        return folder.build(folder.survey(album), known, skip_bad)
+    train, test, classes = sources.parts(sources.read(source, data_root), schema.classes)
+    part = train if split == "train" or test is None else test
+    if part.shape != schema.shape:
+        raise UserError(f"{part.name}: rows have shape {part.shape}, the model takes {schema.shape}: give such rows")
+    seen = arrays.summarise(part)
+    arrays.check_range(part, schema, seen)
+    return arrays.build(part, replace(schema, classes=classes), seen)
+
+
+def _load_folder(
+    path: Path,
+    size: tuple[int, int] | None,
+    fit: Fit,
+    channels: int | None,
+    skip_bad: bool,
+    held_out: tuple[float, int],
+) -> Data:
+    surveys = [folder.survey(album) for album in folder.albums(path) if album is not None]
+    shape = folder.common_shape(surveys, size, channels)
+    classes = sources.extend((), (name for found in surveys for name in found.album.classes))
+    schema = Schema("image", shape, (0.0,), (255.0,), "unit", classes, fit)
+    built = [folder.build(found, schema, skip_bad) for found in surveys]
+    if len(built) == 2:
+        return Data(path.name, built[0], built[1], schema)
+    train, test = _split(len(built[0]), str(path), *held_out)
+    return Data(path.name, subset(built[0], train), subset(built[0], test), schema)
+
+
+def _load_arrays(source: Any, data_root: str | Path | None, held_out: tuple[float, int]) -> Data:
+    stored = sources.read(source, data_root)
+    train, test, classes = sources.parts(stored)
+    name = Path(stored.name).stem
+    if test is not None:
+        seen, seen_test = arrays.summarise(train), arrays.summarise(test)
+        schema = arrays.fit_schema(train, seen | seen_test, classes)
+        return Data(name, arrays.build(train, schema, seen), arrays.build(test, schema, seen_test), schema)
+    first, second = _split(train.rows.shape[0], train.name, *held_out)
+    seen = arrays.summarise(train, np.isin(np.arange(train.rows.shape[0]), first.numpy()))
+    schema = arrays.fit_schema(train, seen, classes)
+    whole = arrays.build(train, schema, seen)
+    return Data(name, subset(whole, first), subset(whole, second), schema)
+
+
+def _split(n: int, name: str, fraction: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row numbers to train on and to hold out, each in order; at least one of each."""
+    if n < 2:
+        raise UserError(f"{name}: holds {n} row: give at least 2, one to train on and one to hold out")
+    held_out = min(max(round(n * fraction), 1), n - 1)
+    shuffled = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    return shuffled[held_out:].sort().values, shuffled[:held_out].sort().values
+
+
+def _size(size: str | int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """(height, width) from "64", "64x48", 64 or a pair; `UserError` for anything else."""
+    if size is None:
+        return None
+    pair = size.lower().split("x") if isinstance(size, str) else size if isinstance(size, tuple | list) else [size]
+    sides = [int(side) for side in pair if str(side).strip().isdecimal() and int(side) > 0]
+    if len(sides) != len(pair) or len(sides) not in (1, 2):
+        raise UserError(f"size={size!r}: give 64, or 64x48 for height x width, in pixels")
+    return sides[0], sides[-1]

@@ -1,0 +1,94 @@
+"""What the data are: their shape, and the affine map between raw values and those that a model sees.
+
+    x = (raw - shift) / scale        raw = x * scale + shift
+
+`shift` and `scale` hold one number, or one per feature. They are fitted once, on the training rows, and
+saved with the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from nelbo.errors import UserError
+
+Kind = Literal["image", "vector"]
+Support = Literal["binary", "unit", "real"]
+Fit = Literal["crop", "pad", "stretch"]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The type of one datum; `support` is what x takes: {0, 1}, [0, 1] or any real number.
+
+    `shape` is (channels, height, width) for pictures and (features,) for vectors; `classes` names the labels;
+    `fit` is the rule by which pictures of other sizes are brought to this one. Raises `UserError` for values
+    that describe no data.
+
+    >>> Schema("image", (1, 2, 2), (0.0,), (255.0,), "unit").encode(torch.full((1, 1, 2, 2), 51)).mean().item()
+    0.20000000298023224
+    """
+
+    kind: Kind
+    shape: tuple[int, ...]
+    shift: tuple[float, ...]
+    scale: tuple[float, ...]
+    support: Support
+    classes: tuple[str, ...] = ()
+    fit: Fit = "crop"
+
+    def __post_init__(self) -> None:
+        for name, choices in (("kind", Kind), ("support", Support), ("fit", Fit)):
+            if getattr(self, name) not in get_args(choices):
+                raise UserError(f"{name}={getattr(self, name)!r}: give one of {', '.join(get_args(choices))}")
+        if len(self.shape) != (3 if self.kind == "image" else 1) or min(self.shape) < 1:
+            raise UserError(f"shape={self.shape}: give (channels, height, width) for image, (features,) for vector")
+        for name, values in (("shift", self.shift), ("scale", self.scale)):
+            if len(values) not in {1, self.shape[0] if self.kind == "vector" else 1}:
+                raise UserError(f"{name} has {len(values)} numbers: give 1, or one per feature of {self.shape}")
+            if not all(abs(value) <= torch.finfo(torch.float32).max for value in values):
+                raise UserError(f"{name} holds a number beyond float32: rescale the data, its values are too large")
+        if min(self.scale) <= 0:
+            raise UserError(f"scale={min(self.scale)}: give numbers above 0")
+
+    def encode(self, raw: Tensor) -> Tensor:
+        """Raw values `(n, *shape)` of any dtype -> x, float32 of the same shape.
+
+        Computed in float64 where the dtype has more digits than float32. Nothing is clipped.
+        """
+        wide = raw.dtype in (torch.float64, torch.int32, torch.int64)
+        x = raw.to(torch.float64 if wide else torch.float32, copy=True)
+        if any(self.shift):
+            x.sub_(self._affine[0].to(x))
+        if self.scale != (1.0,):
+            x.div_(self._affine[1].to(x))
+        return x.to(torch.float32)
+
+    def decode(self, x: Tensor) -> Tensor:
+        """x -> raw values, float32 of the same shape: the inverse of `encode`."""
+        shift, scale = self._affine
+        return (x * scale.to(x) + shift.to(x)).to(torch.float32)
+
+    @cached_property
+    def _affine(self) -> tuple[Tensor, Tensor]:
+        """(shift, scale) in float64: scalars, or one number per feature."""
+        shift, scale = (torch.tensor(numbers, dtype=torch.float64) for numbers in (self.shift, self.scale))
+        return (shift[0] if len(shift) == 1 else shift), (scale[0] if len(scale) == 1 else scale)
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of numbers, strings and lists; `from_json` reads it back exactly."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, d: dict[str, Any]) -> Schema:
+        """The schema that `to_json` wrote; raises `UserError` naming what is missing or unknown."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(d) ^ known):
+            raise UserError(f"schema: {', '.join(unknown)} missing or unknown; it must hold {', '.join(sorted(known))}")
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in d.items()}
+        return cls(**values)

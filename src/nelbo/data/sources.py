@@ -1,0 +1,139 @@
+"""From what a user names to arrays: strings, paths, arrays, tensors, Torch datasets; and labels to numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import IterableDataset
+
+from nelbo.data import arrayfiles, named
+from nelbo.data.arrayfiles import Stored
+from nelbo.data.arrays import Part, lay_out
+from nelbo.data.dataset import fits_memory
+from nelbo.data.items import Items, to_numpy
+from nelbo.errors import UserError
+
+
+def locate(source: Any) -> Path | None:
+    """The folder or picture that a source names; None if it names anything else.
+
+    Raises `UserError` for a name that is neither known nor a path that exists.
+    """
+    if not isinstance(source, str | Path) or _known_name(source) or _array_file(source):
+        return None
+    path = Path(source).expanduser()
+    if str(source) and path.exists():
+        return path
+    close = get_close_matches(str(source).lower(), named.CLASSES, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}?" if close else "give a path that exists"
+    raise UserError(
+        f"{str(source) or repr(source)}: no such file or folder, nor one of {', '.join(named.CLASSES)}: {hint}"
+    )
+
+
+def read(source: Any, data_root: str | Path | None = None) -> Stored:
+    """The arrays of any source but pictures in files; raises `UserError` if it holds none."""
+    if isinstance(source, str | Path):
+        if name := _known_name(source):
+            return named.read(name, data_root)
+        if found := _array_file(source):
+            return arrayfiles.read(*found)
+        raise UserError(f"{source}: is no data source: give a folder of pictures, .npy, .npz or a known name")
+    if isinstance(source, tuple):
+        if len(source) != 2:
+            raise UserError(f"a tuple of {len(source)} is no data source: give (x, y), rows and their labels")
+        return Stored("array", _array(source[0]), source[1])
+    if isinstance(source, TorchDataset):
+        return _items(source)
+    return Stored("array", _array(source))
+
+
+def parts(stored: Stored, classes: tuple[str, ...] = ()) -> tuple[Part, Part | None, tuple[str, ...]]:
+    """Training rows, test rows if any, and the names of the classes: `classes`, then new ones in order.
+
+    Raises `UserError` if shapes or labels do not fit together.
+    """
+    classes = classes or named.CLASSES.get(stored.name, ())
+    found = [(stored.name, stored.x, stored.y)]
+    if stored.x_test is not None:
+        found = [(f"{stored.name} train", stored.x, stored.y), (f"{stored.name} test", stored.x_test, stored.y_test)]
+    labels = [None if y is None else _label_array(y, name, x.shape[0]) for name, x, y in found]
+    classes = extend(classes, {str(c) for y in labels if y is not None and y.dtype.kind == "U" for c in np.unique(y)})
+    made = [
+        Part(name, x if isinstance(x, Items) else lay_out(x, name), None if y is None else _numbers(y, classes))
+        for (name, x, _), y in zip(found, labels, strict=True)
+    ]
+    train, test = made[0], made[1] if len(made) == 2 else None
+    if test is not None and train.shape != test.shape:
+        raise UserError(f"{stored.name}: train rows have shape {train.shape}, test rows {test.shape}: make them alike")
+    return train, test, classes
+
+
+def _known_name(source: str | Path) -> str:
+    name = str(source).lower().replace("_", "-") if isinstance(source, str) else ""
+    return name if name in named.CLASSES else ""
+
+
+def _array_file(source: str | Path) -> tuple[Path, str] | None:
+    """(path, member) if the source names a NumPy file that exists, as `file.npz` or `file.npz:member`."""
+    text = str(Path(source).expanduser())
+    for path, member in ((text, ""), text.rpartition(":")[::2]):
+        if path.endswith(arrayfiles.SUFFIXES) and Path(path).is_file():
+            return Path(path), member
+    return None
+
+
+def _array(x: Any) -> np.ndarray:
+    if isinstance(x, Tensor):
+        return to_numpy(x)
+    if isinstance(x, np.ma.MaskedArray):
+        raise UserError("a masked array is no data source: fill it, as by x.filled(0), or drop its masked rows")
+    if isinstance(x, np.ndarray):
+        return x
+    raise UserError(f"a {type(x).__name__} is no data source: give an array, a tensor, (x, y), a Torch dataset, a path")
+
+
+def _items(source: Any) -> Stored:
+    """A Torch dataset: read whole if it fits memory, else left where it is."""
+    name = type(source).__name__
+    if isinstance(source, IterableDataset) or not callable(getattr(source, "__len__", None)):
+        raise UserError(f"{name}: is no map-style dataset: give one with a length, whose items are x or (x, y)")
+    if len(source) == 0:
+        raise UserError(f"{name}: is empty: give at least one item")
+    items = Items(source, name)
+    if fits_memory(int(np.prod(items.shape)) * items.dtype.itemsize):
+        return Stored(name, *items.read())
+    return Stored(name, items, items.labels())
+
+
+def _label_array(y: Any, name: str, rows: int) -> np.ndarray:
+    """Labels as whole numbers or strings, `(rows,)`."""
+    array = to_numpy(y) if isinstance(y, Tensor) else np.asarray(y)
+    if array.dtype == object and all(isinstance(value, str) for value in array.flat):
+        array = array.astype(str)
+    if array.shape not in {(rows,), (rows, 1)}:
+        raise UserError(f"{name}: labels have shape {array.shape}, rows number {rows}: give one label per row")
+    whole = array.dtype.kind in "biuU" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
+    if not whole:
+        raise UserError(f"{name}: labels hold {array.dtype} values: give whole numbers or strings, or leave them out")
+    return array.reshape(rows)
+
+
+def extend(classes: tuple[str, ...], names: Iterable[str]) -> tuple[str, ...]:
+    """`classes`, then the names that are not among them, sorted."""
+    return classes + tuple(sorted(set(names) - set(classes)))
+
+
+def _numbers(y: np.ndarray, classes: tuple[str, ...]) -> Tensor:
+    """Labels as int64: whole numbers as they are, names by their place in `classes`."""
+    if y.dtype.kind != "U":
+        return torch.from_numpy(y.astype(np.int64))
+    place = {name: number for number, name in enumerate(classes)}
+    return torch.tensor([place[str(name)] for name in y])

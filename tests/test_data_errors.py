@@ -1,0 +1,231 @@
+"""Data that does not fit a model or cannot be read is refused in one line that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch.utils.data import IterableDataset
+
+from nelbo.data import (
+    load,
+    load_like,
+)
+from rows import COLOURS, GREYS, RNG, VECTORS, Listed, Numbered, cut, everything, labels, raw, refused, save, whole
+
+
+def test_load_like_never_refits() -> None:
+    schema = load(VECTORS).schema
+    other = VECTORS[:5] * 7 + 100
+    truth = (other - np.array(schema.shift)) / np.array(schema.scale)
+    assert np.allclose(everything(load_like(other, schema)).numpy(), truth, rtol=1e-5)
+    assert everything(load_like(other[:1], schema)).shape == (1, 3)
+
+
+def test_load_like_keeps_known_classes_in_place() -> None:
+    schema = load((VECTORS, ["b", "a"] * 20)).schema
+    rows = load_like((VECTORS[:3], np.array(["z", "b", "a"], dtype=object)), schema)
+    assert rows.schema.classes == ("a", "b", "z") and labels(rows).tolist() == [2, 1, 0]
+
+
+def test_load_like_refuses_what_does_not_fit(tmp_path: Path) -> None:
+    schema = load(GREYS).schema
+    refused(lambda: load_like(COLOURS, schema), "(3, 5, 6)", "(1, 5, 6)")
+    refused(lambda: load_like(VECTORS, schema), "(3,)", "(1, 5, 6)")
+    refused(lambda: load_like(save(tmp_path, GREYS), load(VECTORS).schema), str(tmp_path), "(3,)")
+    refused(lambda: load_like(GREYS / 255, schema), "reach from 0 to 1, the model takes 0 to 255")
+    refused(lambda: load_like(GREYS, load(GREYS / 255).schema), "reach from 0 to 255, the model takes 0 to 1")
+    refused(lambda: load_like(GREYS, load(GREYS > 9).schema), "takes only 0 and 1: threshold")
+    refused(lambda: load_like(GREYS, schema, split="both"), "split='both'")  # type: ignore[arg-type]
+
+
+def test_load_like_warns_of_values_beyond_training() -> None:
+    schema = load(RNG.random((9, 2))).schema
+    with pytest.warns(UserWarning, match=r"array: values reach from 0\.5 to 3, beyond the 0 to 1 of training"):
+        rows = load_like(np.array([[0.5, 3.0]]), schema)
+    assert everything(rows).tolist() == [[0.5, 3.0]]
+
+
+def test_unknown_names_and_missing_paths(tmp_path: Path) -> None:
+    refused(lambda: load("mnits"), "mnits", "did you mean 'mnist'?")
+    refused(lambda: load("fashon-mnist"), "did you mean 'fashion-mnist'?")
+    refused(lambda: load(tmp_path / "none.npy"), "none.npy: no such file or folder")
+    (tmp_path / "table.csv").write_text("1,2\n")
+    refused(lambda: load(tmp_path / "table.csv"), "table.csv: is no data source")
+    refused(lambda: load(""), "'': no such file")
+    refused(lambda: load(np.ma.masked_array(VECTORS, VECTORS > 0)), "a masked array", "filled")
+    refused(lambda: load([[1.0, 2.0]]), "a list is no data source")
+    refused(lambda: load((VECTORS, VECTORS, VECTORS)), "a tuple of 3")
+
+
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        (np.arange(9), "array: has shape (9,)"),
+        (np.zeros((2, 2, 2, 2, 2)), "has shape (2, 2, 2, 2, 2)"),
+        (np.zeros((2, 5, 6, 7)), "1, 3 or 4 channels"),
+        (np.zeros((0, 3)), "is empty, of shape (0, 3)"),
+        (np.zeros((1, 3)), "holds 1 row"),
+        (np.array([["a", "b"]] * 3), "<U1 values"),
+        (np.array([[1, None]] * 3), "object values"),
+        (np.ones((3, 2), complex), "complex128 values"),
+        (np.full((3, 3), -np.inf), "9 values are NaN or infinite, the first at [0, 0]"),
+        (np.where(np.arange(20).reshape(5, 4) > 17, np.nan, 1.0), "2 values are NaN or infinite, the first at [4, 2]"),
+        (np.array([[1e300, 0], [-1e300, 0], [0, 1]]), "beyond float32: rescale the data"),
+    ],
+)
+def test_arrays_that_are_refused(array: np.ndarray, says: str) -> None:
+    refused(lambda: load(array, val_fraction=0.3), says)
+
+
+def test_nan_is_found_in_the_held_out_rows_too() -> None:
+    for row in range(6):
+        table = np.arange(12.0).reshape(6, 2)
+        table[row, 1] = np.inf
+        refused(partial(load, table), f"1 values are NaN or infinite, the first at [{row}, 1]")
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (np.arange(39), "labels have shape (39,), rows number 40"),
+        (np.zeros((40, 10)), "labels have shape (40, 10)"),
+        (np.linspace(0, 1, 40), "labels hold float64 values"),
+        ([None] * 40, "labels hold object values"),
+    ],
+)
+def test_labels_that_are_refused(labels: Any, says: str) -> None:
+    refused(lambda: load((VECTORS, labels)), "array", says)
+
+
+class Marked:
+    """Unpickling it leaves a mark."""
+
+    seen = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (setattr, (Marked, "seen", True))
+
+
+def test_damaged_numpy_files(tmp_path: Path) -> None:
+    np.save(tmp_path / "object.npy", np.array([Marked(), 1], dtype=object), allow_pickle=True)
+    np.savez(tmp_path / "object.npz", x=np.array([Marked(), 1], dtype=object))
+    np.save(tmp_path / "cut.npy", VECTORS)
+    np.savez_compressed(tmp_path / "cut.npz", x=VECTORS)
+    cut(tmp_path / "cut.npy")
+    cut(tmp_path / "cut.npz")
+    for name in ("zero.npy", "zero.npz"):
+        (tmp_path / name).touch()
+    (tmp_path / "text.npy").write_text("1 2 3")
+    for path in sorted(tmp_path.iterdir()):
+        refused(partial(load, path), str(path), "save")
+    assert not Marked.seen
+
+
+def test_a_flipped_byte_inside_an_npz(tmp_path: Path) -> None:
+    path = tmp_path / "flipped.npz"
+    np.savez_compressed(path, x=VECTORS)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(bytes(data))
+    refused(lambda: load(path), f"{path}:x", "cannot be read")
+
+
+def test_npz_that_does_not_say_which_array(tmp_path: Path) -> None:
+    path = tmp_path / "many.npz"
+    np.savez(path, left=VECTORS, right=VECTORS)
+    refused(lambda: load(path), "holds left, right", "many.npz:left")
+    refused(lambda: load(f"{path}:middle"), "no array 'middle'", "left, right")
+    np.savez(path, x_train=VECTORS, x_test=GREYS)
+    refused(lambda: load(path), "train rows have shape (3,), test rows (1, 5, 6)")
+
+
+def test_torch_datasets_that_are_refused() -> None:
+    refused(lambda: load(Numbered(COLOURS, odd=3)), "Numbered: item 3 has shape (4, 6, 3), item 0 (5, 6, 3)")
+    refused(lambda: load(Listed([])), "Listed: is empty")
+    refused(lambda: load(Listed([{"x": 1}, {"x": 2}])), "Listed: item 0 is a dict")
+
+    class Endless(IterableDataset):  # type: ignore[type-arg]
+        def __iter__(self) -> Iterator[Any]:
+            return iter([])
+
+    refused(lambda: load(Endless()), "Endless: is no map-style dataset")
+
+
+def test_folders_that_are_refused(tmp_path: Path) -> None:
+    refused(lambda: load(tmp_path), f"{tmp_path}: holds no pictures")
+    (tmp_path / "notes.txt").write_text("no picture")
+    refused(lambda: load(tmp_path), f"{tmp_path}: holds no pictures")
+    save(tmp_path, GREYS[:1])
+    refused(lambda: load(tmp_path), f"{tmp_path}: holds 1 row")
+    save(tmp_path / "class", GREYS[:1])
+    refused(lambda: load(tmp_path), "holds pictures beside folders of pictures (class)")
+
+
+def test_mixed_sizes_name_two_files_and_the_remedy(tmp_path: Path) -> None:
+    save(tmp_path, GREYS[:2])
+    Image.fromarray(COLOURS[0][:3]).save(tmp_path / "odd.png")
+    refused(lambda: load(tmp_path), "000.png is 5x6", "odd.png is 3x6", "--size 64", "64x48")
+    assert len(load(tmp_path, size=8).train) == 2
+
+
+def bad_folder(tmp_path: Path) -> Path:
+    folder = save(tmp_path, RNG.integers(0, 256, (6, 40, 40), dtype=np.uint8))
+    cut(folder / "001.png")
+    (folder / "002.png").write_bytes(b"")
+    (folder / "004.png").write_text("no picture")
+    return folder
+
+
+def test_bad_pictures_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
+    folder = bad_folder(tmp_path)
+    refused(lambda: load(folder), "3 of 6 pictures cannot be read", "--skip-bad", "first is", "001.png")
+    with pytest.warns(UserWarning, match=r"3 of 6 pictures .* left out; the first is .*001\.png") as caught:
+        data = load(folder, skip_bad=True)
+    assert len(caught) == 1 and "\n" not in str(caught[0].message)
+    truth = np.stack([np.array(Image.open(folder / f"00{i}.png")) for i in (0, 3, 5)])
+    assert np.array_equal(raw(data.train)[:, 0].numpy(), truth)
+    refused(lambda: load_like(folder / "001.png", data.schema), "001.png: cannot be read as a picture")
+
+
+def test_labels_follow_when_bad_pictures_are_left_out(tmp_path: Path) -> None:
+    bad_folder(tmp_path / "a")
+    save(tmp_path / "b", RNG.integers(0, 256, (2, 40, 40), dtype=np.uint8))
+    with pytest.warns(UserWarning, match="3 of 8"):
+        assert labels(whole(load(tmp_path, skip_bad=True).train)).tolist() == [0, 0, 0, 1, 1]
+
+
+def test_nothing_but_bad_pictures(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).touch()
+    refused(lambda: load(tmp_path, skip_bad=True), "2 of 2 pictures cannot be read", "a.png")
+
+
+def test_floating_point_pictures_name_the_remedy(tmp_path: Path) -> None:
+    for name in ("a.tiff", "b.tiff"):
+        Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / name)
+    refused(lambda: load(tmp_path), "a.tiff", "mode F", "8 or 16 bits")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"val_fraction": 0}, "val_fraction=0:"),
+        ({"val_fraction": 1.0}, "val_fraction=1.0:"),
+        ({"val_fraction": float("nan")}, "val_fraction=nan:"),
+        ({"size": "big"}, "size='big': give 64, or 64x48"),
+        ({"size": 0}, "size=0:"),
+        ({"size": "64x"}, "size='64x':"),
+        ({"size": (1, 2, 3)}, "size=(1, 2, 3):"),
+        ({"fit": "squash"}, "fit='squash': give one of crop, pad, stretch"),
+        ({"channels": 2}, "channels=2:"),
+        ({"size": 8}, "size=8, channels=None: these are for folders"),
+    ],
+)
+def test_options_that_are_refused(options: dict[str, Any], says: str) -> None:
+    refused(lambda: load(GREYS, **options), says)
