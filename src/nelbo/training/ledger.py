@@ -1,0 +1,55 @@
+"""The sums of an epoch's losses, kept on the device and looked at a few times a second."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from nelbo.errors import UserError
+from nelbo.objectives import Losses
+
+
+class Ledger:
+    """Sums over the data seen of the loss and each of its parts."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.rows: list[Tensor] = []
+        self.counts: list[float] = []
+        self.total = torch.zeros(0, dtype=torch.float64)
+
+    def add(self, losses: Losses, count: float) -> None:
+        """Keep the losses of `count` data; waits for no device."""
+        named = {"loss": torch.stack(list(losses.players.values())).sum().detach(), **losses.parts}
+        self.names = list(named)
+        self.rows.append(torch.stack(list(named.values())))
+        self.counts.append(count)
+
+    def settle(self, step: int) -> None:
+        """Add what was kept since the last time to the sums; `step` is the last step kept.
+
+        Raises `UserError` for the first loss or part that is not finite.
+        """
+        if not self.rows:
+            return
+        rows = torch.stack(self.rows).double().cpu()
+        bad = (~torch.isfinite(rows)).any(1).nonzero()
+        if len(bad):
+            first = int(bad[0])
+            values = dict(zip(self.names, rows[first].tolist(), strict=True))
+            name = [n for n, v in values.items() if not math.isfinite(v)][-1]  # a part rather than the loss
+            raise UserError(
+                f"step {step - (len(rows) - 1 - first)}: {name} is {values[name]}; the last good checkpoint is kept; "
+                "lower the learning rate, limit the gradient with --clip 1, or look for extreme values in the data"
+            )
+        counts = torch.tensor(self.counts, dtype=torch.float64)
+        added = counts @ rows
+        self.total = added if not len(self.total) else self.total + added
+        self.rows.clear()
+        self.counts.clear()
+
+    def means(self, total: Tensor, n: int) -> dict[str, float]:
+        """The sums `total` divided by n, by name."""
+        return dict(zip(self.names, (total / n).tolist(), strict=True))

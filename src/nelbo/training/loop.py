@@ -1,0 +1,273 @@
+"""The one training loop.
+
+Every epoch goes through the training data once, in an order that the seed and the epoch determine, then scores
+the test data with the weights as they would be saved. All that a run is (weights, optimizer, average, generator
+states, place in the data, rows so far) goes into one checkpoint file, so that a run killed at any moment and
+resumed ends with the same weights, bit for bit, as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nelbo.data import Dataset, batches
+from nelbo.distributions import noise
+from nelbo.errors import UserError
+from nelbo.objectives import Objective
+from nelbo.schedules import advance
+from nelbo.training import checkpoint
+from nelbo.training.average import Average
+from nelbo.training.callbacks import Callback, Progress
+from nelbo.training.engine import engine
+from nelbo.training.interrupt import interruptions
+from nelbo.training.ledger import Ledger
+from nelbo.training.pieces import Piece, epoch_order, pieces
+from nelbo.training.settings import Settings
+from nelbo.vae import VAE
+
+LOOK_SECONDS = 0.25  # between two looks at the losses, in one process
+LOOK_STEPS = 20  # the same in several, which must look together
+EVALUATION_BATCH = 500
+LAST, BEST = "last.safetensors", "best.safetensors"
+PAUSES = ("interrupted", "out of time")
+
+
+@dataclass
+class State:
+    """The plain values of a run; the tensors are with their owners."""
+
+    epoch: int = 1
+    batch: int = 0  # done in this epoch
+    step: int = 0  # done in all
+    seconds: float = 0.0  # spent training in this epoch
+    elapsed: float = 0.0  # spent in all
+    best: float = math.inf
+    best_epoch: int = 0
+    reason: str = ""  # why the run has ended, once it has
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def fit(
+    vae: VAE,
+    objective: Objective,
+    train: Dataset,
+    test: Dataset,
+    settings: Settings,
+    folder: Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    resume: bool = False,
+) -> State:
+    """Train `vae` in place and return the rows of its metrics and why it ended.
+
+    With `folder`, `last.safetensors` and `best.safetensors` are kept there, and `resume` goes on from the last.
+    The weights left in `vae` are the averaged ones if there is an average, and the best epoch's if `patience`
+    is set. Torch's global generators are left as they were.
+
+    Raises `UserError` when a loss is not finite, naming the step and the part.
+    """
+    with torch.random.fork_rng(), interruptions() as interrupted:
+        torch.manual_seed(settings.seed)
+        run = Run(vae, objective, settings, folder, callbacks)
+        if resume:
+            run.load()
+        run.train(train, test, interrupted)
+    return run.state
+
+
+class Run:
+    """A training run: what it holds is what is saved and loaded."""
+
+    def __init__(
+        self, vae: VAE, objective: Objective, settings: Settings, folder: Path | None, callbacks: Sequence[Callback]
+    ) -> None:
+        self.settings = settings
+        self.engine = engine(settings.device, settings.precision)
+        self.vae, self.objective = vae, objective.to(self.engine.device)
+        self.module = self.engine.wrap(vae)
+        ((self.player, self.parameters),) = objective.players(vae).items()
+        self.optimizer = settings.optimizer.over(self.parameters)
+        self.average = Average(vae, settings.ema)
+        self.state = State()
+        self.best: dict[str, Tensor] = {}  # the best epoch's weights, where they will be wanted
+        self.ledger = Ledger()
+        self.folder = folder
+        self.callbacks = callbacks if self.engine.rank == 0 else ()
+
+    def train(self, train: Dataset, test: Dataset, interrupted: list[int]) -> None:
+        """Go on from the present state until an end is reached."""
+        state, settings = self.state, self.settings
+        self.steps = math.ceil(len(train) / settings.batch_size)
+        self.saved = time.monotonic()
+        self.started = self.saved - state.elapsed
+        self.deadline = self.saved + (settings.max_seconds or math.inf)
+        if state.reason in PAUSES or (state.reason == "done" and state.epoch <= settings.epochs):
+            state.reason = ""
+        while not state.reason:
+            self.train_epoch(train, interrupted)
+            if not state.reason:
+                self.end_epoch(train, test)
+            self.save()
+        if self.average.decay:
+            self.average.swap()
+        if self.best:
+            self.vae.load_state_dict(self.best)
+        for callback in self.callbacks:
+            callback.on_end(state.reason)
+
+    def train_epoch(self, train: Dataset, interrupted: list[int]) -> None:
+        """What is left of the present epoch's batches."""
+        state, settings, e = self.state, self.settings, self.engine
+        order = epoch_order(len(train), settings.seed, state.epoch)
+        mine = list(pieces(order, settings.batch_size, state.batch, e.rank, e.world, settings.accumulate))
+        self.module.train()
+        looked = time.monotonic()
+        began = looked - state.seconds
+        for piece, x in zip(mine, batches(train, [p.index for p in mine]), strict=True):
+            self.learn(x.to(e.device, non_blocking=True), piece)
+            now = time.monotonic()
+            if piece.last and (now - looked > LOOK_SECONDS if e.world == 1 else state.batch % LOOK_STEPS == 0):
+                looked, state.seconds = now, now - began
+                self.look(len(train), interrupted)
+                if state.reason:
+                    return
+        self.ledger.settle(state.step)
+        state.seconds = time.monotonic() - began
+
+    def learn(self, x: Tensor, piece: Piece) -> None:
+        """Add one piece's gradient, and take the step if it is the last of its batch."""
+        e, settings, state = self.engine, self.settings, self.state
+        total = self.steps * settings.epochs
+        advance(self.objective, state.step / total)
+        advance(self.vae, state.step / total)
+        with e.without_sync(self.module, not piece.last), _rows_of(piece, e.world):
+            with e.autocast():
+                losses = self.objective(self.module, x)
+            share = piece.weight * e.world
+            loss = losses.players[self.player]
+            e.backward(loss if share == 1 else loss * share)
+        self.ledger.add(losses, piece.weight * piece.total)
+        if not piece.last:
+            return
+        if settings.clip:
+            torch.nn.utils.clip_grad_norm_(self.parameters, settings.clip)
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        self.optimizer.step(gradients, settings.learning_rate * settings.schedule(state.step / total))
+        for parameter in self.parameters:
+            parameter.grad = None
+        state.step += 1
+        state.batch += 1
+        self.average.update(state.step)
+
+    def look(self, n: int, interrupted: list[int]) -> None:
+        """Check the losses, report, save if it is time, and see whether to stop."""
+        state, settings = self.state, self.settings
+        self.ledger.settle(state.step)
+        state.elapsed = time.monotonic() - self.started
+        seen = min(state.batch * settings.batch_size, n)
+        left = (self.steps * settings.epochs - state.step) * state.elapsed / state.step
+        means = self.ledger.means(self.ledger.total * self.engine.world, seen)
+        progress = Progress(state.epoch, settings.epochs, seen, n, means, seen / state.seconds, left)
+        for callback in self.callbacks:
+            callback.on_progress(progress)
+        late = time.monotonic() > self.deadline
+        votes = self.engine.sum(torch.tensor([bool(interrupted), late], dtype=torch.float, device=self.engine.device))
+        state.reason = "interrupted" if votes[0] else "out of time" if votes[1] else ""
+        if time.monotonic() - self.saved > settings.checkpoint_seconds:
+            self.save()
+
+    def end_epoch(self, train: Dataset, test: Dataset) -> None:
+        """Score the test data, record the epoch, keep the best, and see whether to stop."""
+        state, settings = self.state, self.settings
+        lr = settings.learning_rate * settings.schedule((state.step - 1) / (self.steps * settings.epochs))
+        trained = self.ledger.means(self.engine.sum(self.ledger.total), len(train))
+        began = time.monotonic()
+        with self.average.applied():
+            tested = self.evaluate(test)
+            for split, means, seconds in (
+                ("train", trained, state.seconds),
+                ("test", tested, time.monotonic() - began),
+            ):
+                state.rows.append({"epoch": state.epoch, "split": split, **means, "seconds": seconds, "lr": lr})
+            if tested["loss"] < state.best:
+                state.best, state.best_epoch = tested["loss"], state.epoch
+                if settings.patience:
+                    self.best = {name: tensor.clone() for name, tensor in self.vae.state_dict().items()}
+                self.write(BEST, self.vae.state_dict(), {"epoch": state.epoch})
+            for callback in self.callbacks:
+                callback.on_epoch(self.vae, state.epoch, state.rows)
+        stale = settings.patience and state.epoch - state.best_epoch >= settings.patience
+        state.reason = "no better test loss" if stale else "done" if state.epoch == settings.epochs else ""
+        state.epoch, state.batch, state.seconds = state.epoch + 1, 0, 0.0
+        state.elapsed = time.monotonic() - self.started
+        self.ledger = Ledger()
+
+    def evaluate(self, test: Dataset) -> dict[str, float]:
+        """The mean losses of the test data, with final weights of the objective and noise of a fixed seed."""
+        ledger, e = Ledger(), self.engine
+        advance(self.objective, 1.0)
+        advance(self.vae, 1.0)
+        self.module.eval()
+        mine = list(pieces(torch.arange(len(test)), EVALUATION_BATCH, rank=e.rank, world=e.world))
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(self.settings.seed)
+            for piece, x in zip(mine, batches(test, [p.index for p in mine]), strict=True):
+                with _rows_of(piece, e.world), e.autocast():
+                    ledger.add(self.objective(self.module, x.to(e.device)), piece.weight * piece.total)
+        ledger.settle(self.state.step)
+        return ledger.means(e.sum(ledger.total), len(test))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The live tensors of the run, by name."""
+        named = {f"vae.{k}": v for k, v in self.vae.state_dict().items()}
+        named |= {f"objective.{k}": v for k, v in self.objective.state_dict().items()}
+        named |= {f"optimizer.{self.player}.{k}": v for k, v in self.optimizer.state().items()}
+        return named | {f"average.{i}": v for i, v in enumerate(self.average.means)}
+
+    def write(self, name: str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Write a checkpoint, if there is a folder and this is the process that writes."""
+        if self.folder and self.engine.rank == 0:
+            checkpoint.write(self.folder / name, tensors, values)
+
+    def save(self) -> None:
+        """Write the last checkpoint."""
+        self.saved = time.monotonic()
+        rest = {"ledger": self.ledger.total, "generator.cpu": torch.get_rng_state()}
+        if self.engine.device.type == "cuda":
+            rest["generator.cuda"] = torch.cuda.get_rng_state(self.engine.device)
+        values = {"state": asdict(self.state), "ledger": self.ledger.names}
+        self.write(LAST, {**self.tensors(), **rest}, values)
+
+    def load(self) -> None:
+        """Go back to the last checkpoint.
+
+        Raises `UserError` if it belongs to another model or optimizer.
+        """
+        assert self.folder
+        tensors, values = checkpoint.read(self.folder / LAST)
+        live = self.tensors()
+        if wrong := [n for n, v in live.items() if n not in tensors or tensors[n].shape != v.shape]:
+            raise UserError(f"{self.folder / LAST} is of another model: {wrong[0]} differs; train anew with --force")
+        with torch.no_grad():
+            for name, tensor in live.items():
+                tensor.copy_(tensors[name])
+        self.state = State(**values["state"])
+        if self.settings.patience and self.state.best_epoch:
+            self.best = checkpoint.read(self.folder / BEST)[0]
+        self.ledger.total, self.ledger.names = tensors["ledger"], values["ledger"]
+        torch.set_rng_state(tensors["generator.cpu"])
+        if "generator.cuda" in tensors and self.engine.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["generator.cuda"], self.engine.device)
+
+
+def _rows_of(piece: Piece, world: int) -> AbstractContextManager[None]:
+    """Noise for this piece: in several processes, its rows of the whole batch's."""
+    return noise.shard(piece.start, piece.stop, piece.total) if world > 1 else nullcontext()

@@ -1,0 +1,97 @@
+"""Optimizers: a frozen choice (`Adam(...)`) whose `over(parameters)` holds the state of one run.
+
+They call torch's own functional steps, in one fused pass over all parameters; the classes of `torch.optim`
+would import the compiler, which costs more than a second at every start.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adam import adam
+
+from nelbo.errors import UserError
+
+
+class Stepper(ABC):
+    """An optimizer at work on its parameters."""
+
+    @abstractmethod
+    def step(self, gradients: Sequence[Tensor], lr: float) -> None:
+        """Move the parameters against `gradients` at learning rate `lr`."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """The tensors that a resumed run must have; they are the live ones."""
+
+
+class Optimizer(ABC):
+    """A kind of optimizer and its constants."""
+
+    @abstractmethod
+    def over(self, parameters: Sequence[nn.Parameter]) -> Stepper:
+        """Start on these parameters."""
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam, with decoupled weight decay where `weight_decay` is above zero.
+
+    Source: Kingma, Ba (2015), Adam: A Method for Stochastic Optimization; Loshchilov, Hutter (2019), Decoupled
+    Weight Decay Regularization.
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{name}={getattr(self, name)}: give 0 <= {name} < 1")
+        if self.eps <= 0 or self.weight_decay < 0:
+            raise UserError(f"eps={self.eps}, weight_decay={self.weight_decay}: give eps > 0 and weight_decay >= 0")
+
+    def over(self, parameters: Sequence[nn.Parameter]) -> Stepper:
+        return _AdamStepper(self, parameters)
+
+
+class _AdamStepper(Stepper):
+    def __init__(self, choice: Adam, parameters: Sequence[nn.Parameter]) -> None:
+        self.parameters = list(parameters)
+        self.means = [torch.zeros_like(p) for p in self.parameters]
+        self.squares = [torch.zeros_like(p) for p in self.parameters]
+        self.steps = [torch.zeros((), device=p.device) for p in self.parameters]
+        self.constants: dict[str, Any] = {
+            "beta1": choice.beta1,
+            "beta2": choice.beta2,
+            "eps": choice.eps,
+            "weight_decay": choice.weight_decay,
+            "decoupled_weight_decay": True,
+        }
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor], lr: float) -> None:
+        adam(
+            self.parameters,  # type: ignore[arg-type]
+            list(gradients),
+            self.means,
+            self.squares,
+            [],
+            self.steps,
+            lr=lr,
+            amsgrad=False,
+            maximize=False,
+            fused=True,
+            **self.constants,
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        named = {"mean": self.means, "square": self.squares, "step": self.steps}
+        return {f"{name}.{i}": tensor for name, tensors in named.items() for i, tensor in enumerate(tensors)}
