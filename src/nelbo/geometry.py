@@ -1,0 +1,53 @@
+"""Ways and planes through the space of codes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Points at fractions t of the way from a to b: directions along the great circle, lengths in between.
+
+    Source: Shoemake (1985), Animating Rotation with Quaternion Curves.
+
+    >>> slerp(np.array([2.0, 0.0]), np.array([0.0, 2.0]), np.array([0.0, 0.5])).round(3).tolist()
+    [[2.0, 0.0], [1.414, 1.414]]
+    """
+    lengths = np.linalg.norm(a), np.linalg.norm(b)
+    t = np.asarray(t)[:, None]
+    cosine = np.clip(a @ b / max(lengths[0] * lengths[1], 1e-12), -1, 1)
+    angle = np.arccos(cosine)
+    if min(lengths) < 1e-6 or angle < 1e-3 or angle > np.pi - 1e-3:
+        return (a + t * (b - a)).astype(a.dtype)
+    direction = (np.sin((1 - t) * angle) * a / lengths[0] + np.sin(t * angle) * b / lengths[1]) / np.sin(angle)
+    return (direction * (lengths[0] + t * (lengths[1] - lengths[0]))).astype(a.dtype)
+
+
+def principal_plane(codes: np.ndarray) -> tuple[np.ndarray, float]:
+    """Codes `(n, features)` on their first two principal components, `(n, 2)`, and these' share of the variance.
+
+    Source: Pearson (1901), On Lines and Planes of Closest Fit to Systems of Points in Space.
+
+    >>> principal_plane(np.array([[0.0, 1.0], [0.0, 3.0]]))[1]
+    1.0
+    """
+    codes = codes - codes.mean(0)
+    _, spread, axes = np.linalg.svd(codes, full_matrices=False)
+    points = np.zeros((len(codes), 2), np.float32)
+    along = (codes @ axes.T)[:, :2]
+    points[:, : along.shape[1]] = along
+    return points, float((spread[:2] ** 2).sum() / (spread**2).sum().clip(1e-12))
+
+
+def quantiles(side: int) -> np.ndarray:
+    """`side` x `side` quantiles of N(0, I) in two dimensions, `(side * side, 2)`, as a picture is read.
+
+    The first coordinate grows to the right, the second upwards.
+
+    >>> np.sign(quantiles(2)).tolist()
+    [[-1.0, 1.0], [1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]]
+    """
+    line = torch.special.ndtri((torch.arange(side) + 0.5) / side)
+    down, right = torch.meshgrid(-line, line, indexing="ij")
+    return torch.stack([right.flatten(), down.flatten()], 1).numpy()

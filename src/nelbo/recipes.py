@@ -1,0 +1,156 @@
+"""A recipe: everything a training run is made of, as one TOML file.
+
+Shipped recipes are in the package and are known by name; any file in the same form will do. What a recipe leaves
+out has a default or is chosen from the data, and any field can be overridden by its dotted path.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nelbo import __version__
+from nelbo.errors import UserError
+from nelbo.registry import dump, hints, nearest, parse
+from nelbo.spec import ELBO, ModelSpec, Objective
+from nelbo.training import Settings
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What to train on: a source that `nelbo.data.load` takes, and how to read it."""
+
+    source: str = ""
+    val_fraction: float = 0.1
+    data_root: str | None = None
+    size: str | None = None
+    fit: str = "crop"
+    channels: int | None = None
+    skip_bad: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Data, model, objective and training; `versions` records with what a finished run was made."""
+
+    description: str = ""
+    data: DataSpec = field(default_factory=DataSpec)
+    model: ModelSpec = field(default_factory=ModelSpec)
+    objective: Objective = field(default_factory=ELBO)
+    training: Settings = field(default_factory=Settings)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def names() -> list[str]:
+    """The shipped recipes.
+
+    >>> names()
+    ['mnist', 'tutorial']
+    """
+    return sorted(f.name.removesuffix(".toml") for f in _folder().iterdir() if f.name.endswith(".toml"))
+
+
+def text(name: str) -> str:
+    """The TOML of a shipped recipe, or of a file.
+
+    Raises `UserError` if it is neither.
+    """
+    if name in names():
+        return (_folder() / f"{name}.toml").read_text("utf-8")
+    path = Path(name)
+    try:
+        if path.suffix == ".toml" or path.is_file():
+            return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the recipe {name}: {error}") from None
+    raise UserError(f"no recipe {name!r}: {nearest(name, names())} A file's name must end in .toml")
+
+
+def load(name: str | None, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe of that name or file (None: all defaults), with fields replaced by dotted path.
+
+    A path with no dot is a field of the recipe or of `training`; `{"epochs": 3, "model.latent.dim": 8}`, say.
+    Raises `UserError` naming the key, the value and what to write instead.
+    """
+    try:
+        table = tomllib.loads(text(name)) if name else {}
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"recipe {name} is not TOML: {error}") from None
+    # The defaults are written out first, so that a path can reach into a component that the file does not name.
+    recipe = dump(parse(Recipe, table, ""))
+    for path, value in sorted((overrides or {}).items(), key=_outer_first):
+        _override(recipe, path if "." in path or path in hints(Recipe) else f"training.{path}", value)
+    return parse(Recipe, recipe, "")
+
+
+def _outer_first(item: tuple[str, Any]) -> tuple[int, str]:
+    """Sorts a component (or its kind) before that component's fields, however they were given."""
+    return item[0].removesuffix(".kind").count("."), item[0]
+
+
+def _override(table: dict[str, Any], path: str, value: Any) -> None:
+    *above, last = path.split(".")
+    for key in above:
+        child = table.get(key, {})
+        table[key] = child = {"kind": child} if isinstance(child, str) else child
+        if not isinstance(child, dict):
+            raise UserError(f"{path} = {value!r}: {key} is the value {child!r}, not a table; set {key} itself")
+        table = child
+    if last == "kind" and table.get("kind") != value:
+        table.clear()  # the settings of one kind are not those of another
+    table[last] = value
+
+
+def loads_value(value: str) -> Any:
+    """The TOML value a text stands for, or the text itself.
+
+    >>> loads_value("3"), loads_value("[400, 200]"), loads_value("conv")
+    (3, [400, 200], 'conv')
+    """
+    try:
+        return tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        return value
+
+
+def dumps(recipe: Recipe) -> str:
+    """The TOML of a recipe: `load` reads it back."""
+    return "\n".join(_lines(dump(recipe), ())) + "\n"
+
+
+def _lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+    plain = {k: v for k, v in table.items() if not isinstance(v, dict)}
+    lines = [f"{_key(key)} = {_value(value)}" for key, value in plain.items()]
+    for key, value in table.items():
+        if isinstance(value, dict) and value:
+            lines += ["", f"[{'.'.join(map(_key, (*path, key)))}]", *_lines(value, (*path, key))]
+    return lines
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, str | bool):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)
+
+
+def _key(name: str) -> str:
+    return name if name.replace("-", "_").isidentifier() and name.isascii() else _value(name)
+
+
+def versions() -> dict[str, str]:
+    """With what a model is made."""
+    return {"nelbo": __version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _folder() -> Any:
+    return resources.files("nelbo") / "files" / "recipes"

@@ -1,0 +1,84 @@
+"""A whole VAE as plain values, chosen from the data where it is left open, and built."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from nelbo import nets
+from nelbo.data import Schema
+from nelbo.spec.latents import Flat, Latent
+from nelbo.spec.likelihoods import Bernoulli, Likelihood, Normal
+from nelbo.spec.nets import MLP, Conv, Net
+from nelbo.vae import VAE
+
+
+@dataclass(frozen=True)
+class Input:
+    """What the encoder is given: (x - center) * scale, where center may be the "mean" of the training data."""
+
+    center: float | Literal["mean"] = "mean"
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A VAE. What is None is chosen from the data.
+
+    `start_at_mean` sets the decoder's output bias to the mean of the training data before training.
+    """
+
+    latent: Latent = field(default_factory=Flat)
+    likelihood: Likelihood | None = None
+    encoder: Net | None = None
+    decoder: Net | None = None
+    input: Input = field(default_factory=Input)
+    start_at_mean: bool = True
+
+
+def resolve(spec: ModelSpec, schema: Schema) -> ModelSpec:
+    """The spec with every choice made for data of this schema.
+
+    Pictures whose shorter side is at least 8 get convolutions; other data, a perceptron. Values in {0, 1} get a
+    Bernoulli, all others a Normal of optimal variance.
+    """
+    picture = len(schema.shape) == 3 and min(schema.shape[1:]) >= 8
+    net: Net = Conv() if picture else MLP()
+    chosen = Bernoulli() if schema.support == "binary" else Normal()
+    return dataclasses.replace(
+        spec,
+        likelihood=spec.likelihood or chosen,
+        encoder=spec.encoder or net,
+        decoder=spec.decoder or spec.encoder or net,
+    )
+
+
+def build(spec: ModelSpec, shape: tuple[int, ...], context: int = 0) -> VAE:
+    """The VAE that a resolved spec describes, for data of `shape` and a context of so many numbers."""
+    assert spec.likelihood and spec.encoder and spec.decoder, "resolve the spec first"
+    latent = spec.latent.build(spec.encoder, shape, context)
+    net = spec.decoder.decoder(spec.latent.features, shape, spec.likelihood.outputs, context)
+    vae = VAE(latent, spec.likelihood.build(net, len(shape)))
+    for rescale in _rescales(vae):
+        rescale.scale.fill_(spec.input.scale)
+        if not isinstance(spec.input.center, str):
+            rescale.shift.fill_(spec.input.center)
+    return vae
+
+
+def start(vae: VAE, spec: ModelSpec, mean: Tensor) -> None:
+    """Set what depends on the mean of the training data, of shape `shape`: input centre and output bias."""
+    for rescale in _rescales(vae):
+        if spec.input.center == "mean":
+            rescale.shift.copy_(mean)
+    if spec.start_at_mean:
+        with torch.no_grad():
+            vae.likelihood.start_at(mean)
+
+
+def _rescales(vae: VAE) -> list[nets.Rescale]:
+    return [module for module in vae.latent.modules() if isinstance(module, nets.Rescale)]

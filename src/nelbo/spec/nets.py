@@ -1,0 +1,68 @@
+"""Backbones."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import nn
+
+from nelbo import nets
+from nelbo.errors import UserError
+from nelbo.registry import register
+
+
+class Net(ABC):
+    """A backbone, as encoder or decoder."""
+
+    @abstractmethod
+    def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
+        """`(batch, *shape)` and `context` numbers -> `(batch, features)`."""
+
+    @abstractmethod
+    def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
+        """`(batch, features)` and `context` numbers -> `(batch, outputs, *shape)`."""
+
+
+@register(Net, "mlp")
+@dataclass(frozen=True)
+class MLP(Net):
+    """A perceptron; `hidden` sizes are those of the encoder in order, and of the decoder in order."""
+
+    hidden: tuple[int, ...] = (400,)
+
+    def __post_init__(self) -> None:
+        if any(size < 1 for size in self.hidden):
+            raise UserError(f"hidden={list(self.hidden)}: give sizes of 1 or more")
+
+    def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
+        return nets.MLPEncoder(shape, features, self.hidden, context)
+
+    def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
+        return nets.MLPDecoder(features, shape, self.hidden, outputs, context)
+
+
+@register(Net, "conv")
+@dataclass(frozen=True)
+class Conv(Net):
+    """A residual convolutional net: `width` channels at full size, `blocks` residual blocks a size."""
+
+    width: int = 32
+    blocks: int = 1
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.blocks < 0:
+            raise UserError(f"width={self.width}, blocks={self.blocks}: give width >= 1 and blocks >= 0")
+
+    def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
+        _require_picture(shape)
+        return nets.ConvEncoder(shape, features, self.width, self.blocks, context)
+
+    def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
+        _require_picture(shape)
+        return nets.ConvDecoder(features, shape, self.width, self.blocks, outputs, context)
+
+
+def _require_picture(shape: tuple[int, ...]) -> None:
+    if len(shape) != 3:
+        raise UserError(f'a conv net takes pictures, and the data has shape {shape}: use kind = "mlp"')

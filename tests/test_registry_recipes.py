@@ -1,0 +1,237 @@
+"""Recipes: every component survives its table and its TOML; every mistake is one line that says what to write."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nelbo import recipes, schedules, training
+from nelbo.data import load as load_data
+from nelbo.errors import UserError
+from nelbo.recipes import Recipe
+from nelbo.registry import FAMILIES, dump, kind_of, nearest, parse
+from nelbo.schedules import Schedule
+from nelbo.spec import ELBO, Bernoulli, DiagonalNormal, Flat, Latent, Likelihood, Net, Objective, Posterior, Prior
+
+VARIED: dict[str, dict[str, Any]] = {
+    "mlp": {"hidden": (7, 5)},
+    "conv": {"width": 8, "blocks": 2},
+    "bernoulli": {"grey": True},
+    "continuous-bernoulli": {},
+    "normal": {"sigma": 0.3},
+    "standard-normal": {},
+    "diagonal-normal": {"initial_logvar": -2.0},
+    "flat": {"dim": 3, "posterior": DiagonalNormal(-1.0)},
+    "elbo": {"beta": schedules.Linear(until=0.5)},
+    "constant": {},
+    "linear": {"start": 0.5, "end": 1e-5, "begin": 0.1, "until": 0.9},
+    "cosine": {"warmup": 0.2, "end": 0.1},
+    "one-cycle": {"warmup": 0.3, "start": 0.1, "end": 1e-7},
+    "adam": {"beta1": 0.5, "beta2": 0.9, "eps": 1e-30, "weight_decay": 0.01},
+}
+PLACES: dict[type, str] = {
+    Net: "model.encoder",
+    Likelihood: "model.likelihood",
+    Prior: "model.latent.prior",
+    Posterior: "model.latent.posterior",
+    Latent: "model.latent",
+    Objective: "objective",
+    Schedule: "training.schedule",
+    training.Optimizer: "training.optimizer",
+}
+COMPONENTS = [(family, kind, cls) for family, table in FAMILIES.items() for kind, cls in table.items()]
+IDS = [kind for _, kind, _ in COMPONENTS]
+
+
+def at(recipe: Recipe, path: str) -> Any:
+    """The field of a recipe at a dotted path."""
+    value: Any = recipe
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def through_toml(recipe: Recipe, folder: Path) -> Recipe:
+    path = folder / "a recipe.toml"
+    path.write_text(recipes.dumps(recipe), "utf-8")
+    return recipes.load(str(path))
+
+
+def test_every_component_is_tried() -> None:
+    assert sorted(VARIED) == sorted(IDS)
+    assert set(PLACES) == set(FAMILIES)
+
+
+@pytest.mark.parametrize("varied", [False, True])
+@pytest.mark.parametrize(("family", "kind", "cls"), COMPONENTS, ids=IDS)
+def test_a_component_survives_its_table_and_its_toml(
+    family: type, kind: str, cls: type, varied: bool, tmp_path: Path
+) -> None:
+    component = cls(**VARIED[kind] if varied else {})
+    table = dump(component)
+    assert table["kind"] == kind == kind_of(component)
+    assert parse(family, table, "x") == component
+    recipe = recipes.load(None, {PLACES[family]: table})
+    assert at(recipe, PLACES[family]) == component
+    assert through_toml(recipe, tmp_path) == recipe
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_shipped_recipe_survives_its_toml(name: str, tmp_path: Path) -> None:
+    recipe = recipes.load(name)
+    assert recipe.description
+    assert through_toml(recipe, tmp_path) == recipe
+
+
+def test_texts_and_keys_survive_toml(tmp_path: Path) -> None:
+    awkward = 'a "quoted" C:\\path\n\ttab \x00 \x1f \x7f é 数据 🎉 # no comment'
+    recipe = dataclasses.replace(Recipe(description=awkward), versions={"a.b c": awkward, "数": "1"})
+    assert through_toml(recipe, tmp_path) == recipe
+
+
+@pytest.mark.parametrize("sigma", ["learned", "optimal", 2, 1e-300])
+def test_a_union_takes_each_of_its_types(sigma: Any, tmp_path: Path) -> None:
+    recipe = recipes.load(None, {"model.likelihood": {"kind": "normal", "sigma": sigma}})
+    assert at(recipe, "model.likelihood.sigma") == sigma
+    assert through_toml(recipe, tmp_path) == recipe
+
+
+def test_the_tutorials_recipe_has_the_tutorials_numbers() -> None:
+    recipe = recipes.load("tutorial")
+    assert recipe.data.source == "mnist"
+    assert recipe.objective == ELBO(beta=1.0)
+    spec, settings = recipe.model, recipe.training
+    assert isinstance(spec.latent, Flat) and spec.latent.dim == 20
+    assert spec.latent.posterior == DiagonalNormal(initial_logvar=None)
+    assert dump(spec.encoder) == {"kind": "mlp", "hidden": [400]} and spec.decoder in (None, spec.encoder)
+    assert spec.likelihood == Bernoulli(grey=True)
+    assert [(x - spec.input.center) * spec.input.scale for x in (0.0, 1.0)] == [-1.0, 1.0]  # type: ignore[operator]
+    assert not spec.start_at_mean
+    assert (settings.epochs, settings.batch_size, settings.learning_rate, settings.seed) == (10, 128, 1e-3, 42)
+    # Its loss is summed over a batch of 128 and ours is the mean: Adam's steps are the same with eps / 128.
+    assert settings.optimizer == training.Adam(beta1=0.9, beta2=0.999, eps=1e-8 / 128, weight_decay=0.0)
+    assert settings.schedule == schedules.Constant()
+    assert (settings.clip, settings.ema, settings.patience, settings.accumulate) == (0, 0, 0, 1)
+
+
+def test_the_tutorials_network_is_784_400_20_400_784() -> None:
+    import torch
+
+    from nelbo.model import Model
+
+    data = load_data(torch.randint(0, 256, (4, 28, 28), dtype=torch.uint8))
+    vae = Model.create(recipes.load("tutorial"), data.schema).vae
+    layers = [m for m in vae.modules() if isinstance(m, torch.nn.Linear)]
+    assert [(m.in_features, m.out_features) for m in layers] == [(784, 400), (400, 40), (20, 400), (400, 784)]
+
+
+def test_overrides_go_by_dotted_path_and_a_bare_name_is_of_training() -> None:
+    recipe = recipes.load("mnist", {"epochs": 3, "training.seed": 7, "model.latent.dim": 8, "objective.beta": 4})
+    assert (recipe.training.epochs, recipe.training.seed) == (3, 7)
+    assert at(recipe, "model.latent.dim") == 8
+    former = recipes.load("mnist")
+    assert recipe.objective == dataclasses.replace(former.objective, beta=4.0)  # type: ignore[type-var]
+    assert at(recipe, "model.latent.posterior") == at(former, "model.latent.posterior")
+    assert recipe.model.encoder == former.model.encoder
+
+
+def test_overrides_reach_into_a_component_named_by_its_kind() -> None:
+    paths = {"model.likelihood": "bernoulli", "model.likelihood.grey": True, "model.encoder": "mlp"}
+    recipe = recipes.load(None, {**paths, "model.encoder.hidden": [5]})
+    assert dump(recipe.model.likelihood) == {"kind": "bernoulli", "grey": True}
+    assert dump(recipe.model.encoder) == {"kind": "mlp", "hidden": [5]}
+
+
+def test_another_kind_starts_from_its_own_defaults() -> None:
+    recipe = recipes.load("mnist", {"model.likelihood.kind": "continuous-bernoulli", "model.encoder.kind": "conv"})
+    assert dump(recipe.model.likelihood) == {"kind": "continuous-bernoulli"}
+    assert recipe.model.encoder == FAMILIES[Net]["conv"]()
+    same = recipes.load("mnist", {"model.likelihood.kind": "bernoulli"})
+    assert same == recipes.load("mnist")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("training.epoch", 3, ["training.epoch", "did you mean epochs?"]),
+        ("epoch", 3, ["training.epoch", "did you mean epochs?"]),
+        ("modle.latent.dim", 3, ["modle", "did you mean model?"]),
+        ("model.latent.dimm", 3, ["model.latent.dimm", "did you mean dim?"]),
+        ("model.latent.zzz", 3, ["model.latent.zzz", "known: dim, posterior, prior"]),
+        ("model.likelihood", "bernouli", ["model.likelihood.kind = 'bernouli'", "did you mean bernoulli?"]),
+        ("training.schedule", "cosin", ["training.schedule.kind = 'cosin'", "did you mean cosine?"]),
+        ("model.encoder", {"kind": ["mlp"]}, ["model.encoder = {'kind': ['mlp']}", "kind"]),
+        ("model.encoder.hidden", [5], ["model.encoder = {'hidden': [5]}", "kind"]),
+        ("epochs", "three", ["training.epochs = 'three'", "a whole number"]),
+        ("epochs", 2.5, ["training.epochs = 2.5", "a whole number"]),
+        ("epochs", True, ["training.epochs = True", "a whole number"]),
+        ("learning_rate", "fast", ["training.learning_rate = 'fast'", "a number"]),
+        ("learning_rate", float("nan"), ["training.learning_rate = nan", "finite"]),
+        ("model.start_at_mean", 1, ["model.start_at_mean = 1", "true or false"]),
+        ("data.source", 3, ["data.source = 3", "a text in quotes"]),
+        ("model.encoder", {"kind": "mlp", "hidden": 400}, ["model.encoder.hidden = 400", "a list"]),
+        ("model.encoder", {"kind": "mlp", "hidden": ["a"]}, ["model.encoder.hidden[0] = 'a'", "a whole number"]),
+        ("model.likelihood", {"kind": "normal", "sigma": "best"}, ["model.likelihood.sigma = 'best'", "'optimal'"]),
+        ("model.input.center", "middle", ["model.input.center = 'middle'", "'mean'"]),
+        ("objective.beta", "warm", ["objective.beta", "'warm'"]),
+        ("training.epochs.x", 3, ["training.epochs.x = 3", "epochs", "not a table"]),
+        ("epochs", 0, ["training.epochs=0", "1 or more"]),
+        ("seed", 2**70, [f"training.seed={2**70}", "below"]),
+        ("learning_rate", -1.0, ["training.learning_rate=-1.0", "above 0"]),
+        ("ema", 1.0, ["training.ema=1.0", "below 1"]),
+        ("model.latent.dim", 0, ["model.latent.dim=0", "1 latent or more"]),
+        ("model.encoder", {"kind": "mlp", "hidden": [0]}, ["model.encoder.hidden=[0]", "1 or more"]),
+        ("model.encoder", {"kind": "conv", "width": 0}, ["model.encoder.width=0", "width >= 1"]),
+        ("model.likelihood", {"kind": "normal", "sigma": 0}, ["model.likelihood.sigma=0", "above 0"]),
+        ("objective.beta", -1, ["objective.beta=-1", "0 or more"]),
+        ("training.optimizer.beta1", 1, ["training.optimizer.beta1=1", "beta1 < 1"]),
+        ("training.schedule", {"kind": "linear", "begin": 1}, ["training.schedule.begin=1", "begin < until"]),
+        ("training.schedule", {"kind": "cosine", "warmup": 1}, ["training.schedule.warmup=1", "warmup < 1"]),
+    ],
+)
+def test_a_mistake_is_one_line_of_path_value_and_remedy(path: str, value: Any, words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        recipes.load(None, {path: value})
+    message = str(caught.value)
+    assert "\n" not in message
+    assert [word for word in words if word not in message] == [], message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[training]\nepohcs = 3\n", ["training.epohcs", "did you mean epochs?"]),
+        ("[training]\nepochs = 'x'\n", ["training.epochs = 'x'", "a whole number"]),
+        ("training = 3\n", ["training = 3", "a table"]),
+        ("versions = 3\n", ["versions = 3", "a table"]),
+        ("[training\n", ["mine.toml", "not TOML"]),
+        ("\ud800", ["mine.toml"]),
+    ],
+)
+def test_a_mistake_in_a_file_is_one_line(text: str, words: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(UserError) as caught:
+        recipes.load(str(path))
+    assert "\n" not in str(caught.value)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_an_unknown_recipe_suggests_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"'tutoral': did you mean tutorial\?"):
+        recipes.load("tutoral")
+    with pytest.raises(UserError, match=r"nowhere\.toml"):
+        recipes.load("nowhere.toml")
+
+
+def test_nearest_lists_all_where_none_is_near() -> None:
+    assert nearest("zzzzz", ["b", "a"]) == "known: a, b"
+
+
+def test_a_file_holds_what_it_leaves_out_too() -> None:
+    table = tomllib.loads(recipes.dumps(recipes.load("mnist")))
+    assert table["training"].keys() == {field.name for field in dataclasses.fields(training.Settings)}
