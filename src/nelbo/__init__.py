@@ -1,0 +1,26 @@
+"""nelbo: variational autoencoders that are proved right, fast, and usable in one line.
+
+    import nelbo
+    model = nelbo.fit("mnist", recipe="mnist")
+    model.sample(64)
+
+What is public is listed in `__all__`; each name is imported when it is first used, so that `import nelbo` costs
+nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {"fit": "nelbo.runs", "load": "nelbo.model", "Model": "nelbo.model", "UserError": "nelbo.errors"}
+
+__all__ = ["Model", "UserError", "__version__", "fit", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nelbo' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,5 @@
+"""`python -m nelbo` is the command line."""
+
+from nelbo.cli import main
+
+main()

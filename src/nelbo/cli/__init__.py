@@ -1,0 +1,47 @@
+"""The command line: parse, call, print. Every command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+
+import typer
+
+from nelbo.cli import recipe_commands, train, use
+from nelbo.errors import UserError
+
+app = typer.Typer(
+    name="nelbo",
+    help="Variational autoencoders: train one on your own data, then sample, reconstruct, embed, explore.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train.train)
+for name, command in use.COMMANDS.items():
+    app.command(name)(command)
+app.add_typer(recipe_commands.app, name="recipes")
+
+
+@app.callback()
+def options(
+    debug: bool = typer.Option(False, "--debug", help="Show the whole traceback of an error."),
+) -> None:
+    """Variational autoencoders: train one on your own data, then sample, reconstruct, embed, explore."""
+    if debug:
+        os.environ["NELBO_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is one line and exit code 2."""
+    warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr)
+    try:
+        app()
+    except UserError as error:
+        if os.environ.get("NELBO_DEBUG"):
+            raise
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)

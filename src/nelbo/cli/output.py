@@ -1,0 +1,85 @@
+"""How a verb's result becomes a file, and what is said of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nelbo.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from nelbo.model import Model
+
+
+def named(out: Path | None, default: str, endings: tuple[str, ...]) -> Path:
+    """The file to write. Raises `UserError` before any work if it has none of these endings."""
+    path = out or Path(default)
+    if path.suffix.lower() not in endings:
+        listed = " or ".join([", ".join(endings[:-1]), endings[-1]] if endings[1:] else endings)
+        raise UserError(f"--out {path}: the file must end in {listed}")
+    return path
+
+
+def data_file(m: Model, out: Path | None, name: str) -> Path:
+    """The file for data of the model's kind: a sheet, an array, or a table."""
+    return named(out, name + (".png" if m.schema.kind == "image" else ".csv"), (".png", ".npy", ".csv"))
+
+
+def encode_data(m: Model, values: np.ndarray, out: Path, columns: int = 8) -> bytes:
+    """Data of the model's kind in the form that the file's ending names."""
+    from nelbo import plots
+
+    if out.suffix.lower() == ".png":
+        return encode_image(plots.sheet(values, m.schema, columns), "PNG")
+    return encode_array(values, out)
+
+
+def encode_array(values: np.ndarray, out: Path) -> bytes:
+    """An array as `.npy`, or as a `.csv` of one row for each datum."""
+    import numpy as np
+
+    content = BytesIO()
+    if out.suffix.lower() == ".npy":
+        np.save(content, values)
+    else:
+        np.savetxt(content, values.reshape(len(values), -1), delimiter=",", fmt="%.9g")
+    return content.getvalue()
+
+
+def encode_codes(codes: np.ndarray, labels: list[Any] | None, out: Path) -> bytes:
+    """Codes as `.npy`, or as a `.csv` with a head and, where there are labels, a column of these."""
+    if out.suffix.lower() == ".npy":
+        return encode_array(codes, out)
+    text = StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([f"z{i}" for i in range(codes.shape[1])] + ([] if labels is None else ["label"]))
+    for i, code in enumerate(codes):
+        table.writerow([f"{value:.9g}" for value in code.tolist()] + ([] if labels is None else [labels[i]]))
+    return text.getvalue().encode()
+
+
+def encode_image(picture: Any, form: str, **options: Any) -> bytes:
+    """A PIL picture in a file's form."""
+    content = BytesIO()
+    picture.save(content, form, **options)
+    return content.getvalue()
+
+
+def write(out: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    from nelbo.training.checkpoint import write_bytes
+
+    write_bytes(out, content)
+
+
+def say(out: Path, shape: tuple[int, ...], as_json: bool, **more: Any) -> None:
+    """Name the file that was written; as JSON, with the shape of what it holds and `more`."""
+    if as_json:
+        print(json.dumps({"out": str(out), "shape": list(shape), **more}))
+    else:
+        print(f"Wrote {out} {tuple(shape)}")

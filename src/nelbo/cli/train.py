@@ -1,0 +1,129 @@
+"""`nelbo train`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+HELP = """Train a VAE on DATA and write pictures, curves, metrics, a report and the model.
+
+DATA is "mnist", "fashion-mnist", a .npy or .npz file, or a folder of pictures (a class per subfolder, if there
+are subfolders); left out, it is the recipe's.
+
+\b
+Examples:
+  nelbo train mnist
+  nelbo train mnist --recipe tutorial --out results/tutorial
+  nelbo train my_pictures/ --size 64 --epochs 50 --latent-dim 64
+  nelbo train data.npz --set model.encoder=mlp --set model.encoder.hidden=[512,256]
+  nelbo train mnist --resume --epochs 20
+  torchrun --nproc_per_node 2 --no-python nelbo train mnist
+"""
+SHORT = {"latent_dim": "model.latent.dim", "beta": "objective.beta"}
+
+
+def train(
+    data: Annotated[str, typer.Argument(help="What to train on.", metavar="DATA")] = "",
+    recipe: Annotated[str | None, typer.Option(help="A shipped recipe's name, or a TOML file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The output folder.  [default: results/NAME]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the run in the output folder.")] = False,
+    epochs: Annotated[int | None, typer.Option(help="Passes through the training data.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Data per step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", "--lr", help="The highest one.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="constant, linear, cosine or one-cycle.")] = None,
+    latent_dim: Annotated[int | None, typer.Option(help="Number of latents.")] = None,
+    beta: Annotated[float | None, typer.Option(help="Weight of the rate (KL).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Fixes everything that is random.")] = None,
+    clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient; 0: no limit.")] = None,
+    ema: Annotated[float | None, typer.Option(help="Average of the weights, such as 0.999; 0: none.")] = None,
+    accumulate: Annotated[int | None, typer.Option(help="Pieces a batch is computed in, to save memory.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without gain; 0: never.")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Stop in good order after that time; 0: never.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")] = None,
+    precision: Annotated[str | None, typer.Option(help="32 or bf16.")] = None,
+    val_fraction: Annotated[float | None, typer.Option(help="Share held out where there is no test split.")] = None,
+    data_root: Annotated[str | None, typer.Option(help="Folder of named data sets, in torchvision's layout.")] = None,
+    size: Annotated[str | None, typer.Option(help="Resize pictures: 64, or HEIGHTxWIDTH.")] = None,
+    fit: Annotated[str | None, typer.Option(help="How to resize: crop, pad or stretch.")] = None,
+    channels: Annotated[int | None, typer.Option(help="1: grey, 3: colour.  [default: as the pictures]")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")] = False,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any field of the recipe.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each row of metrics.jsonl as it is made.")] = False,
+) -> None:
+    given = dict(locals())
+    from nelbo import runs
+
+    source = data or (runs.recipes.load(recipe).data.source if recipe else "")
+    folder = out or Path("results") / _name(source)
+    chosen = runs.choose(recipe, data, _overrides(given), folder, resume)
+    if not chosen.data.source:
+        raise runs.UserError("no data: name it, as in `nelbo train mnist` or `nelbo train my_pictures/`")
+    watchers = _watchers(quiet, as_json)
+    try:
+        _, state = runs.train(chosen, None, folder, resume, force, watchers if runs.LEADER else [])
+    finally:
+        for watcher in watchers:
+            watcher.on_end("")
+    if runs.LEADER:
+        _say_end(state, folder, quiet, as_json)
+    if state.reason == "interrupted":
+        sys.exit(130)
+
+
+train.__doc__ = HELP
+
+
+def _name(source: str) -> str:
+    return Path(source.partition(":")[0]).stem or "run"
+
+
+def _overrides(given: dict[str, Any]) -> dict[str, Any]:
+    """The options given, as paths into the recipe."""
+    from nelbo.errors import UserError
+    from nelbo.recipes import DataSpec, loads_value
+    from nelbo.registry import hints
+    from nelbo.training import Settings
+
+    paths: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is None or value is False or name == "data":
+            continue
+        if name in hints(Settings) or name in SHORT:
+            paths[SHORT.get(name, f"training.{name}")] = value
+        elif name in hints(DataSpec):
+            paths[f"data.{name}"] = value
+    for item in given["setting"] or []:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UserError(f"--set {item}: give KEY=VALUE, such as --set model.latent.dim=8")
+        paths[key.strip()] = loads_value(value.strip())
+    return paths
+
+
+def _watchers(quiet: bool, as_json: bool) -> list[Any]:
+    from nelbo import progress
+
+    if as_json:
+        return [progress.JSONLines()]
+    if quiet:
+        return []
+    return [progress.Bar() if sys.stdout.isatty() else progress.Lines()]
+
+
+def _say_end(state: Any, folder: Path, quiet: bool, as_json: bool) -> None:
+    if as_json:
+        best = state.best if state.best_epoch else None
+        print(json.dumps({"reason": state.reason, "out": str(folder), "best": best, "best_epoch": state.best_epoch}))
+    elif not quiet:
+        done = state.reason in ("done", "no better test loss")
+        print(f"{'Done' if done else 'Stopped: ' + state.reason}. Wrote {folder}/: pictures, report.html, model/")
+        if not done:
+            print(f"Continue with --resume --out {folder}")

@@ -1,0 +1,263 @@
+"""The verbs that use a trained model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nelbo.cli import output
+from nelbo.errors import UserError
+
+if TYPE_CHECKING:
+    from nelbo.data import Dataset
+    from nelbo.model import Model
+
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A results folder, or a model folder.")]
+DataPath = Annotated[str, typer.Argument(metavar="[DATA]", help="As for `train`.  [default: the model's test data]")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="The file to write.")]
+Seed = Annotated[int, typer.Option(help="Fixes what is random.")]
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def evaluate(
+    model: ModelPath,
+    data: DataPath = "",
+    samples: Annotated[int, typer.Option(help="Importance samples for -log p(x); 0: only the loss.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Fixes the draws of z.  [default: that of training]")] = None,
+    out: Out = None,
+    as_json: JSON = False,
+) -> None:
+    """Loss, distortion and rate of DATA under MODEL, in nats per datum.
+
+    \b
+    Examples:
+      nelbo evaluate results/mnist
+      nelbo evaluate results/mnist my_pictures/ --samples 100 --json
+    """
+    m = _load(model)
+    result = m.evaluate(_rows(m, data), samples, m.recipe.training.seed if seed is None else seed)
+    lines = "\n".join(
+        f"{name:10} {value:.4f}" if name != "n" else f"{name:10} {value}" for name, value in result.items()
+    )
+    if out:
+        output.write(out, json.dumps(result).encode() + b"\n")
+    print(json.dumps(result) if as_json else lines)
+
+
+def sample(
+    model: ModelPath,
+    n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
+    temperature: Annotated[float, typer.Option(help="Spread of the prior; below 1: more typical.")] = 1.0,
+    noise: Annotated[
+        bool, typer.Option("--noise", help="Draw from the likelihood instead of showing its mean.")
+    ] = False,
+    out: Out = None,
+    seed: Seed = 0,
+    as_json: JSON = False,
+) -> None:
+    """Draw N data from MODEL's prior and write them (.png, .npy or .csv).
+
+    \b
+    Examples:
+      nelbo sample results/mnist -n 64 --out digits.png
+      nelbo sample results/mnist -n 10000 --out digits.npy --seed 1
+    """
+    m = _load(model)
+    out = output.data_file(m, out, "sample")
+    values = m.sample(n, seed, temperature, noise)
+    output.write(out, output.encode_data(m, values, out))
+    output.say(out, values.shape, as_json)
+
+
+def reconstruct(
+    model: ModelPath,
+    data: DataPath = "",
+    n: Annotated[int | None, typer.Option("-n", help="Only the first N.  [default: 8 for a picture, else all]")] = None,
+    out: Out = None,
+    seed: Seed = 0,
+    as_json: JSON = False,
+) -> None:
+    """Encode DATA to the posterior's mean and decode it; a picture shows originals above reconstructions.
+
+    \b
+    Examples:
+      nelbo reconstruct results/mnist
+      nelbo reconstruct results/mnist my_pictures/ -n 16 --out remade.png
+      nelbo reconstruct results/mnist digits.npy --out remade.npy
+    """
+    import numpy as np
+    import torch
+
+    from nelbo.data import subset
+
+    if n is not None and n < 1:
+        raise UserError(f"-n {n}: give 1 or more")
+    m = _load(model)
+    out = output.data_file(m, out, "reconstruction")
+    picture = out.suffix.lower() == ".png"
+    rows = _rows(m, data)
+    first = torch.arange(min(len(rows), n or (8 if picture else len(rows))))
+    values = m.reconstruct(subset(rows, first))
+    columns = min(8, len(first))
+    if picture:  # each line of originals above the line of their reconstructions, the last one filled up with zeros
+        pair = np.stack([m.schema.decode(rows.batch(first)).numpy(), values])
+        missing = -len(first) % columns
+        pair = np.concatenate([pair, np.zeros_like(pair, shape=(2, missing, *m.schema.shape))], 1)
+        lines = pair.reshape(2, -1, columns, *m.schema.shape).swapaxes(0, 1)
+        output.write(out, output.encode_data(m, lines.reshape(-1, *m.schema.shape), out, columns))
+    else:
+        output.write(out, output.encode_data(m, values, out))
+    output.say(out, values.shape, as_json)
+
+
+def embed(model: ModelPath, data: DataPath = "", out: Out = None, seed: Seed = 0, as_json: JSON = False) -> None:
+    """Write the posterior mean of each datum (.npy or .csv; a CSV has the label, where there is one).
+
+    \b
+    Examples:
+      nelbo embed results/mnist --out codes.npy
+      nelbo embed results/mnist my_pictures/ --out codes.csv
+    """
+    out = output.named(out, "embedding.npy", (".npy", ".csv"))
+    m = _load(model)
+    rows = _rows(m, data)
+    codes, classes = m.embed(rows), rows.schema.classes
+    labels = None if rows.labels is None else [classes[k] if k < len(classes) else k for k in rows.labels.tolist()]
+    output.write(out, output.encode_codes(codes, labels, out))
+    output.say(out, codes.shape, as_json)
+
+
+def interpolate(
+    model: ModelPath,
+    items: Annotated[list[str] | None, typer.Argument(help="Picture files, or row numbers of --data.")] = None,
+    data: Annotated[str, typer.Option(help="Where row numbers point to.  [default: the model's test data]")] = "",
+    steps: Annotated[int, typer.Option(help="Pictures from one item to the next, both included.")] = 10,
+    out: Out = None,
+    seed: Seed = 0,
+    as_json: JSON = False,
+) -> None:
+    """Go from item to item through the latent space: a strip (.png) and an animation (.gif) beside it.
+
+    \b
+    Examples:
+      nelbo interpolate results/mnist 0 1 2
+      nelbo interpolate results/faces anna.png ben.png --steps 24 --out morph.png
+    """
+    from nelbo import plots
+
+    m = _load(model)
+    out = output.data_file(m, out, "interpolation")
+    chosen = items or ["0", "1"]
+    rows = _rows(m, data) if any(item.isdecimal() for item in chosen) else None
+    values = m.interpolate(*(_item(rows, item) for item in chosen), steps=steps)
+    more = {}
+    if m.schema.kind == "image" and out.suffix.lower() == ".png":
+        first, *rest = plots.frames(values, m.schema)
+        animation = out.with_suffix(".gif")
+        loop = [*rest, *rest[-2::-1]]
+        options = {"save_all": True, "append_images": loop, "duration": 80, "loop": 0}
+        output.write(animation, output.encode_image(first, "GIF", **options))
+        more = {"animation": str(animation)}
+        if not as_json:
+            print(f"Wrote {animation}")
+    output.write(out, output.encode_data(m, values, out, len(values)))
+    output.say(out, values.shape, as_json, **more)
+
+
+def traverse(
+    model: ModelPath,
+    steps: Annotated[int, typer.Option(help="Values of each latent.")] = 9,
+    reach: Annotated[float, typer.Option(help="From -REACH to REACH.")] = 3.0,
+    item: Annotated[str, typer.Option(help="A picture to start from.  [default: the prior's mean]")] = "",
+    out: Out = None,
+    seed: Seed = 0,
+    as_json: JSON = False,
+) -> None:
+    """Move each latent by itself and decode: a row for each, the one that carries most first.
+
+    \b
+    Examples:
+      nelbo traverse results/mnist
+      nelbo traverse results/mnist --item seven.png --steps 11 --out seven.png
+    """
+    from nelbo import plots
+
+    out = output.named(out, "traversal.png", (".png",))
+    m = _load(model)
+    values, order = m.traverse(item or None, steps, reach)
+    figure = plots.traversal(values, order, m.rates, reach, m.schema)
+    output.write(out, output.encode_image(plots.figure_image(figure), "PNG"))
+    output.say(out, values.shape, as_json, order=order)
+
+
+def map_(
+    model: ModelPath,
+    data: DataPath = "",
+    side: Annotated[int, typer.Option(help="Decoded points along each side, with 2 latents.")] = 20,
+    out: Out = None,
+    seed: Seed = 0,
+    as_json: JSON = False,
+) -> None:
+    """Draw the latent space: decoded on a grid if it has 2 latents, else the principal components of DATA's means.
+
+    \b
+    Examples:
+      nelbo map results/mnist
+      nelbo map results/mnist2d --side 30 --out manifold.png
+    """
+    from nelbo import plots
+
+    out = output.named(out, "map.png", (".png",))
+    m = _load(model)
+    if len(m.rates) == 2 and m.schema.kind == "image":
+        values = m.grid(side)
+        output.write(out, output.encode_data(m, values, out, side))
+        return output.say(out, values.shape, as_json)
+    rows = _rows(m, data)
+    points, share = m.project(rows)
+    labels = None if rows.labels is None else rows.labels.numpy()
+    title = f"Posterior means, first two principal components ({share:.0%} of their variance)"
+    figure = plots.scatter(points, labels, rows.schema.classes, title)
+    output.write(out, output.encode_image(plots.figure_image(figure), "PNG"))
+    return output.say(out, points.shape, as_json)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "evaluate": evaluate,
+    "sample": sample,
+    "reconstruct": reconstruct,
+    "embed": embed,
+    "interpolate": interpolate,
+    "traverse": traverse,
+    "map": map_,
+}
+
+
+def _load(path: Path) -> Model:
+    from nelbo.model import load
+
+    return load(path)
+
+
+def _rows(m: Model, data: str) -> Dataset:
+    """The data named, else those that training held out."""
+    if data:
+        return m.rows(data)
+    from nelbo.runs import held_out
+
+    return held_out(m)
+
+
+def _item(rows: Dataset | None, item: str) -> Any:
+    """A picture file, or the row of that number as a dataset of one."""
+    from nelbo.data import subset
+
+    if rows is None or not item.isdecimal():
+        return item
+    if int(item) >= len(rows):
+        raise UserError(f"item {item}: the data has {len(rows)} rows, give 0 to {len(rows) - 1}")
+    return subset(rows, [int(item)])

@@ -1,0 +1,136 @@
+"""Pictures and figures of a model. Nothing here saves: sheets are PIL images, figures are matplotlib's.
+
+Pictures are drawn from values in [0, 1], once: what a model returns in the data's units is scaled back by the
+schema and by nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from nelbo.data import Schema
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PAD = 2
+CELL = 56  # smaller pictures are enlarged by a whole factor to about this many pixels
+
+
+def pixels(values: np.ndarray, schema: Schema) -> np.ndarray:
+    """Pictures `(n, channels, height, width)` in the data's units -> `(n, height, width, channels)` uint8."""
+    x = schema.encode(torch.from_numpy(np.ascontiguousarray(values))).clamp(0, 1).mul(255).round().byte()
+    return x.permute(0, 2, 3, 1).numpy()
+
+
+def sheet(values: np.ndarray, schema: Schema, columns: int = 8) -> Image.Image:
+    """A sheet of data in the data's units, `columns` to a row: pictures, or for vectors their curves."""
+    if schema.kind != "image":
+        return _curves_sheet(values, columns)
+    cells = pixels(values, schema)
+    n, height, width, channels = cells.shape
+    zoom = max(1, round(CELL / max(height, width)))
+    cells = cells.repeat(zoom, 1).repeat(zoom, 2)
+    rows, height, width = math.ceil(n / columns), height * zoom, width * zoom
+    canvas = np.zeros((rows * (height + PAD) + PAD, columns * (width + PAD) + PAD, channels), np.uint8)
+    for i, cell in enumerate(cells):
+        top, left = PAD + i // columns * (height + PAD), PAD + i % columns * (width + PAD)
+        canvas[top : top + height, left : left + width] = cell
+    return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
+
+
+def frames(values: np.ndarray, schema: Schema) -> list[Image.Image]:
+    """Each datum as a picture of its own, for an animation."""
+    return [sheet(value[None], schema, 1) for value in values]
+
+
+def figure_image(figure: Figure) -> Image.Image:
+    """A figure as a picture."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def _curves_sheet(values: np.ndarray, columns: int) -> Image.Image:
+    from matplotlib.figure import Figure
+
+    rows = math.ceil(len(values) / columns)
+    figure = Figure((1.2 * columns, 0.9 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, value in zip(axes.flat, values, strict=False):
+        axis.step(range(len(value)), value, where="mid", linewidth=1)
+    return figure_image(figure)
+
+
+def loss_curve(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Loss, distortion and rate by epoch, train and test, from the rows of `metrics.jsonl`."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure((12, 3.6), layout="constrained")
+    titles = {"loss": "Loss", "distortion": "Distortion (reconstruction)", "rate": "Rate (KL)"}
+    for axis, (part, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):
+        for split, style in (("train", "o--"), ("test", "o-")):
+            of = [row for row in rows if row["split"] == split]
+            axis.plot([row["epoch"] for row in of], [row[part] for row in of], style, label=split, markersize=3)
+        axis.set(title=title, xlabel="epoch", ylabel="nats per datum")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].legend(frameon=False)
+    return figure
+
+
+def scatter(points: np.ndarray, labels: np.ndarray | None, classes: Sequence[str], title: str) -> Figure:
+    """Points `(n, 2)` coloured by label."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    figure = Figure((8, 7), layout="constrained")
+    axis = figure.subplots()
+    if labels is None:
+        axis.scatter(points[:, 0], points[:, 1], s=3, alpha=0.5, linewidths=0)
+    else:
+        colours = colormaps["tab10" if labels.max() < 10 else "tab20"]
+        for label in np.unique(labels):
+            of = points[labels == label]
+            name = classes[label] if label < len(classes) else str(label)
+            colour = colours(label % colours.N)
+            axis.scatter(of[:, 0], of[:, 1], s=3, alpha=0.5, linewidths=0, color=colour, label=name)
+        axis.legend(markerscale=4, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axis.set(title=title, xlabel="first component", ylabel="second component", aspect="equal")
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def traversal(values: np.ndarray, order: Sequence[int], rates: Sequence[float], reach: float, schema: Schema) -> Figure:
+    """A row for each latent, labelled with its number and rate; `values` is `(latents, steps, *shape)`."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    latents, steps = values.shape[:2]
+    figure = Figure((0.6 * steps + 1.6, 0.62 * latents + 0.6), layout="constrained")
+    ticks = [f"{value:+.1f}" for value in np.linspace(-reach, reach, steps)]
+    for axis, latent, row in zip(figure.subplots(latents, 1, squeeze=False)[:, 0], order, values, strict=True):
+        if schema.kind == "image":
+            cells = pixels(row, schema)
+            strip = np.concatenate(list(cells), 1)
+            axis.imshow(strip[..., 0] if strip.shape[2] == 1 else strip, cmap="gray", vmin=0, vmax=255, aspect="auto")
+            axis.set(xticks=(np.arange(steps) + 0.5) * cells.shape[2] - 0.5, xticklabels=ticks, yticks=[])
+        else:
+            for curve, shade in zip(row, np.linspace(0, 1, steps), strict=True):
+                axis.step(range(len(curve)), curve, where="mid", color=colormaps["viridis"](shade), linewidth=1)
+        axis.set_ylabel(f"z{latent}\n{rates[latent]:.2f} nats", rotation=0, ha="right", va="center", fontsize=8)
+        axis.tick_params(labelbottom=latent == order[-1], labelsize=8, length=0)
+    figure.supxlabel("value of the latent", fontsize=9)
+    return figure

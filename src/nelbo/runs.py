@@ -1,0 +1,225 @@
+"""A training run with an output folder: what it writes, and how it is resumed or replaced.
+
+recipe.toml                    all resolved values, the seed, the versions
+metrics.jsonl                  one object per epoch and split
+reconstruction_{epoch}.png     8 test data above their reconstructions
+sample_{epoch}.png             64 draws from the prior
+loss_curve_{epoch}.png         train and test loss, distortion, rate
+report.html                    all of it on one page
+model/                         weights.safetensors, model.json
+checkpoints/                   last and best
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nelbo import plots, recipes
+from nelbo.data import Data, Dataset, load
+from nelbo.errors import UserError
+from nelbo.model import Model
+from nelbo.recipes import Recipe
+from nelbo.registry import dump
+from nelbo.report import report
+from nelbo.training import Callback, State
+from nelbo.training.checkpoint import write_bytes
+from nelbo.training.engine import choose_device
+from nelbo.training.loop import LAST
+from nelbo.vae import VAE
+
+WRITTEN = (
+    *("recipe.toml", "metrics.jsonl", "report.html", "model/weights.safetensors", "model/model.json"),
+    *("checkpoints/last.safetensors", "checkpoints/best.safetensors"),
+    *("reconstruction_[0-9]*.png", "sample_[0-9]*.png", "loss_curve_[0-9]*.png"),
+)
+RESUMABLE = {"epochs", "max_seconds", "checkpoint_seconds", "device", "precision"}
+LEADER = int(os.environ.get("RANK", "0")) == 0
+
+
+def default_recipe(source: Any) -> str | None:
+    """The shipped recipe that suits a source; None: one chosen from the data.
+
+    >>> default_recipe("mnist"), default_recipe("pictures/")
+    ('mnist', None)
+    """
+    return "mnist" if source in ("mnist", "fashion-mnist") else None
+
+
+def fit(
+    data: Any,
+    recipe: str | Recipe | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    callbacks: Sequence[Callback] = (),
+    **overrides: Any,
+) -> Model:
+    """Train a VAE on `data` and return the model.
+
+    `data` is "mnist", "fashion-mnist", an array, a tensor, a Dataset, or a path to a .npy, a .npz or a folder of
+    pictures. `recipe` is a shipped recipe's name, a TOML file or a `Recipe`. Overrides name fields of the
+    recipe: `epochs=3`, `learning_rate=1e-3`, `model__latent__dim=8`. With `out`, the run writes its files there.
+
+    Raises `UserError` for whatever a user can mend, and `KeyboardInterrupt` after Ctrl-C once all is saved.
+
+    >>> model = fit(torch.rand(64, 3), epochs=1)
+    >>> model.sample(2).shape
+    (2, 3)
+    """
+    folder = Path(out) if out else None
+    if isinstance(recipe, Recipe):
+        if overrides:
+            raise UserError("give overrides with a recipe's name or file; a Recipe is already made")
+    else:
+        dotted = {key.replace("__", "."): value for key, value in overrides.items()}
+        recipe = choose(recipe, str(data) if isinstance(data, str | Path) else "", dotted, folder, resume)
+    model, state = train(recipe, data, folder, resume, force, callbacks)
+    if state.reason == "interrupted":
+        raise KeyboardInterrupt
+    return model
+
+
+def choose(
+    name: str | None, source: str, overrides: Mapping[str, Any], out: Path | None = None, resume: bool = False
+) -> Recipe:
+    """The recipe to train by: the folder's own where a run is resumed, else the named one, else one that suits.
+
+    Raises `UserError` where a resumed run would change in more than its length or device.
+    """
+    if source:
+        overrides = {**overrides, "data.source": source}
+    if not (resume and out and (out / "recipe.toml").is_file()):
+        return recipes.load(name or default_recipe(source), overrides)
+    begun = str(out / "recipe.toml")
+    former, wanted = recipes.load(begun), recipes.load(name or begun, overrides)
+    kept = {field: getattr(former.training, field) for field in RESUMABLE}
+    wanted = dataclasses.replace(wanted, training=dataclasses.replace(wanted.training, **kept))
+    if different := _differences(dump(wanted), dump(former)):
+        raise UserError(f"{out} was begun with other settings ({different[0]}): resume with the same, or use --force")
+    return recipes.load(begun, overrides)
+
+
+def _differences(wanted: Mapping[str, Any], former: Mapping[str, Any], path: str = "") -> list[str]:
+    """The dotted paths at which `wanted` has another value than `former`; what it leaves out is no difference."""
+    found: list[str] = []
+    for key, value in wanted.items():
+        other = former.get(key)
+        if isinstance(value, dict) and isinstance(other, dict):
+            found += _differences(value, other, f"{path}{key}.")
+        elif value != other:
+            found.append(f"{path}{key} was {other!r}")
+    return found
+
+
+def train(
+    recipe: Recipe,
+    data: Any = None,
+    out: Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> tuple[Model, State]:
+    """Train by a recipe, on `data` if given and else on the recipe's source; see `fit`."""
+    if data is not None:
+        named = str(data) if isinstance(data, str | Path) else ""
+        recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, source=named))
+    choose_device(recipe.training.device)
+    if out is not None:
+        prepare(out, resume, force)
+    options = dataclasses.asdict(recipe.data)
+    source = options.pop("source")
+    loaded = load(source if data is None else data, seed=recipe.training.seed, **options)
+    model = Model.create(recipe, loaded.schema)
+    if out is None:
+        return model, model.fit(loaded, None, callbacks)
+    continuing = resume and (out / "checkpoints" / LAST).is_file()
+    if LEADER:
+        if not continuing:
+            clear(out)
+        write_bytes(out / "recipe.toml", recipes.dumps(model.recipe).encode())
+    artefacts = Artefacts(model, loaded, out)
+    state = model.fit(loaded, out / "checkpoints", [artefacts, *callbacks], continuing)
+    if LEADER:
+        artefacts.write_metrics(state.rows)
+        model.save(out / "model")
+        write_bytes(out / "report.html", report(model, state, out).encode())
+    return model, state
+
+
+def prepare(out: Path, resume: bool, force: bool) -> None:
+    """Make the output folder and look at what it holds; nothing is lost yet.
+
+    Raises `UserError` if it has files and neither `resume` nor `force` allows that, or it cannot be made.
+    """
+    if not LEADER or (resume and (out / "recipe.toml").is_file()):
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()) and not force:
+            known = "has files, but no run that --resume could continue" if resume else "has files already"
+            remedy = "name another folder with --out" if resume else "--resume continues it"
+            raise UserError(f"{out} {known}: {remedy}, --force replaces its run")
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror}; choose another folder with --out") from None
+
+
+def clear(out: Path) -> None:
+    """Remove what an earlier run wrote, and nothing else."""
+    try:
+        for path in (path for pattern in WRITTEN for path in out.glob(pattern)):
+            path.unlink()
+    except OSError as error:
+        raise UserError(f"cannot replace {out}: {error.strerror}; choose another folder with --out") from None
+
+
+def held_out(model: Model) -> Dataset:
+    """The test data that a model was trained with, read again from where its recipe says.
+
+    Raises `UserError` if that is nowhere, or has other data now.
+    """
+    options = dataclasses.asdict(model.recipe.data)
+    source = options.pop("source")
+    if not source:
+        raise UserError("the model was trained on an array: name the data to use")
+    loaded = load(source, seed=model.recipe.training.seed, **options)
+    if loaded.schema != model.schema:
+        raise UserError(f"{source} has changed since the model was trained on it: name the data to use")
+    return loaded.test
+
+
+class Artefacts(Callback):
+    """Writes metrics, pictures, curves and the model after each epoch."""
+
+    def __init__(self, model: Model, data: Data, out: Path) -> None:
+        self.model = model
+        self.out = out
+        self.schema = data.schema
+        self.originals = data.test.batch(torch.arange(min(8, len(data.test))))
+
+    def on_epoch(self, vae: VAE, epoch: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        with torch.no_grad():
+            device = self.model.device
+            remade = vae.decode(vae.latent.embed(self.originals.to(device))).mean.cpu()
+        pair = self.schema.decode(torch.cat([self.originals, remade])).numpy()
+        self._png(f"reconstruction_{epoch}.png", plots.sheet(pair, self.schema, len(remade)))
+        samples = self.model.sample(64, seed=self.model.recipe.training.seed)
+        self._png(f"sample_{epoch}.png", plots.sheet(samples, self.schema))
+        self._png(f"loss_curve_{epoch}.png", plots.figure_image(plots.loss_curve(rows)))
+        self.write_metrics(rows)
+
+    def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write the rows of all epochs so far."""
+        write_bytes(self.out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+    def _png(self, name: str, picture: Any) -> None:
+        content = BytesIO()
+        picture.save(content, "PNG")
+        write_bytes(self.out / name, content.getvalue())

@@ -1,0 +1,273 @@
+"""Bad input on the command line: one line that says what, where and what to do; exit code 2; nothing lost."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+from conftest import Run
+
+TINY = ["--epochs", 1, "--set", "model.encoder=mlp", "--set", "model.encoder.hidden=[4]", "-q"]
+VERBS = ["evaluate", "sample", "reconstruct", "embed", "interpolate", "traverse", "map"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command runs in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def refused(run: Run, tmp_path: Path) -> Callable[..., str]:
+    """Run a command that must fail as a user's mistake does, and leave what was there; returns the message."""
+
+    def call(*arguments: object) -> str:
+        before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+        code, out, err = run(*arguments)
+        assert code == 2, err
+        assert out == "" and err.startswith("Error: ") and err.count("\n") == 1, err
+        assert "Traceback" not in err and "  File" not in err
+        assert {p: p.read_bytes() for p in before if p.is_file()} == before, "something was lost"
+        assert [p for p in tmp_path.rglob("*.tmp")] == []
+        return err
+
+    return call
+
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def copied(picture_run: Path, tmp_path: Path) -> Path:
+    """A model folder to be damaged."""
+    shutil.copytree(picture_run / "model", tmp_path / "copied")
+    return tmp_path / "copied"
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    values = json.loads((folder / "model.json").read_text())
+    change(values)
+    (folder / "model.json").write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_folder_that_is_no_model(refused: Refused, verb: str) -> None:
+    Path("empty").mkdir()
+    Path("file.txt").write_text("x")
+    for name in ("empty", "missing", "file.txt"):
+        assert f"{name} is no nelbo model: give a folder" in refused(verb, name)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+@pytest.mark.parametrize("file", ["weights.safetensors", "model.json"])
+def test_a_truncated_model(refused: Refused, copied: Path, file: str, keep: int) -> None:
+    content = (copied / file).read_bytes()
+    (copied / file).write_bytes(content[: keep if keep >= 0 else len(content) - 9])
+    message = refused("sample", copied)
+    assert file in message and "train again" in message
+
+
+def test_a_model_without_weights(refused: Refused, copied: Path) -> None:
+    (copied / "weights.safetensors").unlink()
+    assert "weights.safetensors" in refused("sample", copied)
+
+
+@pytest.mark.parametrize("key", ["format", "schema", "recipe", "rates"])
+@pytest.mark.parametrize("value", [None, 3, {}, [], "x"])
+def test_a_damaged_description(refused: Refused, copied: Path, key: str, value: Any) -> None:
+    edit(copied, lambda values: values.update({key: value}) if value is not None else values.pop(key))
+    assert str(copied) in refused("traverse", copied)
+
+
+def test_a_model_of_another_format(refused: Refused, copied: Path) -> None:
+    edit(copied, lambda values: values.update(format=2))
+    message = refused("sample", copied)
+    assert "format 2" in message and "reads 1" in message
+
+
+def test_a_model_with_a_component_that_is_not_known_here(refused: Refused, copied: Path) -> None:
+    edit(copied, lambda values: values["recipe"]["model"]["encoder"].update(kind="conw"))
+    assert "did you mean conv?" in refused("sample", copied)
+
+
+def test_weights_of_another_network(refused: Refused, copied: Path) -> None:
+    tensors = load_file(copied / "weights.safetensors")
+    name = next(iter(tensors))
+    save_file({k: v for k, v in tensors.items() if k != name}, copied / "weights.safetensors", {"values": "{}"})
+    assert "weights" in refused("sample", copied)
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "reconstruct", "embed", "map"])
+def test_a_model_trained_on_another_shape(refused: Refused, copied: Path, vectors: np.ndarray, verb: str) -> None:
+    np.save("vectors.npy", vectors)
+    np.save("wide.npy", np.zeros((5, 8, 9), np.uint8))
+    for file, shape in (("vectors.npy", "(4,)"), ("wide.npy", "(1, 8, 9)")):
+        message = refused(verb, copied, file)
+        assert file in message and shape in message and "(1, 8, 8)" in message
+
+
+def test_pictures_for_a_model_of_vectors(refused: Refused, vector_model: Any) -> None:
+    vector_model.save("model")
+    Path("pictures").mkdir()
+    Image.new("L", (4, 4)).save("pictures/a.png")
+    assert "(4,)" in refused("embed", "model", "pictures")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--recipe", "tutoral"], ["'tutoral'", "did you mean tutorial?"]),
+        (["--recipe", "missing.toml"], ["missing.toml"]),
+        (["--set", "training.epoch=3"], ["training.epoch", "did you mean epochs?"]),
+        (["--set", "epochs=many"], ["training.epochs = 'many'", "a whole number"]),
+        (["--set", "epochs"], ["--set epochs", "KEY=VALUE"]),
+        (["--epochs", 0], ["training.epochs=0", "1 or more"]),
+        (["--lr", -1], ["training.learning_rate=-1.0", "above 0"]),
+        (["--lr", "nan"], ["training.learning_rate = nan", "finite"]),
+        (["--schedule", "cosin"], ["'cosin'", "did you mean cosine?"]),
+        (["--latent-dim", 0], ["model.latent.dim=0", "1 latent"]),
+        (["--beta", -2], ["objective.beta=-2", "0 or more"]),
+        (["--precision", "16"], ["training.precision='16'", "bf16"]),
+        (["--device", "tpu"], ["device='tpu'", "cpu"]),
+        (["--device", "cuda:63"], ["device='cuda:63'", "not on this machine"]),
+        (["--val-fraction", 1.5], ["val_fraction=1.5", "0 <"]),
+        (["--size", "big"], ["size='big'", "64"]),
+        (["--fit", "squash"], ["fit='squash'", "crop"]),
+        (["--set", "model.likelihood=bernoulli"], ["0 and 1", "--set model.likelihood.grey=true"]),
+    ],
+)
+def test_an_impossible_setting(refused: Refused, picture_file: Path, arguments: list[Any], words: list[str]) -> None:
+    message = refused("train", picture_file, "--out", "r", *arguments)
+    assert [word for word in words if word not in message] == [], message
+    assert not Path("r/recipe.toml").exists()
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli"])
+def test_values_that_the_likelihood_does_not_take(
+    refused: Refused, run: Run, vectors: np.ndarray, likelihood: str
+) -> None:
+    np.save("v.npy", vectors)
+    message = refused("train", "v.npy", "--out", "r", "--set", f"model.likelihood={likelihood}", *TINY)
+    assert "likelihood takes" in message and "--set model.likelihood=normal" in message
+    assert run("train", "v.npy", "--out", "r", "--force", "--set", "model.likelihood=normal", *TINY).code == 0
+
+
+def test_the_remedy_for_grey_values_works(run: Run, picture_file: Path) -> None:
+    choice = ["--set", "model.likelihood=bernoulli", "--set", "model.likelihood.grey=true"]
+    assert run("train", picture_file, "--out", "r", *choice, *TINY).code == 0
+    code, _, err = run("evaluate", "r", "--samples", 3)
+    assert code == 2 and err.count("\n") == 1
+    remedy = err.split("train with ")[1].split(", or")[0].split()
+    assert run("train", picture_file, "--out", "s", *remedy, *TINY).code == 0
+    assert "nll" in json.loads(run("evaluate", "s", "--samples", 3, "--json").out)
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_too_few_rows(refused: Refused, rows: int) -> None:
+    np.save("x.npy", np.zeros((rows, 4)))
+    assert "x.npy" in refused("train", "x.npy", "--out", "r")
+
+
+def test_values_that_are_not_finite(refused: Refused, copied: Path) -> None:
+    x = np.ones((9, 8, 8))
+    x[3, 1, 2] = np.nan
+    np.save("x.npy", x)
+    for arguments in (["train", "x.npy", "--out", "r"], ["evaluate", copied, "x.npy"]):
+        message = refused(*arguments)
+        assert "x.npy" in message and "[3" in message and "NaN" in message
+
+
+def test_data_that_is_not_there(refused: Refused, copied: Path) -> None:
+    Path("empty").mkdir()
+    for name in ("missing", "empty", "missing.npy"):
+        for arguments in (["train", name, "--out", "r"], ["embed", copied, name]):
+            assert name in refused(*arguments)
+    assert "did you mean 'mnist'?" in refused("train", "mnits", "--out", "r")
+    assert "name it" in refused("train", "--out", "r")
+
+
+def test_a_damaged_picture_among_good_ones(refused: Refused, pictures: np.ndarray) -> None:
+    Path("p").mkdir()
+    for i in range(4):
+        Image.fromarray(pictures[i]).save(f"p/{i}.png")
+    content = Path("p/2.png").read_bytes()
+    Path("p/2.png").write_bytes(content[: len(content) // 2])
+    message = refused("train", "p", "--out", "r")
+    assert "p/2.png" in message and "1 of 4" in message and "--skip-bad" in message
+
+
+def test_an_output_that_cannot_be_written(refused: Refused, run: Run, picture_file: Path, copied: Path) -> None:
+    Path("file").write_text("mine")
+    for out in ("file", "file/below", "file/a/b"):
+        message = refused("train", picture_file, "--out", out, *TINY)
+        assert f"cannot write {out}" in message and "--out" in message
+    for verb, name in (("sample", "x.png"), ("embed", "x.npy"), ("traverse", "x.png")):
+        assert "cannot write file/" in refused(verb, copied, "--out", f"file/{name}")
+
+
+@pytest.mark.parametrize("verb", ["sample", "reconstruct", "embed", "interpolate", "traverse", "map", "evaluate"])
+def test_no_space_is_left(
+    refused: Refused, verb: str, copied: Path, picture_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "replace", full)
+    message = refused(verb, copied, "--out", {"embed": "x.npy", "evaluate": "x.json"}.get(verb, "x.png"))
+    assert "No space left on device" in message and "--out" in message
+    assert not list(Path().glob("*x.*"))
+
+
+def test_no_space_is_left_while_training(
+    refused: Refused, run: Run, picture_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("train", picture_file, "--out", "r", *TINY).code == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        message = refused("train", "--out", "r", "--resume", "--epochs", 3, "-q")
+        assert "No space left on device" in message
+    assert run("evaluate", "r").code == 0
+    assert run("train", "--out", "r", "--resume", "--epochs", 3, "-q").code == 0
+    assert len(Path("r/metrics.jsonl").read_text().splitlines()) == 6
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sample", "-n", 0], "1 sample or more"),
+        (["sample", "--temperature", 0], "temperature=0"),
+        (["sample", "--temperature", "nan"], "temperature=nan"),
+        (["sample", "--out", "x.jpg"], ".png, .npy or .csv"),
+        (["embed", "--out", "x.png"], ".npy or .csv"),
+        (["traverse", "--out", "x.npy"], ".png"),
+        (["traverse", "--steps", 1], "steps=1"),
+        (["traverse", "--reach", "inf"], "reach=inf"),
+        (["traverse", "--item", "missing.png"], "missing.png"),
+        (["map", "--out", "x.csv"], ".png"),
+        (["reconstruct", "-n", 0], "1 or more"),
+        (["interpolate", "0"], "2 items"),
+        (["interpolate", "0", "1", "--steps", 1], "2 steps"),
+        (["interpolate", "0", "99"], "30 rows"),
+        (["interpolate", "0", "missing.png"], "missing.png"),
+    ],
+)
+def test_an_impossible_request(refused: Refused, copied: Path, arguments: list[Any], words: str) -> None:
+    verb, *rest = arguments
+    assert words in refused(verb, copied, *rest)
+    assert not list(Path().glob("x.*"))
+
+
+def test_debug_shows_the_whole_error(run: Run) -> None:
+    with pytest.raises(ValueError, match="no nelbo model"):
+        run("--debug", "sample", "missing")
