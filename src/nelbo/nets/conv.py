@@ -53,7 +53,7 @@ class ConvEncoder(nn.Module):
     `width` is the number of channels at full size; it doubles at each halving, up to four times itself.
     """
 
-    def __init__(self, shape: Sequence[int], features: int, width: int = 32, blocks: int = 1, context: int = 0) -> None:
+    def __init__(self, shape: Sequence[int], features: int, width: int = 16, blocks: int = 1, context: int = 0) -> None:
         super().__init__()
         channels, *size = shape
         sizes = pyramid(size[0], size[1])
@@ -92,7 +92,7 @@ class ConvDecoder(nn.Module):
     """`(batch, features)` and context -> `(batch, outputs, channels, height, width)`."""
 
     def __init__(
-        self, features: int, shape: Sequence[int], width: int = 32, blocks: int = 1, outputs: int = 1, context: int = 0
+        self, features: int, shape: Sequence[int], width: int = 16, blocks: int = 1, outputs: int = 1, context: int = 0
     ) -> None:
         super().__init__()
         channels, *size = shape

@@ -47,7 +47,7 @@ class MLP(Net):
 class Conv(Net):
     """A residual convolutional net: `width` channels at full size, `blocks` residual blocks a size."""
 
-    width: int = 32
+    width: int = 16
     blocks: int = 1
 
     def __post_init__(self) -> None:
