@@ -14,6 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal, Uniform, constraints
 
+import zoo_codes
+import zoo_flows
+import zoo_geometry
+import zoo_hierarchy
+import zoo_likelihoods
+import zoo_objectives
+import zoo_riemannian
 from nelbo import conditionals, distributions, nets, objectives, schedules
 from nelbo.conditionals import Conditional, Likelihood
 from nelbo.latents import Flat
@@ -35,8 +42,11 @@ def _parameter(*shape: int, spread: float = 1.0) -> Tensor:
 def narrower(q: Distribution) -> Distribution:
     """A density that lies well inside q, with the support of q or a part of it.
 
-    On the reals a Normal with q's own mean and 0.6 of its standard deviation, on [0, 1] the uniform on [0.2, 0.8].
+    On a space of its own, `zoo_geometry`'s. On the reals a Normal with q's own mean and 0.6 of its standard deviation,
+    on [0, 1] the uniform on [0.2, 0.8].
     """
+    if (own := zoo_geometry.reference(q)) is not None:
+        return own
     if q.support is constraints.unit_interval:
         low = torch.full_like(q.mean, 0.2)
         return Independent(Uniform(low, low + 0.6, validate_args=False), len(q.event_shape))
@@ -51,7 +61,9 @@ class Family:
     `make(batch)` is one member for each index of the batch shape, over a small event; `parameters` are the names of
     the tensors it is differentiated in. `line` lists members over one number (event shape `(1,)`), extreme ones
     included, each with the interval outside which its mass is negligible; for a discrete family `line` is empty.
-    `tempered` tells whether `temper` is defined for it.
+    `tempered` tells whether `temper` is defined for it, `moments` whether its mean and variance have a closed form.
+    `held` tells whether a draw with its noise held still is a smooth function of the parameters, whose derivative is
+    the gradient (not so with rejection).
     """
 
     make: Callable[[Shape], Distribution]
@@ -59,6 +71,8 @@ class Family:
     line: Callable[[], list[tuple[Distribution, float, float]]] = list
     reference: Callable[[Distribution], Distribution] = narrower
     tempered: bool = True
+    moments: bool = True
+    held: bool = True
 
 
 def _normal_line() -> list[tuple[Distribution, float, float]]:
@@ -105,16 +119,24 @@ DISTRIBUTIONS: dict[str, Family] = {
         ("logits",),
         tempered=False,
     ),
+    **{name: Family(**row) for name, row in zoo_flows.DISTRIBUTIONS.items()},  # type: ignore[arg-type]
+    **{name: Family(**row) for name, row in zoo_codes.DISTRIBUTIONS.items()},
+    **{name: Family(**row) for name, row in zoo_likelihoods.DISTRIBUTIONS.items()},
+    **{name: Family(**row) for name, row in zoo_geometry.DISTRIBUTIONS.items()},
 }
 
 PRIORS: dict[str, Callable[[], Conditional]] = {
     "standard normal": lambda: conditionals.StandardNormal(LATENT),
+    **zoo_flows.PRIORS,
+    **zoo_geometry.PRIORS,
 }
 
 POSTERIORS: dict[str, Callable[[Shape, int], Conditional]] = {
     "diagonal normal": lambda shape, context: conditionals.DiagonalNormal(
         nets.MLPEncoder(shape, 2 * LATENT, [16], context), len(shape)
     ),
+    **zoo_flows.POSTERIORS,
+    **zoo_geometry.POSTERIORS,
 }
 
 LIKELIHOODS: dict[str, Callable[[nn.Module, int], Likelihood]] = {
@@ -124,14 +146,18 @@ LIKELIHOODS: dict[str, Callable[[nn.Module, int], Likelihood]] = {
     "normal, learned sigma": conditionals.Normal,
     "normal, fixed sigma": lambda net, event_dims: conditionals.Normal(net, event_dims, sigma=0.7),
     "optimal normal": conditionals.OptimalNormal,
+    **zoo_likelihoods.LIKELIHOODS,
 }
 
 
 @dataclass(frozen=True)
 class Net:
-    """`make(shape, features, context)`, an encoder or a decoder, and the shapes of data it takes."""
+    """`make(shape, features, context)`, an encoder or a decoder, and the shapes of data it takes.
 
-    make: Callable[[Shape, int, int], nn.Module]
+    A decoder that likelihoods are tried on also takes the number of outputs.
+    """
+
+    make: Callable[..., nn.Module]
     shapes: Sequence[Shape] = field(default_factory=lambda: list(SHAPES))
 
 
@@ -147,13 +173,18 @@ ENCODERS: dict[str, Net] = {
 }
 
 DECODERS: dict[str, Net] = {
-    "mlp": Net(lambda shape, features, context: nets.MLPDecoder(features, shape, [12, 16], context=context)),
+    "mlp": Net(
+        lambda shape, features, context, outputs=1: nets.MLPDecoder(features, shape, [12, 16], outputs, context)
+    ),
     "mlp, two outputs": Net(lambda shape, features, context: nets.MLPDecoder(features, shape, [12], 2, context)),
-    "linear": Net(lambda shape, features, context: nets.MLPDecoder(features, shape, [], context=context)),
-    "conv": Net(lambda shape, features, context: nets.ConvDecoder(features, shape, 4, context=context), _PICTURES),
+    "linear": Net(lambda shape, features, context, outputs=1: nets.MLPDecoder(features, shape, [], outputs, context)),
+    "conv": Net(
+        lambda shape, features, context, outputs=1: nets.ConvDecoder(features, shape, 4, 1, outputs, context), _PICTURES
+    ),
     "conv, two outputs": Net(
         lambda shape, features, context: nets.ConvDecoder(features, shape, 4, 2, 2, context), _PICTURES
     ),
+    **{name: Net(make, zoo_hierarchy.HEAD_SHAPES) for name, make in zoo_hierarchy.HEADS.items()},
 }
 
 SCHEDULES: dict[str, Schedule] = {
@@ -166,6 +197,12 @@ SCHEDULES: dict[str, Schedule] = {
 }
 
 
+def make_likelihood(name: str, shape: Shape, context: int = 0, decoder: str = "mlp") -> Likelihood:
+    """A likelihood on top of a decoder with as many outputs as it asks for."""
+    net = DECODERS[decoder].make(shape, LATENT, context, zoo_likelihoods.OUTPUTS.get(name, 1))
+    return LIKELIHOODS[name](net, len(shape))
+
+
 def flat_vae(
     shape: Shape = (1, 4, 4),
     context: int = 0,
@@ -176,7 +213,7 @@ def flat_vae(
 ) -> VAE:
     """A VAE of one level from named parts."""
     latent = Flat(PRIORS[prior](), POSTERIORS[posterior](shape, context))
-    return VAE(latent, LIKELIHOODS[likelihood](DECODERS[decoder].make(shape, LATENT, context), len(shape)))
+    return VAE(latent, make_likelihood(likelihood, shape, context, decoder))
 
 
 def _with(**parts: str) -> Callable[[int], VAE]:
@@ -186,9 +223,13 @@ def _with(**parts: str) -> Callable[[int], VAE]:
 # VAEs over data of shape (1, 4, 4), by the size of their context; each part in one VAE at least.
 VAES: dict[str, Callable[[int], VAE]] = {
     **{f"likelihood: {name}": _with(likelihood=name) for name in LIKELIHOODS},
-    **{f"prior: {name}": _with(prior=name) for name in PRIORS},
-    **{f"posterior: {name}": _with(posterior=name) for name in POSTERIORS},
+    **{f"prior: {name}": _with(prior=name, **zoo_geometry.with_prior(name)) for name in PRIORS},
+    **{f"posterior: {name}": _with(posterior=name, **zoo_geometry.with_posterior(name)) for name in POSTERIORS},
     "decoder: conv": _with(decoder="conv", likelihood="normal, learned sigma"),
+    **zoo_flows.VAES,
+    **zoo_codes.VAES,
+    **zoo_hierarchy.VAES,
+    **zoo_riemannian.VAES,
 }
 
 OBJECTIVES: dict[str, Callable[[], Objective]] = {
@@ -197,12 +238,15 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "elbo, beta 4": lambda: objectives.elbo(4.0),
     "elbo, warm-up": lambda: objectives.elbo(schedules.Linear(0.0, 1.0, 0.0, 0.5)),
     "distortion": lambda: objectives.Sum({objectives.distortion: 1.0}),
+    **zoo_objectives.OBJECTIVES,
 }
 
 
 def data(support: constraints.Constraint, batch: int, shape: Shape, seed: int = 0) -> Tensor:
     """Data that a likelihood with this support admits, float64."""
     draw = torch.Generator().manual_seed(seed)
+    if (own := zoo_likelihoods.data(support, (batch, *shape), draw)) is not None:
+        return own
     if support is constraints.boolean:
         return (torch.rand(batch, *shape, generator=draw) < 0.4).double()
     if support is constraints.unit_interval:

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from nelbo.conditionals import Likelihood
+from nelbo.distributions import Dirac
+from nelbo.errors import UserError
 from nelbo.latents import Latent, Level
 
 
@@ -50,9 +52,14 @@ class Trace:
         """log w = log p(x | z) + log p(z) - log q(z | x), nats: the importance weight of this draw.
 
         Raises `ValueError` where a prior and a posterior are not both discrete or both continuous: their
-        densities are then against different measures, and the ratio means nothing.
+        densities are then against different measures, and the ratio means nothing; or where a posterior is a Dirac.
         """
         for level in self.levels:
+            if isinstance(level.q, Dirac):
+                raise UserError(
+                    "log_weight: the posterior is a Dirac, a point without a density, so its draws have no importance "
+                    "weights: use the distortion, or a posterior with a density such as diagonal-normal"
+                )
             if _is_discrete(level.q) != _is_discrete(level.p):
                 raise ValueError(
                     f"log_weight: q is {type(level.q).__name__} and p is {type(level.p).__name__}, one discrete and "
@@ -82,6 +89,7 @@ class VAE(nn.Module):
         super().__init__()
         self.latent = latent
         self.likelihood = likelihood
+        latent.bind(likelihood)
 
     def forward(self, x: Tensor, c: Tensor | None = None, shape: Sequence[int] = ()) -> Trace:
         """Draw the latents of each datum `shape` times and score x under each draw."""

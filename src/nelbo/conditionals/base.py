@@ -7,7 +7,9 @@ absent is `None` and is left out.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
@@ -31,9 +33,30 @@ class Likelihood(Conditional, ABC):
     support: Constraint
     normalized = True
 
-    @abstractmethod
+    def __init__(self, net: nn.Module, event_dims: int) -> None:
+        super().__init__()
+        self.net = net
+        self.event_dims = event_dims
+
     def start_at(self, mean: Tensor) -> None:
-        """Set the output bias so that, before training, the likelihood's mean is near `mean` (of shape `shape`)."""
+        """Set the output bias so that, before training, the likelihood's mean is near `mean` (of shape `shape`).
+
+        This is for a net whose first output is the mean; other families say otherwise.
+        """
+        self.set_bias(0, mean, lambda m: m)
+
+    def outputs(self, *context: Tensor | None) -> tuple[Tensor, ...]:
+        """The net's outputs, one tensor of shape `(*sample, batch, *shape)` for each parameter of the density."""
+        h, *rest = context
+        assert h is not None
+        return through(self.net, h, *rest).unbind(h.dim() - 1)
+
+    def set_bias(self, output: int, mean: Tensor, link: Callable[[Tensor], Tensor]) -> None:
+        """Set the bias of one output to `link(mean)`, the mean first averaged down to the shape the net's bias has."""
+        bias: Tensor = self.net.output_bias[output]  # type: ignore[index, assignment]
+        reduced = [d for d in range(mean.dim()) if bias.shape[d] == 1]
+        with torch.no_grad():
+            bias.copy_(link(mean.mean(reduced, keepdim=True) if reduced else mean))
 
 
 def through(net: nn.Module, h: Tensor, *context: Tensor | None, event_dims: int = 1) -> Tensor:

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
 from nelbo import distributions
-from nelbo.conditionals.base import Likelihood, through
+from nelbo.conditionals.base import Likelihood
 
 
-def _parameters(net: nn.Module, context: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
-    """The net's outputs, one tensor of shape `(*sample, batch, *shape)` for each parameter of the density."""
-    h, *rest = context
-    assert h is not None
-    values = through(net, h, *rest)
-    return values.unbind(h.dim() - 1)
+def slope(mean: Tensor) -> Tensor:
+    """About the l for which the density proportional to exp(l x) on [0, 1] has this mean.
 
-
-def _set_bias(net: nn.Module, output: int, mean: Tensor, link: Callable[[Tensor], Tensor]) -> None:
-    """Set the bias of one output to `link(mean)`; `mean` is first averaged down to the shape the net's bias has."""
-    bias: Tensor = net.output_bias[output]  # type: ignore[index, assignment]
-    reduced = [d for d in range(mean.dim()) if bias.shape[d] == 1]
-    with torch.no_grad():
-        bias.copy_(link(mean.mean(reduced, keepdim=True) if reduced else mean))
+    Near 0 or 1 it is an exponential's (|l| = 1 / distance); between, a line of slope 12.
+    """
+    centred = 12 * (mean - 0.5)
+    edge = torch.minimum(mean, 1 - mean).clamp_min(1e-2)
+    return torch.where(edge < 0.25, torch.sign(centred) / edge, centred)
 
 
 class Bernoulli(Likelihood):
@@ -37,18 +30,16 @@ class Bernoulli(Likelihood):
     """
 
     def __init__(self, net: nn.Module, event_dims: int, grey: bool = False) -> None:
-        super().__init__()
-        self.net = net
-        self.event_dims = event_dims
+        super().__init__(net, event_dims)
         self.normalized = not grey
         self.support = constraints.unit_interval if grey else constraints.boolean
 
     def forward(self, *context: Tensor | None) -> distributions.Bernoulli:
-        (logits,) = _parameters(self.net, context)
+        (logits,) = self.outputs(*context)
         return distributions.Bernoulli(logits, self.event_dims, grey=not self.normalized)
 
     def start_at(self, mean: Tensor) -> None:
-        _set_bias(self.net, 0, mean, lambda m: torch.logit(m, eps=1e-3))
+        self.set_bias(0, mean, lambda m: torch.logit(m, eps=1e-3))
 
 
 class ContinuousBernoulli(Likelihood):
@@ -59,24 +50,12 @@ class ContinuousBernoulli(Likelihood):
 
     support = constraints.unit_interval
 
-    def __init__(self, net: nn.Module, event_dims: int) -> None:
-        super().__init__()
-        self.net = net
-        self.event_dims = event_dims
-
     def forward(self, *context: Tensor | None) -> distributions.ContinuousBernoulli:
-        (logits,) = _parameters(self.net, context)
+        (logits,) = self.outputs(*context)
         return distributions.ContinuousBernoulli(logits, self.event_dims)
 
     def start_at(self, mean: Tensor) -> None:
-        """An exponential of the same mean near 0 or 1 (|l| = 1 / distance), a line of slope 12 between."""
-
-        def link(m: Tensor) -> Tensor:
-            centred = 12 * (m - 0.5)
-            edge = torch.minimum(m, 1 - m).clamp_min(1e-2)
-            return torch.where(edge < 0.25, torch.sign(centred) / edge, centred)
-
-        _set_bias(self.net, 0, mean, link)
+        self.set_bias(0, mean, slope)
 
 
 class Normal(Likelihood):
@@ -86,9 +65,7 @@ class Normal(Likelihood):
     log_scale: Tensor
 
     def __init__(self, net: nn.Module, event_dims: int, sigma: float | None = None) -> None:
-        super().__init__()
-        self.net = net
-        self.event_dims = event_dims
+        super().__init__(net, event_dims)
         if sigma is None:
             self.log_scale = nn.Parameter(torch.zeros(()))
         elif sigma > 0:
@@ -97,11 +74,8 @@ class Normal(Likelihood):
             raise ValueError(f"sigma={sigma}: give a positive number, or None to learn it")
 
     def forward(self, *context: Tensor | None) -> distributions.DiagonalNormal:
-        (loc,) = _parameters(self.net, context)
+        (loc,) = self.outputs(*context)
         return distributions.DiagonalNormal(loc, self.log_scale, self.event_dims)
-
-    def start_at(self, mean: Tensor) -> None:
-        _set_bias(self.net, 0, mean, lambda m: m)
 
 
 class OptimalNormal(Likelihood):
@@ -117,15 +91,13 @@ class OptimalNormal(Likelihood):
     batches: Tensor
 
     def __init__(self, net: nn.Module, event_dims: int, momentum: float = 0.99) -> None:
-        super().__init__()
-        self.net = net
-        self.event_dims = event_dims
+        super().__init__(net, event_dims)
         self.momentum = momentum
         self.register_buffer("variance", torch.zeros(()))
         self.register_buffer("batches", torch.zeros(()))
 
     def forward(self, *context: Tensor | None) -> distributions.OptimalNormal | distributions.DiagonalNormal:
-        (loc,) = _parameters(self.net, context)
+        (loc,) = self.outputs(*context)
         if self.training:
             return distributions.OptimalNormal(loc, self.event_dims, self._observe)
         variance = torch.where(self.batches > 0, self.variance, torch.ones_like(self.variance))
@@ -140,6 +112,3 @@ class OptimalNormal(Likelihood):
         self.batches += 1
         self.variance.lerp_(variance, (1 / self.batches).clamp_min(1 - self.momentum))
         return variance
-
-    def start_at(self, mean: Tensor) -> None:
-        _set_bias(self.net, 0, mean, lambda m: m)

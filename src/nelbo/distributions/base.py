@@ -9,13 +9,18 @@ Two operations are looked up by type, so that a new family adds a function and e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from copy import copy
 from functools import singledispatch
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution as TorchDistribution
+from torch.distributions import constraints
+
+from nelbo.errors import UserError
 
 
 class Distribution(TorchDistribution):
@@ -25,15 +30,26 @@ class Distribution(TorchDistribution):
     nats of shape `(*sample_shape, *batch_shape)`.
 
     `normalized` tells whether `exp(log_prob)` is a density (or a mass) that sums to one over the data it
-    is given; where it is not, likelihoods and bits per dimension do not exist.
+    is given; where it is not, likelihoods and bits per dimension do not exist. Unless a family says otherwise,
+    `support` is the reals, `mean` is its `loc`, and draws have a gradient if it defines `rsample`.
     """
 
     normalized = True
-    arg_constraints: ClassVar[dict[str, torch.distributions.constraints.Constraint]] = {}
+    support: constraints.Constraint = constraints.real
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+    loc: Tensor
 
     def __init__(self, shape: torch.Size, event_dims: int) -> None:
         split = len(shape) - event_dims
         super().__init__(shape[:split], shape[split:], validate_args=False)
+
+    @property
+    def has_rsample(self) -> bool:  # type: ignore[override]
+        return type(self).rsample is not TorchDistribution.rsample
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
         """A draw through which no gradient flows."""
@@ -45,15 +61,23 @@ class Distribution(TorchDistribution):
         return values.flatten(-len(self.event_shape)).sum(-1) if self.event_shape else values
 
 
+def draw(d: TorchDistribution, shape: Sequence[int] = ()) -> Tensor:
+    """z ~ d of shape `(*shape, *batch, *event)`, reparameterised unless d is discrete."""
+    size = torch.Size(shape)
+    return d.sample(size) if d.support.is_discrete else d.rsample(size)  # type: ignore[union-attr]
+
+
 @singledispatch
 def sample_and_log_prob(d: TorchDistribution, shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
-    """A reparameterised draw z ~ d and log d(z), of shapes `(*shape, *batch, *event)` and `(*shape, *batch)`.
+    """A draw z of d, reparameterised unless d is discrete, and log d(z).
+
+    Shapes: `(*shape, *batch, *event)` and `(*shape, *batch)`.
 
     >>> z, log_q = sample_and_log_prob(torch.distributions.Normal(torch.zeros(3), 1.0), (5,))
     >>> z.shape, log_q.shape
     (torch.Size([5, 3]), torch.Size([5, 3]))
     """
-    z = d.rsample(torch.Size(shape))
+    z = draw(d, shape)
     return z, d.log_prob(z)
 
 
@@ -61,12 +85,26 @@ def sample_and_log_prob(d: TorchDistribution, shape: Sequence[int] = ()) -> tupl
 def temper(d: TorchDistribution, temperature: float) -> TorchDistribution:
     """`d` with its standard deviation multiplied by `temperature` (below 1: more typical, less varied).
 
-    Raises `NotImplementedError` for a family that has no such scale.
+    Raises `UserError` for a family that has no such scale.
     """
-    raise NotImplementedError(f"{type(d).__name__} has no temperature: leave temperature at 1")
+    raise UserError(f"temperature={temperature}: {type(d).__name__} has no temperature: leave it at 1")
+
+
+def scaled(d: TorchDistribution, temperature: float) -> TorchDistribution:
+    """`temper` for families of a `log_scale`: a copy of `d` in which it is that plus log `temperature`."""
+    twin = copy(d)
+    twin.log_scale = d.log_scale + math.log(temperature)  # type: ignore[attr-defined]
+    return twin
 
 
 @singledispatch
 def detach(d: TorchDistribution) -> TorchDistribution:
-    """`d` with parameters through which no gradient flows."""
-    raise NotImplementedError(f"{type(d).__name__} cannot be detached, so it has no path-derivative gradient")
+    """`d` with parameters through which no gradient flows; `UserError` for a family that has none such."""
+    raise UserError(f"stl: a {type(d).__name__} has no path-derivative gradient: set objective.stl=false")
+
+
+def detached(d: TorchDistribution) -> TorchDistribution:
+    """`detach` for families made of tensors alone: a copy of `d` in which each is detached."""
+    twin = copy(d)
+    vars(twin).update({name: value.detach() for name, value in vars(d).items() if isinstance(value, Tensor)})
+    return twin

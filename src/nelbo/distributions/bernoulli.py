@@ -34,13 +34,14 @@ class _CrossEntropy(torch.autograd.Function):
         return values.flatten(-event_dims).sum(-1) if event_dims else values
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def, override]
         logits, x = ctx.saved_tensors
         grad = grad[(...,) + (None,) * ctx.event_dims]
         d_logits = d_x = None
         if ctx.needs_input_grad[0]:
-            d_logits = (x - logits.sigmoid()).mul_(grad).sum_to_size(logits.shape)
+            residual = x - logits.sigmoid()
+            graph = torch.is_grad_enabled()  # a second derivative is wanted
+            d_logits = (residual * grad if graph else residual.mul_(grad)).sum_to_size(logits.shape)
         if ctx.needs_input_grad[1]:
             d_x = (logits * grad).sum_to_size(x.shape)
         return d_logits, d_x, None

@@ -19,8 +19,18 @@ _rows: ContextVar[tuple[int, int, int] | None] = ContextVar("rows", default=None
 
 @contextmanager
 def shard(start: int, stop: int, total: int) -> Iterator[None]:
-    """Within it, noise for a batch is rows `start:stop` of the noise for a batch of `total`."""
+    """Within it, noise for a batch (its last dimension) is rows `start:stop` of the noise for a batch of `total`."""
     token = _rows.set((start, stop, total))
+    try:
+        yield
+    finally:
+        _rows.reset(token)
+
+
+@contextmanager
+def whole() -> Iterator[None]:
+    """Within it, no shard: the last batch dimension does not run over data."""
+    token = _rows.set(None)
     try:
         yield
     finally:
@@ -52,7 +62,8 @@ def uniform(sample_shape: torch.Size, batch_shape: torch.Size, event_shape: torc
 def _draw(draw, sample_shape, batch_shape, event_shape, like: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
     rows = _rows.get()
     if rows is None or not batch_shape:
-        return draw(*sample_shape, *batch_shape, *event_shape, dtype=like.dtype, device=like.device)
+        return draw((*sample_shape, *batch_shape, *event_shape), dtype=like.dtype, device=like.device)
     start, stop, total = rows
-    whole = draw(*sample_shape, total, *batch_shape[1:], *event_shape, dtype=like.dtype, device=like.device)
-    return whole.narrow(len(sample_shape), start, stop - start)
+    lead = (*sample_shape, *batch_shape[:-1])
+    whole = draw((*lead, total, *event_shape), dtype=like.dtype, device=like.device)
+    return whole.narrow(len(lead), start, stop - start)

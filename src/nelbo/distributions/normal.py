@@ -8,18 +8,56 @@ Reparameterised as x = mu + sigma * eps, eps ~ N(0, I).
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from nelbo.distributions import noise
-from nelbo.distributions.base import Distribution, detach, temper
+from nelbo.distributions.base import Distribution, detach, detached, scaled, temper
 
 LOG_2PI = math.log(2 * math.pi)
 
 
-class DiagonalNormal(Distribution):
+class LocationScale(Distribution, ABC):
+    """mu + sigma e for independent e of one standard shape; `log_scale` (log sigma) broadcasts to `loc` (mu)."""
+
+    def __init__(self, loc: Tensor, log_scale: Tensor, event_dims: int = 1) -> None:
+        self.loc = loc
+        self.log_scale = log_scale
+        super().__init__(loc.shape, event_dims)
+
+    @property
+    def variance(self) -> Tensor:
+        return (torch.exp(2 * self.log_scale) * self.shape_variance()).expand_as(self.loc)
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
+        return self.loc + self.log_scale.exp() * self.draw_shape(torch.Size(sample_shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        e = (value - self.loc) * torch.exp(-self.log_scale)
+        return self.sum_event(self.shape_log_prob(e) - self.log_scale)
+
+    def uniform(self, sample_shape: torch.Size) -> Tensor:
+        """Noise for a draw: uniform on (0, 1), both ends excluded."""
+        u = noise.uniform(sample_shape, self.batch_shape, self.event_shape, self.loc)
+        return u.clamp_min(torch.finfo(u.dtype).eps / 2)
+
+    @abstractmethod
+    def shape_variance(self) -> float | Tensor:
+        """Var[e]."""
+
+    @abstractmethod
+    def draw_shape(self, sample_shape: torch.Size) -> Tensor:
+        """A draw of e."""
+
+    @abstractmethod
+    def shape_log_prob(self, e: Tensor) -> Tensor:
+        """log p(e), nats per element."""
+
+
+class DiagonalNormal(LocationScale):
     """Independent Normals over an event of `event_dims` dimensions.
 
     `loc` has shape `(*batch, *event)`; `log_scale` broadcasts to it.
@@ -28,18 +66,6 @@ class DiagonalNormal(Distribution):
     >>> round(d.log_prob(torch.zeros(3, 2))[0].item() + LOG_2PI, 5)
     0.0
     """
-
-    support = torch.distributions.constraints.real
-    has_rsample = True
-
-    def __init__(self, loc: Tensor, log_scale: Tensor, event_dims: int = 1) -> None:
-        self.loc = loc
-        self.log_scale = log_scale
-        super().__init__(loc.shape, event_dims)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
 
     @property
     def stddev(self) -> Tensor:
@@ -67,9 +93,6 @@ class StandardNormal(Distribution):
     >>> StandardNormal(2, torch.zeros(())).log_prob(torch.zeros(5, 2)).shape
     torch.Size([5])
     """
-
-    support = torch.distributions.constraints.real
-    has_rsample = True
 
     def __init__(self, dim: int, like: Tensor) -> None:
         self.like = like
@@ -105,16 +128,10 @@ class OptimalNormal(Distribution):
     Source: Rybkin, Daniilidis, Levine (2021), Simple and Effective VAE Training with Calibrated Decoders.
     """
 
-    support = torch.distributions.constraints.real
-
     def __init__(self, loc: Tensor, event_dims: int, observe: Callable[[Tensor], Tensor]) -> None:
         self.loc = loc
         self.observe = observe
         super().__init__(loc.shape, event_dims)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
 
     def log_prob(self, value: Tensor) -> Tensor:
         variance = self.observe((value - self.loc).detach().square())
@@ -122,15 +139,9 @@ class OptimalNormal(Distribution):
 
 
 @temper.register
-def _(d: DiagonalNormal, temperature: float) -> DiagonalNormal:
-    return DiagonalNormal(d.loc, d.log_scale + math.log(temperature), len(d.event_shape))
-
-
-@temper.register
 def _(d: StandardNormal, temperature: float) -> DiagonalNormal:
     return DiagonalNormal(d.mean, d.mean + math.log(temperature))
 
 
-@detach.register
-def _(d: DiagonalNormal) -> DiagonalNormal:
-    return DiagonalNormal(d.loc.detach(), d.log_scale.detach(), len(d.event_shape))
+temper.register(LocationScale, scaled)
+detach.register(LocationScale, detached)

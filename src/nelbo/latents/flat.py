@@ -5,16 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
-from nelbo.conditionals import Conditional
-from nelbo.distributions import has_kl, sample_and_log_prob, temper
+from nelbo.conditionals import AggregatePrior, Conditional, HamiltonianPosterior, Likelihood, RiemannianPosterior
+from nelbo.distributions import draw, has_kl, sample_and_log_prob, temper
 from nelbo.latents.level import Level
 
 
 class Latent(nn.Module, ABC):
     """Who draws z, and what is recorded of it. `h` is what the likelihood is conditioned on."""
+
+    def bind(self, likelihood: Likelihood) -> None:
+        """Give the likelihood to those parts that use it; most have none."""
 
     @abstractmethod
     def infer(self, x: Tensor, c: Tensor | None = None, shape: Sequence[int] = ()) -> tuple[Tensor, tuple[Level, ...]]:
@@ -23,6 +25,10 @@ class Latent(nn.Module, ABC):
     @abstractmethod
     def generate(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """h of `n` draws from the model's own prior, `(n, features)`."""
+
+    def expand(self, code: Tensor, c: Tensor | None = None) -> Tensor:
+        """h of a code `(batch, n)` as `embed` gives it."""
+        return code
 
     @abstractmethod
     def embed(self, x: Tensor, c: Tensor | None = None) -> Tensor:
@@ -36,11 +42,17 @@ class Flat(Latent):
         super().__init__()
         self.prior = prior
         self.posterior = posterior
+        if isinstance(prior, AggregatePrior):
+            prior.bind(posterior)
+
+    def bind(self, likelihood: Likelihood) -> None:
+        if isinstance(self.posterior, HamiltonianPosterior | RiemannianPosterior):
+            self.posterior.bind(self.prior, likelihood)
 
     def infer(self, x: Tensor, c: Tensor | None = None, shape: Sequence[int] = ()) -> tuple[Tensor, tuple[Level, ...]]:
         q, p = self.posterior(x, c), self.prior(c)
         if has_kl(q, p):  # then nobody may ever ask for log q, which would cost as much as the draw
-            z = q.rsample(torch.Size(shape))
+            z = draw(q, shape)
             return z, (Level(z, q, p),)
         z, log_q = sample_and_log_prob(q, shape)
         return z, (Level(z, q, p, log_q),)

@@ -4,8 +4,10 @@ An encoder maps `(batch, *shape)` to `(batch, features)`; a decoder maps `(batch
 `(batch, outputs, *shape)`. Both take further arguments, the context, and join it to their input.
 """
 
+from nelbo.nets.autoregressive import CausalConv, CausalTransformer
 from nelbo.nets.common import Rescale
 from nelbo.nets.conv import ConvDecoder, ConvEncoder
+from nelbo.nets.features import FixedFeatures
 from nelbo.nets.mlp import MLPDecoder, MLPEncoder
-
-__all__ = ["ConvDecoder", "ConvEncoder", "MLPDecoder", "MLPEncoder", "Rescale"]
+from nelbo.nets.similarity import FeatureLoss, StructuralLoss
+from nelbo.nets.topdown import ConvHead

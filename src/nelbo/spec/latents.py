@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from nelbo import latents
 from nelbo.errors import UserError
-from nelbo.registry import register
+from nelbo.registry import kind_of, register
+from nelbo.spec.learned_priors import DataPrior
 from nelbo.spec.nets import Net
 from nelbo.spec.posteriors import DiagonalNormal, Posterior
 from nelbo.spec.priors import Prior, StandardNormal
@@ -40,7 +41,17 @@ class Flat(Latent):
             raise UserError(f"dim={self.dim}: give 1 latent or more")
 
     def build(self, net: Net, shape: tuple[int, ...], context: int = 0) -> latents.Latent:
-        return latents.Flat(self.prior.build(self.dim, context), self.posterior.build(net, shape, self.dim, context))
+        if self.prior.space() != self.posterior.space():
+            raise UserError(
+                f"posterior {kind_of(self.posterior)} draws from {self.posterior.space()} and prior "
+                f"{kind_of(self.prior)} from {self.prior.space()}: choose both on one space"
+            )
+        prior = (
+            self.prior.build_over(shape, context)
+            if isinstance(self.prior, DataPrior)
+            else self.prior.build(self.dim, context)
+        )
+        return latents.Flat(prior, self.posterior.build(net, shape, self.dim, context))
 
     @property
     def features(self) -> int:

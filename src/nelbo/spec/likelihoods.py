@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from torch import nn
 
@@ -16,7 +16,10 @@ from nelbo.registry import register
 class Likelihood(ABC):
     """A density of the data; `outputs` is how many numbers it asks of the decoder for each element."""
 
-    outputs: ClassVar[int] = 1
+    @property
+    def outputs(self) -> int:
+        """Numbers of the decoder for each element of the data."""
+        return 1
 
     @abstractmethod
     def build(self, net: nn.Module, event_dims: int) -> conditionals.Likelihood:

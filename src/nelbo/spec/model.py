@@ -8,9 +8,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 from nelbo import nets
+from nelbo.conditionals import AggregatePrior, RiemannianPosterior
 from nelbo.data import Schema
+from nelbo.distributions import Levels, OneHotAlong
+from nelbo.errors import UserError
 from nelbo.spec.latents import Flat, Latent
 from nelbo.spec.likelihoods import Bernoulli, Likelihood, Normal
 from nelbo.spec.nets import MLP, Conv, Net
@@ -70,15 +74,42 @@ def build(spec: ModelSpec, shape: tuple[int, ...], context: int = 0) -> VAE:
     return vae
 
 
-def start(vae: VAE, spec: ModelSpec, mean: Tensor) -> None:
-    """Set what depends on the mean of the training data, of shape `shape`: input centre and output bias."""
+def start(vae: VAE, spec: ModelSpec, mean: Tensor, rows: Tensor) -> None:
+    """Set what depends on the training data: input centre and output bias by its mean, a metric or a prior by rows."""
     for rescale in _rescales(vae):
         if spec.input.center == "mean":
             rescale.shift.copy_(mean)
     if spec.start_at_mean:
         with torch.no_grad():
             vae.likelihood.start_at(mean)
+    for part in vae.latent.modules():
+        if isinstance(part, AggregatePrior | RiemannianPosterior):
+            part.start_from(rows)
 
 
 def _rescales(vae: VAE) -> list[nets.Rescale]:
     return [module for module in vae.latent.modules() if isinstance(module, nets.Rescale)]
+
+
+# What the supports of likelihoods hold of the schemas' supports, and how to say it.
+SUPPORTS: dict[type, tuple[str, tuple[str, ...]]] = {
+    type(constraints.boolean): ("0 and 1", ("binary",)),
+    type(constraints.unit_interval): ("values in [0, 1]", ("binary", "unit")),
+    type(constraints.nonnegative_integer): ("raw counts", ("binary", "real")),
+    Levels: ("values in [0, 1]", ("binary", "unit")),
+    OneHotAlong: ("0 and 1", ("binary",)),
+}
+
+
+def check_support(vae: VAE, schema: Schema) -> None:
+    """Whether the likelihood can hold data of this schema."""
+    takes, held = SUPPORTS.get(type(vae.likelihood.support), ("any", ("binary", "unit", "real")))
+    scaled = vae.likelihood.support is constraints.nonnegative_integer and {*schema.shift, *schema.scale} != {0.0, 1.0}
+    if schema.support not in held or scaled:
+        name = type(vae.likelihood).__name__
+        remedy = (
+            "model.likelihood.grey=true"
+            if schema.support == "unit" and vae.likelihood.support is constraints.boolean
+            else "model.likelihood=normal"
+        )
+        raise UserError(f"the {name} likelihood takes {takes}, and the data has other values: --set {remedy}")

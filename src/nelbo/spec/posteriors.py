@@ -17,6 +17,10 @@ class Posterior(ABC):
     def build(self, net: Net, shape: tuple[int, ...], dim: int, context: int = 0) -> conditionals.Conditional:
         """The conditional over `dim` latents, on top of an encoder it makes from `net`."""
 
+    def space(self) -> str:
+        """Where z lies, in words: the prior's must be the same."""
+        return "real vectors"
+
 
 @register(Posterior, "diagonal-normal")
 @dataclass(frozen=True)

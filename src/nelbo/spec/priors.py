@@ -16,6 +16,10 @@ class Prior(ABC):
     def build(self, dim: int, context: int = 0) -> conditionals.Conditional:
         """The conditional over `dim` latents."""
 
+    def space(self) -> str:
+        """Where z lies, in words: the posterior's must be the same."""
+        return "real vectors"
+
 
 @register(Prior, "standard-normal")
 @dataclass(frozen=True)

@@ -1,0 +1,92 @@
+"""Priors and posteriors over bits and one-hot vectors.
+
+In training a posterior is relaxed, at a temperature that is fixed or follows a schedule; in eval() mode it is the
+discrete distribution itself, so that rates and importance weights are exact. A prior is always discrete.
+
+Source: Maddison, Mnih, Teh (2017), The Concrete Distribution; Jang, Gu, Poole (2017), Categorical Reparameterization
+with Gumbel-Softmax.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nelbo import distributions
+from nelbo.conditionals.base import Conditional, through
+from nelbo.schedules import Clock, Schedule
+
+
+class UniformBits(Conditional):
+    """p(z | c) = Bernoulli(1/2) for each of `dim` bits, whatever the context."""
+
+    zeros: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("zeros", torch.zeros(dim), persistent=False)
+
+    def forward(self, *context: Tensor | None) -> distributions.Bernoulli:
+        return distributions.Bernoulli(self.zeros)
+
+
+class UniformOneHot(Conditional):
+    """p(z | c) uniform over the `classes` values of each of `variables` one-hot vectors, whatever the context."""
+
+    zeros: Tensor
+
+    def __init__(self, variables: int, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.register_buffer("zeros", torch.zeros(variables * classes), persistent=False)
+
+    def forward(self, *context: Tensor | None) -> distributions.OneHot:
+        return distributions.OneHot(self.zeros, self.classes)
+
+
+class _Relaxing(nn.Module):
+    """Logits of a net, and the temperature they are relaxed at now."""
+
+    def __init__(self, net: nn.Module, event_dims: int, temperature: float | Schedule) -> None:
+        super().__init__()
+        self.net = net
+        self.event_dims = event_dims
+        self.schedule = temperature
+        self.clock = Clock()
+
+    def forward(self, x: Tensor | None, *context: Tensor | None) -> Tensor:
+        assert x is not None
+        return through(self.net, x, *context, event_dims=self.event_dims)
+
+    @property
+    def temperature(self) -> float:
+        return self.schedule(self.clock.fraction) if isinstance(self.schedule, Schedule) else self.schedule
+
+
+class RelaxedBernoulli(Conditional):
+    """q(z | x, c) = prod_i Bernoulli(z_i; sigmoid(l_i(x, c))), in training a binary concrete."""
+
+    def __init__(self, net: nn.Module, event_dims: int, temperature: float | Schedule = 2 / 3) -> None:
+        super().__init__()
+        self.logits = _Relaxing(net, event_dims, temperature)
+
+    def forward(self, *context: Tensor | None) -> distributions.RelaxedBernoulli | distributions.Bernoulli:
+        logits = self.logits(*context)
+        if self.training:
+            return distributions.RelaxedBernoulli(logits, self.logits.temperature)
+        return distributions.Bernoulli(logits)
+
+
+class RelaxedOneHot(Conditional):
+    """q(z | x, c) = one-hot vectors of `classes` entries, of the net's logits; in training concretes."""
+
+    def __init__(self, net: nn.Module, event_dims: int, classes: int, temperature: float | Schedule = 2 / 3) -> None:
+        super().__init__()
+        self.logits = _Relaxing(net, event_dims, temperature)
+        self.classes = classes
+
+    def forward(self, *context: Tensor | None) -> distributions.RelaxedOneHot | distributions.OneHot:
+        logits = self.logits(*context)
+        if self.training:
+            return distributions.RelaxedOneHot(logits, self.classes, self.logits.temperature)
+        return distributions.OneHot(logits, self.classes)

@@ -1,0 +1,59 @@
+"""A point mass: the posterior of a deterministic autoencoder, z = mu(x).
+
+It has no density: its KL to any continuous prior is infinite. By convention its rate is 0, so that the negative ELBO
+is the distortion alone, and what pulls z towards the prior is a term of the objective (a penalty on z, MMD, a critic).
+An importance weight does not exist, and `Trace.log_weight` says so.
+
+Source: Ghosh, Sajjadi, Vergari, Black, Schölkopf (2020), From Variational to Deterministic Autoencoders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution as TorchDistribution
+
+from nelbo.distributions.base import Distribution, detach
+from nelbo.distributions.kl import register_kl
+
+
+class Dirac(Distribution):
+    """All mass at `loc`, `(*batch, *event)`; `log_prob` is 0 by convention.
+
+    >>> Dirac(torch.ones(3, 2)).rsample((5,)).shape
+    torch.Size([5, 3, 2])
+    """
+
+    support = torch.distributions.constraints.real
+    has_rsample = True
+    normalized = False
+
+    def __init__(self, loc: Tensor, event_dims: int = 1) -> None:
+        self.loc = loc
+        super().__init__(loc.shape, event_dims)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        return torch.zeros_like(self.loc)
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
+        return self.loc.expand(*sample_shape, *self.loc.shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.sum_event(torch.zeros_like(value))
+
+
+@register_kl(Dirac, TorchDistribution)
+def _(q: Dirac, p: TorchDistribution) -> Tensor:
+    return q.loc.new_zeros(q.batch_shape)
+
+
+@detach.register
+def _(d: Dirac) -> Dirac:
+    return Dirac(d.loc.detach(), len(d.event_shape))

@@ -1,0 +1,117 @@
+"""Mixtures, and the density of what a second latent-variable model generates.
+
+mixture    log p(z) = logsumexp_k [ log w_k + log q_k(z) ],   sum_k w_k = 1
+marginal   log p(z) = log E_{u ~ q(u|z)} [ p(z | u) p(u) / q(u | z) ]
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import singledispatch
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution as TorchDistribution
+
+from nelbo.distributions import noise
+from nelbo.distributions.base import Distribution, sample_and_log_prob
+from nelbo.distributions.normal import DiagonalNormal
+
+
+class Mixture(Distribution):
+    """sum_k w_k q_k(z), where `components` has batch shape `(K,)` and w = softmax(`logits`), `(K,)`.
+
+    A draw has a gradient in the components, and none in the weights.
+
+    >>> d = Mixture(DiagonalNormal(torch.zeros(4, 2), torch.zeros(())), torch.zeros(4))
+    >>> round(d.log_prob(torch.zeros(2)).exp().item() * 2 * math.pi, 5)  # four times the same component
+    1.0
+    """
+
+    def __init__(self, components: TorchDistribution, logits: Tensor) -> None:
+        self.components = components
+        self.logits = logits
+        super().__init__(components.event_shape, len(components.event_shape))
+
+    @property
+    def support(self) -> torch.distributions.constraints.Constraint:  # type: ignore[override]
+        return self.components.support  # type: ignore[return-value]
+
+    def _average(self, values: Tensor) -> Tensor:
+        return torch.tensordot(self.logits.softmax(-1), values, 1)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._average(self.components.mean)
+
+    @property
+    def variance(self) -> Tensor:
+        return self._average(self.components.variance + (self.components.mean - self.mean).square())
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
+        u = noise.uniform(torch.Size(sample_shape), self.batch_shape, torch.Size(), self.logits)
+        chosen = torch.searchsorted(self.logits.softmax(-1).cumsum(-1), u).clamp_max(len(self.logits) - 1)
+        with noise.whole():
+            return draw_of(self.components, chosen)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        each = self.components.log_prob(value.unsqueeze(-1 - len(self.event_shape)))
+        return (each + self.logits.log_softmax(-1)).logsumexp(-1)
+
+
+@singledispatch
+def draw_of(components: TorchDistribution, chosen: Tensor) -> Tensor:
+    """A draw of component k for each k in `chosen`: `(*chosen, *event)`. Every component is drawn from."""
+    draws = components.rsample(chosen.shape)
+    lead = chosen.dim()
+    index = chosen.reshape(*chosen.shape, 1, *[1] * len(components.event_shape))
+    return draws.gather(lead, index.expand(*chosen.shape, 1, *components.event_shape)).squeeze(lead)
+
+
+@draw_of.register
+def _(components: DiagonalNormal, chosen: Tensor) -> Tensor:
+    """Only the components that were chosen."""
+    log_scale = components.log_scale.expand_as(components.loc)
+    return DiagonalNormal(components.loc[chosen], log_scale[chosen], len(components.event_shape)).rsample()
+
+
+class Marginal(Distribution):
+    """p(z) = integral of p(z | u) p(u) du, known through q(u | z).
+
+    `log_prob` is log of a mean of `samples` importance weights: a random lower bound, whose exponential has mean p(z).
+    It is therefore marked `normalized = False`; draws are exact.
+    """
+
+    normalized = False
+    support = torch.distributions.constraints.real
+
+    def __init__(
+        self,
+        prior: Distribution,
+        decode: Callable[[Tensor], TorchDistribution],
+        infer: Callable[[Tensor], TorchDistribution],
+        samples: int = 1,
+    ) -> None:
+        self.prior = prior
+        self.decode = decode
+        self.infer = infer
+        self.samples = samples
+        super().__init__(decode(prior.mean.unsqueeze(0)).event_shape, 1)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean given the mean of u: a point in the midst, not the expectation."""
+        return self.decode(self.prior.mean.unsqueeze(0)).mean.squeeze(0)
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
+        flat = self.prior.rsample((math.prod(sample_shape),))
+        with noise.whole():
+            return self.decode(flat).rsample().view(*sample_shape, *self.event_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        flat = value.reshape(-1, value.shape[-1])
+        with noise.whole():
+            u, log_q = sample_and_log_prob(self.infer(flat), (self.samples,))
+        weight = self.decode(u).log_prob(flat) + self.prior.log_prob(u) - log_q
+        return (weight.logsumexp(0) - math.log(self.samples)).view(value.shape[:-1])

@@ -1,0 +1,269 @@
+"""Invertible maps y = f(z; h) with log |det df/dz|: the layers of normalizing flows.
+
+    log p(y) = log p(z) - log |det df/dz|,   z = f^-1(y)
+
+`forward(z, h)` returns y and its log-determinant, `inverse(y, h)` returns z and the log-determinant of f^-1 at y, both
+in nats and of shape `(*lead)` for z of shape `(*lead, dim)`. The context h, `(*, context)` or None, broadcasts.
+
+Sources: Rezende, Mohamed (2015), Variational Inference with Normalizing Flows; Kingma et al. (2016), Improved
+Variational Inference with Inverse Autoregressive Flow; Papamakarios, Pavlakou, Murray (2017), Masked Autoregressive
+Flow for Density Estimation; Dinh, Sohl-Dickstein, Bengio (2017), Density Estimation Using Real NVP; van den Berg,
+Hasenclever, Tomczak, Welling (2018), Sylvester Normalizing Flows for Variational Inference.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nelbo.errors import UserError
+from nelbo.nets.masked import MADE
+
+LIMIT = 3.0  # of an autoregressive step's |log scale|: one step cannot blow up
+HALVINGS = 80
+
+
+class Transform(nn.Module, ABC):
+    """An invertible map over vectors, given a context."""
+
+    @abstractmethod
+    def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """y = f(z; context) and log |det df/dz|."""
+
+    @abstractmethod
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """z with f(z; context) = y, and log |det df^-1/dy|."""
+
+
+class Chain(Transform):
+    """Transforms one after another, the first applied first."""
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        super().__init__()
+        self.transforms = nn.ModuleList(transforms)
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        total = z.new_zeros(z.shape[:-1])
+        for transform in self.transforms:
+            z, log_det = transform(z, context)
+            total = total + log_det
+        return z, total
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        total = y.new_zeros(y.shape[:-1])
+        for transform in reversed(self.transforms):
+            y, log_det = transform.inverse(y, context)  # type: ignore[operator]
+            total = total + log_det
+        return y, total
+
+
+class Inverse(Transform):
+    """The inverse of a transform: an inverse autoregressive step becomes a masked autoregressive one."""
+
+    def __init__(self, transform: Transform) -> None:
+        super().__init__()
+        self.transform = transform
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.transform.inverse(z, context)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.transform(y, context)
+
+
+class Affine(Transform):
+    """y = loc + exp(log_scale) * z for each number; the identity until it is set or learned."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.zeros(dim))
+        self.log_scale = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return torch.addcmul(self.loc, self.log_scale.exp(), z), self.log_scale.sum().expand(z.shape[:-1])
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return (y - self.loc) * torch.exp(-self.log_scale), -self.log_scale.sum().expand(y.shape[:-1])
+
+
+class Autoregressive(Transform):
+    """y_i = m_i + exp(s_i) z_i, where m_i and s_i are functions of the z_j of lower degree: one parallel pass.
+
+    `passes` is the number of degrees: with `dim` of them it is an inverse autoregressive step (IAF), with 2 an affine
+    coupling (RealNVP; the half of lower degree is scaled and shifted by constants). The inverse takes `passes` passes.
+    `flip` turns the order round. The identity at the start.
+    """
+
+    def __init__(self, dim: int, hidden: Sequence[int], passes: int, flip: bool = False, context: int = 0) -> None:
+        super().__init__()
+        order = [i * passes // dim for i in range(dim)]
+        self.passes = passes
+        self.net = MADE(order[::-1] if flip else order, hidden, 2, context)
+
+    def _parameters_at(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        shift, raw = self.net(z, context).unbind(-2)
+        return shift, LIMIT * torch.tanh(raw / LIMIT)
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        shift, log_scale = self._parameters_at(z, context)
+        return torch.addcmul(shift, log_scale.exp(), z), log_scale.sum(-1)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        z = torch.zeros_like(y)
+        for _ in range(self.passes):  # each pass sets right the numbers of one more degree
+            shift, log_scale = self._parameters_at(z, context)
+            z = (y - shift) * torch.exp(-log_scale)
+        return z, -log_scale.sum(-1)
+
+
+class Amortised(nn.Module):
+    """The parameters of a transform, of so many `sizes`: a constant plus a linear function of the context."""
+
+    def __init__(self, sizes: Sequence[int], context: int) -> None:
+        super().__init__()
+        self.sizes = list(sizes)
+        self.bias = nn.Parameter(0.1 * torch.randn(sum(sizes)))
+        self.weight = nn.Parameter(0.01 * torch.randn(sum(sizes), context)) if context else None
+
+    def forward(self, context: Tensor | None) -> tuple[Tensor, ...]:
+        if self.weight is None or context is None:
+            return self.bias.split(self.sizes, -1)
+        return F.linear(context, self.weight, self.bias).split(self.sizes, -1)
+
+
+def _root(target: Tensor, slope: Tensor, inner: Tensor, bias: Tensor) -> Tensor:
+    """The a with a + slope * tanh(inner * a + bias) = target, where slope * inner > -1: a rising function of a.
+
+    Bisection finds it; a last step of Newton's gives it the gradients of an implicit function.
+    """
+    with torch.no_grad():
+        low, high = target - slope.abs(), target + slope.abs()
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            below = middle + slope * torch.tanh(inner * middle + bias) < target
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        a = (low + high) / 2
+        rise = 1 + slope * inner * (1 - torch.tanh(inner * a + bias).square())
+    return a - (a + slope * torch.tanh(inner * a + bias) - target) / rise
+
+
+class Planar(Transform):
+    """y = z + u tanh(w.z + b), with w.u > -1 enforced, so that it can be inverted.
+
+        log |det| = log(1 + tanh'(w.z + b) w.u),   u = v + (softplus(w.v) - 1 - w.v) w / |w|^2
+
+    Its parameters v, w, b are a function of the context (amortised). The inverse is a search for one number.
+    """
+
+    def __init__(self, dim: int, context: int = 0) -> None:
+        super().__init__()
+        self.parameters_of = Amortised([dim, dim, 1], context)
+
+    def _parameters_at(self, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        v, w, b = self.parameters_of(context)
+        dot = (w * v).sum(-1, keepdim=True)
+        bent = F.softplus(dot) - 1
+        return v + (bent - dot) * w / w.square().sum(-1, keepdim=True).clamp_min(1e-12), w, b, bent
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        u, w, b, dot = self._parameters_at(context)
+        bend = torch.tanh((w * z).sum(-1, keepdim=True) + b)
+        return z + u * bend, torch.log1p((1 - bend.square()) * dot).squeeze(-1)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        u, w, b, dot = self._parameters_at(context)
+        a = _root((w * y).sum(-1, keepdim=True), dot, torch.ones_like(dot), b)
+        bend = torch.tanh(a + b)
+        return y - u * bend, -torch.log1p((1 - bend.square()) * dot).squeeze(-1)
+
+
+class Sylvester(Transform):
+    """y = z + Q R tanh(S Q'z + b), where Q is a product of Householder reflections and R, S are upper triangular.
+
+        log |det| = sum_i log(1 + tanh'(.)_i R_ii S_ii),   R_ii, S_ii in (-1, 1), so that it can be inverted
+
+    All parameters are functions of the context (amortised); `reflections` is their number in Q. The inverse goes
+    through the triangle from below, a search for one number at each step.
+    """
+
+    def __init__(self, dim: int, reflections: int = 4, context: int = 0) -> None:
+        super().__init__()
+        self.shape = (reflections, dim)
+        self.parameters_of = Amortised([dim * dim, dim, dim, dim, reflections * dim], context)
+
+    def _parameters_at(self, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
+        square, r, s, b, normals = self.parameters_of(context)
+        square = square.unflatten(-1, (self.shape[1], self.shape[1]))
+        upper = square.triu(1) + torch.diag_embed(torch.tanh(r))
+        other = square.tril(-1).transpose(-1, -2) + torch.diag_embed(torch.tanh(s))
+        return upper, other, b, F.normalize(normals.unflatten(-1, self.shape), dim=-1).unbind(-2)
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        r, s, b, normals = self._parameters_at(context)
+        bend = torch.tanh(_times(s, _reflect(z, normals)) + b)
+        slopes = (1 - bend.square()) * r.diagonal(dim1=-2, dim2=-1) * s.diagonal(dim1=-2, dim2=-1)
+        return z + _reflect(_times(r, bend), normals[::-1]), torch.log1p(slopes).sum(-1)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        r, s, b, normals = self._parameters_at(context)
+        target = _reflect(y, normals)
+        found: list[Tensor] = []
+        bends: list[Tensor] = []
+        for i in reversed(range(self.shape[1])):
+            t, inside = target[..., i], b[..., i].expand(target.shape[:-1])
+            for j, a, bend in zip(reversed(range(i + 1, self.shape[1])), found, bends, strict=True):
+                t, inside = t - r[..., i, j] * bend, inside + s[..., i, j] * a
+            found.append(_root(t, r[..., i, i], s[..., i, i], inside))
+            bends.append(torch.tanh(s[..., i, i] * found[-1] + inside))
+        z = _reflect(torch.stack(found[::-1], -1), normals[::-1])
+        return z, -self(z, context)[1]
+
+
+def _times(matrix: Tensor, z: Tensor) -> Tensor:
+    return (matrix @ z.unsqueeze(-1)).squeeze(-1)
+
+
+def _reflect(z: Tensor, normals: Sequence[Tensor]) -> Tensor:
+    """z reflected in the plane at right angles to each unit vector, one after another."""
+    for normal in normals:
+        z = z - 2 * (z * normal).sum(-1, keepdim=True) * normal
+    return z
+
+
+class Zuko(Transform):
+    """A flow of the zuko library, `flow` being its name there ("NSF"); `forward` is its direction to the base.
+
+    Raises `UserError` if zuko is not installed.
+    """
+
+    def __init__(self, flow: str, dim: int, transforms: int, hidden: Sequence[int], context: int = 0) -> None:
+        super().__init__()
+        checked = torch.distributions.Distribution._validate_args  # type: ignore[attr-defined]
+        try:
+            zuko: Any = importlib.import_module("zuko")
+        except ImportError:
+            raise UserError("the zuko transforms need the package zuko: pip install 'nelbo[flows]'") from None
+        finally:  # zuko switches validation off for the whole process
+            torch.distributions.Distribution.set_default_validate_args(checked)
+        made = getattr(zuko.flows, flow)(dim, context, transforms=transforms, hidden_features=list(hidden))
+        self.transform = made.transform
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._at(context).call_and_ladj(z)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._at(context).inv.call_and_ladj(y)
+
+    def _at(self, context: Tensor | None) -> Any:
+        return self.transform(context)
+
+
+def steps(dim: int, count: int, hidden: Sequence[int], passes: int, context: int = 0) -> list[Transform]:
+    """`count` autoregressive steps, each in the order opposite to the one before."""
+    return [Autoregressive(dim, hidden, min(passes, dim), bool(i % 2), context) for i in range(count)]

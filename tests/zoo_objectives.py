@@ -1,0 +1,77 @@
+"""The objectives beyond the weighted ELBO, for the zoo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from nelbo import objectives, schedules, spec
+from nelbo.nets import MLPEncoder
+from nelbo.objectives import Objective, Sum, distortion, rate
+
+
+def _net(shape: tuple[int, ...], features: int = 5) -> MLPEncoder:
+    return MLPEncoder(shape, features, [8])
+
+
+def _plus(term: Any, weight: float = 2.0) -> Callable[[], Sum]:
+    return lambda: Sum({distortion: 1.0, rate: 1.0, term(): weight})
+
+
+OBJECTIVES: dict[str, Callable[[], Objective]] = {
+    "capacity": lambda: Sum({distortion: 1.0, objectives.Capacity(schedules.Linear(0.0, 5.0)): 10.0}),
+    "free bits, latent": lambda: Sum({distortion: 1.0, objectives.free_bits(0.01): 1.0}),
+    "free bits, level": lambda: Sum({distortion: 1.0, objectives.free_bits(0.01, per_level=True): 1.0}),
+    "constrained": lambda: objectives.Constrained(3.0),
+    "iwae": lambda: objectives.importance_weighted(4),
+    "miwae": lambda: objectives.importance_weighted(4, 3),
+    "iwae, sticking the landing": lambda: objectives.importance_weighted(4, 1, objectives.stl),
+    "iwae, doubly reparameterised": lambda: objectives.importance_weighted(4, 1, objectives.dreg),
+    "ciwae": lambda: objectives.Bounds({"vae": objectives.ciwae(0.3)}, (4,)),
+    "renyi": lambda: objectives.Bounds({"vae": objectives.renyi(0.5)}, (4,)),
+    "piwae": lambda: objectives.piwae(4, 3),
+    "chi": lambda: objectives.chi(4),
+    "wake-wake": lambda: objectives.wake_wake(4),
+    "total correlation": _plus(objectives.TotalCorrelation),
+    "total correlation, weighted": _plus(lambda: objectives.TotalCorrelation(objectives.weighted)),
+    "mutual information": _plus(objectives.MutualInformation),
+    "dip I": _plus(lambda: objectives.dip(3.0, 2.0)),
+    "dip II": _plus(lambda: objectives.dip(3.0, 2.0, objectives.covariance)),
+    "mmd, rbf": _plus(lambda: objectives.mmd(objectives.rbf())),
+    "wae": lambda: Sum({distortion: 1.0, objectives.mmd(objectives.imq(), biased=True): 10.0}),
+    "sliced wasserstein": _plus(objectives.sliced_wasserstein),
+    "hsic": _plus(objectives.hsic),
+    "hsic, blocks": _plus(lambda: objectives.hsic((1, 2))),
+    "rae, l2": lambda: objectives.Regularised(0.1, 0.1),
+    "rae, gradient": lambda: objectives.Regularised(0.1, 0.1, objectives.decoder_gradient),
+    "rae, spectral": lambda: objectives.Regularised(0.1, 0.1, objectives.decoder_spectrum),
+    "factor": lambda: objectives.FactorVAE(2.0, (8,)),
+    "aae": lambda: objectives.AdversarialAutoencoder(2.0, (8,)),
+    "vae-gan": lambda: objectives.VAEGAN(partial(_net, features=5), 5),
+}
+
+# Fields to try of every component that recipes know, by its kind.
+VARIED: dict[str, dict[str, Any]] = {
+    "capacity": {"weight": 10.0, "capacity": 3.0},
+    "free-bits": {"floor": 0.2, "per_level": True, "beta": schedules.Cyclical(3)},
+    "constrained": {"target": 7.0, "step": 0.1, "momentum": 0.5},
+    "iwae": {"k": 3, "m": 2, "gradient": "dreg"},
+    "ciwae": {"k": 3, "beta": 0.25},
+    "piwae": {"k": 3, "m": 2},
+    "renyi": {"alpha": -1.0, "k": 3},
+    "chi": {"order": 3.0, "k": 3},
+    "wake-wake": {"k": 3},
+    "beta-tc": {"beta": 3.0, "alpha": 0.5, "gamma": 2.0, "weights": "weighted"},
+    "dip": {"version": "II", "off_diagonal": 1.0, "diagonal": 2.0},
+    "info": {"alpha": 0.0, "weight": 3.0, "kernel": "imq", "biased": True},
+    "wae-mmd": {"weight": 3.0, "kernel": "rbf", "biased": True},
+    "swae": {"weight": 3.0, "projections": 7},
+    "hsic": {"weight": 3.0, "sizes": (2, 18), "kernel": "imq"},
+    "rae": {"latent": 0.1, "weight": 0.2, "regulariser": "gradient"},
+    "factor": {"weight": 3.0, "hidden": (9,), "ratio": 0.5},
+    "aae": {"weight": 3.0, "hidden": (9, 8), "ratio": 0.5},
+    "vae-gan": {"weight": 3.0, "features": 9, "critic": spec.MLP((7,)), "ratio": 0.5},
+    "semi-supervised": {"classes": 3, "weight": 2.0, "classifier": spec.MLP((7,))},
+    "cyclical": {"cycles": 2, "rising": 0.25, "end": 4.0},
+}
