@@ -100,6 +100,28 @@ class OneCycle(Schedule):
         return 1 + (self.end - 1) * min((fraction - self.warmup) / (1 - self.warmup), 1.0)
 
 
+@dataclass(frozen=True)
+class Cyclical(Schedule):
+    """`cycles` times a line from 0 to `end` over the fraction `rising` of a cycle, then flat; it ends at `end`.
+
+    Source: Fu et al. (2019), Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing.
+
+    >>> [Cyclical(cycles=2)(fraction) for fraction in (0.0, 0.125, 0.4, 0.5, 1.0)]
+    [0.0, 0.5, 1.0, 0.0, 1.0]
+    """
+
+    cycles: int = 4
+    rising: float = 0.5
+    end: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.cycles < 1 or not 0 < self.rising <= 1:
+            raise ValueError(f"cycles={self.cycles}, rising={self.rising}: give cycles >= 1 and 0 < rising <= 1")
+
+    def __call__(self, fraction: float) -> float:
+        return self.end * min(fraction * self.cycles % 1 / self.rising, 1.0) if fraction < 1 else self.end
+
+
 def _check_warmup(warmup: float) -> None:
     if not 0 <= warmup < 1:
         raise ValueError(f"warmup={warmup}: give a fraction of training, 0 <= warmup < 1")

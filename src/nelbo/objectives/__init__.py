@@ -1,5 +1,32 @@
-"""What is minimised: terms of a trace and their sums."""
+"""What is minimised: terms of a trace and their sums, bounds from importance weights, and games with a critic."""
 
-from nelbo.objectives.base import Losses, Objective, Sum, Term, distortion, elbo, path_rate, rate
-
-__all__ = ["Losses", "Objective", "Sum", "Term", "distortion", "elbo", "path_rate", "rate"]
+from nelbo.objectives.adversarial import VAEGAN, AdversarialAutoencoder, FactorVAE
+from nelbo.objectives.base import Losses, Objective, Part, Sum, Term, distortion, elbo, path_rate, rate
+from nelbo.objectives.bounds import (
+    Bounds,
+    chi,
+    ciwae,
+    cubo,
+    dreg,
+    importance_weighted,
+    iwae,
+    piwae,
+    renyi,
+    stl,
+    wake_wake,
+)
+from nelbo.objectives.constrained import Constrained
+from nelbo.objectives.discrepancy import hsic, imq, mmd, rbf, sliced_wasserstein
+from nelbo.objectives.moments import covariance, covariance_of_means, dip
+from nelbo.objectives.regularised import Regularised, decoder_gradient, decoder_spectrum, decoder_weights
+from nelbo.objectives.semi_supervised import SemiSupervised
+from nelbo.objectives.terms import (
+    Capacity,
+    MutualInformation,
+    TotalCorrelation,
+    factors,
+    free_bits,
+    latents_of,
+    stratified,
+    weighted,
+)

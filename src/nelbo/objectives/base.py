@@ -14,31 +14,56 @@ import torch
 from torch import Tensor, nn
 
 from nelbo.distributions import detach
+from nelbo.errors import UserError
+from nelbo.latents import Flat, Level
 from nelbo.schedules import Clock, Schedule
 from nelbo.vae import VAE, Trace
 
 Term = Callable[[Trace], Tensor]
-"""A function of a trace that returns nats per datum, of shape `(*sample, batch)`."""
+"""A function of a trace that returns nats per datum, of shape `(*sample, batch)`, or one number for the batch."""
 
 
 @dataclass(frozen=True)
 class Losses:
-    """`players`: name -> scalar to minimise. `parts`: name -> scalar, mean over the batch, nats per datum."""
+    """`players`: name -> scalar to minimise. `parts`: name -> scalar, mean over the batch, nats per datum.
+
+    A part named "loss" is what a run reports and compares, where the sum over players would say nothing.
+    """
 
     players: dict[str, Tensor]
     parts: dict[str, Tensor]
 
 
 class Objective(nn.Module, ABC):
-    """Scores one batch under a VAE."""
+    """Scores one batch under a VAE. `shape` is how often the latents of each datum are drawn."""
+
+    shape: tuple[int, ...] = ()
 
     @abstractmethod
     def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
         """The losses of a batch x `(batch, *shape)` with context c."""
 
     def players(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
-        """The parameters each player moves."""
+        """The parameters each player moves; no parameter has two players."""
         return {"vae": list(vae.parameters())}
+
+    def pace(self, player: str) -> float:
+        """The learning rate of a player, as a multiple of the run's."""
+        return 1.0
+
+    def start(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
+        """Called once before training on n data, of which x (with context c) is a batch: make what depends on sizes."""
+
+
+class Part(nn.Module, ABC):
+    """A term with a state: a clock, or the number of training data `n`, which is 0 until training starts."""
+
+    name: str
+    n = 0
+
+    @abstractmethod
+    def forward(self, trace: Trace) -> Tensor:
+        """The term's value, as a `Term`."""
 
 
 def distortion(trace: Trace) -> Tensor:
@@ -64,30 +89,76 @@ def path_rate(trace: Trace) -> Tensor:
     return path + (trace.rate - path).detach()
 
 
+def report(trace: Trace, loss: Tensor, **parts: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss with what levels charge added, and its parts: always distortion and rate, a penalty if charged."""
+    means = {"distortion": trace.distortion.mean(), "rate": trace.rate.mean(), **parts}
+    if any(level.penalty is not None for level in trace.levels):
+        means["penalty"] = trace.penalty.mean()
+        loss = loss + means["penalty"]
+    return loss, {name: value.detach() for name, value in means.items()}
+
+
+def only(trace: Trace, name: str) -> Level:
+    """The one level of a trace; `UserError` naming the term for a hierarchy."""
+    if len(trace.levels) != 1:
+        raise UserError(f"{name}: takes one level of latents, and the model has {len(trace.levels)}: use a flat latent")
+    return trace.levels[0]
+
+
+def halves(vae: VAE) -> dict[str, list[nn.Parameter]]:
+    """Two players: "encoder" moves the posterior's parameters and "decoder" all others.
+
+    Raises `UserError` for latents in which the two share a path.
+    """
+    if not isinstance(vae.latent, Flat):
+        raise UserError(f"{type(vae.latent).__name__}: encoder and decoder are no separate players: use a flat latent")
+    encoder = list(vae.latent.posterior.parameters())
+    mine = set(encoder)
+    return {"encoder": encoder, "decoder": [p for p in vae.parameters() if p not in mine]}
+
+
+def prior_draws(level: Level) -> Tensor:
+    """As many draws from the prior as there are data, of the shape of z `(batch, *event)`."""
+    p = level.p
+    shape = torch.Size(() if p.batch_shape else level.z.shape[:1])
+    return p.rsample(shape) if p.has_rsample else p.sample(shape)
+
+
 class Sum(Objective):
     """A weighted sum of terms; a weight is a number, or a schedule over the course of training.
 
-        loss = mean over the batch of sum_t weight_t * term_t(trace)
+        loss = mean over the batch of sum_t weight_t * term_t(trace) + penalty
 
-    The parts it reports are unweighted: `parts`, by default each term, and `distortion` and `rate` always.
+    where the penalty is what levels charge (a commitment loss, say), which is always due. The parts it reports are
+    unweighted: `parts`, by default each term, and `distortion` and `rate` always.
     """
 
     def __init__(self, terms: Mapping[Term, float | Schedule], parts: Sequence[Term] | None = None) -> None:
         super().__init__()
         self.terms = dict(terms)
         self.parts = list(dict.fromkeys([distortion, rate, *(self.terms if parts is None else parts)]))
+        self.stateful = nn.ModuleList(term for term in self.terms if isinstance(term, Part))
         self.clock = Clock()
 
     def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
         trace = vae(x, c)
         means = {term: term(trace).mean() for term in dict.fromkeys([*self.terms, *self.parts])}
         loss = torch.stack([self.weight(term) * means[term] for term in self.terms]).sum()
-        return Losses({"vae": loss}, {term.__name__: means[term].detach() for term in self.parts})
+        loss, parts = report(trace, loss, **{_name(term): means[term] for term in self.parts})
+        return Losses({"vae": loss}, parts)
 
     def weight(self, term: Term) -> float:
         """The weight of a term now."""
         weight = self.terms[term]
         return weight(self.clock.fraction) if isinstance(weight, Schedule) else weight
+
+    def start(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
+        for part in self.stateful:
+            part.n = n  # type: ignore[assignment]
+
+
+def _name(term: Term) -> str:
+    return term.name if isinstance(term, Part) else term.__name__
 
 
 def elbo(beta: float | Schedule = 1.0, stl: bool = False) -> Sum:

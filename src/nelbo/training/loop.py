@@ -27,10 +27,11 @@ from nelbo.schedules import advance
 from nelbo.training import checkpoint
 from nelbo.training.average import Average
 from nelbo.training.callbacks import Callback, Progress
-from nelbo.training.engine import engine
+from nelbo.training.engine import Engine, engine
 from nelbo.training.interrupt import interruptions
 from nelbo.training.ledger import Ledger
 from nelbo.training.pieces import Piece, epoch_order, pieces
+from nelbo.training.players import Players
 from nelbo.training.settings import Settings
 from nelbo.vae import VAE
 
@@ -76,6 +77,8 @@ def fit(
     """
     with torch.random.fork_rng(), interruptions() as interrupted:
         torch.manual_seed(settings.seed)
+        c = None if train.context is None else train.context[:1]
+        objective.start(vae, train.batch(torch.arange(1)), len(train), c)
         run = Run(vae, objective, settings, folder, callbacks)
         if resume:
             run.load()
@@ -92,9 +95,8 @@ class Run:
         self.settings = settings
         self.engine = engine(settings.device, settings.precision)
         self.vae, self.objective = vae, objective.to(self.engine.device)
-        self.module = self.engine.wrap(vae)
-        ((self.player, self.parameters),) = objective.players(vae).items()
-        self.optimizer = settings.optimizer.over(self.parameters)
+        self.players = Players(vae, self.objective, settings, self.engine)
+        self.module = self.players.module
         self.average = Average(vae, settings.ema)
         self.state = State()
         self.best: dict[str, Tensor] = {}  # the best epoch's weights, where they will be wanted
@@ -129,10 +131,11 @@ class Run:
         order = epoch_order(len(train), settings.seed, state.epoch)
         mine = list(pieces(order, settings.batch_size, state.batch, e.rank, e.world, settings.accumulate))
         self.module.train()
+        self.objective.train()
         looked = time.monotonic()
         began = looked - state.seconds
         for piece, x in zip(mine, batches(train, [p.index for p in mine]), strict=True):
-            self.learn(x.to(e.device, non_blocking=True), piece)
+            self.learn(x.to(e.device, non_blocking=True), _context(train, piece, e), piece)
             now = time.monotonic()
             if piece.last and (now - looked > LOOK_SECONDS if e.world == 1 else state.batch % LOOK_STEPS == 0):
                 looked, state.seconds = now, now - began
@@ -142,27 +145,21 @@ class Run:
         self.ledger.settle(state.step)
         state.seconds = time.monotonic() - began
 
-    def learn(self, x: Tensor, piece: Piece) -> None:
+    def learn(self, x: Tensor, c: Tensor | None, piece: Piece) -> None:
         """Add one piece's gradient, and take the step if it is the last of its batch."""
         e, settings, state = self.engine, self.settings, self.state
         total = self.steps * settings.epochs
         advance(self.objective, state.step / total)
         advance(self.vae, state.step / total)
-        with e.without_sync(self.module, not piece.last), _rows_of(piece, e.world):
+        apart = e.without_sync(self.module, not piece.last) if self.players.alone else nullcontext()
+        with apart, _rows_of(piece, e.world):
             with e.autocast():
-                losses = self.objective(self.module, x)
-            share = piece.weight * e.world
-            loss = losses.players[self.player]
-            e.backward(loss if share == 1 else loss * share)
+                losses = self.objective(self.module, x, c)
+            self.players.backward(losses.players, piece)
         self.ledger.add(losses, piece.weight * piece.total)
         if not piece.last:
             return
-        if settings.clip:
-            torch.nn.utils.clip_grad_norm_(self.parameters, settings.clip)
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
-        self.optimizer.step(gradients, settings.learning_rate * settings.schedule(state.step / total))
-        for parameter in self.parameters:
-            parameter.grad = None
+        self.players.step(settings.learning_rate * settings.schedule(state.step / total))
         state.step += 1
         state.batch += 1
         self.average.update(state.step)
@@ -216,12 +213,14 @@ class Run:
         advance(self.objective, 1.0)
         advance(self.vae, 1.0)
         self.module.eval()
+        self.objective.eval()
         mine = list(pieces(torch.arange(len(test)), EVALUATION_BATCH, rank=e.rank, world=e.world))
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(self.settings.seed)
             for piece, x in zip(mine, batches(test, [p.index for p in mine]), strict=True):
                 with _rows_of(piece, e.world), e.autocast():
-                    ledger.add(self.objective(self.module, x.to(e.device)), piece.weight * piece.total)
+                    losses = self.objective(self.module, x.to(e.device), _context(test, piece, e))
+                    ledger.add(losses, piece.weight * piece.total)
         ledger.settle(self.state.step)
         return ledger.means(e.sum(ledger.total), len(test))
 
@@ -229,7 +228,7 @@ class Run:
         """The live tensors of the run, by name."""
         named = {f"vae.{k}": v for k, v in self.vae.state_dict().items()}
         named |= {f"objective.{k}": v for k, v in self.objective.state_dict().items()}
-        named |= {f"optimizer.{self.player}.{k}": v for k, v in self.optimizer.state().items()}
+        named |= {f"optimizer.{k}": v for k, v in self.players.state().items()}
         return named | {f"average.{i}": v for i, v in enumerate(self.average.means)}
 
     def write(self, name: str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
@@ -266,6 +265,11 @@ class Run:
         torch.set_rng_state(tensors["generator.cpu"])
         if "generator.cuda" in tensors and self.engine.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["generator.cuda"], self.engine.device)
+
+
+def _context(dataset: Dataset, piece: Piece, e: Engine) -> Tensor | None:
+    """What the rows of a piece are conditioned on."""
+    return None if dataset.context is None else dataset.context[piece.index].to(e.device)
 
 
 def _rows_of(piece: Piece, world: int) -> AbstractContextManager[None]:

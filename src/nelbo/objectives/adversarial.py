@@ -1,0 +1,144 @@
+"""Objectives that own a critic: a second player, which learns to tell two kinds of draws apart.
+
+A critic's output l is a logit, P(first kind) = sigmoid(l); at its optimum l is the log-ratio of the two densities.
+It descends the mean cross-entropy of both kinds, on inputs through which no gradient flows:
+
+    critic loss = -(1/2) E_first[log sigmoid(l)] - (1/2) E_second[log sigmoid(-l)]
+
+The loss a run reports is that of the VAE.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from nelbo.distributions import noise
+from nelbo.nets.mlp import perceptron
+from nelbo.objectives.base import Losses, Objective, halves, only, prior_draws, report
+from nelbo.vae import VAE
+
+
+def tell_apart(first: Tensor, second: Tensor) -> Tensor:
+    """The critic's loss from its logits on draws of the first and of the second kind."""
+    return 0.5 * (softplus(-first).mean() + softplus(second).mean())
+
+
+def permuted(z: Tensor) -> Tensor:
+    """Each latent's draws `(batch, latents)` in an order of its own: nearly draws of the product of the marginals."""
+    return z.gather(0, noise.uniform(torch.Size(), z.shape[:1], z.shape[1:], z).argsort(0))
+
+
+def _like(net: nn.Module, vae: VAE) -> nn.Module:
+    """The net in the type and on the device of a VAE."""
+    return net.to(next(vae.parameters()))
+
+
+class OnLatents(Objective, ABC):
+    """A critic of draws of z; a perceptron with layers `hidden`, whose learning rate is `ratio` times the run's."""
+
+    def __init__(self, weight: float, hidden: Sequence[int] = (256, 256), ratio: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+        self.hidden = list(hidden)
+        self.ratio = ratio
+        self.critic = nn.Sequential()
+
+    def start(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
+        mode, device = vae.training, next(vae.parameters()).device
+        with torch.no_grad():
+            z = vae.eval().latent.embed(x.to(device), None if c is None else c.to(device))  # type: ignore[operator]
+        vae.train(mode)
+        self.critic = _like(perceptron([z.shape[-1], *self.hidden, 1]), vae)  # type: ignore[assignment]
+
+    def players(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
+        return {**super().players(vae), "critic": list(self.critic.parameters())}
+
+    def pace(self, player: str) -> float:
+        return self.ratio if player == "critic" else 1.0
+
+
+class FactorVAE(OnLatents):
+    """distortion + rate + weight * TC, where a critic's logit on z is the total correlation's log-ratio.
+
+        TC = E_q(z)[log q(z) / prod_j q(z_j)];   first kind: z, second kind: z with permuted latents
+
+    Source: Kim, Mnih (2018), Disentangling by Factorising.
+    """
+
+    def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
+        trace = vae(x, c)
+        z = only(trace, "factor").z
+        correlation = self.critic(z).mean()
+        critic = tell_apart(self.critic(z.detach()), self.critic(permuted(z.detach())))
+        loss = trace.distortion.mean() + trace.rate.mean() + self.weight * correlation
+        loss, parts = report(trace, loss, total_correlation=correlation, critic=critic)
+        return Losses({"vae": loss, "critic": critic}, {"loss": loss.detach(), **parts})
+
+
+class AdversarialAutoencoder(OnLatents):
+    """distortion + weight * (-log sigmoid(l(z))): the encoder makes draws that pass for the prior's, at any rate.
+
+    First kind: draws of the prior, second kind: z. It never needs log q.
+
+    Source: Makhzani, Shlens, Jaitly, Goodfellow, Frey (2016), Adversarial Autoencoders.
+    """
+
+    def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
+        trace = vae(x, c)
+        level = only(trace, "aae")
+        deceit = softplus(-self.critic(level.z)).mean()
+        critic = tell_apart(self.critic(prior_draws(level).detach()), self.critic(level.z.detach()))
+        loss, parts = report(trace, trace.distortion.mean() + self.weight * deceit, deceit=deceit, critic=critic)
+        return Losses({"vae": loss, "critic": critic}, {"loss": loss.detach(), **parts})
+
+
+class VAEGAN(Objective):
+    """A VAE whose likeness is measured between features f of a critic of data, and whose decoder deceives that critic.
+
+        likeness = |f(x) - f(x~)|^2 / 2, x~ the mean of p(x | z);  deceit = mean of -log sigmoid(l) over x~ and x_p
+        encoder: rate + likeness;  decoder: weight * likeness + deceit;  critic: data first, x~ and x_p second
+
+    x_p is decoded from draws of the prior. `make(shape)` is a net `(batch, *shape)` -> `(batch, features)`; the
+    distortion is reported and takes no part. Raises `UserError` for a hierarchy.
+
+    Source: Larsen, Sønderby, Larochelle, Winther (2016), Autoencoding beyond pixels using a learned similarity metric.
+    """
+
+    def __init__(
+        self, make: Callable[[tuple[int, ...]], nn.Module], features: int, weight: float = 1.0, ratio: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.make = make
+        self.features = features
+        self.weight = weight
+        self.ratio = ratio
+        self.trunk: nn.Module = nn.Sequential()
+        self.head: nn.Module = nn.Sequential()
+
+    def start(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
+        self.trunk = _like(self.make(tuple(x.shape[1:])), vae)
+        self.head = _like(nn.Linear(self.features, 1), vae)  # here and not above: the run's seed decides it
+
+    def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
+        trace = vae(x, c)
+        remade, drawn = trace.likelihood.mean, vae.likelihood(prior_draws(only(trace, "vae-gan")).detach(), c).mean
+        f, f_remade = self.trunk(x), self.trunk(remade)
+        likeness = 0.5 * (f - f_remade).square().sum(1).mean()
+        deceit = 0.5 * (softplus(-self.head(f_remade)).mean() + softplus(-self.head(self.trunk(drawn))).mean())
+        made = self.trunk(torch.cat([remade, drawn]).detach())
+        critic = tell_apart(self.head(f), self.head(made))
+        encoder, parts = report(trace, trace.rate.mean() + likeness, likeness=likeness, deceit=deceit, critic=critic)
+        decoder = self.weight * likeness + deceit
+        total = (encoder + decoder - likeness).detach()
+        return Losses({"encoder": encoder, "decoder": decoder, "critic": critic}, {"loss": total, **parts})
+
+    def players(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
+        return {**halves(vae), "critic": [*self.trunk.parameters(), *self.head.parameters()]}
+
+    def pace(self, player: str) -> float:
+        return self.ratio if player == "critic" else 1.0

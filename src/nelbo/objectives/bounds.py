@@ -1,0 +1,163 @@
+"""Bounds on log p(x) from the importance weights of several draws.
+
+    w_i = p(x, z_i) / q(z_i | x),  z_i ~ q(z | x);   E[w] = p(x)
+    ELBO = E[log w] <= IWAE_k = E[log (1/k) sum_i w_i] <= log p(x) <= CUBO_n = (1/n) log E[w^n],  n >= 1
+
+A bound maps a trace of sample shape `(*outer, k)` to nats of shape `(*outer, batch)`; its value is the bound's,
+whatever its gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from nelbo.distributions import detach
+from nelbo.objectives.base import Losses, Objective, halves, only, report
+from nelbo.vae import VAE, Trace
+
+Bound = Callable[[Trace], Tensor]
+
+
+def log_mean_exp(log_weight: Tensor) -> Tensor:
+    """log (1/k) sum_i w_i over the k draws of dimension -2."""
+    return log_weight.logsumexp(-2) - math.log(log_weight.shape[-2])
+
+
+def _path_log_weight(trace: Trace) -> Tensor:
+    """log w, with the gradient of log q through the draws alone."""
+    log_p = torch.stack([level.log_p - detach(level.q).log_prob(level.z) for level in trace.levels]).sum(0)
+    path = log_p - trace.distortion
+    return path + (trace.log_weight - path).detach()
+
+
+def _shares(log_weight: Tensor) -> Tensor:
+    """w_i / sum_j w_j, without a gradient."""
+    return log_weight.detach().softmax(-2)
+
+
+def iwae(trace: Trace) -> Tensor:
+    """log (1/k) sum_i w_i. Source: Burda, Grosse, Salakhutdinov (2016), Importance Weighted Autoencoders."""
+    return log_mean_exp(trace.log_weight)
+
+
+def stl(trace: Trace) -> Tensor:
+    """`iwae` without the score of q: less noise, and for k > 1 a gradient with a bias.
+
+    Source: Roeder, Wu, Duvenaud (2017), Sticking the Landing; the bias: Tucker et al. (2019).
+    """
+    return log_mean_exp(_path_log_weight(trace))
+
+
+def dreg(trace: Trace) -> Tensor:
+    """`iwae` with the doubly reparameterised gradient: the same in expectation, of a noise that vanishes with k.
+
+        d/d phi = sum_i s_i^2 (d log w_i / d z_i) (d z_i / d phi),  d/d theta = sum_i s_i d log w_i / d theta
+
+    with the shares s_i = w_i / sum_j w_j. Raises `UserError` for a hierarchy. Source: Tucker, Lawson, Gu, Maddison
+    (2019), Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives.
+    """
+    z = only(trace, "dreg").z
+    log_weight = _path_log_weight(trace)
+    share = _shares(log_weight)
+    if z.requires_grad:
+        z.register_hook(lambda gradient: gradient * share.view(*share.shape, *[1] * (z.dim() - share.dim())))
+    surrogate = (share * log_weight).sum(-2)
+    return surrogate + (log_mean_exp(log_weight) - surrogate).detach()
+
+
+def iwae_of_all(trace: Trace) -> Tensor:
+    """`iwae` over all draws of every sample dimension."""
+    return log_mean_exp(trace.log_weight.flatten(0, -2))
+
+
+def ciwae(beta: float) -> Bound:
+    """beta * ELBO + (1 - beta) * IWAE, the ELBO being the mean of log w.
+
+    Source: Rainforth et al. (2018), Tighter Variational Bounds are Not Necessarily Better.
+    """
+
+    def ciwae(trace: Trace) -> Tensor:
+        return (1 - beta) * iwae(trace) + beta * trace.log_weight.mean(-2)
+
+    return ciwae
+
+
+def renyi(alpha: float) -> Bound:
+    """(1 / (1 - alpha)) log (1/k) sum_i w_i^(1 - alpha): the ELBO at alpha -> 1, `iwae` at 0.
+
+    For 0 <= alpha it is a lower bound on log p(x); below 0, only for k without end, an upper one.
+    Source: Li, Turner (2016), Renyi Divergence Variational Inference.
+    """
+    if alpha == 1:
+        raise ValueError("alpha=1: that is the ELBO; use elbo()")
+    return lambda trace: log_mean_exp((1 - alpha) * trace.log_weight) / (1 - alpha)
+
+
+def cubo(order: float) -> Bound:
+    """(1/n) log (1/k) sum_i w_i^n, n = order >= 1: an upper bound on log p(x) as k grows; it is less for few draws.
+
+    Source: Dieng, Tran, Ranganath, Paisley, Blei (2017), Variational Inference via chi Upper Bound Minimization.
+    """
+    if order < 1:
+        raise ValueError(f"order={order}: give 1 or more, below it is no upper bound")
+    return renyi(1 - order)
+
+
+def wake(trace: Trace) -> Tensor:
+    """sum_i s_i log q(z_i | x), with shares s and draws z held fixed: minus a cross-entropy of p(z | x) and q.
+
+    It is no bound. Source: Bornschein, Bengio (2015), Reweighted Wake-Sleep.
+    """
+    level = only(trace, "wake")
+    return (_shares(trace.log_weight) * level.q.log_prob(level.z.detach())).sum(-2)
+
+
+class Bounds(Objective):
+    """Each player ascends a bound of one trace with draws of `shape`: the player "vae", or "encoder" and "decoder".
+
+    The loss that two players report is the decoder's.
+    """
+
+    def __init__(self, bounds: Mapping[str, Bound], shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.bounds = dict(bounds)
+        self.shape = shape
+
+    def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
+        trace = vae(x, c, self.shape)
+        scored = {player: report(trace, -bound(trace).mean()) for player, bound in self.bounds.items()}
+        losses = {player: loss for player, (loss, _) in scored.items()}
+        loss, parts = list(scored.values())[-1]
+        return Losses(losses, parts if len(losses) == 1 else {"loss": loss.detach(), **parts})
+
+    def players(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
+        return super().players(vae) if len(self.bounds) == 1 else halves(vae)
+
+
+def importance_weighted(k: int, m: int = 1, gradient: Bound = iwae) -> Bounds:
+    """Minus the mean of m bounds of k draws each: IWAE, and MIWAE for m > 1; `gradient` is iwae, stl or dreg."""
+    return Bounds({"vae": gradient}, (m, k))
+
+
+def piwae(k: int, m: int) -> Bounds:
+    """The encoder ascends the mean of m bounds of k draws, the decoder one bound of all m k draws.
+
+    Source: Rainforth et al. (2018), Tighter Variational Bounds are Not Necessarily Better.
+    """
+    return Bounds({"encoder": iwae, "decoder": iwae_of_all}, (m, k))
+
+
+def chi(k: int, order: float = 2.0) -> Bounds:
+    """The encoder descends the upper bound `cubo`, the decoder ascends `iwae`: lowering an upper bound in the
+    decoder would make the data less likely. Source: as `cubo`."""
+    upper = cubo(order)
+    return Bounds({"encoder": lambda trace: -upper(trace), "decoder": iwae}, (k,))
+
+
+def wake_wake(k: int) -> Bounds:
+    """The encoder ascends `wake`, the decoder `iwae`. Source: Le et al. (2019), Revisiting Reweighted Wake-Sleep."""
+    return Bounds({"encoder": wake, "decoder": iwae}, (k,))

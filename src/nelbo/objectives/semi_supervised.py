@@ -1,0 +1,58 @@
+"""Learning from data of which some have labels: the context c is a class, one-hot, or a row of NaN where unknown.
+
+    known y:    L(x, y) = distortion(x, y) + rate(x, y) - log p(y),  p(y) = 1 / classes,  + weight * (-log q(y | x))
+    unknown y:  sum_y q(y | x) (L(x, y) + log q(y | x))
+
+Source: Kingma, Rezende, Mohamed, Welling (2014), Semi-Supervised Learning with Deep Generative Models (M2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from nelbo.objectives.base import Losses, Objective
+from nelbo.vae import VAE
+
+
+class SemiSupervised(Objective):
+    """A VAE conditioned on a class, with a classifier q(y | x) as the second player of one loss.
+
+    `make(shape)` is a net `(batch, *shape)` -> `(batch, classes)`. Each datum is scored once under every class.
+    Without a context every label is unknown. Parts are means under the known class, or under q(y | x).
+    """
+
+    def __init__(self, make: Callable[[tuple[int, ...]], nn.Module], classes: int, weight: float = 1.0) -> None:
+        super().__init__()
+        self.make = make
+        self.classes = classes
+        self.weight = weight
+        self.classifier: nn.Module = nn.Sequential()
+
+    def start(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
+        self.classifier = self.make(tuple(x.shape[1:])).to(next(vae.parameters()))
+
+    def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
+        labels = x.new_full((len(x), self.classes), math.nan) if c is None else c
+        known = ~labels.isnan().any(1)
+        log_q = self.classifier(x).log_softmax(1)
+        share = torch.where(known.unsqueeze(1), labels.nan_to_num(), log_q.exp())
+        each = torch.eye(self.classes, dtype=x.dtype, device=x.device)
+        traces = [vae(x, y.expand(len(x), -1)) for y in each]  # one by one: noise is drawn for a batch's own rows
+
+        def mean(values: list[Tensor]) -> Tensor:
+            return (share * torch.stack(values, 1)).sum(1).mean()
+
+        distortion, rate = mean([t.distortion for t in traces]), mean([t.rate for t in traces])
+        penalty = mean([t.penalty for t in traces])
+        entropy = -(share * log_q).sum(1)  # of a known class it is the cross-entropy
+        label = torch.where(known, self.weight * entropy, -entropy).mean() + math.log(self.classes)
+        loss = distortion + rate + penalty + label
+        parts = {"loss": loss, "distortion": distortion, "rate": rate, "label": label}
+        return Losses({"vae": loss, "classifier": loss}, {name: value.detach() for name, value in parts.items()})
+
+    def players(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
+        return {**super().players(vae), "classifier": list(self.classifier.parameters())}
