@@ -123,7 +123,7 @@ def test_one_sample_scores_the_negative_elbo_on_average(density_model: Model, pi
 
 
 def test_nll_refuses_what_is_no_density_by_name(model: Model, density_model: Model, pictures: np.ndarray) -> None:
-    with pytest.raises(UserError, match=r"grey-valued Bernoulli .* no density.*continuous-bernoulli.*score"):
+    with pytest.raises(UserError, match=r"the Bernoulli likelihood .* no density.*continuous-bernoulli.*score"):
         model.nll(pictures[:5])
     with pytest.raises(UserError, match="no density"):
         model.evaluate(pictures[:5], samples=3)
@@ -167,9 +167,9 @@ def test_temperature_scales_the_spread_of_the_codes(vector_model: Model, monkeyp
     kept: list[torch.Tensor] = []
     decode = vector_model.vae.decode
 
-    def keep(h: torch.Tensor) -> Any:
+    def keep(h: torch.Tensor, c: torch.Tensor | None) -> Any:
         kept.append(h)
-        return decode(h)
+        return decode(h, c)
 
     monkeypatch.setattr(vector_model.vae, "decode", keep)
     for temperature in (1.0, 0.5):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -22,6 +25,21 @@ def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
         return (a + t * (b - a)).astype(a.dtype)
     direction = (np.sin((1 - t) * angle) * a / lengths[0] + np.sin(t * angle) * b / lengths[1]) / np.sin(angle)
     return (direction * (lengths[0] + t * (lengths[1] - lengths[0]))).astype(a.dtype)
+
+
+def way(codes: Sequence[np.ndarray], steps: int) -> np.ndarray:
+    """`steps` points from each code to the next by `slerp`, all codes included once: `(points, features)`."""
+    fractions = np.arange(steps - 1) / (steps - 1)
+    legs = [slerp(a, b, fractions) for a, b in itertools.pairwise(codes)]
+    return np.concatenate([*legs, codes[-1][None]])
+
+
+def along_axes(centre: np.ndarray, order: Sequence[int], steps: int, reach: float) -> np.ndarray:
+    """The centre with each number in turn moved from -reach to reach: `(len(order), steps, features)`."""
+    points = np.tile(centre, (len(order), steps, 1))
+    for row, number in enumerate(order):
+        points[row, :, number] = np.linspace(-reach, reach, steps)
+    return points
 
 
 def principal_plane(codes: np.ndarray) -> tuple[np.ndarray, float]:

@@ -8,10 +8,9 @@ the posterior's mean, and what is random has a seed.
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nelbo import geometry
-from nelbo.data import Data, Dataset, Schema, batches, load_like
+from nelbo import geometry, rates, storage
+from nelbo.data import Context, Data, Dataset, Schema, batches, load_like, mean, some
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
 from nelbo.recipes import Recipe, versions
-from nelbo.registry import dump, parse
-from nelbo.spec import build, resolve, start
-from nelbo.training import Callback, State, checkpoint, fit
+from nelbo.registry import dump
+from nelbo.spec import build, check_support, resolve, start
+from nelbo.training import Callback, State, fit
 from nelbo.vae import VAE
 
-FORMAT = 1
 BATCH = 500
 DATUM_COPIES = 10_000  # data times importance samples that are in memory at once
 
@@ -38,33 +36,43 @@ class Model:
     """A VAE with the schema of its data and the recipe that made it.
 
     `rates` is the mean KL of each latent over the test data, nats: near 0 for one that carries nothing.
+    `context` says what the model is conditioned on, if it is; `given` fixes a condition.
     `seed` arguments fix what is random; `temperature` scales the spread of the prior (below 1: more typical).
     """
 
-    def __init__(self, vae: VAE, schema: Schema, recipe: Recipe, rates: Sequence[float] = ()) -> None:
-        self.vae = vae
+    def __init__(
+        self, vae: VAE, schema: Schema, recipe: Recipe, rates: Sequence[float] = (), context: Context | None = None
+    ) -> None:
+        self.vae = vae.eval()
         self.schema = schema
         self.recipe = recipe
-        self.rates = list(rates) or [0.0] * recipe.model.latent.features
+        self.context = context
+        with torch.no_grad():
+            nothing = torch.zeros(1, *schema.shape, device=self.device)
+            width = vae.latent.embed(nothing, context.default(1).to(self.device) if context else None).shape[1]
+        self.rates = list(rates) or [0.0] * width
+        if len(self.rates) != width:
+            raise UserError(f"{len(self.rates)} rates for a code of {width} numbers: restore the model, or train again")
+        self.condition: Tensor | None = None
 
     @classmethod
-    def create(cls, recipe: Recipe, schema: Schema) -> Model:
-        """An untrained model for data of this schema, with weights that the recipe's seed determines.
+    def create(cls, recipe: Recipe, schema: Schema, context: Context | None = None) -> Model:
+        """An untrained model for data of this schema and context, with weights that the recipe's seed determines.
 
         Raises `UserError` if the likelihood cannot hold the data.
         """
         recipe = dataclasses.replace(recipe, model=resolve(recipe.model, schema), versions=versions())
         with torch.random.fork_rng():
             torch.manual_seed(recipe.training.seed)
-            vae = build(recipe.model, schema.shape)
-        _check_support(vae, schema)
-        return cls(vae, schema, recipe)
+            vae = build(recipe.model, schema.shape, context.width if context else 0)
+        check_support(vae, schema)
+        return cls(vae, schema, recipe, context=context)
 
     def fit(
         self, data: Data, folder: Path | None = None, callbacks: Sequence[Callback] = (), resume: bool = False
     ) -> State:
         """Train on `data` by the model's recipe; see `nelbo.training.fit`."""
-        start(self.vae, self.recipe.model, _mean(data.train))
+        start(self.vae, self.recipe.model, mean(data.train), some(data.train, 1000, self.recipe.training.seed))
         objective = self.recipe.objective.build()
         state = fit(self.vae, objective, data.train, data.test, self.recipe.training, folder, callbacks, resume)
         self.vae.eval()
@@ -73,14 +81,26 @@ class Model:
 
     def save(self, folder: str | Path) -> None:
         """Write `weights.safetensors` and `model.json` into a folder."""
-        path = Path(folder)
-        checkpoint.write(path / "weights.safetensors", self.vae.state_dict(), {"format": FORMAT})
-        values = {"format": FORMAT, "schema": self.schema.to_json(), "rates": self.rates, "recipe": dump(self.recipe)}
-        checkpoint.write_bytes(path / "model.json", (json.dumps(values, indent=1) + "\n").encode())
+        values = {"schema": self.schema.to_json(), "rates": self.rates, "recipe": dump(self.recipe)}
+        context = {} if self.context is None else {"context": self.context.to_json()}
+        storage.write(Path(folder), self.vae.state_dict(), values | context)
 
     @property
     def device(self) -> torch.device:
         return next(self.vae.parameters()).device
+
+    def given(self, condition: Any) -> Model:
+        """The same model under one condition, a class or numbers: all it does is then given that.
+
+        Raises `UserError` if the model is not conditioned on anything, or on other things.
+        """
+        if self.context is None:
+            raise UserError(
+                f"condition {condition!r}: the model is not conditioned on anything: train it with --condition"
+            )
+        fixed = Model(self.vae, self.schema, self.recipe, self.rates, self.context)
+        fixed.condition = self.context.encode(condition)
+        return fixed
 
     def rows(self, data: Any) -> Dataset:
         """Data that fits the model's schema, from any form that training takes."""
@@ -92,31 +112,45 @@ class Model:
         return self._map(data, self.vae.latent.embed)
 
     @torch.no_grad()
+    def draw(self, data: Any, seed: int = 0) -> Tensor:
+        """One draw of the posterior for each datum, `(n, *z)`, of the first level."""
+        with seeded(seed):
+            return torch.from_numpy(self._map(data, lambda x, c: self.vae.latent.infer(x, c)[1][0].z))
+
+    @torch.no_grad()
     def reconstruct(self, data: Any) -> np.ndarray:
         """The likelihood's mean at the posterior's mean of each datum, `(n, *shape)` in the data's units."""
-        return self._map(data, lambda x: self.schema.decode(self._decode(self.vae.latent.embed(x))))
+        return self._map(data, lambda x, c: self.schema.decode(self.remake(x, c)))
+
+    def remake(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """`reconstruct` in the model's units: x `(batch, *shape)` through the posterior's mean and back."""
+        return self._mean(self.vae.latent.embed(x, c), c)
 
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0, temperature: float = 1.0, noise: bool = False) -> np.ndarray:
         """`n` draws from the model, `(n, *shape)`: z from its own prior, then the likelihood's mean given z.
 
-        With `noise`, a draw of the likelihood instead of its mean.
+        With `noise`, a draw of the likelihood instead of its mean. A conditional model under no one condition goes
+        through its classes in turn.
         """
         if n < 1:
             raise UserError(f"n={n}: give 1 sample or more")
         if not 0 < temperature < math.inf:
             raise UserError(f"temperature={temperature}: give a number above 0; 1 is the model's own")
         with seeded(seed):
-            z = self.vae.latent.generate(n, None, temperature)
-            draws = [self.vae.decode(h) for h in z.split(BATCH)]
+            c = self._shown(n)
+            draws = [
+                self.vae.decode(h, part) for h, part in self._parts(self.vae.latent.generate(n, c, temperature), c)
+            ]
             values = [d.sample() if noise else d.mean for d in draws]
         return self.schema.decode(torch.cat(values).cpu()).numpy()
 
     @torch.no_grad()
     def decode(self, h: np.ndarray | Tensor) -> np.ndarray:
-        """The likelihood's mean given features `(n, features)`, in the data's units."""
+        """The likelihood's mean given codes `(n, features)` as `embed` gives them, in the data's units."""
         points = torch.as_tensor(np.asarray(h), dtype=torch.float32).to(self.device)
-        return self.schema.decode(torch.cat([self._decode(part) for part in points.split(BATCH)]).cpu()).numpy()
+        means = [self._mean(part, c) for part, c in self._parts(points, self._shown(len(points)))]
+        return self.schema.decode(torch.cat(means).cpu()).numpy()
 
     def interpolate(self, *items: Any, steps: int = 10) -> np.ndarray:
         """`steps` decoded points from each datum to the next, all data included once: `(points, *shape)`.
@@ -127,9 +161,7 @@ class Model:
         if steps < 2 or len(items) < 2:
             raise UserError(f"{len(items)} items, steps={steps}: give 2 items and 2 steps or more")
         codes = [self.embed(self._one(item))[0] for item in items]
-        fractions = np.arange(steps - 1) / (steps - 1)
-        legs = [geometry.slerp(a, b, fractions) for a, b in itertools.pairwise(codes)]
-        return self.decode(np.concatenate([*legs, codes[-1][None]]))
+        return self.decode(geometry.way(codes, steps))
 
     def traverse(self, origin: Any = None, steps: int = 9, reach: float = 3.0) -> tuple[np.ndarray, list[int]]:
         """Each latent moved from -reach to reach, the others held at `origin`'s mean (None: at 0).
@@ -140,9 +172,7 @@ class Model:
             raise UserError(f"steps={steps}, reach={reach}: give steps of 2 or more and a reach above 0")
         order = np.argsort(self.rates)[::-1].tolist()
         centre = np.zeros(len(order), np.float32) if origin is None else self.embed(self._one(origin))[0]
-        points = np.tile(centre, (len(order), steps, 1))
-        for row, latent in enumerate(order):
-            points[row, :, latent] = np.linspace(-reach, reach, steps)
+        points = geometry.along_axes(centre, order, steps, reach)
         return self.decode(points.reshape(-1, len(order))).reshape(len(order), steps, *self.schema.shape), order
 
     def grid(self, side: int = 20) -> np.ndarray:
@@ -162,14 +192,10 @@ class Model:
 
     @torch.no_grad()
     def measure_rates(self, data: Any) -> np.ndarray:
-        """The mean KL of each latent over the data, `(latents,)` nats, for a Normal posterior and prior."""
-
-        def rate(x: Tensor) -> Tensor:
-            q = self.vae.latent.infer(x)[1][0].q
-            return 0.5 * (q.mean.square() + q.variance - 1 - q.variance.log())
-
+        """How much each number of the code carries over the data, `(features,)` nats; see `nelbo.rates`."""
         with seeded(0):
-            return self._map(data, rate).mean(0)
+            moments = self._map(data, partial(rates.moments, self.vae))
+        return rates.carried(moments)
 
     @torch.no_grad()
     def score(self, data: Any, samples: int = 1, seed: int = 0) -> np.ndarray:
@@ -185,8 +211,8 @@ class Model:
         step = min(samples, max(1, DATUM_COPIES // BATCH))
         pieces = [min(step, samples - done) for done in range(0, samples, step)]
 
-        def bound(x: Tensor) -> Tensor:
-            weights = [self.vae(x, shape=(k,)).log_weight.logsumexp(0) for k in pieces]
+        def bound(x: Tensor, c: Tensor | None) -> Tensor:
+            weights = [self.vae(x, c, (k,)).log_weight.logsumexp(0) for k in pieces]
             return math.log(samples) - torch.stack(weights).logsumexp(0)
 
         with seeded(seed):
@@ -200,8 +226,9 @@ class Model:
         Raises `UserError` where the likelihood is not a density.
         """
         if not self.vae.likelihood.normalized:
+            name = type(self.vae.likelihood).__name__
             raise UserError(
-                "the grey-valued Bernoulli likelihood is no density, so the model has no -log p(x): "
+                f"the {name} likelihood as it is used here is no density, so the model has no -log p(x): "
                 "train with --set model.likelihood=continuous-bernoulli, or use score()"
             )
         return self.score(data, samples, seed)
@@ -212,8 +239,8 @@ class Model:
         With `samples`, also `nll` from that many importance samples.
         """
 
-        def parts(x: Tensor) -> Tensor:
-            trace = self.vae(x)
+        def parts(x: Tensor, c: Tensor | None) -> Tensor:
+            trace = self.vae(x, c)
             return torch.stack([trace.distortion, trace.rate], 1)
 
         with torch.no_grad(), seeded(seed):
@@ -221,8 +248,35 @@ class Model:
         result = {"n": len(self.rows(data)), "loss": distortion + rate, "distortion": distortion, "rate": rate}
         return result | ({"nll": float(self.nll(data, samples, seed).mean(dtype=np.float64))} if samples else {})
 
-    def _decode(self, h: Tensor) -> Tensor:
-        return self.vae.decode(h).mean
+    def _mean(self, code: Tensor, c: Tensor | None) -> Tensor:
+        """The likelihood's mean given a code as `embed` gives it."""
+        return self.vae.decode(self.vae.latent.expand(code, c), c).mean
+
+    def _shown(self, n: int) -> Tensor | None:
+        """The context of n things that are not data: the fixed condition, or a default."""
+        if self.context is None:
+            return None
+        c = self.context.default(n) if self.condition is None else self.condition.expand(n, -1)
+        return c.to(self.device)
+
+    def _parts(self, h: Tensor, c: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Features and their context, in batches."""
+        parts = h.split(BATCH)
+        return zip(parts, [None] * len(parts) if c is None else c.split(BATCH), strict=True)
+
+    def _given(self, rows: Dataset) -> Tensor | None:
+        """The context of rows of data: the fixed condition, their own, or that of their labels."""
+        if self.context is None:
+            return None
+        if self.condition is not None:
+            return self.condition.expand(len(rows), -1)
+        if rows.context is not None:
+            return rows.context
+        if rows.labels is None or not self.context.classes:
+            raise UserError(
+                "the model is conditional and these data have no labels: use --condition, or model.given(...)"
+            )
+        return self.context.encode(rows.labels)
 
     def _one(self, item: Any) -> Any:
         """A single datum, given without its batch dimension, as a batch of one."""
@@ -230,70 +284,12 @@ class Model:
             return item[None]
         return item
 
-    def _map(self, data: Any, function: Callable[[Tensor], Tensor]) -> np.ndarray:
-        """Apply to the data in batches and put the results together."""
+    def _map(self, data: Any, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
+        """Apply to the data and their context in batches, and put the results together."""
         rows = self.rows(data)
         order = torch.arange(len(rows)).split(BATCH)
-        return torch.cat([function(x.to(self.device)).cpu() for x in batches(rows, order)]).numpy()
-
-
-def load(path: str | Path) -> Model:
-    """A saved model, from its folder or the results folder that holds it in `model/`.
-
-    Raises `UserError` if it is none, is damaged, or was written by another format of nelbo.
-    """
-    folder = Path(path)
-    folder = folder / "model" if (folder / "model" / "model.json").is_file() else folder
-    if not (folder / "model.json").is_file():
-        raise UserError(f"{path} is no nelbo model: give a folder with model.json, such as results/mnist")
-    try:
-        values = json.loads((folder / "model.json").read_text("utf-8"))
-        written = values["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / 'model.json'} is damaged ({error}): restore it, or train again") from None
-    if written != FORMAT:
-        raise UserError(
-            f"{folder} has format {written}, and this nelbo reads {FORMAT}: install the nelbo that wrote it"
-        )
-    tensors, _ = checkpoint.read(folder / "weights.safetensors")
-    try:
-        recipe: Recipe = parse(Recipe, values["recipe"], "")
-        schema, rates = Schema.from_json(values["schema"]), [float(rate) for rate in values["rates"]]
-        vae = build(recipe.model, schema.shape)
-        if len(rates) != recipe.model.latent.features:
-            raise ValueError(f"{len(rates)} rates for {recipe.model.latent.features} latents")
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder / 'model.json'} is damaged ({error}): restore it, or train again") from None
-    try:
-        vae.load_state_dict(tensors)
-    except RuntimeError:
-        raise UserError(
-            f"{folder}: the weights are not of the model in model.json; restore it, or train again"
-        ) from None
-    return Model(vae.eval(), schema, recipe, rates)
-
-
-def _mean(data: Dataset) -> Tensor:
-    """The mean of the data in the model's units, `(*shape)`, summed in 64 bit."""
-    total = torch.zeros(data.schema.shape, dtype=torch.float64)
-    for x in batches(data, torch.arange(len(data)).split(2000)):
-        total += x.sum(0, dtype=torch.float64)
-    return (total / len(data)).float()
-
-
-def _check_support(vae: VAE, schema: Schema) -> None:
-    """Whether the likelihood can hold data of this schema."""
-    held = {
-        torch.distributions.constraints.boolean: ("binary",),
-        torch.distributions.constraints.unit_interval: ("binary", "unit"),
-        torch.distributions.constraints.real: ("binary", "unit", "real"),
-    }[vae.likelihood.support]
-    if schema.support not in held:
-        name = type(vae.likelihood).__name__
-        takes = "0 and 1" if held == ("binary",) else "values in [0, 1]"
-        remedy = (
-            "model.likelihood.grey=true"
-            if schema.support == "unit" and held == ("binary",)
-            else "model.likelihood=normal"
-        )
-        raise UserError(f"the {name} likelihood takes {takes}, and the data has other values: --set {remedy}")
+        c = self._given(rows)
+        results = []
+        for index, x in zip(order, batches(rows, order), strict=True):
+            results.append(function(x.to(self.device), None if c is None else c[index].to(self.device)).cpu())
+        return torch.cat(results).numpy()

@@ -26,7 +26,7 @@ from nelbo.training import Settings
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What to train on: a source that `nelbo.data.load` takes, and how to read it."""
+    """What to train on: a source that `nelbo.data.load` takes, how to read it, and what to condition the model on."""
 
     source: str = ""
     val_fraction: float = 0.1
@@ -35,6 +35,7 @@ class DataSpec:
     fit: str = "crop"
     channels: int | None = None
     skip_bad: bool = False
+    condition: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Recipe:
     """Data, model, objective and training; `versions` records with what a finished run was made."""
 
     description: str = ""
+    preset: str = ""
     data: DataSpec = field(default_factory=DataSpec)
     model: ModelSpec = field(default_factory=ModelSpec)
     objective: Objective = field(default_factory=ELBO)
@@ -84,11 +86,16 @@ def load(name: str | None, overrides: Mapping[str, Any] | None = None) -> Recipe
         table = tomllib.loads(text(name)) if name else {}
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"recipe {name} is not TOML: {error}") from None
-    # The defaults are written out first, so that a path can reach into a component that the file does not name.
-    recipe = dump(parse(Recipe, table, ""))
-    for path, value in sorted((overrides or {}).items(), key=_outer_first):
-        _override(recipe, path if "." in path or path in hints(Recipe) else f"training.{path}", value)
-    return parse(Recipe, recipe, "")
+    return override(parse(Recipe, table, ""), overrides or {})
+
+
+def override(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
+    """The recipe with fields replaced by dotted path; see `load`."""
+    # All is written out first, so that a path can reach into a component that the recipe's file does not name.
+    table = dump(recipe)
+    for path, value in sorted(overrides.items(), key=_outer_first):
+        _override(table, path if "." in path or path in hints(Recipe) else f"training.{path}", value)
+    return parse(Recipe, table, "")
 
 
 def _outer_first(item: tuple[str, Any]) -> tuple[int, str]:

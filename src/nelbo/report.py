@@ -38,7 +38,7 @@ def report(model: Model, state: State, folder: Path) -> str:
         ""
         if model.vae.likelihood.normalized
         else (
-            "<p>The likelihood is a cross-entropy of grey values: a good loss, but no density, so these losses are no "
+            "<p>The likelihood, as it is used here, is no density: these losses are no "
             "−log p(x) and must not be compared with published likelihoods.</p>"
         )
     )

@@ -1,6 +1,7 @@
 """Sources of data -> rows in model units with a schema; batches of them. It knows no model."""
 
-from nelbo.data.dataset import MEMORY_BUDGET, Arrays, Dataset, Rows, Subset, batches, subset
+from nelbo.data.context import Context, condition
+from nelbo.data.dataset import MEMORY_BUDGET, Arrays, Dataset, Rows, Subset, batches, mean, some, subset
 from nelbo.data.folder import Files
 from nelbo.data.load import Data, load, load_like
 from nelbo.data.schema import Schema
@@ -8,6 +9,7 @@ from nelbo.data.schema import Schema
 __all__ = [
     "MEMORY_BUDGET",
     "Arrays",
+    "Context",
     "Data",
     "Dataset",
     "Files",
@@ -15,7 +17,10 @@ __all__ = [
     "Schema",
     "Subset",
     "batches",
+    "condition",
     "load",
     "load_like",
+    "mean",
+    "some",
     "subset",
 ]

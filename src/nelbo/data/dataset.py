@@ -39,12 +39,14 @@ class RowSource(Protocol):
 class Dataset(ABC):
     """`len(dataset)` rows of the type that `schema` names.
 
-    `labels` is int64 of shape `(n,)`, or None; where the schema names classes, labels index them. `resident`
-    tells whether the rows lie in memory, so that a batch costs no reading.
+    `labels` is int64 of shape `(n,)`, or None; where the schema names classes, labels index them. `context`
+    `(n, width)` is what a model of these rows is conditioned on, or None. `resident` tells whether the rows lie in
+    memory, so that a batch costs no reading.
     """
 
     schema: Schema
     labels: Tensor | None
+    context: Tensor | None = None
     resident: bool
 
     @abstractmethod
@@ -101,6 +103,7 @@ class Subset(Dataset):
         self.whole, self.index = whole, index
         self.schema, self.resident = whole.schema, whole.resident
         self.labels = None if whole.labels is None else whole.labels[index]
+        self.context = None if whole.context is None else whole.context[index]
 
     def __len__(self) -> int:
         return len(self.index)
@@ -150,6 +153,20 @@ def batches(dataset: Dataset, order: Iterable[Tensor], workers: int = 0) -> Iter
         if isinstance(rows, UserError):
             raise rows
         yield rows
+
+
+def mean(data: Dataset) -> Tensor:
+    """The mean of the data in the model's units, `(*shape)`, summed in 64 bit."""
+    total = torch.zeros(data.schema.shape, dtype=torch.float64)
+    for x in batches(data, torch.arange(len(data)).split(2000)):
+        total += x.sum(0, dtype=torch.float64)
+    return (total / len(data)).float()
+
+
+def some(dataset: Dataset, n: int, seed: int = 0) -> Tensor:
+    """`n` rows, or all if there are fewer, drawn without replacement; in the order of the dataset."""
+    drawn = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:n]
+    return dataset.batch(drawn.sort().values)
 
 
 _WIDER = {"uint16": "int32", "uint32": "int64", "uint64": "float64", "longdouble": "float64", "bool": "uint8"}

@@ -1,0 +1,37 @@
+"""A saved model, back from its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nelbo import storage
+from nelbo.data import Context, Schema
+from nelbo.errors import UserError
+from nelbo.model import Model
+from nelbo.recipes import Recipe
+from nelbo.registry import parse
+from nelbo.spec import build
+
+
+def load(path: str | Path) -> Model:
+    """A saved model, from its folder or the results folder that holds it in `model/`.
+
+    Raises `UserError` if it is none, is damaged, or was written by another format of nelbo.
+    """
+    folder, tensors, values = storage.read(Path(path))
+    try:
+        recipe: Recipe = parse(Recipe, values["recipe"], "")
+        schema, rates = Schema.from_json(values["schema"]), [float(rate) for rate in values["rates"]]
+        context = Context.from_json(values["context"]) if "context" in values else None
+        if not rates:
+            raise ValueError("no rates")
+        vae = build(recipe.model, schema.shape, context.width if context else 0)
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / 'model.json'} is damaged ({error}): restore it, or train again") from None
+    try:
+        vae.load_state_dict(tensors)
+    except RuntimeError:
+        raise UserError(
+            f"{folder}: the weights are not of the model in model.json; restore it, or train again"
+        ) from None
+    return Model(vae, schema, recipe, rates, context)
