@@ -10,18 +10,19 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src" / "nelbo"
 LAYERS = [
-    {"errors", "distributions", "nets", "data", "geometry"},
+    {"errors", "distributions", "nets", "data", "geometry", "schedules"},
     {"conditionals"},
     {"latents"},
     {"vae"},
-    {"schedules"},
     {"objectives"},
     {"training"},
     {"registry"},
     {"spec"},
+    {"priors"},
     {"recipes"},
-    {"model"},
-    {"plots"},
+    {"presets", "storage", "rates"},
+    {"citations", "model"},
+    {"loading", "plots", "refit"},
     {"report", "progress"},
     {"runs"},
     {"cli"},

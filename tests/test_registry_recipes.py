@@ -9,15 +9,35 @@ from typing import Any
 
 import pytest
 
+import zoo_codes
+import zoo_geometry
+import zoo_hierarchy
+import zoo_likelihoods
+import zoo_objectives
+import zoo_riemannian
 from nelbo import recipes, schedules, training
 from nelbo.data import load as load_data
 from nelbo.errors import UserError
 from nelbo.recipes import Recipe
 from nelbo.registry import FAMILIES, dump, kind_of, nearest, parse
 from nelbo.schedules import Schedule
-from nelbo.spec import ELBO, Bernoulli, DiagonalNormal, Flat, Latent, Likelihood, Net, Objective, Posterior, Prior
+from nelbo.spec import (
+    ELBO,
+    MAF,
+    Bernoulli,
+    DiagonalNormal,
+    Flat,
+    Latent,
+    Likelihood,
+    Net,
+    Objective,
+    Planar,
+    Posterior,
+    Prior,
+    Transform,
+)
 
-VARIED: dict[str, dict[str, Any]] = {
+VARIED: dict[Any, dict[str, Any]] = {  # by kind, or by (family, kind) where two families share a name
     "mlp": {"hidden": (7, 5)},
     "conv": {"width": 8, "blocks": 2},
     "bernoulli": {"grey": True},
@@ -31,8 +51,29 @@ VARIED: dict[str, dict[str, Any]] = {
     "linear": {"start": 0.5, "end": 1e-5, "begin": 0.1, "until": 0.9},
     "cosine": {"warmup": 0.2, "end": 0.1},
     "one-cycle": {"warmup": 0.3, "start": 0.1, "end": 1e-7},
+    **zoo_hierarchy.VARIED,
+    **zoo_objectives.VARIED,
     "adam": {"beta1": 0.5, "beta2": 0.9, "eps": 1e-30, "weight_decay": 0.01},
 }
+VARIED |= zoo_codes.VARIED
+VARIED |= zoo_geometry.VARIED
+VARIED |= zoo_riemannian.VARIED
+VARIED |= {
+    "mixture": {"components": 3, "covariance": "full"},
+    "vamp": {"components": 7},
+    "exemplar": {"components": 7},
+    "two-stage": {"hidden": (5,), "samples": 3},
+    (Prior, "flow"): {"transform": MAF(2)},
+    (Posterior, "flow"): {"transform": Planar(3), "features": 5},
+    "hamiltonian": {"steps": 2, "step": 0.1},
+    "iaf": {"steps": 3},
+    "maf": {"hidden": (5, 6)},
+    "realnvp": {"steps": 3},
+    "planar": {"steps": 3},
+    "sylvester": {"reflections": 2},
+    "zuko": {"flow": "MAF", "inverse": True},
+}
+VARIED |= {(Likelihood, kind): fields for kind, fields in zoo_likelihoods.VARIED.items()}
 PLACES: dict[type, str] = {
     Net: "model.encoder",
     Likelihood: "model.likelihood",
@@ -42,7 +83,9 @@ PLACES: dict[type, str] = {
     Objective: "objective",
     Schedule: "training.schedule",
     training.Optimizer: "training.optimizer",
+    Transform: "model.latent.posterior.transform",
 }
+AROUND = {Transform: {"model.latent.posterior": "flow"}}  # what a component of the family must stand in
 COMPONENTS = [(family, kind, cls) for family, table in FAMILIES.items() for kind, cls in table.items()]
 IDS = [kind for _, kind, _ in COMPONENTS]
 
@@ -62,7 +105,7 @@ def through_toml(recipe: Recipe, folder: Path) -> Recipe:
 
 
 def test_every_component_is_tried() -> None:
-    assert sorted(VARIED) == sorted(IDS)
+    assert {key if isinstance(key, str) else key[1] for key in VARIED} == {*IDS}
     assert set(PLACES) == set(FAMILIES)
 
 
@@ -71,11 +114,11 @@ def test_every_component_is_tried() -> None:
 def test_a_component_survives_its_table_and_its_toml(
     family: type, kind: str, cls: type, varied: bool, tmp_path: Path
 ) -> None:
-    component = cls(**VARIED[kind] if varied else {})
+    component = cls(**VARIED.get((family, kind), VARIED.get(kind)) if varied else {})
     table = dump(component)
     assert table["kind"] == kind == kind_of(component)
     assert parse(family, table, "x") == component
-    recipe = recipes.load(None, {PLACES[family]: table})
+    recipe = recipes.load(None, {PLACES[family]: table, **AROUND.get(family, {})})
     assert at(recipe, PLACES[family]) == component
     assert through_toml(recipe, tmp_path) == recipe
 

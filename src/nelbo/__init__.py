@@ -15,9 +15,15 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_HOMES = {"fit": "nelbo.runs", "load": "nelbo.model", "Model": "nelbo.model", "UserError": "nelbo.errors"}
+_HOMES = {
+    "fit": "nelbo.runs",
+    "load": "nelbo.loading",
+    "with_prior": "nelbo.refit",
+    "Model": "nelbo.model",
+    "UserError": "nelbo.errors",
+}
 
-__all__ = ["Model", "UserError", "__version__", "fit", "load"]
+__all__ = ["Model", "UserError", "__version__", "fit", "load", "with_prior"]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,8 +22,9 @@ from typing import Any
 
 import torch
 
-from nelbo import plots, recipes
-from nelbo.data import Data, Dataset, load
+from nelbo import plots, presets, recipes
+from nelbo.data import Context, Data, Dataset, load
+from nelbo.data import condition as conditioned
 from nelbo.errors import UserError
 from nelbo.model import Model
 from nelbo.recipes import Recipe
@@ -60,6 +61,8 @@ def fit(
     resume: bool = False,
     force: bool = False,
     callbacks: Sequence[Callback] = (),
+    condition: Any = None,
+    preset: str | None = None,
     **overrides: Any,
 ) -> Model:
     """Train a VAE on `data` and return the model.
@@ -67,6 +70,8 @@ def fit(
     `data` is "mnist", "fashion-mnist", an array, a tensor, a Dataset, or a path to a .npy, a .npz or a folder of
     pictures. `recipe` is a shipped recipe's name, a TOML file or a `Recipe`. Overrides name fields of the
     recipe: `epochs=3`, `learning_rate=1e-3`, `model__latent__dim=8`. With `out`, the run writes its files there.
+    `preset` names a published variant (`nelbo presets` lists them) that replaces parts of the recipe.
+    `condition` makes the model conditional: on "label", or on an array of numbers with a row for each datum.
 
     Raises `UserError` for whatever a user can mend, and `KeyboardInterrupt` after Ctrl-C once all is saved.
 
@@ -80,15 +85,20 @@ def fit(
             raise UserError("give overrides with a recipe's name or file; a Recipe is already made")
     else:
         dotted = {key.replace("__", "."): value for key, value in overrides.items()}
-        recipe = choose(recipe, str(data) if isinstance(data, str | Path) else "", dotted, folder, resume)
-    model, state = train(recipe, data, folder, resume, force, callbacks)
+        recipe = choose(recipe, str(data) if isinstance(data, str | Path) else "", dotted, folder, resume, preset)
+    model, state = train(recipe, data, folder, resume, force, callbacks, condition)
     if state.reason == "interrupted":
         raise KeyboardInterrupt
     return model
 
 
 def choose(
-    name: str | None, source: str, overrides: Mapping[str, Any], out: Path | None = None, resume: bool = False
+    name: str | None,
+    source: str,
+    overrides: Mapping[str, Any],
+    out: Path | None = None,
+    resume: bool = False,
+    preset: str | None = None,
 ) -> Recipe:
     """The recipe to train by: the folder's own where a run is resumed, else the named one, else one that suits.
 
@@ -96,15 +106,17 @@ def choose(
     """
     if source:
         overrides = {**overrides, "data.source": source}
-    if not (resume and out and (out / "recipe.toml").is_file()):
-        return recipes.load(name or default_recipe(source), overrides)
-    begun = str(out / "recipe.toml")
-    former, wanted = recipes.load(begun), recipes.load(name or begun, overrides)
+    begun = str(out / "recipe.toml") if resume and out and (out / "recipe.toml").is_file() else None
+    recipe = recipes.load(name or begun or default_recipe(source))
+    recipe = recipes.override(presets.find(preset).over(recipe, preset) if preset else recipe, overrides)
+    if begun is None:
+        return recipe
+    former = recipes.load(begun)
     kept = {field: getattr(former.training, field) for field in RESUMABLE}
-    wanted = dataclasses.replace(wanted, training=dataclasses.replace(wanted.training, **kept))
+    wanted = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, **kept))
     if different := _differences(dump(wanted), dump(former)):
         raise UserError(f"{out} was begun with other settings ({different[0]}): resume with the same, or use --force")
-    return recipes.load(begun, overrides)
+    return recipes.override(former, overrides)
 
 
 def _differences(wanted: Mapping[str, Any], former: Mapping[str, Any], path: str = "") -> list[str]:
@@ -126,6 +138,7 @@ def train(
     resume: bool = False,
     force: bool = False,
     callbacks: Sequence[Callback] = (),
+    condition: Any = None,
 ) -> tuple[Model, State]:
     """Train by a recipe, on `data` if given and else on the recipe's source; see `fit`."""
     if data is not None:
@@ -134,10 +147,8 @@ def train(
     choose_device(recipe.training.device)
     if out is not None:
         prepare(out, resume, force)
-    options = dataclasses.asdict(recipe.data)
-    source = options.pop("source")
-    loaded = load(source if data is None else data, seed=recipe.training.seed, **options)
-    model = Model.create(recipe, loaded.schema)
+    loaded, context = read(recipe, data, condition)
+    model = Model.create(recipe, loaded.schema, context)
     if out is None:
         return model, model.fit(loaded, None, callbacks)
     continuing = resume and (out / "checkpoints" / LAST).is_file()
@@ -152,6 +163,15 @@ def train(
         model.save(out / "model")
         write_bytes(out / "report.html", report(model, state, out).encode())
     return model, state
+
+
+def read(recipe: Recipe, data: Any = None, on: Any = None) -> tuple[Data, Context | None]:
+    """The data of a recipe (or `data`, read in its way), and the context they are conditioned on, if they are."""
+    options = dataclasses.asdict(recipe.data)
+    source, named = options.pop("source"), options.pop("condition")
+    loaded = load(source if data is None else data, seed=recipe.training.seed, **options)
+    on = named if on is None else on
+    return loaded, None if on is None else conditioned(loaded, on)
 
 
 def prepare(out: Path, resume: bool, force: bool) -> None:
@@ -185,11 +205,10 @@ def held_out(model: Model) -> Dataset:
 
     Raises `UserError` if that is nowhere, or has other data now.
     """
-    options = dataclasses.asdict(model.recipe.data)
-    source = options.pop("source")
+    source = model.recipe.data.source
     if not source:
         raise UserError("the model was trained on an array: name the data to use")
-    loaded = load(source, seed=model.recipe.training.seed, **options)
+    loaded, _ = read(model.recipe)
     if loaded.schema != model.schema:
         raise UserError(f"{source} has changed since the model was trained on it: name the data to use")
     return loaded.test
@@ -202,12 +221,14 @@ class Artefacts(Callback):
         self.model = model
         self.out = out
         self.schema = data.schema
-        self.originals = data.test.batch(torch.arange(min(8, len(data.test))))
+        first = torch.arange(min(8, len(data.test)))
+        self.originals = data.test.batch(first)
+        self.context = None if data.test.context is None else data.test.context[first].to(model.device)
 
     def on_epoch(self, vae: VAE, epoch: int, rows: Sequence[Mapping[str, Any]]) -> None:
         with torch.no_grad():
             device = self.model.device
-            remade = vae.decode(vae.latent.embed(self.originals.to(device))).mean.cpu()
+            remade = self.model.remake(self.originals.to(device), self.context).cpu()
         pair = self.schema.decode(torch.cat([self.originals, remade])).numpy()
         self._png(f"reconstruction_{epoch}.png", plots.sheet(pair, self.schema, len(remade)))
         samples = self.model.sample(64, seed=self.model.recipe.training.seed)

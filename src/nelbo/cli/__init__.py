@@ -8,7 +8,7 @@ import warnings
 
 import typer
 
-from nelbo.cli import recipe_commands, train, use
+from nelbo.cli import catalogue, cite_command, recipe_commands, train, use
 from nelbo.errors import UserError
 
 app = typer.Typer(
@@ -23,6 +23,9 @@ app = typer.Typer(
 app.command("train")(train.train)
 for name, command in use.COMMANDS.items():
     app.command(name)(command)
+app.command("cite")(cite_command.cite)
+app.command("presets")(catalogue.presets)
+app.add_typer(catalogue.prior, name="prior")
 app.add_typer(recipe_commands.app, name="recipes")
 
 

@@ -20,6 +20,8 @@ Examples:
   nelbo train mnist --recipe tutorial --out results/tutorial
   nelbo train my_pictures/ --size 64 --epochs 50 --latent-dim 64
   nelbo train data.npz --set model.encoder=mlp --set model.encoder.hidden=[512,256]
+  nelbo train mnist --preset beta-tc
+  nelbo train mnist --condition label
   nelbo train mnist --resume --epochs 20
   torchrun --nproc_per_node 2 --no-python nelbo train mnist
 """
@@ -29,6 +31,7 @@ SHORT = {"latent_dim": "model.latent.dim", "beta": "objective.beta"}
 def train(
     data: Annotated[str, typer.Argument(help="What to train on.", metavar="DATA")] = "",
     recipe: Annotated[str | None, typer.Option(help="A shipped recipe's name, or a TOML file.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A published variant; `nelbo presets` lists them.")] = None,
     out: Annotated[Path | None, typer.Option(help="The output folder.  [default: results/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the run in the output folder.")] = False,
@@ -51,6 +54,7 @@ def train(
     size: Annotated[str | None, typer.Option(help="Resize pictures: 64, or HEIGHTxWIDTH.")] = None,
     fit: Annotated[str | None, typer.Option(help="How to resize: crop, pad or stretch.")] = None,
     channels: Annotated[int | None, typer.Option(help="1: grey, 3: colour.  [default: as the pictures]")] = None,
+    condition: Annotated[str | None, typer.Option(help='Condition the model on "label".')] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")] = False,
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any field of the recipe.")
@@ -63,7 +67,7 @@ def train(
 
     source = data or (runs.recipes.load(recipe).data.source if recipe else "")
     folder = out or Path("results") / _name(source)
-    chosen = runs.choose(recipe, data, _overrides(given), folder, resume)
+    chosen = runs.choose(recipe, data, _overrides(given), folder, resume, preset)
     if not chosen.data.source:
         raise runs.UserError("no data: name it, as in `nelbo train mnist` or `nelbo train my_pictures/`")
     watchers = _watchers(quiet, as_json)

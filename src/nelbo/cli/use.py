@@ -20,6 +20,7 @@ ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A results fold
 DataPath = Annotated[str, typer.Argument(metavar="[DATA]", help="As for `train`.  [default: the model's test data]")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The file to write.")]
 Seed = Annotated[int, typer.Option(help="Fixes what is random.")]
+Given = Annotated[str | None, typer.Option(help="The class or numbers a conditional model is given.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -28,6 +29,7 @@ def evaluate(
     data: DataPath = "",
     samples: Annotated[int, typer.Option(help="Importance samples for -log p(x); 0: only the loss.")] = 0,
     seed: Annotated[int | None, typer.Option(help="Fixes the draws of z.  [default: that of training]")] = None,
+    condition: Given = None,
     out: Out = None,
     as_json: JSON = False,
 ) -> None:
@@ -38,7 +40,7 @@ def evaluate(
       nelbo evaluate results/mnist
       nelbo evaluate results/mnist my_pictures/ --samples 100 --json
     """
-    m = _load(model)
+    m = _load(model, condition)
     result = m.evaluate(_rows(m, data), samples, m.recipe.training.seed if seed is None else seed)
     lines = "\n".join(
         f"{name:10} {value:.4f}" if name != "n" else f"{name:10} {value}" for name, value in result.items()
@@ -55,6 +57,7 @@ def sample(
     noise: Annotated[
         bool, typer.Option("--noise", help="Draw from the likelihood instead of showing its mean.")
     ] = False,
+    condition: Given = None,
     out: Out = None,
     seed: Seed = 0,
     as_json: JSON = False,
@@ -66,7 +69,7 @@ def sample(
       nelbo sample results/mnist -n 64 --out digits.png
       nelbo sample results/mnist -n 10000 --out digits.npy --seed 1
     """
-    m = _load(model)
+    m = _load(model, condition)
     out = output.data_file(m, out, "sample")
     values = m.sample(n, seed, temperature, noise)
     output.write(out, output.encode_data(m, values, out))
@@ -77,6 +80,7 @@ def reconstruct(
     model: ModelPath,
     data: DataPath = "",
     n: Annotated[int | None, typer.Option("-n", help="Only the first N.  [default: 8 for a picture, else all]")] = None,
+    condition: Given = None,
     out: Out = None,
     seed: Seed = 0,
     as_json: JSON = False,
@@ -96,7 +100,7 @@ def reconstruct(
 
     if n is not None and n < 1:
         raise UserError(f"-n {n}: give 1 or more")
-    m = _load(model)
+    m = _load(model, condition)
     out = output.data_file(m, out, "reconstruction")
     picture = out.suffix.lower() == ".png"
     rows = _rows(m, data)
@@ -114,7 +118,14 @@ def reconstruct(
     output.say(out, values.shape, as_json)
 
 
-def embed(model: ModelPath, data: DataPath = "", out: Out = None, seed: Seed = 0, as_json: JSON = False) -> None:
+def embed(
+    model: ModelPath,
+    data: DataPath = "",
+    condition: Given = None,
+    out: Out = None,
+    seed: Seed = 0,
+    as_json: JSON = False,
+) -> None:
     """Write the posterior mean of each datum (.npy or .csv; a CSV has the label, where there is one).
 
     \b
@@ -123,7 +134,7 @@ def embed(model: ModelPath, data: DataPath = "", out: Out = None, seed: Seed = 0
       nelbo embed results/mnist my_pictures/ --out codes.csv
     """
     out = output.named(out, "embedding.npy", (".npy", ".csv"))
-    m = _load(model)
+    m = _load(model, condition)
     rows = _rows(m, data)
     codes, classes = m.embed(rows), rows.schema.classes
     labels = None if rows.labels is None else [classes[k] if k < len(classes) else k for k in rows.labels.tolist()]
@@ -136,6 +147,7 @@ def interpolate(
     items: Annotated[list[str] | None, typer.Argument(help="Picture files, or row numbers of --data.")] = None,
     data: Annotated[str, typer.Option(help="Where row numbers point to.  [default: the model's test data]")] = "",
     steps: Annotated[int, typer.Option(help="Pictures from one item to the next, both included.")] = 10,
+    condition: Given = None,
     out: Out = None,
     seed: Seed = 0,
     as_json: JSON = False,
@@ -149,7 +161,7 @@ def interpolate(
     """
     from nelbo import plots
 
-    m = _load(model)
+    m = _load(model, condition)
     out = output.data_file(m, out, "interpolation")
     chosen = items or ["0", "1"]
     rows = _rows(m, data) if any(item.isdecimal() for item in chosen) else None
@@ -173,6 +185,7 @@ def traverse(
     steps: Annotated[int, typer.Option(help="Values of each latent.")] = 9,
     reach: Annotated[float, typer.Option(help="From -REACH to REACH.")] = 3.0,
     item: Annotated[str, typer.Option(help="A picture to start from.  [default: the prior's mean]")] = "",
+    condition: Given = None,
     out: Out = None,
     seed: Seed = 0,
     as_json: JSON = False,
@@ -187,7 +200,7 @@ def traverse(
     from nelbo import plots
 
     out = output.named(out, "traversal.png", (".png",))
-    m = _load(model)
+    m = _load(model, condition)
     values, order = m.traverse(item or None, steps, reach)
     figure = plots.traversal(values, order, m.rates, reach, m.schema)
     output.write(out, output.encode_image(plots.figure_image(figure), "PNG"))
@@ -198,6 +211,7 @@ def map_(
     model: ModelPath,
     data: DataPath = "",
     side: Annotated[int, typer.Option(help="Decoded points along each side, with 2 latents.")] = 20,
+    condition: Given = None,
     out: Out = None,
     seed: Seed = 0,
     as_json: JSON = False,
@@ -212,7 +226,7 @@ def map_(
     from nelbo import plots
 
     out = output.named(out, "map.png", (".png",))
-    m = _load(model)
+    m = _load(model, condition)
     if len(m.rates) == 2 and m.schema.kind == "image":
         values = m.grid(side)
         output.write(out, output.encode_data(m, values, out, side))
@@ -237,10 +251,15 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 
-def _load(path: Path) -> Model:
-    from nelbo.model import load
+def _load(path: Path, condition: str | None) -> Model:
+    from nelbo.loading import load
 
-    return load(path)
+    model = load(path)
+    if condition is None:
+        return model
+    return model.given(
+        condition if model.context and model.context.classes else [float(v) for v in condition.split(",")]
+    )
 
 
 def _rows(m: Model, data: str) -> Dataset:

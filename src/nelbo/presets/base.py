@@ -1,0 +1,85 @@
+"""The published variants: each fills parts of a recipe and leaves the rest to it.
+
+    nelbo train mnist --preset beta-tc            nelbo.presets.beta_tc(dim=10, beta=6.0)
+
+A preset is a combination of parts, never a class. What it leaves None (a likelihood, a network) is the recipe's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nelbo import spec as s
+from nelbo.errors import UserError
+from nelbo.recipes import Recipe
+from nelbo.registry import nearest
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The parts that a variant fills, and the learning rate and condition it is trained with."""
+
+    objective: s.Objective | None = None
+    latent: s.Latent | None = None
+    likelihood: s.Likelihood | None = None
+    encoder: s.Net | None = None
+    decoder: s.Net | None = None
+    condition: str | None = None
+    learning_rate: float = 2e-3
+
+    def over(self, recipe: Recipe, name: str) -> Recipe:
+        """The recipe with this preset's parts in place of its own."""
+        model, data = recipe.model, recipe.data
+        parts = {f: getattr(self, f) or getattr(model, f) for f in ("latent", "likelihood", "encoder", "decoder")}
+        return dataclasses.replace(
+            recipe,
+            preset=name,
+            data=dataclasses.replace(data, condition=self.condition or data.condition),
+            model=dataclasses.replace(model, **parts),
+            objective=self.objective or s.ELBO(),
+            training=dataclasses.replace(recipe.training, learning_rate=self.learning_rate),
+        )
+
+    @property
+    def fills(self) -> list[str]:
+        """The names of the parts that are not left to the recipe."""
+        names = ("latent", "likelihood", "encoder", "decoder", "objective", "condition")
+        return [name for name in names if getattr(self, name) is not None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A preset as it is listed: `make()` gives its parts; `paper` is a key of the bibliography."""
+
+    make: Callable[..., Preset]
+    paper: str
+
+    @property
+    def summary(self) -> str:
+        return (self.make.__doc__ or "").partition("\n")[0]
+
+
+PRESETS: dict[str, Entry] = {}
+
+
+def preset(name: str, paper: str) -> Callable[[Callable[..., Preset]], Callable[..., Preset]]:
+    """Enter a function that makes a preset under a name."""
+
+    def enter(make: Callable[..., Preset]) -> Callable[..., Preset]:
+        PRESETS[name] = Entry(make, paper)
+        return make
+
+    return enter
+
+
+def find(name: str) -> Preset:
+    """The preset of that name, as it stands; `UserError` suggests the nearest name.
+
+    >>> find("beta-vae").objective
+    ELBO(beta=4.0, stl=False)
+    """
+    if name not in PRESETS:
+        raise UserError(f"no preset {name!r}: {nearest(name, PRESETS)}")
+    return PRESETS[name].make()

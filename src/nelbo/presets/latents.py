@@ -1,0 +1,169 @@
+"""Variants that change the latents: their prior, their posterior, their space, or their levels."""
+
+from __future__ import annotations
+
+from nelbo import spec as s
+from nelbo.presets.base import Preset, preset
+from nelbo.schedules import Linear
+
+
+@preset("vamp", "tomczak2018vae")
+def vamp(dim: int = 20, components: int = 100) -> Preset:
+    """The prior is the mean posterior of learned pseudo-inputs."""
+    return Preset(s.ELBO(), s.Flat(dim, s.VampPrior(components)))
+
+
+@preset("exemplar", "norouzi2020exemplar")
+def exemplar(dim: int = 20, components: int = 500) -> Preset:
+    """The prior is a mixture around the codes of training data."""
+    return Preset(s.ELBO(), s.Flat(dim, s.ExemplarPrior(components)))
+
+
+@preset("mixture-prior", "dilokthanakul2016deep")
+def mixture_prior(dim: int = 20, components: int = 10) -> Preset:
+    """The prior is a learned mixture of Normals."""
+    return Preset(s.ELBO(), s.Flat(dim, s.MixturePrior(components)))
+
+
+@preset("flow-prior", "chen2017variational")
+def flow_prior(dim: int = 20) -> Preset:
+    """The prior is a coupling flow."""
+    return Preset(s.ELBO(), s.Flat(dim, s.FlowPrior(s.RealNVP())))
+
+
+@preset("linear-flow", "rezende2015variational")
+def linear_flow(dim: int = 20) -> Preset:
+    """A posterior of planar steps."""
+    return Preset(s.ELBO(), s.Flat(dim, posterior=s.FlowPosterior(s.Planar())))
+
+
+@preset("sylvester", "berg2018sylvester")
+def sylvester(dim: int = 20) -> Preset:
+    """A posterior of Sylvester steps."""
+    return Preset(s.ELBO(), s.Flat(dim, posterior=s.FlowPosterior(s.Sylvester())))
+
+
+@preset("iaf", "kingma2016improved")
+def iaf(dim: int = 20) -> Preset:
+    """A posterior of inverse autoregressive steps."""
+    return Preset(s.ELBO(), s.Flat(dim, posterior=s.FlowPosterior(s.IAF())))
+
+
+@preset("hvae", "caterini2018hamiltonian")
+def hvae(dim: int = 20) -> Preset:
+    """A posterior of Hamiltonian steps towards the true one."""
+    return Preset(s.ELBO(), s.Flat(dim, posterior=s.HamiltonianPosterior()))
+
+
+@preset("rhvae", "chadebec2020geometry")
+def rhvae(dim: int = 10) -> Preset:
+    """A posterior of Hamiltonian steps along a learned metric of the latents."""
+    return Preset(s.ELBO(), s.Flat(dim, posterior=s.RiemannianPosterior()))
+
+
+@preset("full-covariance", "kingma2019introduction")
+def full_covariance(dim: int = 20) -> Preset:
+    """A Normal posterior with a full covariance."""
+    return Preset(s.ELBO(), s.Flat(dim, posterior=s.FullNormal()))
+
+
+@preset("laplace", "barello2018sparse")
+def laplace(dim: int = 20) -> Preset:
+    """Laplace posterior and prior: sparser codes."""
+    return Preset(s.ELBO(), s.Flat(dim, s.LaplacePrior(), s.LaplacePosterior()))
+
+
+@preset("s-vae", "davidson2018hyperspherical")
+def s_vae(dim: int = 20) -> Preset:
+    """Codes on a sphere: von Mises-Fisher posterior, uniform prior."""
+    return Preset(s.ELBO(), s.Flat(dim, s.UniformSphere(), s.VonMisesFisher()))
+
+
+@preset("power-spherical", "cao2020power")
+def power_spherical(dim: int = 20) -> Preset:
+    """Codes on a sphere: power spherical posterior, uniform prior."""
+    return Preset(s.ELBO(), s.Flat(dim, s.UniformSphere(), s.PowerSpherical()))
+
+
+@preset("poincare", "mathieu2019continuous")
+def poincare(dim: int = 20, curvature: float = 1.0) -> Preset:
+    """Codes in a hyperbolic ball: wrapped Normal posterior and prior."""
+    return Preset(s.ELBO(), s.Flat(dim, s.WrappedNormalPrior(curvature), s.WrappedNormalPosterior(curvature)))
+
+
+@preset("dirichlet", "srivastava2017autoencoding")
+def dirichlet(dim: int = 20) -> Preset:
+    """Codes on the simplex: logistic-Normal posterior, Dirichlet-like prior."""
+    return Preset(s.ELBO(), s.Flat(dim, s.Dirichlet(), s.LogisticNormal()))
+
+
+@preset("gamma", "figurnov2018implicit")
+def gamma(dim: int = 20) -> Preset:
+    """Positive codes: Gamma posterior and prior."""
+    return Preset(s.ELBO(), s.Flat(dim, s.GammaPrior(), s.GammaPosterior()))
+
+
+@preset("bernoulli-vae", "maddison2017concrete")
+def bernoulli_vae(dim: int = 40) -> Preset:
+    """Bits as latents, relaxed in training."""
+    return Preset(s.ELBO(), s.Binary(dim))
+
+
+@preset("categorical-vae", "jang2017categorical")
+def categorical_vae(variables: int = 20, classes: int = 10) -> Preset:
+    """Categories as latents, relaxed by Gumbel noise at a falling temperature."""
+    return Preset(s.ELBO(), s.Categorical(variables, classes, Linear(1.0, 0.5)))
+
+
+@preset("joint-vae", "dupont2018learning")
+def joint_vae(dim: int = 10, classes: int = 10) -> Preset:
+    """A Normal code and a category side by side."""
+    return Preset(s.ELBO(), s.Product({"continuous": s.Flat(dim), "discrete": s.Categorical(1, classes)}))
+
+
+@preset("vq-vae", "oord2017neural")
+def vq_vae(groups: int = 16, codes: int = 512) -> Preset:
+    """Codes from a learned codebook; fit a prior over them to sample."""
+    return Preset(s.ELBO(), s.VQ(groups, codes=codes))
+
+
+@preset("residual-vq", "adiban2022hierarchical")
+def residual_vq(groups: int = 16, codes: int = 256, depth: int = 4) -> Preset:
+    """Codebooks in a row, each for what the one before left over."""
+    return Preset(s.ELBO(), s.VQ(groups, codes=codes, depth=depth))
+
+
+@preset("fsq", "mentzer2024finite")
+def fsq(groups: int = 16) -> Preset:
+    """Codes by rounding a few bounded numbers: no codebook."""
+    return Preset(s.ELBO(), s.FSQ(groups))
+
+
+@preset("lfq", "yu2024language")
+def lfq(groups: int = 16) -> Preset:
+    """Codes by the signs of a few numbers."""
+    return Preset(s.ELBO(), s.LFQ(groups))
+
+
+@preset("ladder", "sonderby2016ladder")
+def ladder() -> Preset:
+    """A ladder: each posterior merges what comes up with what comes down."""
+    return Preset(s.ELBO(), s.Ladder((8, 16, 32)))
+
+
+@preset("two-level", "tomczak2018vae")
+def two_level() -> Preset:
+    """Two levels of latents, both seen by the likelihood."""
+    return Preset(s.ELBO(), s.Ladder((40, 40), posterior="direct", skip=True))
+
+
+@preset("vdvae", "child2021very")
+def vdvae() -> Preset:
+    """A deep convolutional hierarchy, top down."""
+    return Preset(s.ELBO(), s.TopDownConv(), decoder=s.Head(), learning_rate=1e-3)
+
+
+@preset("nvae", "vahdat2020nvae")
+def nvae() -> Preset:
+    """A deep convolutional hierarchy whose posteriors are relative to the priors."""
+    return Preset(s.ELBO(), s.TopDownConv(posterior="residual"), decoder=s.Head(), learning_rate=1e-3)

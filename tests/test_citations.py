@@ -1,0 +1,178 @@
+"""What is cited: every key has its entry and every entry its use, and a recipe cites what it is made of, no more."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from nelbo import citations, presets, schedules
+from nelbo import spec as s
+from nelbo.citations import ALWAYS, CITES, WHEN, bibtex, entries, used
+from nelbo.cli.cite_command import cite
+from nelbo.data.named import CLASSES
+from nelbo.errors import UserError
+from nelbo.loading import load
+from nelbo.recipes import DataSpec, Recipe
+from nelbo.registry import FAMILIES
+from nelbo.training import Settings
+from nelbo.training.optimizers import Adam
+
+TEXT = (resources.files("nelbo") / "files" / "references.bib").read_text("utf-8")
+PLAIN = Recipe(data=DataSpec("mnist"), model=s.ModelSpec(likelihood=s.Bernoulli(), encoder=s.MLP(), decoder=s.MLP()))
+COMMON = {"nelbo", "kingma2014auto", "lecun1998gradient", "kingma2015adam"}
+PRESETS: dict[str, set[str]] = {
+    "vae": {"rezende2014stochastic"},
+    "beta-vae": {"rezende2014stochastic", "higgins2017beta"},
+    "sigma-vae": {"rezende2014stochastic", "rybkin2021simple"},
+    "cvae": {"rezende2014stochastic", "sohn2015learning"},
+    "dreg": {"rezende2014stochastic", "burda2016importance", "tucker2019doubly"},
+    "miwae": {"rezende2014stochastic", "burda2016importance", "rainforth2018tighter"},
+    "wae-mmd": {"tolstikhin2018wasserstein", "gretton2012kernel"},
+    "ae": {"rumelhart1986learning"},
+    "flow-prior": {"rezende2014stochastic", "rezende2015variational", "chen2017variational", "dinh2017density"},
+    "iaf": {"rezende2015variational", "kingma2016improved", "germain2015made"},
+    "joint-vae": {"rezende2014stochastic", "dupont2018learning", "jang2017categorical", "maddison2017concrete"},
+    "residual-vq": {"adiban2022hierarchical", "oord2017neural", "zeghidour2022soundstream"},
+    "vdvae": {"sonderby2016ladder", "child2021very"},
+    "nvae": {"sonderby2016ladder", "child2021very", "vahdat2020nvae"},
+    "gamma": {"figurnov2018implicit"},
+    "log-cosh": {"rezende2014stochastic", "chen2019log"},
+}
+# A part for which each rule of WHEN holds, and one of the same kind for which it does not.
+RULES: list[tuple[Any, Any, str]] = [
+    (DataSpec("mnist"), DataSpec("my_mnist.npz"), "lecun1998gradient"),
+    (DataSpec("fashion-mnist"), DataSpec("mnist"), "xiao2017fashion"),
+    (DataSpec(condition="label"), DataSpec(), "sohn2015learning"),
+    (s.VQ(depth=2), s.VQ(), "zeghidour2022soundstream"),
+    (s.Ladder(posterior="residual"), s.Ladder(), "vahdat2020nvae"),
+    (s.TopDownConv(posterior="residual"), s.TopDownConv(), "vahdat2020nvae"),
+    (s.Zuko("MAF"), s.Zuko("NICE"), "papamakarios2017masked"),
+    (s.Zuko("NSF"), s.Zuko("MAF"), "durkan2019neural"),
+    (s.Zuko("NICE"), s.Zuko("NSF"), "dinh2015nice"),
+    (s.Normal("optimal"), s.Normal("learned"), "rybkin2021simple"),
+    (s.SSIM(), s.SSIM(scales=1), "wang2003multiscale"),
+    (s.Perceptual(), s.Perceptual(weights="mine.safetensors"), "saxe2011random"),
+    (s.ELBO(4), s.ELBO(schedules.Linear(0.0, 1.0)), "higgins2017beta"),
+    (s.ELBO(schedules.Linear(0.0, 1.0)), s.ELBO(schedules.Cyclical()), "bowman2016generating"),
+    (s.ELBO(stl=True), s.ELBO(), "roeder2017sticking"),
+    (s.IWAE(m=3), s.IWAE(), "rainforth2018tighter"),
+    (s.IWAE(gradient="stl"), s.IWAE(gradient="dreg"), "roeder2017sticking"),
+    (s.IWAE(gradient="dreg"), s.IWAE(gradient="stl"), "tucker2019doubly"),
+    (s.RAE(regulariser="spectral"), s.RAE(), "yoshida2017spectral"),
+    (Adam(weight_decay=0.1), Adam(), "loshchilov2019decoupled"),
+    (Settings(ema=0.999), Settings(), "polyak1992acceleration"),
+]
+
+
+def fields(entry: str) -> dict[str, str]:
+    return dict(re.findall(r"^  (\w+) = \{(.*)\},$", entry, re.MULTILINE))
+
+
+def flat(latex: str) -> str:
+    """A text without accents and braces, in small letters."""
+    return re.sub(r"\\['\"]|[\\{}]", "", latex).lower()
+
+
+def holding(part: Any) -> Recipe:
+    """A recipe with that part in its place."""
+    if isinstance(part, s.Latent | s.Likelihood):
+        name = "latent" if isinstance(part, s.Latent) else "likelihood"
+        return Recipe(model=s.ModelSpec(**{name: part}))
+    if isinstance(part, s.Transform):
+        return holding(s.Flat(prior=s.FlowPrior(part)))
+    if isinstance(part, Adam):
+        return Recipe(training=Settings(optimizer=part))
+    name = "data" if isinstance(part, DataSpec) else "training" if isinstance(part, Settings) else "objective"
+    return Recipe(**{name: part})
+
+
+def test_every_registered_component_is_listed_and_nothing_else() -> None:
+    assert {component for family in FAMILIES.values() for component in family.values()} == set(CITES)
+
+
+def test_every_key_has_its_entry_and_every_entry_its_use() -> None:
+    keys = {key for found in CITES.values() for key in found} | {key for *_, key in WHEN} | set(ALWAYS)
+    assert keys | {entry.paper for entry in presets.PRESETS.values()} == set(entries())
+
+
+def test_the_entries_are_the_whole_file_and_each_key_stands_once() -> None:
+    assert bibtex(entries()) == TEXT
+    assert set(Counter(re.findall(r"^@\w+\{([^,\n]+),", TEXT, re.MULTILINE)).values()) == {1}
+
+
+@pytest.mark.parametrize("key", entries())
+def test_an_entry_is_whole_and_its_key_says_who_when_and_what(key: str) -> None:
+    entry = entries()[key]
+    found = fields(entry)
+    assert len(found) == entry.count("\n") - 2, "a line is no field"
+    assert {"author", "title", "year"} <= set(found) and all(found.values())
+    assert entry.isascii() and entry.count("{") == entry.count("}")
+    assert {"booktitle", "journal", "eprint", "howpublished", "note", "doi"} & set(found), "where it appeared"
+    for person in found["author"].split(" and "):
+        assert re.fullmatch(r"[^,]+, [^,]+|\{.+\}", person), person
+    if match := re.fullmatch(r"([a-z]+)(\d{4})([a-z]+)", key):
+        assert match[1] in flat(found["author"].split(",")[0])
+        assert (match[2], match[3] in flat(found["title"])) == (found["year"], True)
+    else:
+        assert key == "nelbo"
+
+
+def test_no_paper_is_entered_twice() -> None:
+    titles = Counter(flat(fields(entry)["title"]) for entry in entries().values())
+    assert titles.most_common(1)[0][1] == 1
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_cites_exactly_what_it_is_made_of(name: str) -> None:
+    keys = used(presets.find(name).over(PLAIN, name))
+    assert set(keys) == COMMON | PRESETS[name]
+    assert len(keys) == len(set(keys)) and keys[:2] == ["nelbo", "kingma2014auto"]
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_every_preset_cites_its_paper_first(name: str) -> None:
+    keys = used(presets.find(name).over(PLAIN, name))
+    paper = presets.PRESETS[name].paper
+    assert keys[: 2 + (paper not in ALWAYS)] == [*ALWAYS, *({paper} - set(ALWAYS))]
+
+
+@pytest.mark.parametrize(("part", "other", "key"), RULES, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_rule_holds_for_one_part_and_not_for_another(part: Any, other: Any, key: str) -> None:
+    assert key in used(holding(part)) and key not in used(holding(other))
+
+
+def test_every_rule_is_tested_and_every_named_data_set_cited() -> None:
+    assert Counter((type(part), key) for part, _, key in RULES) == Counter((kind, key) for kind, _, key in WHEN)
+    assert all(used(Recipe(data=DataSpec(name))) != used(Recipe()) for name in CLASSES)
+
+
+@pytest.mark.parametrize("component", CITES, ids=lambda component: component.__name__)
+def test_a_part_is_found_wherever_it_stands(component: type) -> None:
+    deep = s.Product({"a": s.Flat(4), "b": s.Product({"c": s.Flat(prior=component())})})
+    recipe = Recipe(model=s.ModelSpec(latent=deep))
+    assert set(CITES[component]) <= set(used(recipe))
+
+
+def test_an_unknown_key_is_named_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="no reference 'kingma2014autos': did you mean kingma2014auto"):
+        bibtex(["kingma2014autos"])
+
+
+def test_the_command_prints_what_the_model_is_made_of(picture_run: Path) -> None:
+    app = typer.Typer(rich_markup_mode=None)
+    app.command()(cite)
+    keys = used(load(picture_run).recipe)
+    text = CliRunner().invoke(app, [str(picture_run)], catch_exceptions=False).stdout
+    assert text == bibtex(keys) and re.findall(r"^@\w+\{(.+),$", text, re.MULTILINE) == keys
+    assert {"nelbo", "kingma2014auto", "kingma2015adam"} <= set(keys) and "lecun1998gradient" not in keys
+    shown = json.loads(CliRunner().invoke(app, [str(picture_run), "--json"], catch_exceptions=False).stdout)
+    assert list(shown) == keys and shown == {key: citations.entries()[key] for key in keys}
+    assert "Examples:" in CliRunner().invoke(app, ["--help"]).stdout
