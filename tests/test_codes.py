@@ -142,7 +142,7 @@ def test_rates_of_uniform_priors_are_log_k_less_the_entropy() -> None:
 
 def law_relaxed_is_not_weighed(make: Callable[[], Conditional]) -> None:
     """In training mode no importance weight exists; in eval() mode the weight and the rate are exact."""
-    prior = conditionals.UniformBits(4).double()
+    prior = conditionals.Fixed(4, Bernoulli).double()
     latent = latents.Flat(prior, awake(make()))
     x = data(torch.distributions.constraints.real, 5, (7,))
     likelihood = conditionals.Bernoulli(nets.MLPDecoder(4, (7,), []), 1)
@@ -554,8 +554,7 @@ def test_shards_of_a_sequence_are_rows_of_the_whole(name: str) -> None:
 
 
 def test_uniform_codes() -> None:
-    p = conditionals.UniformCodes(2, 5)()
-    assert isinstance(p, UniformCodes)
+    p = conditionals.Fixed(2, lambda zeros: UniformCodes(5, zeros))()
     every = torch.tensor(list(itertools.product(range(5), repeat=2)))
     assert p.log_prob(every).exp().sum().item() == pytest.approx(1)
     draws = p.sample((20_000,))

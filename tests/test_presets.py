@@ -17,6 +17,7 @@ from nelbo.model import Model
 from nelbo.presets import PRESETS
 from nelbo.recipes import Recipe
 from nelbo.registry import dump, parse
+from nelbo.spec import start
 
 DIGITS = load("mnist")
 SMALL = Data("digits", subset(DIGITS.train, range(384)), subset(DIGITS.test, range(96)), DIGITS.schema)
@@ -65,6 +66,23 @@ def test_it_learns_is_saved_whole_and_samples_from_its_own_prior(name: str, tmp_
 
 # Their loss is a game, or has a weight that moves: what must fall is the distortion.
 DISTORTION = ("factor-vae", "aae", "vae-gan", "geco", "disentangled-beta-vae", "piwae", "m2", "lfq")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_parameter_of_every_player_gets_a_gradient(name: str) -> None:
+    recipe = recipe_of(name)
+    data = dataclasses.replace(SMALL, train=subset(SMALL.train, range(24)))
+    context = condition(data, recipe.data.condition) if recipe.data.condition else None
+    model, objective = Model.create(recipe, data.schema, context), recipe.objective.build()
+    x, c = data.train.batch(torch.arange(24)), data.train.context
+    start(model.vae, model.recipe.model, x.mean(0), x)
+    objective.start(model.vae, x, 24, c)
+    losses = objective.train()(model.vae.train(), x, c).players
+    players = objective.players(model.vae)
+    assert losses.keys() == players.keys()
+    for player, parameters in players.items():
+        for gradient in torch.autograd.grad(losses[player], parameters, retain_graph=True):  # raises if one is unused
+            assert gradient.isfinite().all()
 
 
 @pytest.mark.parametrize("name", PRESETS)

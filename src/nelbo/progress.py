@@ -47,16 +47,18 @@ class Bar(Callback):
     def __init__(self) -> None:
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as RichProgress
+        from rich.table import Column
 
-        words = TextColumn("{task.percentage:3.0f}% {task.fields[words]}")
-        self.bar = RichProgress(TextColumn("epoch {task.fields[epoch]}"), BarColumn(20), words, transient=True)
+        epoch = TextColumn("epoch {task.fields[epoch]}", table_column=Column(no_wrap=True))
+        words = TextColumn("{task.fields[words]}", table_column=Column(no_wrap=True, ratio=1))
+        self.bar = RichProgress(epoch, BarColumn(8), words, transient=True, expand=True)
         self.task = self.bar.add_task("", total=1, epoch="1", words="")
         self.bar.start()
 
     def on_progress(self, progress: Progress) -> None:
-        parts = "  ".join(f"{name} {value:.2f}" for name, value in progress.parts.items())
+        parts = "  ".join(f"{name} {value:.1f}" for name, value in progress.parts.items())
         minutes, seconds = divmod(round(progress.seconds_left), 60)
-        words = f"{parts}  {progress.samples_per_second:,.0f} samples/s  {minutes}:{seconds:02} left"
+        words = f"{parts}  {progress.samples_per_second:,.0f}/s  {minutes}:{seconds:02} left"
         self.bar.update(
             self.task,
             total=progress.total,
@@ -67,7 +69,7 @@ class Bar(Callback):
 
     def on_epoch(self, vae: VAE, epoch: int, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows[-2:]:
-            self.bar.console.print(describe(row), highlight=False)
+            self.bar.console.print(describe(row), highlight=False, soft_wrap=True)
 
     def on_end(self, reason: str) -> None:
         self.bar.stop()

@@ -11,7 +11,7 @@ Backpropagation and Approximate Inference in Deep Generative Models.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 
 import torch
 from torch import Tensor, nn
@@ -39,13 +39,13 @@ class Trace:
     @cached_property
     def rate(self) -> Tensor:
         """KL(q(z | x) || p(z)), nats, summed over levels: how much of x the latents carry."""
-        return _total([level.kl for level in self.levels])
+        return reduce(torch.add, [level.kl for level in self.levels])
 
     @cached_property
     def penalty(self) -> Tensor:
         """What levels charge that is no divergence (a commitment loss, say); zero if none does."""
         charged = [level.penalty for level in self.levels if level.penalty is not None]
-        return _total(charged) if charged else torch.zeros_like(self.distortion)
+        return reduce(torch.add, charged) if charged else torch.zeros_like(self.distortion)
 
     @cached_property
     def log_weight(self) -> Tensor:
@@ -65,18 +65,11 @@ class Trace:
                     f"log_weight: q is {type(level.q).__name__} and p is {type(level.p).__name__}, one discrete and "
                     "one continuous; evaluate the model in eval() mode, where both are discrete"
                 )
-        return _total([level.log_p - level.log_q for level in self.levels]) - self.distortion
+        return reduce(torch.add, [level.log_p - level.log_q for level in self.levels]) - self.distortion
 
 
 def _is_discrete(d: Distribution) -> bool:
     return bool(d.support.is_discrete)  # type: ignore[union-attr]
-
-
-def _total(terms: list[Tensor]) -> Tensor:
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total
 
 
 class VAE(nn.Module):

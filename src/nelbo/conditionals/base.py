@@ -7,7 +7,7 @@ absent is `None` and is left out.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,27 +23,51 @@ class Conditional(nn.Module, ABC):
         """The distribution given the context."""
 
 
+class Posterior(Conditional, ABC):
+    """q(z | x, c): a conditional over latents, made by an encoder net; a datum has `event_dims` dimensions.
+
+    The net's numbers come in groups of `sizes`; of the second, the bias starts at `start`, if given.
+    """
+
+    def __init__(self, net: nn.Module, event_dims: int, sizes: Sequence[int] = (), start: float | None = None) -> None:
+        super().__init__()
+        self.net, self.event_dims = net, event_dims
+        self.sizes = list(sizes)
+        if start is not None:
+            bias: Tensor = net.output_bias  # type: ignore[assignment]
+            with torch.no_grad():
+                bias.split(self.sizes)[1].fill_(start)
+
+    def encode(self, *context: Tensor | None) -> Tensor:
+        """The net's numbers for each datum, `(*sample, batch, n)`."""
+        x, *rest = context
+        assert x is not None
+        return through(self.net, x, *rest, event_dims=self.event_dims)
+
+    def numbers(self, *context: Tensor | None) -> tuple[Tensor, ...]:
+        """The same in their groups."""
+        return self.encode(*context).split(self.sizes, -1)
+
+
 class Likelihood(Conditional, ABC):
     """p(x | h, c): a conditional over data, made by a decoder net.
 
     `support` is the set its data must lie in; `normalized` tells whether it is a density (or mass) on that
-    set. Where it is not, negative log-likelihoods and bits per dimension do not exist and are refused.
+    set. Where it is not, negative log-likelihoods and bits per dimension do not exist and are refused. `link` is
+    what the net's first output is of the mean.
     """
 
     support: Constraint
     normalized = True
+    link: Callable[[Tensor], Tensor] = staticmethod(torch.clone)
 
     def __init__(self, net: nn.Module, event_dims: int) -> None:
         super().__init__()
-        self.net = net
-        self.event_dims = event_dims
+        self.net, self.event_dims = net, event_dims
 
     def start_at(self, mean: Tensor) -> None:
-        """Set the output bias so that, before training, the likelihood's mean is near `mean` (of shape `shape`).
-
-        This is for a net whose first output is the mean; other families say otherwise.
-        """
-        self.set_bias(0, mean, lambda m: m)
+        """Set the output bias so that, before training, the likelihood's mean is near `mean` (of shape `shape`)."""
+        self.set_bias(0, mean, self.link)
 
     def outputs(self, *context: Tensor | None) -> tuple[Tensor, ...]:
         """The net's outputs, one tensor of shape `(*sample, batch, *shape)` for each parameter of the density."""

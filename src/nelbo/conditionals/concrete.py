@@ -9,7 +9,6 @@ with Gumbel-Softmax.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from nelbo import distributions
@@ -17,40 +16,12 @@ from nelbo.conditionals.base import Conditional, through
 from nelbo.schedules import Clock, Schedule
 
 
-class UniformBits(Conditional):
-    """p(z | c) = Bernoulli(1/2) for each of `dim` bits, whatever the context."""
-
-    zeros: Tensor
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.register_buffer("zeros", torch.zeros(dim), persistent=False)
-
-    def forward(self, *context: Tensor | None) -> distributions.Bernoulli:
-        return distributions.Bernoulli(self.zeros)
-
-
-class UniformOneHot(Conditional):
-    """p(z | c) uniform over the `classes` values of each of `variables` one-hot vectors, whatever the context."""
-
-    zeros: Tensor
-
-    def __init__(self, variables: int, classes: int) -> None:
-        super().__init__()
-        self.classes = classes
-        self.register_buffer("zeros", torch.zeros(variables * classes), persistent=False)
-
-    def forward(self, *context: Tensor | None) -> distributions.OneHot:
-        return distributions.OneHot(self.zeros, self.classes)
-
-
 class _Relaxing(nn.Module):
     """Logits of a net, and the temperature they are relaxed at now."""
 
     def __init__(self, net: nn.Module, event_dims: int, temperature: float | Schedule) -> None:
         super().__init__()
-        self.net = net
-        self.event_dims = event_dims
+        self.net, self.event_dims = net, event_dims
         self.schedule = temperature
         self.clock = Clock()
 

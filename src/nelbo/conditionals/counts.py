@@ -24,13 +24,11 @@ class Poisson(Likelihood):
     """p(x | h) = prod_i Poisson(x_i; exp(l_i(h))), x in raw counts."""
 
     support = constraints.nonnegative_integer
+    link = staticmethod(log_rate)
 
     def forward(self, *context: Tensor | None) -> distributions.Poisson:
         (log_mean,) = self.outputs(*context)
         return distributions.Poisson(log_mean, self.event_dims)
-
-    def start_at(self, mean: Tensor) -> None:
-        self.set_bias(0, mean, log_rate)
 
 
 class NegativeBinomial(Likelihood):
@@ -42,6 +40,7 @@ class NegativeBinomial(Likelihood):
     """
 
     support = constraints.nonnegative_integer
+    link = staticmethod(log_rate)
 
     def __init__(self, net: nn.Module, event_dims: int, zero_inflated: bool = False) -> None:
         super().__init__(net, event_dims)
@@ -57,7 +56,7 @@ class NegativeBinomial(Likelihood):
         if self.zero_inflated:
             self.set_bias(2, mean, lambda m: torch.full_like(m, ZERO_LOGIT))
             mean = mean * (1 + torch.exp(torch.tensor(ZERO_LOGIT)))
-        self.set_bias(0, mean, log_rate)
+        super().start_at(mean)
 
 
 class OneHot(Likelihood):
@@ -65,6 +64,8 @@ class OneHot(Likelihood):
 
     dim = -1 is the last dimension, -event_dims the first (a picture's channels).
     """
+
+    link = staticmethod(log_rate)
 
     def __init__(self, net: nn.Module, event_dims: int, dim: int = -1) -> None:
         super().__init__(net, event_dims)
@@ -74,6 +75,3 @@ class OneHot(Likelihood):
     def forward(self, *context: Tensor | None) -> distributions.Categorical:
         (logits,) = self.outputs(*context)
         return distributions.Categorical(logits, self.event_dims, self.dim)
-
-    def start_at(self, mean: Tensor) -> None:
-        self.set_bias(0, mean, log_rate)

@@ -13,28 +13,22 @@ import torch
 from torch import Tensor, nn
 
 from nelbo import distributions
-from nelbo.conditionals.base import Conditional, through
+from nelbo.conditionals.base import Conditional, Posterior
 from nelbo.nets.flows import Affine, Chain, Transform
 
 
-class FlowPosterior(Conditional):
+class FlowPosterior(Posterior):
     """q(z | x, c): a diagonal Normal given x, pushed through `transform` given a context vector h(x, c).
 
     `net` returns mu, log sigma^2 (of `dim` numbers each) and then h. `event_dims` is a datum's number of dimensions.
     """
 
     def __init__(self, net: nn.Module, event_dims: int, transform: Transform, dim: int) -> None:
-        super().__init__()
-        self.net = net
-        self.event_dims = event_dims
-        self.transform = transform
-        self.dim = dim
+        super().__init__(net, event_dims)
+        self.transform, self.dim = transform, dim
 
     def forward(self, *context: Tensor | None) -> distributions.Flow:
-        x, *rest = context
-        assert x is not None
-        features = through(self.net, x, *rest, event_dims=self.event_dims)
-        loc, logvar, h = features.tensor_split((self.dim, 2 * self.dim), -1)
+        loc, logvar, h = self.encode(*context).tensor_split((self.dim, 2 * self.dim), -1)
         return distributions.Flow(distributions.DiagonalNormal(loc, 0.5 * logvar), self.transform, h)
 
 

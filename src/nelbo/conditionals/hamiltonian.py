@@ -36,8 +36,7 @@ class HamiltonianPosterior(Conditional):
 
     def __init__(self, start: Conditional, dim: int, steps: int = 3, step: float = 0.05, temper: float = 0.3) -> None:
         super().__init__()
-        self.start = start
-        self.steps = steps
+        self.start, self.steps = start, steps
         self.longest = 4 * step
         self.raw_step = nn.Parameter(torch.full((dim,), -math.log(3.0)))
         self.raw_temper = nn.Parameter(torch.tensor(math.log(temper / (1 - temper))))

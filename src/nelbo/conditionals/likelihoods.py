@@ -10,6 +10,12 @@ from torch.distributions import constraints
 
 from nelbo import distributions
 from nelbo.conditionals.base import Likelihood
+from nelbo.errors import UserError
+
+
+def logit(mean: Tensor) -> Tensor:
+    """log(m / (1 - m)) of a mean m held between 0.001 and 0.999."""
+    return torch.logit(mean, eps=1e-3)
 
 
 def slope(mean: Tensor) -> Tensor:
@@ -29,6 +35,8 @@ class Bernoulli(Likelihood):
     no density, so `normalized` is False.
     """
 
+    link = staticmethod(logit)
+
     def __init__(self, net: nn.Module, event_dims: int, grey: bool = False) -> None:
         super().__init__(net, event_dims)
         self.normalized = not grey
@@ -38,9 +46,6 @@ class Bernoulli(Likelihood):
         (logits,) = self.outputs(*context)
         return distributions.Bernoulli(logits, self.event_dims, grey=not self.normalized)
 
-    def start_at(self, mean: Tensor) -> None:
-        self.set_bias(0, mean, lambda m: torch.logit(m, eps=1e-3))
-
 
 class ContinuousBernoulli(Likelihood):
     """p(x | h) = prod_i CB(x_i; l_i(h)): the density on [0, 1] proportional to exp(l x).
@@ -49,13 +54,11 @@ class ContinuousBernoulli(Likelihood):
     """
 
     support = constraints.unit_interval
+    link = staticmethod(slope)
 
     def forward(self, *context: Tensor | None) -> distributions.ContinuousBernoulli:
         (logits,) = self.outputs(*context)
         return distributions.ContinuousBernoulli(logits, self.event_dims)
-
-    def start_at(self, mean: Tensor) -> None:
-        self.set_bias(0, mean, slope)
 
 
 class Normal(Likelihood):
@@ -112,3 +115,25 @@ class OptimalNormal(Likelihood):
         self.batches += 1
         self.variance.lerp_(variance, (1 / self.batches).clamp_min(1 - self.momentum))
         return variance
+
+
+class PictureLoss(Likelihood):
+    """exp(-energy(x, y(h))) up to an unknown constant, y = sigmoid(l); `energy` (nats) compares two `(n, *shape)`.
+
+    Raises `UserError` for data that are no pictures. Source: Hou, Shen, Sun, Qiu (2017), Deep Feature Consistent
+    Variational Autoencoder; Snell et al. (2017), Learning to Generate Images with Perceptual Similarity Metrics.
+    """
+
+    support = constraints.unit_interval
+    normalized = False
+    link = staticmethod(logit)
+
+    def __init__(self, net: nn.Module, event_dims: int, energy: nn.Module) -> None:
+        super().__init__(net, event_dims)
+        self.energy = energy
+        if event_dims != 3:
+            raise UserError(f"this likelihood compares pictures, the data have {event_dims} dimension: use normal")
+
+    def forward(self, *context: Tensor | None) -> distributions.Energy:
+        (logits,) = self.outputs(*context)
+        return distributions.Energy(logits.sigmoid(), self.energy, self.event_dims)

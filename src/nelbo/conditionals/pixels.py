@@ -10,7 +10,7 @@ from torch.distributions import constraints
 
 from nelbo import distributions
 from nelbo.conditionals.base import Likelihood
-from nelbo.conditionals.likelihoods import slope
+from nelbo.conditionals.likelihoods import logit, slope
 
 START = 0.1  # the scale of a logistic before training, in units of the data
 PRECISION = 10.0  # alpha + beta before training
@@ -30,6 +30,7 @@ class DiscretisedLogistic(Likelihood):
     """
 
     zero: Tensor
+    link = staticmethod(logistic_location)
 
     def __init__(self, net: nn.Module, event_dims: int, levels: int = 256) -> None:
         super().__init__(net, event_dims)
@@ -43,9 +44,6 @@ class DiscretisedLogistic(Likelihood):
         return distributions.DiscretisedLogistic(
             self.zero, loc.unsqueeze(-1), self.log_scale, self.event_dims, self.levels
         )
-
-    def start_at(self, mean: Tensor) -> None:
-        self.set_bias(0, mean, logistic_location)
 
 
 class DiscretisedLogisticMixture(Likelihood):
@@ -111,4 +109,4 @@ class Beta(Likelihood):
         return distributions.Beta(alpha, beta, self.event_dims, self.margin)
 
     def start_at(self, mean: Tensor) -> None:
-        self.set_bias(0, self.margin + (1 - 2 * self.margin) * mean, lambda m: torch.logit(m, eps=1e-3))
+        self.set_bias(0, self.margin + (1 - 2 * self.margin) * mean, logit)

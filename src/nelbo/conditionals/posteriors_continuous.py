@@ -8,42 +8,22 @@ of the diagonal Normal (None: as the net starts).
 from __future__ import annotations
 
 import math
-from abc import ABC
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from nelbo import distributions
-from nelbo.conditionals.base import Conditional, through
+from nelbo.conditionals.base import Posterior
 from nelbo.distributions import Distribution
 from nelbo.distributions.poincare import exponential
 
 LEAST = 1e-3  # of what must stay above 0
+Family = Callable[[Tensor, Tensor], Distribution]
 
 
-class _Encoded(Conditional, ABC):
-    """A posterior of a net that returns `sizes` numbers; the second group starts at the bias `start`, if given."""
-
-    def __init__(self, net: nn.Module, event_dims: int, sizes: Sequence[int], start: float | None = None) -> None:
-        super().__init__()
-        self.net = net
-        self.event_dims = event_dims
-        self.sizes = list(sizes)
-        if start is not None:
-            bias: Tensor = net.output_bias  # type: ignore[assignment]
-            with torch.no_grad():
-                bias.split(self.sizes)[1].fill_(start)
-
-    def numbers(self, context: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
-        """The groups of numbers for each datum, `(*sample, batch, size)`."""
-        x, *rest = context
-        assert x is not None
-        return through(self.net, x, *rest, event_dims=self.event_dims).split(self.sizes, -1)
-
-
-class FullNormal(_Encoded):
+class FullNormal(Posterior):
     """N(mu, L L'), L = diag(sigma) (I + B) with B strictly lower triangular: `features(dim)` numbers."""
 
     def __init__(self, net: nn.Module, event_dims: int, dim: int, initial_logvar: float | None = None) -> None:
@@ -52,17 +32,21 @@ class FullNormal(_Encoded):
 
     @staticmethod
     def features(dim: int) -> int:
-        """How many numbers the net returns."""
+        """How many numbers the net returns.
+
+        >>> FullNormal.features(3)
+        9
+        """
         return 2 * dim + dim * (dim - 1) // 2
 
     def forward(self, *context: Tensor | None) -> distributions.FullNormal:
-        loc, logvar, below = self.numbers(context)
+        loc, logvar, below = self.numbers(*context)
         unit = torch.diag_embed(torch.ones_like(loc))
         unit[..., self.rows, self.columns] = below
         return distributions.FullNormal(loc, torch.exp(0.5 * logvar).unsqueeze(-1) * unit)
 
 
-class LowRankNormal(_Encoded):
+class LowRankNormal(Posterior):
     """N(mu, D (I + B B') D), D = diag(sigma), B of `rank` columns: `(2 + rank) dim` numbers."""
 
     def __init__(
@@ -72,31 +56,26 @@ class LowRankNormal(_Encoded):
         self.rank = rank
 
     def forward(self, *context: Tensor | None) -> distributions.LowRankNormal:
-        loc, logvar, factor = self.numbers(context)
+        loc, logvar, factor = self.numbers(*context)
         factor = factor.unflatten(-1, (-1, self.rank)) * torch.exp(0.5 * logvar).unsqueeze(-1)
         return distributions.LowRankNormal(loc, 0.5 * logvar, factor)
 
 
-class LocationScalePosterior(_Encoded):
+class LocationScalePosterior(Posterior):
     """A family made from a location and the logarithm of a scale s, elementwise; `initial_logvar` is that of s^2."""
 
     def __init__(
-        self,
-        net: nn.Module,
-        event_dims: int,
-        dim: int,
-        family: Callable[[Tensor, Tensor], Distribution],
-        initial_logvar: float | None = None,
+        self, net: nn.Module, event_dims: int, dim: int, family: Family, initial_logvar: float | None = None
     ) -> None:
         super().__init__(net, event_dims, [dim, dim], initial_logvar)
         self.family = family
 
     def forward(self, *context: Tensor | None) -> Distribution:
-        loc, logvar = self.numbers(context)
+        loc, logvar = self.numbers(*context)
         return self.family(loc, 0.5 * logvar)
 
 
-class WrappedNormal(_Encoded):
+class WrappedNormal(Posterior):
     """A wrapped Normal on the ball of a curvature; the net returns its mean in the tangent space at 0."""
 
     def __init__(
@@ -106,67 +85,42 @@ class WrappedNormal(_Encoded):
         self.curvature = curvature
 
     def forward(self, *context: Tensor | None) -> distributions.WrappedNormal:
-        tangent, logvar = self.numbers(context)
+        tangent, logvar = self.numbers(*context)
         return distributions.WrappedNormal(exponential(tangent, self.curvature), 0.5 * logvar, self.curvature)
 
 
-class Spherical(_Encoded):
+class Spherical(Posterior):
     """A family on the sphere, made from a direction and a concentration softplus(.): `dim` + 1 numbers."""
 
     def __init__(
-        self,
-        net: nn.Module,
-        event_dims: int,
-        dim: int,
-        family: Callable[[Tensor, Tensor], Distribution],
-        initial_concentration: float | None = None,
+        self, net: nn.Module, event_dims: int, dim: int, family: Family, initial_concentration: float | None = None
     ) -> None:
         k = initial_concentration
         super().__init__(net, event_dims, [dim, 1], None if k is None else k + math.log(-math.expm1(-k)))
         self.family = family
 
     def forward(self, *context: Tensor | None) -> Distribution:
-        loc, concentration = self.numbers(context)
+        loc, concentration = self.numbers(*context)
         return self.family(loc, softplus(concentration))
 
 
-class Gamma(_Encoded):
+class Gamma(Posterior):
     """Independent Gammas of concentration and rate softplus(.) + 0.001."""
 
     def __init__(self, net: nn.Module, event_dims: int, dim: int) -> None:
         super().__init__(net, event_dims, [dim, dim])
 
     def forward(self, *context: Tensor | None) -> distributions.Gamma:
-        concentration, rate = (softplus(values) + LEAST for values in self.numbers(context))
+        concentration, rate = (softplus(values) + LEAST for values in self.numbers(*context))
         return distributions.Gamma(concentration, rate)
 
 
-class Dirac(_Encoded):
+class Dirac(Posterior):
     """z = mu(x, c): a deterministic autoencoder."""
 
     def __init__(self, net: nn.Module, event_dims: int, dim: int) -> None:
         super().__init__(net, event_dims, [dim])
 
     def forward(self, *context: Tensor | None) -> distributions.Dirac:
-        (loc,) = self.numbers(context)
+        (loc,) = self.numbers(*context)
         return distributions.Dirac(loc)
-
-
-class Fixed(Conditional):
-    """p(z | c): one distribution over `dim` latents without parameters, whatever the context.
-
-    `make` is given zeros `(dim,)` of the model's dtype and device.
-
-    >>> Fixed(3, lambda zeros: distributions.UniformSphere(3, zeros))().mean.tolist()
-    [0.0, 0.0, 0.0]
-    """
-
-    zeros: Tensor
-
-    def __init__(self, dim: int, make: Callable[[Tensor], Distribution]) -> None:
-        super().__init__()
-        self.make = make
-        self.register_buffer("zeros", torch.zeros(dim), persistent=False)
-
-    def forward(self, *context: Tensor | None) -> Distribution:
-        return self.make(self.zeros)

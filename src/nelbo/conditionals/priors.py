@@ -1,13 +1,14 @@
-"""Learned priors: mixtures, the VampPrior, the exemplar prior, a second VAE.
+"""Learned priors: mixtures, the VampPrior, the exemplar prior, a sequence model of codes, a second VAE.
 
     mixture    p(z) = sum_k w_k N(z; mu_k, Sigma_k)
     VampPrior  p(z) = (1/K) sum_k q(z | u_k),            pseudo-inputs u_k learned
     exemplar   p(z) = (1/N) sum_n N(z; mu(x_n), s^2 I),  exemplars x_n data, one learned s
+    sequence   p(k) = prod_i p(k_i | k_1 ... k_{i-1})
     two-stage  p(z) = integral of p(z | u) N(u; 0, I) du
 
 The best prior of a VAE is the aggregate posterior, (1/N) sum_n q(z | x_n); the second and third approximate it. They
 are made of the posterior, which they use but do not own: its weights are in the model once. Prior of a conditional
-model or not, these do not depend on c.
+model or not, these do not depend on c; the sequence model does.
 
 Sources: Tomczak, Welling (2018), VAE with a VampPrior; Norouzi, Fleet, Norouzi (2020), Exemplar VAE: Linking
 Generative Models, Nearest Neighbor Retrieval, and Data Augmentation; Dai, Wipf (2019), Diagnosing and Enhancing VAE
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal
 
 from nelbo import distributions
-from nelbo.conditionals.base import Conditional, Likelihood
+from nelbo.conditionals.base import Conditional, Likelihood, through
 
 
 class Mixture(Conditional):
@@ -118,6 +119,29 @@ class ExemplarPrior(AggregatePrior):
         return distributions.Mixture(distributions.DiagonalNormal(loc, self.log_scale), self.logits)
 
 
+class AutoregressiveCodes(Conditional):
+    """p(k | c) = prod_i p(k_i | k_1 ... k_{i-1}, c), by a net of `nelbo.nets` that maps codes to logits.
+
+    Source: van den Oord, Kalchbrenner, Kavukcuoglu (2016), Pixel Recurrent Neural Networks.
+    """
+
+    origin: Tensor
+
+    def __init__(self, net: nn.Module, positions: int, codes: int) -> None:
+        super().__init__()
+        self.net, self.positions, self.codes = net, positions, codes
+        self.register_buffer("origin", torch.zeros(()), persistent=False)
+
+    def forward(self, *context: Tensor | None) -> distributions.AutoregressiveCodes:
+        present = [c for c in context if c is not None]
+        shape = torch.Size((*(present[0].shape[:-1] if present else ()), self.positions))
+
+        def logits(value: Tensor) -> Tensor:
+            return through(self.net, value, *present)
+
+        return distributions.AutoregressiveCodes(logits, shape, self.codes, self.origin)
+
+
 class TwoStage(Conditional):
     """p(z) = integral of p(z | u) N(u; 0, I) du: a second, small VAE whose data are the codes z.
 
@@ -131,10 +155,8 @@ class TwoStage(Conditional):
 
     def __init__(self, posterior: Conditional, likelihood: Likelihood, dim: int, samples: int = 1) -> None:
         super().__init__()
-        self.posterior = posterior
-        self.likelihood = likelihood
-        self.dim = dim
-        self.samples = samples
+        self.posterior, self.likelihood = posterior, likelihood
+        self.dim, self.samples = dim, samples
         self.register_buffer("origin", torch.zeros(()), persistent=False)
 
     def forward(self, *context: Tensor | None) -> distributions.Marginal:

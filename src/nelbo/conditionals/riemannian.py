@@ -43,11 +43,8 @@ class RiemannianPosterior(Conditional):
         rounds: int = 3,
     ) -> None:
         super().__init__()
-        self.flat = flat
-        self.net = net
-        self.temperature = temperature
-        self.floor = floor
-        self.rounds = rounds
+        self.flat, self.net = flat, net
+        self.temperature, self.floor, self.rounds = temperature, floor, rounds
         self.register_buffer("rows", torch.rand(tuple(rows)))
         self.register_buffer("contexts", torch.zeros(rows[0], context) if context else None)
 

@@ -87,7 +87,6 @@ class ContinuousBernoulli(Distribution):
     """
 
     support = torch.distributions.constraints.unit_interval
-    has_rsample = True
 
     def __init__(self, logits: Tensor, event_dims: int = 1) -> None:
         self.logits = logits

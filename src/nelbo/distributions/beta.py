@@ -34,12 +34,9 @@ class Beta(Distribution):
     """
 
     support = torch.distributions.constraints.unit_interval
-    has_rsample = True
 
     def __init__(self, alpha: Tensor, beta: Tensor, event_dims: int = 1, margin: float = 0.0) -> None:
-        self.alpha = alpha
-        self.beta = beta
-        self.margin = margin
+        self.alpha, self.beta, self.margin = alpha, beta, margin
         self.normalized = margin == 0
         super().__init__(alpha.shape, event_dims)
 

@@ -35,13 +35,9 @@ class Categorical(Distribution):
     """
 
     def __init__(self, logits: Tensor, event_dims: int = 1, dim: int = -1) -> None:
-        self.logits = logits
-        self.dim = dim
+        self.logits, self.dim = logits, dim
+        self.support = OneHotAlong(dim)
         super().__init__(logits.shape, event_dims)
-
-    @property
-    def support(self) -> OneHotAlong:  # type: ignore[override]
-        return OneHotAlong(self.dim)
 
     @property
     def mean(self) -> Tensor:

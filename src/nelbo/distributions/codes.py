@@ -26,8 +26,7 @@ class CodePoint(Distribution):
     support = constraints.nonnegative_integer
 
     def __init__(self, chosen: Tensor, like: Tensor) -> None:
-        self.chosen = chosen
-        self.like = like
+        self.chosen, self.like = chosen, like
         super().__init__(chosen.shape, 1)
 
     @property
@@ -43,20 +42,16 @@ class CodePoint(Distribution):
 
 
 class UniformCodes(Distribution):
-    """Every sequence of `positions` codes alike, with an empty batch shape.
+    """Every sequence of codes alike, with an empty batch shape; `like` `(positions,)` names dtype and device.
 
-    >>> UniformCodes(2, 8, torch.zeros(())).log_prob(torch.tensor([0, 7])).exp().item() * 64
+    >>> UniformCodes(8, torch.zeros(2)).log_prob(torch.tensor([0, 7])).exp().item() * 64
     1.0
     """
 
-    def __init__(self, positions: int, codes: int, like: Tensor) -> None:
-        self.codes = codes
-        self.like = like
-        super().__init__(torch.Size((positions,)), 1)
-
-    @property
-    def support(self) -> constraints.Constraint:  # type: ignore[override]
-        return constraints.integer_interval(0, self.codes - 1)
+    def __init__(self, codes: int, like: Tensor) -> None:
+        self.codes, self.like = codes, like
+        self.support = constraints.integer_interval(0, codes - 1)
+        super().__init__(like.shape, 1)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
         u = noise.uniform(torch.Size(sample_shape), self.batch_shape, self.event_shape, self.like)
@@ -76,15 +71,10 @@ class AutoregressiveCodes(Distribution):
     def __init__(
         self, logits: Callable[[Tensor], Tensor], shape: torch.Size, codes: int, like: Tensor, temperature: float = 1.0
     ) -> None:
-        self.logits = logits
-        self.codes = codes
-        self.like = like
-        self.temperature = temperature
+        self.logits, self.codes = logits, codes
+        self.like, self.temperature = like, temperature
+        self.support = constraints.integer_interval(0, codes - 1)
         super().__init__(shape, 1)
-
-    @property
-    def support(self) -> constraints.Constraint:  # type: ignore[override]
-        return constraints.integer_interval(0, self.codes - 1)
 
     def log_probs(self, value: Tensor) -> Tensor:
         """log p(k_i = . | codes before i), `(*lead, positions, codes)`."""

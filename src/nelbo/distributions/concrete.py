@@ -57,11 +57,9 @@ class RelaxedBernoulli(Distribution):
     """
 
     support = constraints.unit_interval
-    has_rsample = True
 
     def __init__(self, logits: Tensor, temperature: float, event_dims: int = 1) -> None:
-        self.logits = logits
-        self.temperature = temperature
+        self.logits, self.temperature = logits, temperature
         super().__init__(logits.shape, event_dims)
 
     def rsample_logits(self, sample_shape: Sequence[int] = ()) -> Tensor:
@@ -90,13 +88,9 @@ class OneHot(Distribution):
     """
 
     def __init__(self, logits: Tensor, classes: int) -> None:
-        self.logits = logits
-        self.classes = classes
+        self.logits, self.classes = logits, classes
+        self.support = Blocks(constraints.one_hot, classes)
         super().__init__(logits.shape, 1)
-
-    @property
-    def support(self) -> constraints.Constraint:  # type: ignore[override]
-        return Blocks(constraints.one_hot, self.classes)
 
     @property
     def mean(self) -> Tensor:
@@ -117,17 +111,10 @@ class OneHot(Distribution):
 class RelaxedOneHot(Distribution):
     """Concretes of `classes` entries, side by side, of logits `(*batch, variables * classes)`: a density."""
 
-    has_rsample = True
-
     def __init__(self, logits: Tensor, classes: int, temperature: float) -> None:
-        self.logits = logits
-        self.classes = classes
-        self.temperature = temperature
+        self.logits, self.classes, self.temperature = logits, classes, temperature
+        self.support = Blocks(constraints.simplex, classes)
         super().__init__(logits.shape, 1)
-
-    @property
-    def support(self) -> constraints.Constraint:  # type: ignore[override]
-        return Blocks(constraints.simplex, self.classes)
 
     def rsample_logs(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """log y of a draw, `(*sample, *batch, variables, classes)`, which stays finite where y rounds to 0."""

@@ -46,7 +46,7 @@ class Counts(Distribution, ABC):
 
     support = torch.distributions.constraints.nonnegative_integer
 
-    def __init__(self, log_mean: Tensor, event_dims: int) -> None:
+    def __init__(self, log_mean: Tensor, event_dims: int = 1) -> None:
         self.log_mean = log_mean
         super().__init__(log_mean.shape, event_dims)
 
@@ -74,9 +74,6 @@ class Poisson(Counts):
     -1.0
     """
 
-    def __init__(self, log_mean: Tensor, event_dims: int = 1) -> None:
-        super().__init__(log_mean, event_dims)
-
     @property
     def variance(self) -> Tensor:
         return self.mean
@@ -100,8 +97,7 @@ class NegativeBinomial(Counts):
     def __init__(
         self, log_mean: Tensor, log_size: Tensor, zero_logit: Tensor | None = None, event_dims: int = 1
     ) -> None:
-        self.log_size = log_size
-        self.zero_logit = zero_logit
+        self.log_size, self.zero_logit = log_size, zero_logit
         super().__init__(log_mean, event_dims)
 
     @property

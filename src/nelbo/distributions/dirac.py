@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution as TorchDistribution
 
-from nelbo.distributions.base import Distribution, detach
+from nelbo.distributions.base import Distribution, detach, detached
 from nelbo.distributions.kl import register_kl
 
 
@@ -26,17 +26,11 @@ class Dirac(Distribution):
     torch.Size([5, 3, 2])
     """
 
-    support = torch.distributions.constraints.real
-    has_rsample = True
     normalized = False
 
     def __init__(self, loc: Tensor, event_dims: int = 1) -> None:
         self.loc = loc
         super().__init__(loc.shape, event_dims)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
 
     @property
     def variance(self) -> Tensor:
@@ -54,6 +48,4 @@ def _(q: Dirac, p: TorchDistribution) -> Tensor:
     return q.loc.new_zeros(q.batch_shape)
 
 
-@detach.register
-def _(d: Dirac) -> Dirac:
-    return Dirac(d.loc.detach(), len(d.event_shape))
+detach.register(Dirac, detached)

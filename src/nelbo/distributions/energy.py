@@ -21,13 +21,8 @@ class Energy(Distribution):
     normalized = False
 
     def __init__(self, loc: Tensor, energy: Callable[[Tensor, Tensor], Tensor], event_dims: int) -> None:
-        self.loc = loc
-        self.energy = energy
+        self.loc, self.energy = loc, energy
         super().__init__(loc.shape, event_dims)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
         raise UserError("this likelihood is no density and has no draws: leave noise off, and see its mean")

@@ -34,12 +34,9 @@ class Flow(Distribution):
     """
 
     support = torch.distributions.constraints.real_vector
-    has_rsample = True
 
     def __init__(self, base: Distribution, transform: Bijection, context: Tensor | None = None) -> None:
-        self.base = base
-        self.transform = transform
-        self.context = context
+        self.base, self.transform, self.context = base, transform, context
         super().__init__(base.batch_shape + base.event_shape, 1)
 
     @property

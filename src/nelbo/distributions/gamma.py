@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from nelbo.distributions import noise
-from nelbo.distributions.base import Distribution, detach
+from nelbo.distributions.base import Distribution, detach, detached
 from nelbo.distributions.kl import register_kl
 
 PROPOSALS = 8  # all fail once in 10^13 draws
@@ -61,11 +61,9 @@ class Gamma(Distribution):
     """
 
     support = torch.distributions.constraints.positive
-    has_rsample = True
 
     def __init__(self, concentration: Tensor, rate: Tensor) -> None:
-        self.concentration = concentration
-        self.rate = rate
+        self.concentration, self.rate = concentration, rate
         super().__init__(concentration.shape, 1)
 
     @property
@@ -93,6 +91,4 @@ def _(q: Gamma, p: Gamma) -> Tensor:
     return q.sum_event(shape + norm + scale)
 
 
-@detach.register
-def _(d: Gamma) -> Gamma:
-    return Gamma(d.concentration.detach(), d.rate.detach())
+detach.register(Gamma, detached)

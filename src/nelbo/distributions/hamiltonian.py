@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
 from nelbo.distributions import noise
 from nelbo.distributions.base import Distribution, sample_and_log_prob
@@ -21,14 +20,10 @@ class Hamiltonian(Distribution):
     """
 
     normalized = False
-    support = constraints.real
-    has_rsample = True
 
     def __init__(self, start: Distribution, log_joint: Callable[[Tensor], Tensor], step: Tensor, heats: Tensor) -> None:
-        self.start = start
-        self.log_joint = log_joint
-        self.step = step
-        self.heats = heats
+        self.start, self.log_joint = start, log_joint
+        self.step, self.heats = step, heats
         super().__init__(start.batch_shape + start.event_shape, len(start.event_shape))
 
     @property

@@ -43,11 +43,8 @@ class OnLevels(Distribution, ABC):
 
     def __init__(self, parameter: Tensor, count: int, event_dims: int) -> None:
         self.count = count
+        self.support = Levels(count)
         super().__init__(parameter.shape[:-1], event_dims)
-
-    @property
-    def support(self) -> Levels:  # type: ignore[override]
-        return Levels(self.count)
 
     @abstractmethod
     def log_mass(self, value: Tensor) -> Tensor:
@@ -110,9 +107,7 @@ class DiscretisedLogistic(OnLevels):
     """
 
     def __init__(self, logits: Tensor, loc: Tensor, log_scale: Tensor, event_dims: int = 1, levels: int = 256) -> None:
-        self.logits = logits
-        self.loc = loc
-        self.log_scale = log_scale
+        self.logits, self.loc, self.log_scale = logits, loc, log_scale
         super().__init__(loc, levels, event_dims)
 
     @property

@@ -29,14 +29,12 @@ class Mixture(Distribution):
     1.0
     """
 
-    def __init__(self, components: TorchDistribution, logits: Tensor) -> None:
-        self.components = components
-        self.logits = logits
-        super().__init__(components.event_shape, len(components.event_shape))
+    has_rsample = False
 
-    @property
-    def support(self) -> torch.distributions.constraints.Constraint:  # type: ignore[override]
-        return self.components.support  # type: ignore[return-value]
+    def __init__(self, components: TorchDistribution, logits: Tensor) -> None:
+        self.components, self.logits = components, logits
+        self.support = components.support  # type: ignore[assignment]
+        super().__init__(components.event_shape, len(components.event_shape))
 
     def _average(self, values: Tensor) -> Tensor:
         return torch.tensordot(self.logits.softmax(-1), values, 1)
@@ -84,7 +82,7 @@ class Marginal(Distribution):
     """
 
     normalized = False
-    support = torch.distributions.constraints.real
+    has_rsample = False
 
     def __init__(
         self,
@@ -93,10 +91,8 @@ class Marginal(Distribution):
         infer: Callable[[Tensor], TorchDistribution],
         samples: int = 1,
     ) -> None:
-        self.prior = prior
-        self.decode = decode
-        self.infer = infer
-        self.samples = samples
+        self.prior, self.decode = prior, decode
+        self.infer, self.samples = infer, samples
         super().__init__(decode(prior.mean.unsqueeze(0)).event_shape, 1)
 
     @property

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from nelbo.distributions import noise
-from nelbo.distributions.base import Distribution, detach, temper
+from nelbo.distributions.base import Distribution, detach, detached, temper
 from nelbo.distributions.kl import register_kl
 from nelbo.distributions.normal import LOG_2PI, StandardNormal
 
@@ -34,17 +34,9 @@ class FullNormal(Distribution):
     [4.0, 4.0]
     """
 
-    support = torch.distributions.constraints.real
-    has_rsample = True
-
     def __init__(self, loc: Tensor, scale_tril: Tensor) -> None:
-        self.loc = loc
-        self.scale_tril = scale_tril
+        self.loc, self.scale_tril = loc, scale_tril
         super().__init__(loc.shape, 1)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
 
     @property
     def variance(self) -> Tensor:
@@ -72,18 +64,9 @@ class LowRankNormal(Distribution):
     [2.0, 2.0]
     """
 
-    support = torch.distributions.constraints.real
-    has_rsample = True
-
     def __init__(self, loc: Tensor, log_scale: Tensor, factor: Tensor) -> None:
-        self.loc = loc
-        self.log_scale = log_scale
-        self.factor = factor
+        self.loc, self.log_scale, self.factor = loc, log_scale, factor
         super().__init__(loc.shape, 1)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
 
     @property
     def variance(self) -> Tensor:
@@ -131,11 +114,5 @@ def _(d: LowRankNormal, temperature: float) -> LowRankNormal:
     return LowRankNormal(d.loc, d.log_scale + math.log(temperature), d.factor * temperature)
 
 
-@detach.register
-def _(d: FullNormal) -> FullNormal:
-    return FullNormal(d.loc.detach(), d.scale_tril.detach())
-
-
-@detach.register
-def _(d: LowRankNormal) -> LowRankNormal:
-    return LowRankNormal(d.loc.detach(), d.log_scale.detach(), d.factor.detach())
+detach.register(FullNormal, detached)
+detach.register(LowRankNormal, detached)

@@ -8,7 +8,6 @@ Reparameterised as x = mu + sigma * eps, eps ~ N(0, I).
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
@@ -20,44 +19,7 @@ from nelbo.distributions.base import Distribution, detach, detached, scaled, tem
 LOG_2PI = math.log(2 * math.pi)
 
 
-class LocationScale(Distribution, ABC):
-    """mu + sigma e for independent e of one standard shape; `log_scale` (log sigma) broadcasts to `loc` (mu)."""
-
-    def __init__(self, loc: Tensor, log_scale: Tensor, event_dims: int = 1) -> None:
-        self.loc = loc
-        self.log_scale = log_scale
-        super().__init__(loc.shape, event_dims)
-
-    @property
-    def variance(self) -> Tensor:
-        return (torch.exp(2 * self.log_scale) * self.shape_variance()).expand_as(self.loc)
-
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
-        return self.loc + self.log_scale.exp() * self.draw_shape(torch.Size(sample_shape))
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        e = (value - self.loc) * torch.exp(-self.log_scale)
-        return self.sum_event(self.shape_log_prob(e) - self.log_scale)
-
-    def uniform(self, sample_shape: torch.Size) -> Tensor:
-        """Noise for a draw: uniform on (0, 1), both ends excluded."""
-        u = noise.uniform(sample_shape, self.batch_shape, self.event_shape, self.loc)
-        return u.clamp_min(torch.finfo(u.dtype).eps / 2)
-
-    @abstractmethod
-    def shape_variance(self) -> float | Tensor:
-        """Var[e]."""
-
-    @abstractmethod
-    def draw_shape(self, sample_shape: torch.Size) -> Tensor:
-        """A draw of e."""
-
-    @abstractmethod
-    def shape_log_prob(self, e: Tensor) -> Tensor:
-        """log p(e), nats per element."""
-
-
-class DiagonalNormal(LocationScale):
+class DiagonalNormal(Distribution):
     """Independent Normals over an event of `event_dims` dimensions.
 
     `loc` has shape `(*batch, *event)`; `log_scale` broadcasts to it.
@@ -66,6 +28,10 @@ class DiagonalNormal(LocationScale):
     >>> round(d.log_prob(torch.zeros(3, 2))[0].item() + LOG_2PI, 5)
     0.0
     """
+
+    def __init__(self, loc: Tensor, log_scale: Tensor, event_dims: int = 1) -> None:
+        self.loc, self.log_scale = loc, log_scale
+        super().__init__(loc.shape, event_dims)
 
     @property
     def stddev(self) -> Tensor:
@@ -96,19 +62,12 @@ class StandardNormal(Distribution):
 
     def __init__(self, dim: int, like: Tensor) -> None:
         self.like = like
-        super().__init__(torch.Size((dim,)), 1)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.like.new_zeros(self.event_shape)
-
-    @property
-    def stddev(self) -> Tensor:
-        return self.like.new_ones(self.event_shape)
+        self.loc = like.new_zeros(dim)
+        super().__init__(self.loc.shape, 1)
 
     @property
     def variance(self) -> Tensor:
-        return self.stddev
+        return torch.ones_like(self.loc)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
         return noise.normal(torch.Size(sample_shape), self.batch_shape, self.event_shape, self.like)
@@ -129,8 +88,7 @@ class OptimalNormal(Distribution):
     """
 
     def __init__(self, loc: Tensor, event_dims: int, observe: Callable[[Tensor], Tensor]) -> None:
-        self.loc = loc
-        self.observe = observe
+        self.loc, self.observe = loc, observe
         super().__init__(loc.shape, event_dims)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -143,5 +101,5 @@ def _(d: StandardNormal, temperature: float) -> DiagonalNormal:
     return DiagonalNormal(d.mean, d.mean + math.log(temperature))
 
 
-temper.register(LocationScale, scaled)
-detach.register(LocationScale, detached)
+temper.register(DiagonalNormal, scaled)
+detach.register(DiagonalNormal, detached)

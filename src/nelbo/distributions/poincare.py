@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from nelbo.distributions import noise
-from nelbo.distributions.base import Distribution, detach, sample_and_log_prob, temper
+from nelbo.distributions.base import Distribution, detach, detached, sample_and_log_prob, scaled, temper
 from nelbo.distributions.normal import LOG_2PI
 
 
@@ -84,21 +84,10 @@ class WrappedNormal(Distribution):
     `mean` is mu, the Fréchet mean; `variance` is that of the coordinates e, sigma^2.
     """
 
-    has_rsample = True
-
     def __init__(self, loc: Tensor, log_scale: Tensor, curvature: float = 1.0) -> None:
-        self.loc = loc
-        self.log_scale = log_scale
-        self.curvature = curvature
+        self.loc, self.log_scale, self.curvature = loc, log_scale, curvature
+        self.support = Ball(curvature)
         super().__init__(loc.shape, 1)
-
-    @property
-    def support(self) -> Ball:
-        return Ball(self.curvature)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc
 
     @property
     def variance(self) -> Tensor:
@@ -133,11 +122,5 @@ def _(d: WrappedNormal, shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
     return z, d._log_prob_at(e)
 
 
-@temper.register
-def _(d: WrappedNormal, temperature: float) -> WrappedNormal:
-    return WrappedNormal(d.loc, d.log_scale + math.log(temperature), d.curvature)
-
-
-@detach.register
-def _(d: WrappedNormal) -> WrappedNormal:
-    return WrappedNormal(d.loc.detach(), d.log_scale.detach(), d.curvature)
+temper.register(WrappedNormal, scaled)
+detach.register(WrappedNormal, detached)

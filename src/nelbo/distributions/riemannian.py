@@ -23,7 +23,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
 from nelbo.distributions import noise
 from nelbo.distributions.base import Distribution, sample_and_log_prob
@@ -38,8 +37,7 @@ class Metric:
     def __init__(self, centroids: Tensor, roots: Tensor, temperature: float, floor: float) -> None:
         self.centroids = centroids
         self.squares = (roots @ roots.mT).flatten(1)
-        self.temperature = temperature
-        self.floor = floor
+        self.temperature, self.floor = temperature, floor
 
     def distances(self, z: Tensor) -> Tensor:
         """|z - c_i|^2 / T^2, `(*batch, n)`."""
@@ -90,13 +88,9 @@ class Riemannian(Distribution):
     """
 
     normalized = False
-    support = constraints.real
-    has_rsample = True
 
     def __init__(self, flat: Hamiltonian, metric: Metric, rounds: int) -> None:
-        self.flat = flat
-        self.metric = metric
-        self.rounds = rounds
+        self.flat, self.metric, self.rounds = flat, metric, rounds
         super().__init__(flat.batch_shape + flat.event_shape, 1)
 
     @property
@@ -147,12 +141,10 @@ class InverseVolume(Distribution):
     """
 
     normalized = False
-    support = constraints.real
     reach, leaps, stride = 2.0, 5, 0.3  # the stride in T / sqrt(dim), the width of sqrt(det M) around one centroid
 
     def __init__(self, metric: Metric, moves: int) -> None:
-        self.metric = metric
-        self.moves = moves
+        self.metric, self.moves = metric, moves
         super().__init__(metric.centroids.shape[1:], 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -170,9 +162,8 @@ class InverseVolume(Distribution):
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
         size, c = torch.Size(sample_shape), self.metric.centroids
         step = c.new_tensor(self.stride * self.metric.temperature / math.sqrt(c.shape[1]))
-        move = Hamiltonian(
-            StandardNormal(c.shape[1], c), self.metric.log_density, step, c.new_ones(self.leaps + 1)
-        ).path
+        heats = c.new_ones(self.leaps + 1)
+        move = Hamiltonian(StandardNormal(c.shape[1], c), self.metric.log_density, step, heats).path
         z = c[(noise.uniform(size, self.batch_shape, torch.Size(), c) * len(c)).long().clamp_max(len(c) - 1)]
         for _ in range(self.moves):
             kick = noise.normal(size, self.batch_shape, self.event_shape, c)

@@ -16,13 +16,52 @@ Variational Autoencoder for Robust Density Estimation.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from nelbo.distributions.normal import LocationScale
+from nelbo.distributions import noise
+from nelbo.distributions.base import Distribution, detach, detached, scaled, temper
 from nelbo.distributions.special import log_rising
+
+
+class LocationScale(Distribution, ABC):
+    """mu + sigma e for independent e of one standard shape; `log_scale` (log sigma) broadcasts to `loc` (mu)."""
+
+    def __init__(self, loc: Tensor, log_scale: Tensor, event_dims: int = 1) -> None:
+        self.loc, self.log_scale = loc, log_scale
+        super().__init__(loc.shape, event_dims)
+
+    @property
+    def variance(self) -> Tensor:
+        return (torch.exp(2 * self.log_scale) * self.shape_variance()).expand_as(self.loc)
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
+        return self.loc + self.log_scale.exp() * self.draw_shape(torch.Size(sample_shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        e = (value - self.loc) * torch.exp(-self.log_scale)
+        return self.sum_event(self.shape_log_prob(e) - self.log_scale)
+
+    def uniform(self, sample_shape: torch.Size) -> Tensor:
+        """Noise for a draw: uniform on (0, 1), both ends excluded."""
+        u = noise.uniform(sample_shape, self.batch_shape, self.event_shape, self.loc)
+        return u.clamp_min(torch.finfo(u.dtype).eps / 2)
+
+    @abstractmethod
+    def shape_variance(self) -> float | Tensor:
+        """Var[e]."""
+
+    @abstractmethod
+    def draw_shape(self, sample_shape: torch.Size) -> Tensor:
+        """A draw of e."""
+
+    @abstractmethod
+    def shape_log_prob(self, e: Tensor) -> Tensor:
+        """log p(e), nats per element."""
 
 
 class Laplace(LocationScale):
@@ -98,3 +137,7 @@ class LogCosh(LocationScale):
         a, half = self.sharpness, 0.5 / self.sharpness
         log_z = 0.5 * math.log(math.pi) - math.log(a) + math.lgamma(half) - math.lgamma(half + 0.5)
         return -(a * e + softplus(-2 * a * e) - math.log(2)) / a - log_z
+
+
+temper.register(Laplace, scaled)
+detach.register(Laplace, detached)

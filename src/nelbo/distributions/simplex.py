@@ -17,14 +17,13 @@ Inference for Topic Models.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from nelbo.distributions import noise
-from nelbo.distributions.base import Distribution, detach, temper
+from nelbo.distributions.base import Distribution, detach, detached, scaled, temper
 from nelbo.distributions.kl import register_kl
 from nelbo.distributions.normal import LOG_2PI
 
@@ -40,11 +39,9 @@ class LogisticNormal(Distribution):
     """
 
     support = torch.distributions.constraints.simplex
-    has_rsample = True
 
     def __init__(self, loc: Tensor, log_scale: Tensor) -> None:
-        self.loc = loc
-        self.log_scale = log_scale
+        self.loc, self.log_scale = loc, log_scale
         super().__init__(loc.shape, 1)
 
     @property
@@ -84,11 +81,5 @@ def _(q: LogisticNormal, p: LogisticNormal) -> Tensor:
     return 0.5 * (mean - (q.loc.shape[-1] - 1)) + p.log_norm - q.log_norm
 
 
-@temper.register
-def _(d: LogisticNormal, temperature: float) -> LogisticNormal:
-    return LogisticNormal(d.loc, d.log_scale + math.log(temperature))
-
-
-@detach.register
-def _(d: LogisticNormal) -> LogisticNormal:
-    return LogisticNormal(d.loc.detach(), d.log_scale.detach())
+temper.register(LogisticNormal, scaled)
+detach.register(LogisticNormal, detached)

@@ -32,7 +32,7 @@ from torch.distributions import constraints
 from torch.nn.functional import normalize, pad
 
 from nelbo.distributions import noise
-from nelbo.distributions.base import Distribution, detach
+from nelbo.distributions.base import Distribution, detach, detached
 from nelbo.distributions.gamma import first_accepted, standard_gamma
 from nelbo.distributions.kl import register_kl
 
@@ -71,15 +71,10 @@ class UniformSphere(Distribution):
     """Uniform on the unit sphere in `dim` dimensions; `like` names dtype and device."""
 
     support = sphere
-    has_rsample = True
 
     def __init__(self, dim: int, like: Tensor) -> None:
-        self.like = like
-        super().__init__(torch.Size((dim,)), 1)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.like.new_zeros(self.event_shape)
+        self.like, self.loc = like, like.new_zeros(dim)
+        super().__init__(self.loc.shape, 1)
 
     @property
     def variance(self) -> Tensor:
@@ -96,11 +91,9 @@ class _Rotational(Distribution, ABC):
     """`loc` `(*batch, d)`, d >= 2, is any non-zero vector along mu; `concentration` k >= 0 is `(*batch, 1)`."""
 
     support = sphere
-    has_rsample = True
 
     def __init__(self, loc: Tensor, concentration: Tensor) -> None:
-        self.loc = loc
-        self.concentration = concentration
+        self.loc, self.concentration = loc, concentration
         super().__init__(loc.shape, 1)
 
     @abstractmethod
@@ -257,6 +250,4 @@ def _(q: UniformSphere, p: UniformSphere) -> Tensor:
     return q.like.new_zeros(())
 
 
-@detach.register
-def _(d: _Rotational) -> _Rotational:
-    return type(d)(d.loc.detach(), d.concentration.detach())
+detach.register(_Rotational, detached)

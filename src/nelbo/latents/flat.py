@@ -40,8 +40,7 @@ class Flat(Latent):
 
     def __init__(self, prior: Conditional, posterior: Conditional) -> None:
         super().__init__()
-        self.prior = prior
-        self.posterior = posterior
+        self.prior, self.posterior = prior, posterior
         if isinstance(prior, AggregatePrior):
             prior.bind(posterior)
 

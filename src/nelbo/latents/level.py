@@ -19,10 +19,8 @@ class Level:
     def __init__(
         self, z: Tensor, q: Distribution, p: Distribution, log_q: Tensor | None = None, penalty: Tensor | None = None
     ) -> None:
-        self.z = z
-        self.q = q
-        self.p = p
-        self.penalty = penalty
+        self.z, self.q = z, q
+        self.p, self.penalty = p, penalty
         if log_q is not None:
             self.log_q = log_q
 

@@ -32,11 +32,8 @@ class Quantised(Latent):
         self, prior: Conditional, encoder: nn.Module, event_dims: int, quantiser: Quantiser, groups: int
     ) -> None:
         super().__init__()
-        self.prior = prior
-        self.encoder = encoder
-        self.event_dims = event_dims
-        self.quantiser = quantiser
-        self.groups = groups
+        self.prior, self.encoder, self.event_dims = prior, encoder, event_dims
+        self.quantiser, self.groups = quantiser, groups
 
     def choose(self, x: Tensor, c: Tensor | None = None) -> Choice:
         """values `(batch, groups * dim)`, indices `(batch, groups * depth)`, penalty `(batch,)`."""

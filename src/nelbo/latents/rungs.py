@@ -48,21 +48,15 @@ class Merge:
     reads_state: bool = True
 
 
-def _direct(p: DiagonalNormal, m: Tensor, v: Tensor) -> DiagonalNormal:
-    return DiagonalNormal(m, v, len(p.event_shape))
-
-
-def _residual(p: DiagonalNormal, m: Tensor, v: Tensor) -> DiagonalNormal:
-    return DiagonalNormal(p.loc + m, p.log_scale + v, len(p.event_shape))
-
-
 def _precision(p: DiagonalNormal, m: Tensor, v: Tensor) -> DiagonalNormal:
     share = torch.sigmoid(2 * (p.log_scale - v))  # of N(m, exp(v)) in the summed precision
     log_scale = -0.5 * torch.logaddexp(-2 * p.log_scale, -2 * v)
     return DiagonalNormal(torch.lerp(p.loc, m.expand_as(share), share), log_scale, len(p.event_shape))
 
 
-DIRECT, RESIDUAL, PRECISION = Merge(_direct), Merge(_residual), Merge(_precision, reads_state=False)
+DIRECT = Merge(lambda p, m, v: DiagonalNormal(m, v, len(p.event_shape)))
+RESIDUAL = Merge(lambda p, m, v: DiagonalNormal(p.loc + m, p.log_scale + v, len(p.event_shape)))
+PRECISION = Merge(_precision, reads_state=False)
 
 
 class Rung(nn.Module):
@@ -83,13 +77,9 @@ class Rung(nn.Module):
         markov: bool = False,
     ) -> None:
         super().__init__()
-        self.shape = shape
-        self.prior = prior
-        self.posterior = posterior
-        self.lift = lift
-        self.block = block
-        self.merge = merge
-        self.markov = markov
+        self.shape, self.prior, self.posterior = shape, prior, posterior
+        self.lift, self.block = lift, block
+        self.merge, self.markov = merge, markov
 
     def forward(
         self, state: Tensor, features: Tensor | None, c: Tensor | None
@@ -111,6 +101,5 @@ class Rung(nn.Module):
         lifted = through(self.lift, z, event_dims=len(self.shape))
         return through(self.block, lifted if self.markov else state + lifted, event_dims=len(self.shape))
 
-    def _pair(self, net: nn.Module, x: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
-        mean, log_scale = through(net, x, c, event_dims=len(self.shape)).chunk(2, -len(self.shape))
-        return mean, log_scale
+    def _pair(self, net: nn.Module, x: Tensor, c: Tensor | None) -> tuple[Tensor, ...]:
+        return through(net, x, c, event_dims=len(self.shape)).chunk(2, -len(self.shape))

@@ -17,13 +17,15 @@ from nelbo.objectives.bounds import (
 )
 from nelbo.objectives.constrained import Constrained
 from nelbo.objectives.discrepancy import hsic, imq, mmd, rbf, sliced_wasserstein
-from nelbo.objectives.moments import covariance, covariance_of_means, dip
 from nelbo.objectives.regularised import Regularised, decoder_gradient, decoder_spectrum, decoder_weights
 from nelbo.objectives.semi_supervised import SemiSupervised
 from nelbo.objectives.terms import (
     Capacity,
     MutualInformation,
     TotalCorrelation,
+    covariance,
+    covariance_of_means,
+    dip,
     factors,
     free_bits,
     latents_of,

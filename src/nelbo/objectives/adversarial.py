@@ -22,6 +22,8 @@ from nelbo.nets.mlp import perceptron
 from nelbo.objectives.base import Losses, Objective, halves, only, prior_draws, report
 from nelbo.vae import VAE
 
+Make = Callable[[tuple[int, ...]], nn.Module]
+
 
 def tell_apart(first: Tensor, second: Tensor) -> Tensor:
     """The critic's loss from its logits on draws of the first and of the second kind."""
@@ -57,9 +59,6 @@ class OnLatents(Objective, ABC):
 
     def players(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
         return {**super().players(vae), "critic": list(self.critic.parameters())}
-
-    def pace(self, player: str) -> float:
-        return self.ratio if player == "critic" else 1.0
 
 
 class FactorVAE(OnLatents):
@@ -100,23 +99,20 @@ class AdversarialAutoencoder(OnLatents):
 class VAEGAN(Objective):
     """A VAE whose likeness is measured between features f of a critic of data, and whose decoder deceives that critic.
 
-        likeness = |f(x) - f(x~)|^2 / 2, x~ the mean of p(x | z);  deceit = mean of -log sigmoid(l) over x~ and x_p
+        likeness = |f(x) - f(x~)|^2 / 2 + pixels * distortion;  deceit = mean of -log sigmoid(l) over x~ and x_p
         encoder: rate + likeness;  decoder: weight * likeness + deceit;  critic: data first, x~ and x_p second
 
-    x_p is decoded from draws of the prior. `make(shape)` is a net `(batch, *shape)` -> `(batch, features)`; the
-    distortion is reported and takes no part. Raises `UserError` for a hierarchy.
+    x~ is the mean of p(x | z), x_p decoded from draws of the prior. `make(shape)` is a net `(batch, *shape)` ->
+    `(batch, features)`. With `pixels` 0, as published, codes can collapse before the critic has learned to see.
+    Raises `UserError` for a hierarchy.
 
     Source: Larsen, Sønderby, Larochelle, Winther (2016), Autoencoding beyond pixels using a learned similarity metric.
     """
 
-    def __init__(
-        self, make: Callable[[tuple[int, ...]], nn.Module], features: int, weight: float = 1.0, ratio: float = 1.0
-    ) -> None:
+    def __init__(self, make: Make, features: int, weight: float = 1.0, ratio: float = 1.0, pixels: float = 0.0) -> None:
         super().__init__()
-        self.make = make
-        self.features = features
-        self.weight = weight
-        self.ratio = ratio
+        self.make, self.features = make, features
+        self.weight, self.ratio, self.pixels = weight, ratio, pixels
         self.trunk: nn.Module = nn.Sequential()
         self.head: nn.Module = nn.Sequential()
 
@@ -128,7 +124,7 @@ class VAEGAN(Objective):
         trace = vae(x, c)
         remade, drawn = trace.likelihood.mean, vae.likelihood(prior_draws(only(trace, "vae-gan")).detach(), c).mean
         f, f_remade = self.trunk(x), self.trunk(remade)
-        likeness = 0.5 * (f - f_remade).square().sum(1).mean()
+        likeness = 0.5 * (f - f_remade).square().sum(1).mean() + self.pixels * trace.distortion.mean()
         deceit = 0.5 * (softplus(-self.head(f_remade)).mean() + softplus(-self.head(self.trunk(drawn))).mean())
         made = self.trunk(torch.cat([remade, drawn]).detach())
         critic = tell_apart(self.head(f), self.head(made))
@@ -139,6 +135,3 @@ class VAEGAN(Objective):
 
     def players(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
         return {**halves(vae), "critic": [*self.trunk.parameters(), *self.head.parameters()]}
-
-    def pace(self, player: str) -> float:
-        return self.ratio if player == "critic" else 1.0

@@ -38,6 +38,7 @@ class Objective(nn.Module, ABC):
     """Scores one batch under a VAE. `shape` is how often the latents of each datum are drawn."""
 
     shape: tuple[int, ...] = ()
+    ratio = 1.0
 
     @abstractmethod
     def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
@@ -48,8 +49,8 @@ class Objective(nn.Module, ABC):
         return {"vae": list(vae.parameters())}
 
     def pace(self, player: str) -> float:
-        """The learning rate of a player, as a multiple of the run's."""
-        return 1.0
+        """The learning rate of a player, as a multiple of the run's: `ratio` for a critic."""
+        return self.ratio if player == "critic" else 1.0
 
     def start(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
         """Called once before training on n data, of which x (with context c) is a batch: make what depends on sizes."""

@@ -27,9 +27,7 @@ class Constrained(Objective):
 
     def __init__(self, target: float, step: float = 0.01, momentum: float = 0.9) -> None:
         super().__init__()
-        self.target = target
-        self.step = step
-        self.momentum = momentum
+        self.target, self.step, self.momentum = target, step, momentum
         for name in ("log_multiplier", "gap", "batches"):
             self.register_buffer(name, torch.zeros(()))
 

@@ -54,9 +54,7 @@ class Regularised(Objective):
 
     def __init__(self, latent: float, weight: float, regulariser: Regulariser = decoder_weights) -> None:
         super().__init__()
-        self.latent = latent
-        self.weight = weight
-        self.regulariser = regulariser
+        self.latent, self.weight, self.regulariser = latent, weight, regulariser
 
     def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
         trace = vae(x, c)

@@ -27,9 +27,7 @@ class SemiSupervised(Objective):
 
     def __init__(self, make: Callable[[tuple[int, ...]], nn.Module], classes: int, weight: float = 1.0) -> None:
         super().__init__()
-        self.make = make
-        self.classes = classes
-        self.weight = weight
+        self.make, self.classes, self.weight = make, classes, weight
         self.classifier: nn.Module = nn.Sequential()
 
     def start(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:

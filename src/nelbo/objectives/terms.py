@@ -1,4 +1,4 @@
-"""Terms that hold the rate where it is wanted, and terms that take it apart, latent by latent.
+"""Terms that hold the rate where it is wanted, take it apart, latent by latent, or hold the aggregate's moments.
 
 The mean rate over N data is a sum of three divergences, with q(z) = (1/N) sum_n q(z | x_n) the aggregate posterior:
 
@@ -150,3 +150,34 @@ class MutualInformation(Part):
     def forward(self, trace: Trace) -> Tensor:
         level = only(trace, self.name)
         return level.log_q - aggregate(level, self.n, self.weights)[0]
+
+
+def covariance_of_means(level: Level) -> Tensor:
+    """Cov_x[E[z | x]] over the batch, divided by its size: `(latents, latents)`. DIP-VAE I."""
+    mean = level.q.mean
+    centred = mean - mean.mean(0)
+    return centred.T @ centred / len(mean)
+
+
+def covariance(level: Level) -> Tensor:
+    """Cov[z] of the batch's aggregate posterior: Cov_x[E[z | x]] + E_x[Cov[z | x]]. DIP-VAE II."""
+    return covariance_of_means(level) + torch.diag(factors(level.q).variance.squeeze(-1).mean(0))
+
+
+def dip(off_diagonal: float, diagonal: float, of: Callable[[Level], Tensor] = covariance_of_means) -> Term:
+    """The squared distance of a covariance C from the identity.
+
+        off_diagonal * sum_{i != j} C_ij^2 + diagonal * sum_i (C_ii - 1)^2
+
+    With `covariance` it is DIP-VAE II, else I. Raises `UserError` for a hierarchy.
+
+    Source: Kumar, Sattigeri, Balakrishnan (2018), Variational Inference of Disentangled Latent Concepts from Unlabeled
+    Observations.
+    """
+
+    def dip(trace: Trace) -> Tensor:
+        c = of(only(trace, "dip"))
+        d = c.diagonal()
+        return off_diagonal * (c.square().sum() - d.square().sum()) + diagonal * (d - 1).square().sum()
+
+    return dip

@@ -16,6 +16,8 @@ from nelbo.errors import UserError
 from nelbo.recipes import Recipe
 from nelbo.registry import nearest
 
+PARTS = ("latent", "likelihood", "encoder", "decoder")
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -32,7 +34,7 @@ class Preset:
     def over(self, recipe: Recipe, name: str) -> Recipe:
         """The recipe with this preset's parts in place of its own."""
         model, data = recipe.model, recipe.data
-        parts = {f: getattr(self, f) or getattr(model, f) for f in ("latent", "likelihood", "encoder", "decoder")}
+        parts = {f: getattr(self, f) or getattr(model, f) for f in PARTS}
         return dataclasses.replace(
             recipe,
             preset=name,
@@ -45,8 +47,7 @@ class Preset:
     @property
     def fills(self) -> list[str]:
         """The names of the parts that are not left to the recipe."""
-        names = ("latent", "likelihood", "encoder", "decoder", "objective", "condition")
-        return [name for name in names if getattr(self, name) is not None]
+        return [name for name in (*PARTS, "objective", "condition") if getattr(self, name) is not None]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from nelbo import spec as s
 from nelbo.presets.base import Preset, preset
 from nelbo.schedules import Linear
 
+WARM_UP = Linear(0.0, 1.0, until=0.5)  # of beta: a hierarchy otherwise loses its upper levels at once (Sønderby 2016)
+
 
 @preset("vamp", "tomczak2018vae")
 def vamp(dim: int = 20, components: int = 100) -> Preset:
@@ -148,22 +150,22 @@ def lfq(groups: int = 16) -> Preset:
 @preset("ladder", "sonderby2016ladder")
 def ladder() -> Preset:
     """A ladder: each posterior merges what comes up with what comes down."""
-    return Preset(s.ELBO(), s.Ladder((8, 16, 32)))
+    return Preset(s.ELBO(WARM_UP), s.Ladder((8, 16, 32)), learning_rate=1e-3)
 
 
 @preset("two-level", "tomczak2018vae")
 def two_level() -> Preset:
     """Two levels of latents, both seen by the likelihood."""
-    return Preset(s.ELBO(), s.Ladder((40, 40), posterior="direct", skip=True))
+    return Preset(s.ELBO(WARM_UP), s.Ladder((40, 40), posterior="direct", skip=True))
 
 
 @preset("vdvae", "child2021very")
 def vdvae() -> Preset:
     """A deep convolutional hierarchy, top down."""
-    return Preset(s.ELBO(), s.TopDownConv(), decoder=s.Head(), learning_rate=1e-3)
+    return Preset(s.ELBO(WARM_UP), s.TopDownConv(), decoder=s.Head(), learning_rate=1e-3)
 
 
 @preset("nvae", "vahdat2020nvae")
 def nvae() -> Preset:
     """A deep convolutional hierarchy whose posteriors are relative to the priors."""
-    return Preset(s.ELBO(), s.TopDownConv(posterior="residual"), decoder=s.Head(), learning_rate=1e-3)
+    return Preset(s.ELBO(WARM_UP), s.TopDownConv(posterior="residual"), decoder=s.Head(), learning_rate=1e-3)

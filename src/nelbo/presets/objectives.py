@@ -172,7 +172,7 @@ def aae(dim: int = 20) -> Preset:
 @preset("vae-gan", "larsen2016autoencoding")
 def vae_gan(dim: int = 20) -> Preset:
     """Pictures compared by the features of a critic that tells them from data."""
-    return Preset(s.VAEGAN(), s.Flat(dim), learning_rate=5e-4)
+    return Preset(s.VAEGAN(0.05, critic=s.Conv(4), ratio=0.5), s.Flat(dim))
 
 
 @preset("ms-ssim", "snell2017learning")

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nelbo import conditionals, latents, nets
+from nelbo import conditionals, distributions, latents, nets
 from nelbo.errors import UserError
 from nelbo.registry import nearest, register
 from nelbo.spec.discrete import check_sizes
@@ -100,7 +100,7 @@ class Quantised(Latent):
     def build(self, net: Net, shape: tuple[int, ...], context: int = 0) -> latents.Latent:
         quantiser = self.quantiser()
         positions = self.groups * quantiser.depth
-        uniform = conditionals.UniformCodes(positions, quantiser.codes)
+        uniform = conditionals.Fixed(positions, lambda zeros: distributions.UniformCodes(quantiser.codes, zeros))
         prior = self.prior.build(positions, context) if self.prior else uniform
         return latents.Quantised(prior, net.encoder(shape, self.features, context), len(shape), quantiser, self.groups)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nelbo import conditionals, latents
+from nelbo import conditionals, distributions, latents
 from nelbo.errors import UserError
 from nelbo.registry import register
 from nelbo.schedules import Schedule
@@ -40,7 +40,7 @@ class Binary(Latent):
     def build(self, net: Net, shape: tuple[int, ...], context: int = 0) -> latents.Latent:
         encoder = net.encoder(shape, self.dim, context)
         posterior = conditionals.RelaxedBernoulli(encoder, len(shape), self.temperature)
-        return latents.Flat(conditionals.UniformBits(self.dim), posterior)
+        return latents.Flat(conditionals.Fixed(self.dim, distributions.Bernoulli), posterior)
 
     @property
     def features(self) -> int:
@@ -64,7 +64,8 @@ class Categorical(Latent):
     def build(self, net: Net, shape: tuple[int, ...], context: int = 0) -> latents.Latent:
         encoder = net.encoder(shape, self.features, context)
         posterior = conditionals.RelaxedOneHot(encoder, len(shape), self.classes, self.temperature)
-        return latents.Flat(conditionals.UniformOneHot(self.variables, self.classes), posterior)
+        prior = conditionals.Fixed(self.features, lambda zeros: distributions.OneHot(zeros, self.classes))
+        return latents.Flat(prior, posterior)
 
     @property
     def features(self) -> int:

@@ -79,19 +79,21 @@ class AAE(Objective):
 @register(Objective, "vae-gan")
 @dataclass(frozen=True)
 class VAEGAN(Objective):
-    """A VAE whose likeness is measured in the `features` of a critic of data, the net `critic` (Larsen 2016)."""
+    """A VAE whose likeness is measured in the `features` of a critic of data, and in `pixels` (Larsen 2016)."""
 
     weight: float = 1.0
     features: int = 64
     critic: Net = field(default_factory=lambda: MLP((256,)))
     ratio: float = 1.0
+    pixels: float = 1.0
 
     def __post_init__(self) -> None:
         _check(self.weight, self.features, ratio=self.ratio)
+        _check(self.pixels)
 
     def build(self) -> objectives.Objective:
         make = partial(self.critic.encoder, features=self.features)
-        return objectives.VAEGAN(make, self.features, self.weight, self.ratio)
+        return objectives.VAEGAN(make, self.features, self.weight, self.ratio, self.pixels)
 
 
 @register(Objective, "semi-supervised")
