@@ -41,8 +41,8 @@ PRESETS: dict[str, set[str]] = {
     "iaf": {"rezende2015variational", "kingma2016improved", "germain2015made"},
     "joint-vae": {"rezende2014stochastic", "dupont2018learning", "jang2017categorical", "maddison2017concrete"},
     "residual-vq": {"adiban2022hierarchical", "oord2017neural", "zeghidour2022soundstream"},
-    "vdvae": {"sonderby2016ladder", "child2021very"},
-    "nvae": {"sonderby2016ladder", "child2021very", "vahdat2020nvae"},
+    "vdvae": {"bowman2016generating", "sonderby2016ladder", "child2021very"},
+    "nvae": {"bowman2016generating", "sonderby2016ladder", "child2021very", "vahdat2020nvae"},
     "gamma": {"figurnov2018implicit"},
     "log-cosh": {"rezende2014stochastic", "chen2019log"},
 }
