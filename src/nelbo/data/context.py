@@ -43,7 +43,8 @@ class Context:
         `UserError` for an unknown class or another width.
         """
         if self.classes:
-            listed = [values] if isinstance(values, str | int) else [v for v in np.asarray(values).tolist()]
+            several = values.tolist() if isinstance(values, np.ndarray | Tensor) else values
+            listed = [several] if isinstance(several, str | int) else several
             return torch.stack([self._one_hot(value) for value in listed])
         numbers = torch.as_tensor(np.asarray(values, np.float64)).reshape(-1, self.width if np.size(values) else 1)
         return ((numbers - torch.tensor(self.shift)) / torch.tensor(self.scale)).float()
