@@ -7,6 +7,7 @@ the posterior's mean, and what is random has a seed.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -72,7 +73,8 @@ class Model:
         self, data: Data, folder: Path | None = None, callbacks: Sequence[Callback] = (), resume: bool = False
     ) -> State:
         """Train on `data` by the model's recipe; see `nelbo.training.fit`."""
-        start(self.vae, self.recipe.model, mean(data.train), some(data.train, 1000, self.recipe.training.seed))
+        if not resume:  # the checkpoint holds all that `start` sets
+            start(self.vae, self.recipe.model, mean(data.train), some(data.train, 1000, self.recipe.training.seed))
         objective = self.recipe.objective.build()
         state = fit(self.vae, objective, data.train, data.test, self.recipe.training, folder, callbacks, resume)
         self.vae.eval()
@@ -98,7 +100,7 @@ class Model:
             raise UserError(
                 f"condition {condition!r}: the model is not conditioned on anything: train it with --condition"
             )
-        fixed = Model(self.vae, self.schema, self.recipe, self.rates, self.context)
+        fixed = copy.copy(self)
         fixed.condition = self.context.encode(condition)
         return fixed
 
@@ -243,10 +245,11 @@ class Model:
             trace = self.vae(x, c)
             return torch.stack([trace.distortion, trace.rate], 1)
 
+        rows = self.rows(data)  # once: a path would be read again by each use
         with torch.no_grad(), seeded(seed):
-            distortion, rate = self._map(data, parts).mean(0, dtype=np.float64).tolist()
-        result = {"n": len(self.rows(data)), "loss": distortion + rate, "distortion": distortion, "rate": rate}
-        return result | ({"nll": float(self.nll(data, samples, seed).mean(dtype=np.float64))} if samples else {})
+            distortion, rate = self._map(rows, parts).mean(0, dtype=np.float64).tolist()
+        result = {"n": len(rows), "loss": distortion + rate, "distortion": distortion, "rate": rate}
+        return result | ({"nll": float(self.nll(rows, samples, seed).mean(dtype=np.float64))} if samples else {})
 
     def _mean(self, code: Tensor, c: Tensor | None) -> Tensor:
         """The likelihood's mean given a code as `embed` gives it."""

@@ -140,6 +140,10 @@ class Clock(nn.Module):
 
 def advance(module: nn.Module, fraction: float) -> None:
     """Set every clock inside `module` to `fraction`."""
-    for part in module.modules():
-        if isinstance(part, Clock):
-            part.fraction = fraction
+    for clock in clocks(module):
+        clock.fraction = fraction
+
+
+def clocks(*modules: nn.Module) -> list[Clock]:
+    """Every clock inside the modules."""
+    return [part for module in modules for part in module.modules() if isinstance(part, Clock)]

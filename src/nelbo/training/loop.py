@@ -23,7 +23,7 @@ from nelbo.data import Dataset, batches
 from nelbo.distributions import noise
 from nelbo.errors import UserError
 from nelbo.objectives import Objective
-from nelbo.schedules import advance
+from nelbo.schedules import clocks
 from nelbo.training import checkpoint
 from nelbo.training.average import Average
 from nelbo.training.callbacks import Callback, Progress
@@ -97,6 +97,7 @@ class Run:
         self.vae, self.objective = vae, objective.to(self.engine.device)
         self.players = Players(vae, self.objective, settings, self.engine)
         self.module = self.players.module
+        self.clocks = clocks(self.objective, vae)  # found once: a step must not walk all modules
         self.average = Average(vae, settings.ema)
         self.state = State()
         self.best: dict[str, Tensor] = {}  # the best epoch's weights, where they will be wanted
@@ -149,8 +150,7 @@ class Run:
         """Add one piece's gradient, and take the step if it is the last of its batch."""
         e, settings, state = self.engine, self.settings, self.state
         total = self.steps * settings.epochs
-        advance(self.objective, state.step / total)
-        advance(self.vae, state.step / total)
+        self.set_clocks(state.step / total)
         apart = e.without_sync(self.module, not piece.last) if self.players.alone else nullcontext()
         with apart, _rows_of(piece, e.world):
             with e.autocast():
@@ -163,6 +163,11 @@ class Run:
         state.step += 1
         state.batch += 1
         self.average.update(state.step)
+
+    def set_clocks(self, fraction: float) -> None:
+        """Tell every schedule how much of training is done."""
+        for clock in self.clocks:
+            clock.fraction = fraction
 
     def look(self, n: int, interrupted: list[int]) -> None:
         """Check the losses, report, save if it is time, and see whether to stop."""
@@ -210,8 +215,7 @@ class Run:
     def evaluate(self, test: Dataset) -> dict[str, float]:
         """The mean losses of the test data, with final weights of the objective and noise of a fixed seed."""
         ledger, e = Ledger(), self.engine
-        advance(self.objective, 1.0)
-        advance(self.vae, 1.0)
+        self.set_clocks(1.0)
         self.module.eval()
         self.objective.eval()
         mine = list(pieces(torch.arange(len(test)), EVALUATION_BATCH, rank=e.rank, world=e.world))
