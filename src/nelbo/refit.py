@@ -18,10 +18,9 @@ from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
 from nelbo.latents import Flat, Quantised
 from nelbo.model import Model
-from nelbo.priors import KINDS, fit_prior, log_likelihood
+from nelbo.priors import fit_prior, log_likelihood
 
 OF_POSTERIOR = {"metric": spec.MetricPrior()}
-KINDS_OF_PRIOR = ("auto", *KINDS, *OF_POSTERIOR, *spec.codes.CODE_PRIORS)
 
 
 def with_prior(model: Model, data: Any, kind: str = "auto", seed: int = 0) -> Model:

@@ -33,6 +33,15 @@ def pyramid(height: int, width: int) -> list[tuple[int, int]]:
     return sizes
 
 
+def channels_at(width: int, levels: int) -> list[int]:
+    """The channels at each size: `width` at full size, doubled at each halving, up to four times itself.
+
+    >>> channels_at(16, 4)
+    [16, 32, 64, 64]
+    """
+    return [width * min(2**level, 4) for level in range(levels)]
+
+
 class Residual(nn.Module):
     """x + conv(silu(conv(silu(x)))); the last convolution starts at zero, so the block starts as the identity."""
 
@@ -57,7 +66,7 @@ class ConvEncoder(nn.Module):
         super().__init__()
         channels, *size = shape
         sizes = pyramid(size[0], size[1])
-        widths = [min(width * 2**level, width * 4) for level in range(len(sizes))]
+        widths = channels_at(width, len(sizes))
         self.rescale = Rescale(shape)
         self.stem = nn.Conv2d(channels + context, widths[0], 3, padding=1)
         stages: list[nn.Module] = []
@@ -97,7 +106,7 @@ class ConvDecoder(nn.Module):
         super().__init__()
         channels, *size = shape
         sizes = pyramid(size[0], size[1])
-        widths = [min(width * 2**level, width * 4) for level in range(len(sizes))]
+        widths = channels_at(width, len(sizes))
         self.output_shape = (outputs, *shape)
         self.stem = nn.Linear(features + context, widths[-1] * sizes[-1][0] * sizes[-1][1])
         stages: list[nn.Module] = [nn.Unflatten(1, (widths[-1], *sizes[-1]))]

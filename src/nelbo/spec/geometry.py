@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from abc import ABC
 from dataclasses import dataclass
+from typing import ClassVar
 
 from nelbo import conditionals, distributions
+from nelbo.distributions import Distribution
 from nelbo.distributions.robust import Laplace
 from nelbo.errors import UserError
 from nelbo.registry import register
@@ -83,11 +86,11 @@ class LaplacePrior(Prior):
         return conditionals.Fixed(dim, lambda zeros: Laplace(zeros, zeros + log_scale))
 
 
-@register(Posterior, "von-mises-fisher")
 @dataclass(frozen=True)
-class VonMisesFisher(Posterior):
-    """von Mises-Fisher on the sphere; `initial_concentration` is its concentration before training."""
+class Spherical(Posterior, ABC):
+    """A family on the sphere; `initial_concentration` is its concentration before training."""
 
+    family: ClassVar[type[Distribution]]
     initial_concentration: float | None = None
 
     def __post_init__(self) -> None:
@@ -97,26 +100,24 @@ class VonMisesFisher(Posterior):
         return SPHERE
 
     def build(self, net: Net, shape: tuple[int, ...], dim: int, context: int = 0) -> conditionals.Conditional:
-        encoder, family = net.encoder(shape, dim + 1, context), distributions.VonMisesFisher
-        return conditionals.Spherical(encoder, len(shape), dim, family, self.initial_concentration)
+        encoder = net.encoder(shape, dim + 1, context)
+        return conditionals.Spherical(encoder, len(shape), dim, self.family, self.initial_concentration)
+
+
+@register(Posterior, "von-mises-fisher")
+@dataclass(frozen=True)
+class VonMisesFisher(Spherical):
+    """von Mises-Fisher on the sphere."""
+
+    family = distributions.VonMisesFisher
 
 
 @register(Posterior, "power-spherical")
 @dataclass(frozen=True)
-class PowerSpherical(Posterior):
-    """Power spherical; `initial_concentration` is its concentration before training."""
+class PowerSpherical(Spherical):
+    """Power spherical."""
 
-    initial_concentration: float | None = None
-
-    def __post_init__(self) -> None:
-        _positive(initial_concentration=self.initial_concentration)
-
-    def space(self) -> str:
-        return SPHERE
-
-    def build(self, net: Net, shape: tuple[int, ...], dim: int, context: int = 0) -> conditionals.Conditional:
-        encoder, family = net.encoder(shape, dim + 1, context), distributions.PowerSpherical
-        return conditionals.Spherical(encoder, len(shape), dim, family, self.initial_concentration)
+    family = distributions.PowerSpherical
 
 
 @register(Prior, "uniform-sphere")

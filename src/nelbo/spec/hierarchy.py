@@ -17,7 +17,7 @@ from nelbo import latents, nets
 from nelbo.errors import UserError
 from nelbo.latents.rungs import DIRECT, PRECISION, RESIDUAL, Merge, Rung
 from nelbo.nets import topdown
-from nelbo.nets.conv import pyramid
+from nelbo.nets.conv import channels_at, pyramid
 from nelbo.nets.mlp import perceptron
 from nelbo.registry import register
 from nelbo.spec.latents import Latent
@@ -99,7 +99,7 @@ class TopDownConv(Latent):
     def build(self, net: Net, shape: tuple[int, ...], context: int = 0) -> latents.Latent:
         _require_picture(shape, "model.latent", "ladder")
         sizes = pyramid(shape[1], shape[2])
-        widths = [self.width * min(2**level, 4) for level in range(len(sizes))]
+        widths = channels_at(self.width, len(sizes))
         bottom_up = topdown.ConvBottomUp(shape, widths, self.blocks, self.depth, context)
         sizes, widths = sizes[::-1], widths[::-1]  # top first, as the rungs
         depth = self.depth[: len(sizes)]
