@@ -113,7 +113,7 @@ class RelaxedInEval(conditionals.RelaxedBernoulli):
     """Draws relaxed at evaluation, too."""
 
     def forward(self, *context: Tensor | None) -> RelaxedBernoulli:
-        return RelaxedBernoulli(self.logits(*context), self.logits.temperature)
+        return RelaxedBernoulli(self.logits(*context), self.logits.temperature.now)
 
 
 class Unshifted(CausalTransformer):

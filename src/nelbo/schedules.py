@@ -10,7 +10,8 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 class Schedule(ABC):
@@ -128,22 +129,42 @@ def _check_warmup(warmup: float) -> None:
 
 
 class Clock(nn.Module):
-    """The fraction of training done, owned by a module whose weights follow a schedule.
+    """A number that may follow a schedule; training moves the clock, outside training it stands at the end.
 
-    It stands at the end (1) except while training moves it, so that an evaluation uses the final weights.
+    `now` is a plain number where it is fixed, and else one tensor that changes in place: whoever holds it (a recorded
+    step, say) sees it move.
+
+    >>> weight = Clock(Linear(0.0, 2.0))
+    >>> advance(weight, 0.25)
+    >>> weight.now, Clock(3.0).now
+    (tensor(0.5000), 3.0)
     """
 
-    def __init__(self) -> None:
+    value: Tensor
+
+    def __init__(self, value: float | Schedule) -> None:
         super().__init__()
-        self.fraction = 1.0
+        self.schedule = value if isinstance(value, Schedule) else None
+        self.fixed = value
+        if self.schedule:
+            self.register_buffer("value", torch.tensor(self.schedule(1.0)), persistent=False)
+
+    @property
+    def now(self) -> float | Tensor:
+        return self.value if self.schedule else self.fixed  # type: ignore[return-value]
+
+    def move(self, fraction: float) -> None:
+        """Go to where `fraction` of training is done."""
+        if self.schedule:
+            self.value.fill_(self.schedule(fraction))
 
 
 def advance(module: nn.Module, fraction: float) -> None:
-    """Set every clock inside `module` to `fraction`."""
+    """Move every clock inside `module` to `fraction`."""
     for clock in clocks(module):
-        clock.fraction = fraction
+        clock.move(fraction)
 
 
 def clocks(*modules: nn.Module) -> list[Clock]:
-    """Every clock inside the modules."""
-    return [part for module in modules for part in module.modules() if isinstance(part, Clock)]
+    """Every clock inside the modules that follows a schedule."""
+    return [part for module in modules for part in module.modules() if isinstance(part, Clock) and part.schedule]

@@ -73,7 +73,8 @@ class Likelihood(Conditional, ABC):
         """The net's outputs, one tensor of shape `(*sample, batch, *shape)` for each parameter of the density."""
         h, *rest = context
         assert h is not None
-        return through(self.net, h, *rest).unbind(h.dim() - 1)
+        made, dim = through(self.net, h, *rest), h.dim() - 1
+        return (made.squeeze(dim),) if made.shape[dim] == 1 else made.unbind(dim)  # the gradient of unbind is a copy
 
     def set_bias(self, output: int, mean: Tensor, link: Callable[[Tensor], Tensor]) -> None:
         """Set the bias of one output to `link(mean)`, the mean first averaged down to the shape the net's bias has."""

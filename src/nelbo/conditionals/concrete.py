@@ -22,16 +22,11 @@ class _Relaxing(nn.Module):
     def __init__(self, net: nn.Module, event_dims: int, temperature: float | Schedule) -> None:
         super().__init__()
         self.net, self.event_dims = net, event_dims
-        self.schedule = temperature
-        self.clock = Clock()
+        self.temperature = Clock(temperature)
 
     def forward(self, x: Tensor | None, *context: Tensor | None) -> Tensor:
         assert x is not None
         return through(self.net, x, *context, event_dims=self.event_dims)
-
-    @property
-    def temperature(self) -> float:
-        return self.schedule(self.clock.fraction) if isinstance(self.schedule, Schedule) else self.schedule
 
 
 class RelaxedBernoulli(Conditional):
@@ -44,7 +39,7 @@ class RelaxedBernoulli(Conditional):
     def forward(self, *context: Tensor | None) -> distributions.RelaxedBernoulli | distributions.Bernoulli:
         logits = self.logits(*context)
         if self.training:
-            return distributions.RelaxedBernoulli(logits, self.logits.temperature)
+            return distributions.RelaxedBernoulli(logits, self.logits.temperature.now)
         return distributions.Bernoulli(logits)
 
 
@@ -59,5 +54,5 @@ class RelaxedOneHot(Conditional):
     def forward(self, *context: Tensor | None) -> distributions.RelaxedOneHot | distributions.OneHot:
         logits = self.logits(*context)
         if self.training:
-            return distributions.RelaxedOneHot(logits, self.classes, self.logits.temperature)
+            return distributions.RelaxedOneHot(logits, self.classes, self.logits.temperature.now)
         return distributions.OneHot(logits, self.classes)

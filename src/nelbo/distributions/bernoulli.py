@@ -22,16 +22,30 @@ from torch.nn.functional import softplus
 from nelbo.distributions import noise
 from nelbo.distributions.base import Distribution
 
+HALVINGS = 3  # 2^3 factors of at least 1/2 each are multiplied before a logarithm is taken: none underflows
+
 
 class _CrossEntropy(torch.autograd.Function):
-    """sum_i [x_i l_i - softplus(l_i)] in one pass; its derivative in l is x - sigmoid(l)."""
+    """sum_i [x_i l_i - softplus(l_i)] in few passes over the values; its derivative in l is x - sigmoid(l).
+
+    softplus(l) = max(l, 0) - log sigmoid(|l|), and the logarithm of a product costs less than those of its factors.
+    """
 
     @staticmethod
     def forward(ctx, logits: Tensor, x: Tensor, event_dims: int) -> Tensor:  # type: ignore[no-untyped-def, override]
         ctx.save_for_backward(logits, x)
         ctx.event_dims = event_dims
-        values = (x * logits).sub_(softplus(logits))
-        return values.flatten(-event_dims).sum(-1) if event_dims else values
+        if not event_dims:
+            return (x * logits).sub_(softplus(logits))
+        linear, spare = x * logits, logits.clamp_min(0)
+        linear.sub_(spare)
+        factors = torch.abs(logits, out=spare).sigmoid_().flatten(-event_dims)
+        for _ in range(HALVINGS):
+            half, odd = divmod(factors.shape[-1], 2)
+            if odd:
+                break
+            factors = factors[..., :half] * factors[..., half:]
+        return linear.flatten(-event_dims).sum(-1).add_(factors.log_().sum(-1))
 
     @staticmethod
     def backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def, override]
@@ -39,9 +53,7 @@ class _CrossEntropy(torch.autograd.Function):
         grad = grad[(...,) + (None,) * ctx.event_dims]
         d_logits = d_x = None
         if ctx.needs_input_grad[0]:
-            residual = x - logits.sigmoid()
-            graph = torch.is_grad_enabled()  # a second derivative is wanted
-            d_logits = (residual * grad if graph else residual.mul_(grad)).sum_to_size(logits.shape)
+            d_logits = ((x - logits.sigmoid()) * grad).sum_to_size(logits.shape)
         if ctx.needs_input_grad[1]:
             d_x = (logits * grad).sum_to_size(x.shape)
         return d_logits, d_x, None
@@ -76,7 +88,8 @@ class Bernoulli(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         value = value.to(self.logits.dtype) if value.dtype == torch.bool else value
-        return _CrossEntropy.apply(self.logits, value, len(self.event_shape))
+        logits = self.logits.to(torch.promote_types(self.logits.dtype, value.dtype))
+        return _CrossEntropy.apply(logits, value, len(self.event_shape))
 
 
 class ContinuousBernoulli(Distribution):

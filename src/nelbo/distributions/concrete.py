@@ -58,7 +58,7 @@ class RelaxedBernoulli(Distribution):
 
     support = constraints.unit_interval
 
-    def __init__(self, logits: Tensor, temperature: float, event_dims: int = 1) -> None:
+    def __init__(self, logits: Tensor, temperature: float | Tensor, event_dims: int = 1) -> None:
         self.logits, self.temperature = logits, temperature
         super().__init__(logits.shape, event_dims)
 
@@ -77,7 +77,7 @@ class RelaxedBernoulli(Distribution):
         """log p(y) at y = sigmoid(x)."""
         s = self.logits - self.temperature * x
         values = logsigmoid(s) + logsigmoid(-s) - logsigmoid(x) - logsigmoid(-x)
-        return self.sum_event(math.log(self.temperature) + values)
+        return self.sum_event(_log(self.temperature) + values)
 
 
 class OneHot(Distribution):
@@ -111,7 +111,7 @@ class OneHot(Distribution):
 class RelaxedOneHot(Distribution):
     """Concretes of `classes` entries, side by side, of logits `(*batch, variables * classes)`: a density."""
 
-    def __init__(self, logits: Tensor, classes: int, temperature: float) -> None:
+    def __init__(self, logits: Tensor, classes: int, temperature: float | Tensor) -> None:
         self.logits, self.classes, self.temperature = logits, classes, temperature
         self.support = Blocks(constraints.simplex, classes)
         super().__init__(logits.shape, 1)
@@ -131,8 +131,12 @@ class RelaxedOneHot(Distribution):
         """log p(y) from log y."""
         n, t, logits = self.classes, self.temperature, blocks(self)
         s = logits - t * log_y
-        values = (s - log_y).sum(-1) - n * s.logsumexp(-1) + math.lgamma(n) + (n - 1) * math.log(t)
+        values = (s - log_y).sum(-1) - n * s.logsumexp(-1) + math.lgamma(n) + (n - 1) * _log(t)
         return values.sum(-1)
+
+
+def _log(temperature: float | Tensor) -> float | Tensor:
+    return temperature.log() if isinstance(temperature, Tensor) else math.log(temperature)
 
 
 def blocks(d: OneHot | RelaxedOneHot) -> Tensor:

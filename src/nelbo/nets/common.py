@@ -20,7 +20,7 @@ class Rescale(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x - self.shift) * self.scale
+        return (x - self.shift).mul_(self.scale)
 
 
 def join(x: Tensor, *context: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +87,7 @@ def path_rate(trace: Trace) -> Tensor:
     Source: Roeder, Wu, Duvenaud (2017), Sticking the Landing: Simple, Lower-Variance Gradient Estimators for
     Variational Inference.
     """
-    path = torch.stack([detach(level.q).log_prob(level.z) - level.log_p for level in trace.levels]).sum(0)
+    path = reduce(torch.add, [detach(level.q).log_prob(level.z) - level.log_p for level in trace.levels])
     return path + (trace.rate - path).detach()
 
 
@@ -136,26 +137,29 @@ class Sum(Objective):
 
     def __init__(self, terms: Mapping[Term, float | Schedule], parts: Sequence[Term] | None = None) -> None:
         super().__init__()
-        self.terms = dict(terms)
+        self.terms = {term: Clock(weight) for term, weight in terms.items()}
+        self.clocks = nn.ModuleList(self.terms.values())
         self.parts = list(dict.fromkeys([distortion, rate, *(self.terms if parts is None else parts)]))
         self.stateful = nn.ModuleList(term for term in self.terms if isinstance(term, Part))
-        self.clock = Clock()
 
     def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
         trace = vae(x, c)
         means = {term: term(trace).mean() for term in dict.fromkeys([*self.terms, *self.parts])}
-        loss = torch.stack([self.weight(term) * means[term] for term in self.terms]).sum()
+        loss = reduce(torch.add, [_times(self.weight(term), means[term]) for term in self.terms])
         loss, parts = report(trace, loss, **{_name(term): means[term] for term in self.parts})
         return Losses({"vae": loss}, parts)
 
-    def weight(self, term: Term) -> float:
+    def weight(self, term: Term) -> float | Tensor:
         """The weight of a term now."""
-        weight = self.terms[term]
-        return weight(self.clock.fraction) if isinstance(weight, Schedule) else weight
+        return self.terms[term].now
 
     def start(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
         for part in self.stateful:
             part.n = n  # type: ignore[assignment]
+
+
+def _times(weight: float | Tensor, value: Tensor) -> Tensor:
+    return value if isinstance(weight, float) and weight == 1 else weight * value
 
 
 def _name(term: Term) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ def log_mean_exp(log_weight: Tensor) -> Tensor:
 
 def _path_log_weight(trace: Trace) -> Tensor:
     """log w, with the gradient of log q through the draws alone."""
-    log_p = torch.stack([level.log_p - detach(level.q).log_prob(level.z) for level in trace.levels]).sum(0)
+    log_p = reduce(torch.add, [level.log_p - detach(level.q).log_prob(level.z) for level in trace.levels])
     path = log_p - trace.distortion
     return path + (trace.log_weight - path).detach()
 

@@ -66,12 +66,10 @@ class Capacity(Part):
 
     def __init__(self, capacity: float | Schedule) -> None:
         super().__init__()
-        self.capacity = capacity
-        self.clock = Clock()
+        self.capacity = Clock(capacity)
 
     def forward(self, trace: Trace) -> Tensor:
-        c = self.capacity
-        return (trace.rate.mean() - (c(self.clock.fraction) if isinstance(c, Schedule) else c)).abs()
+        return (trace.rate.mean() - self.capacity.now).abs()
 
 
 def free_bits(floor: float, per_level: bool = False) -> Term:
