@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -16,15 +17,15 @@ class Ledger:
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.rows: list[Tensor] = []
+        self.rows: list[Tensor] = []  # one number each; stacked when settled, which is cheaper than at every step
         self.counts: list[float] = []
         self.total = torch.zeros(0, dtype=torch.float64)
 
     def add(self, losses: Losses, count: float) -> None:
         """Keep the losses of `count` data; waits for no device."""
-        named = {"loss": torch.stack(list(losses.players.values())).sum().detach(), **losses.parts}
+        named = {"loss": reduce(torch.add, losses.players.values()).detach(), **losses.parts}
         self.names = list(named)
-        self.rows.append(torch.stack(list(named.values())))
+        self.rows += named.values()
         self.counts.append(count)
 
     def settle(self, step: int) -> None:
@@ -34,7 +35,7 @@ class Ledger:
         """
         if not self.rows:
             return
-        rows = torch.stack(self.rows).double().cpu()
+        rows = torch.stack(self.rows).view(len(self.counts), -1).double().cpu()
         bad = (~torch.isfinite(rows)).any(1).nonzero()
         if len(bad):
             first = int(bad[0])

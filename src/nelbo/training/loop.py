@@ -108,7 +108,8 @@ class Run:
     def train(self, train: Dataset, test: Dataset, interrupted: list[int]) -> None:
         """Go on from the present state until an end is reached."""
         state, settings = self.state, self.settings
-        self.steps = math.ceil(len(train) / settings.batch_size)
+        self.rows = min(settings.epoch_size or len(train), len(train))
+        self.steps = math.ceil(self.rows / settings.batch_size)
         self.saved = time.monotonic()
         self.started = self.saved - state.elapsed
         self.deadline = self.saved + (settings.max_seconds or math.inf)
@@ -117,7 +118,7 @@ class Run:
         while not state.reason:
             self.train_epoch(train, interrupted)
             if not state.reason:
-                self.end_epoch(train, test)
+                self.end_epoch(test)
             self.save()
         if self.average.decay:
             self.average.swap()
@@ -129,7 +130,7 @@ class Run:
     def train_epoch(self, train: Dataset, interrupted: list[int]) -> None:
         """What is left of the present epoch's batches."""
         state, settings, e = self.state, self.settings, self.engine
-        order = epoch_order(len(train), settings.seed, state.epoch)
+        order = epoch_order(len(train), settings.seed, state.epoch)[: self.rows]
         mine = list(pieces(order, settings.batch_size, state.batch, e.rank, e.world, settings.accumulate))
         self.module.train()
         self.objective.train()
@@ -140,7 +141,7 @@ class Run:
             now = time.monotonic()
             if piece.last and (now - looked > LOOK_SECONDS if e.world == 1 else state.batch % LOOK_STEPS == 0):
                 looked, state.seconds = now, now - began
-                self.look(len(train), interrupted)
+                self.look(interrupted)
                 if state.reason:
                     return
         self.ledger.settle(state.step)
@@ -148,14 +149,11 @@ class Run:
 
     def learn(self, x: Tensor, c: Tensor | None, piece: Piece) -> None:
         """Add one piece's gradient, and take the step if it is the last of its batch."""
-        e, settings, state = self.engine, self.settings, self.state
+        settings, state = self.settings, self.state
         total = self.steps * settings.epochs
         self.set_clocks(state.step / total)
-        apart = e.without_sync(self.module, not piece.last) if self.players.alone else nullcontext()
-        with apart, _rows_of(piece, e.world):
-            with e.autocast():
-                losses = self.objective(self.module, x, c)
-            self.players.backward(losses.players, piece)
+        with _rows_of(piece, self.engine.world):
+            losses = self.players.learn(x, c, piece)
         self.ledger.add(losses, piece.weight * piece.total)
         if not piece.last:
             return
@@ -167,17 +165,17 @@ class Run:
     def set_clocks(self, fraction: float) -> None:
         """Tell every schedule how much of training is done."""
         for clock in self.clocks:
-            clock.fraction = fraction
+            clock.move(fraction)
 
-    def look(self, n: int, interrupted: list[int]) -> None:
+    def look(self, interrupted: list[int]) -> None:
         """Check the losses, report, save if it is time, and see whether to stop."""
         state, settings = self.state, self.settings
         self.ledger.settle(state.step)
         state.elapsed = time.monotonic() - self.started
-        seen = min(state.batch * settings.batch_size, n)
+        seen = min(state.batch * settings.batch_size, self.rows)
         left = (self.steps * settings.epochs - state.step) * state.elapsed / state.step
         means = self.ledger.means(self.ledger.total * self.engine.world, seen)
-        progress = Progress(state.epoch, settings.epochs, seen, n, means, seen / state.seconds, left)
+        progress = Progress(state.epoch, settings.epochs, seen, self.rows, means, seen / state.seconds, left)
         for callback in self.callbacks:
             callback.on_progress(progress)
         late = time.monotonic() > self.deadline
@@ -186,11 +184,11 @@ class Run:
         if time.monotonic() - self.saved > settings.checkpoint_seconds:
             self.save()
 
-    def end_epoch(self, train: Dataset, test: Dataset) -> None:
+    def end_epoch(self, test: Dataset) -> None:
         """Score the test data, record the epoch, keep the best, and see whether to stop."""
         state, settings = self.state, self.settings
         lr = settings.learning_rate * settings.schedule((state.step - 1) / (self.steps * settings.epochs))
-        trained = self.ledger.means(self.engine.sum(self.ledger.total), len(train))
+        trained = self.ledger.means(self.engine.sum(self.ledger.total), self.rows)
         began = time.monotonic()
         with self.average.applied():
             tested = self.evaluate(test)

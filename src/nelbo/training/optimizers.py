@@ -1,7 +1,7 @@
 """Optimizers: a frozen choice (`Adam(...)`) whose `over(parameters)` holds the state of one run.
 
-They call torch's own functional steps, in one fused pass over all parameters; the classes of `torch.optim`
-would import the compiler, which costs more than a second at every start.
+They call torch's own fused kernels, in one pass over all parameters; the classes of `torch.optim` would import the
+compiler, which costs more than a second at every start, and count the steps of each parameter apart.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
 
 from nelbo.errors import UserError
 
@@ -67,31 +66,31 @@ class _AdamStepper(Stepper):
         self.parameters = list(parameters)
         self.means = [torch.zeros_like(p) for p in self.parameters]
         self.squares = [torch.zeros_like(p) for p in self.parameters]
-        self.steps = [torch.zeros((), device=p.device) for p in self.parameters]
+        self.taken = torch.zeros((), device=self.parameters[0].device)
         self.constants: dict[str, Any] = {
             "beta1": choice.beta1,
             "beta2": choice.beta2,
             "eps": choice.eps,
             "weight_decay": choice.weight_decay,
-            "decoupled_weight_decay": True,
         }
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], lr: float) -> None:
-        adam(
-            self.parameters,  # type: ignore[arg-type]
+        self.taken += 1
+        torch._fused_adamw_(
+            list[Tensor](self.parameters),
             list(gradients),
             self.means,
             self.squares,
             [],
-            self.steps,
+            [self.taken] * len(self.parameters),
             lr=lr,
             amsgrad=False,
             maximize=False,
-            fused=True,
             **self.constants,
         )
 
     def state(self) -> dict[str, Tensor]:
-        named = {"mean": self.means, "square": self.squares, "step": self.steps}
-        return {f"{name}.{i}": tensor for name, tensors in named.items() for i, tensor in enumerate(tensors)}
+        named = {"mean": self.means, "square": self.squares}
+        moments = {f"{name}.{i}": tensor for name, tensors in named.items() for i, tensor in enumerate(tensors)}
+        return moments | {"step": self.taken}

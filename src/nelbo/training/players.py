@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nelbo.errors import UserError
-from nelbo.objectives import Objective
+from nelbo.latents import Flat
+from nelbo.objectives import Losses, Objective
+from nelbo.objectives.base import halves
 from nelbo.training.engine import Engine
+from nelbo.training.optimizers import Stepper
 from nelbo.training.pieces import Piece
 from nelbo.training.settings import Settings
+from nelbo.training.tape import Taped
 from nelbo.vae import VAE
+
+
+@dataclass(frozen=True)
+class Mover:
+    """An optimizer over parameters `moved` of a player, at `rate` times the player's learning rate."""
+
+    name: str
+    player: str
+    moved: list[nn.Parameter]
+    optimizer: Stepper
+    rate: float
 
 
 class Players:
     """Each player of an objective, with an optimizer over its own parameters.
 
     `module` is what to train through. A single player's loss goes backward through it, and its gradients are
-    averaged over processes on the way; several players' gradients are taken one by one and summed here.
+    averaged over processes on the way; several players' gradients are taken one by one and summed here. In one process
+    the step is replayed from a tape (see `nelbo.training.tape`) wherever that is proved to be the same.
 
     Raises `UserError` for several players in 64 bit.
     """
@@ -31,33 +48,76 @@ class Players:
             raise UserError(f"precision='64': {type(objective).__name__} has several players: give '32' or 'bf16'")
         self.module = engine.wrap(vae) if self.alone else vae.to(engine.device)
         self.parameters = objective.players(vae)
-        self.optimizers = {player: settings.optimizer.over(moved) for player, moved in self.parameters.items()}
+        self.all = [p for moved in self.parameters.values() for p in moved]
+        self.names: tuple[list[str], list[str]] = [], []
+        state = [*self.module.buffers(), *self.objective.buffers()]
+        self.measure = Taped(self._measure, state) if engine.world == 1 else self._measure
+        self.movers = [mover for player in self.parameters for mover in self._movers(player, vae)]
 
-    def backward(self, losses: Mapping[str, Tensor], piece: Piece) -> None:
+    def learn(self, x: Tensor, c: Tensor | None, piece: Piece) -> Losses:
         """Add the gradient of each player's loss on a piece to that player's parameters, and to no others."""
+        if self.alone and self.engine.world > 1:
+            return self._backward(x, c, piece)
+        results: list[Any] = list(self.measure(x, c, piece.weight))
+        players, parts = self.names
+        first, second = len(players), len(players) + len(parts)
+        losses = Losses(dict(zip(players, results, strict=False)), dict(zip(parts, results[first:], strict=False)))
+        for parameter, gradient in zip(self.all, results[second:], strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+            if piece.last and self.engine.world > 1:
+                rest = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = self.engine.sum(rest)
+        return losses
+
+    def _backward(self, x: Tensor, c: Tensor | None, piece: Piece) -> Losses:
+        """The same through the hooks that average a gradient over processes while the next is computed."""
         e = self.engine
-        if self.alone:
-            share = piece.weight * e.world
-            (loss,) = losses.values()
-            e.backward(loss if share == 1 else loss * share)
-            return
+        with e.without_sync(self.module, not piece.last):
+            with e.autocast():
+                losses = self.objective(self.module, x, c)
+            (loss,) = losses.players.values()
+            e.backward(loss * (piece.weight * e.world))
+        return losses
+
+    def _measure(self, x: Tensor, c: Tensor | None, weight: float) -> list[Tensor | None]:
+        """The losses, their parts and, times `weight`, the gradients: those of each player in turn."""
+        with self.engine.autocast():
+            losses = self.objective(self.module, x, c)
+        self.names = list(losses.players), list(losses.parts)
+        gradients: list[Tensor | None] = []
         for i, (player, moved) in enumerate(self.parameters.items(), 1):
-            keep, loss = i < len(losses), losses[player] * piece.weight
-            for p, g in zip(moved, torch.autograd.grad(loss, moved, retain_graph=keep, allow_unused=True), strict=True):
-                g = torch.zeros_like(p) if g is None else g
-                g = g if p.grad is None else p.grad + g
-                p.grad = e.sum(g) if piece.last else g
+            loss = losses.players[player]
+            loss = loss if weight == 1 else loss * weight
+            gradients += torch.autograd.grad(loss, moved, retain_graph=i < len(self.parameters), allow_unused=True)
+        return [*(loss.detach() for loss in losses.players.values()), *losses.parts.values(), *gradients]
+
+    def _movers(self, player: str, vae: VAE) -> list[Mover]:
+        """The optimizers of a player: of what learns at its pace, and of an encoder that learns at another."""
+        moved, rate = self.parameters[player], self.settings.encoder_rate
+        flat = isinstance(vae.latent, Flat)  # in a hierarchy encoder and decoder share a path, and learn at one pace
+        encoder = set(halves(vae)["encoder"]) if rate != 1 and flat else set()
+        groups = {
+            player: [p for p in moved if p not in encoder],
+            f"{player}.encoder": [p for p in moved if p in encoder],
+        }
+        return [
+            Mover(name, player, group, self.settings.optimizer.over(group), 1.0 if name == player else rate)
+            for name, group in groups.items()
+            if group
+        ]
 
     def step(self, lr: float) -> None:
         """Move each player's parameters at its pace, and forget the gradients."""
-        for player, moved in self.parameters.items():
-            if self.settings.clip:
+        if self.settings.clip:
+            for moved in self.parameters.values():
                 torch.nn.utils.clip_grad_norm_(moved, self.settings.clip)
-            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in moved]
-            self.optimizers[player].step(gradients, lr * self.objective.pace(player))
-            for parameter in moved:
-                parameter.grad = None
+        for mover in self.movers:
+            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in mover.moved]
+            mover.optimizer.step(gradients, lr * self.objective.pace(mover.player) * mover.rate)
+        for parameter in self.all:
+            parameter.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        """The live tensors of the optimizers, by `player.name`."""
-        return {f"{player}.{k}": v for player, o in self.optimizers.items() for k, v in o.state().items()}
+        """The live tensors of the optimizers, by `mover.name`."""
+        return {f"{mover.name}.{k}": v for mover in self.movers for k, v in mover.optimizer.state().items()}

@@ -17,6 +17,9 @@ class Settings:
 
     - `epochs`, `batch_size` (of all processes and accumulated pieces together), `accumulate` pieces a step;
     - `learning_rate` at the schedule's 1, `schedule`, `optimizer`;
+    - `epoch_size`: rows an epoch takes, drawn anew for each (0: all), where evaluating only after all would be late;
+    - `encoder_rate`: the learning rate of a flat latent's encoder as a multiple of the decoder's: below 1, an encoder
+      follows a decoder that moves less under it, and both may take larger steps;
     - `clip`: largest norm of the gradient (0: no limit);
     - `ema`: weight on the past in the average of the weights that is evaluated and saved (0: no average);
     - `patience`: stop after that many epochs without a better test loss, and keep the best (0: never);
@@ -27,9 +30,11 @@ class Settings:
 
     epochs: int = 20
     batch_size: int = 128
+    epoch_size: int = 0
     learning_rate: float = 1e-3
     schedule: Schedule = field(default_factory=Constant)
     optimizer: Optimizer = field(default_factory=Adam)
+    encoder_rate: float = 1.0
     seed: int = 42
     clip: float = 0.0
     ema: float = 0.0
@@ -44,13 +49,15 @@ class Settings:
         for name in ("epochs", "batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)}: give 1 or more")
-        for name in ("clip", "patience", "max_seconds", "checkpoint_seconds", "seed"):
+        for name in ("epoch_size", "clip", "patience", "max_seconds", "checkpoint_seconds", "seed"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"{name}={getattr(self, name)}: give 0 or more")
         if self.seed >= 2**32:
             raise UserError(f"seed={self.seed}: give a number below 2**32")
         if not 0 < self.learning_rate < float("inf"):
             raise UserError(f"learning_rate={self.learning_rate}: give a number above 0, such as 0.001")
+        if not 0 < self.encoder_rate < float("inf"):
+            raise UserError(f"encoder_rate={self.encoder_rate}: give a number above 0; 1 is the decoder's pace")
         if not 0 <= self.ema < 1:
             raise UserError(f"ema={self.ema}: give 0 (off) or a weight below 1, such as 0.999")
         if self.precision not in PRECISIONS:

@@ -1,0 +1,256 @@
+"""What one pass and its gradients did, as a flat list of operations that can be done again.
+
+Calls are recorded below the graph, those of the backward pass too. What has no effect on the outputs is dropped, and a
+result may lie where an argument lay that is done with, so that little memory is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import getitem, itemgetter
+from types import BuiltinFunctionType, MethodDescriptorType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any]  # an operation, what it was given, what it returned
+Step = tuple[Callable[..., Any], Callable[[list[Any]], Sequence[Any]], int, list[int]]
+SCALED = {"aten::mul", "aten::div", "aten::add", "aten::sub"}
+ALIASES = {"aten::detach", "aten::alias", "aten::lift_fresh"}
+LARGEST = 2**29  # bytes of results: a step of more is not bound by its bookkeeping, and keeping them would cost memory
+
+
+class Tape:
+    """A list of operations on numbered values: call it with inputs like those it was recorded from.
+
+    `values` holds the constants, and None where an input or a result goes. A step is (function, what picks its
+    arguments out of the values, where its result goes, which values are done with).
+    """
+
+    def __init__(self, values: list[Any], steps: Sequence[Step], ends: Callable[[list[Any]], Sequence[Any]]) -> None:
+        self.values, self.steps, self.ends = values, steps, ends
+
+    def __call__(self, *inputs: Any) -> Sequence[Tensor | None]:
+        values = [*inputs, *self.values[len(inputs) :]]
+        with torch.no_grad():
+            for function, given, target, dead in self.steps:
+                values[target] = function(*given(values))
+                for i in dead:
+                    values[i] = None
+        return self.ends(values)
+
+
+class Recorder(TorchDispatchMode):
+    """Keeps each operation done within it, as `calls`, and every tensor, so that identities stay unique.
+
+    `calls` is None once the results take more than `LARGEST` bytes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Call] | None = []
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.bytes += sum(t.numel() * t.element_size() for t in _tensors(result))
+        if self.bytes > LARGEST:
+            self.calls = None
+        if self.calls is not None:
+            self.calls.append((func, args, kwargs or {}, result))
+        return result
+
+
+def record(function: Callable[..., Any], inputs: Sequence[Any]) -> tuple[Sequence[Tensor | None], Tape | None]:
+    """The outputs of `function(*inputs)`, and a tape of it; None where its course depends on values, or it is large."""
+    with Recorder() as recorder:
+        outputs = function(*inputs)
+    calls = [call for call in recorder.calls or () if any(True for _ in _tensors(call[1:]))]
+    if recorder.calls is None or any(map(_reads_values, calls)):
+        return outputs, None
+    writer = _Writer(inputs, calls)
+    for call in calls:
+        writer.add(call)
+    return outputs, writer.tape([writer.place(o) for o in outputs])
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors inside a value."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part)
+
+
+def _reads_values(call: Call) -> bool:
+    """Whether what follows an operation may depend on the values in its result."""
+    func, args, _, result = call
+    masked = func._schema.name == "aten::index" and any(t.dtype in (torch.bool, torch.uint8) for t in _tensors(args[1]))
+    plain = result is not None and not any(True for _ in _tensors(result))
+    return plain or masked or torch.Tag.data_dependent_output in func.tags or func._schema.name == "aten::nonzero"
+
+
+@dataclass
+class _Op:
+    """One operation before it becomes a step; `must` be done whoever reads its result.
+
+    `reuse` are its tensor arguments in whose place the result may lie, each as (value, function that writes there).
+    """
+
+    function: Callable[..., Any]
+    reads: list[int]
+    target: int
+    must: bool = False
+    reuse: Sequence[tuple[int, Callable[..., Any], list[int]]] = ()
+
+
+class _Writer:
+    """Numbers the values of recorded calls, and writes the calls as operations on them."""
+
+    def __init__(self, inputs: Sequence[Any], calls: Sequence[Call]) -> None:
+        self.values: list[Any] = [None] * len(inputs)
+        self.free = len(inputs)  # numbers below are inputs, which are the caller's
+        self.places = {id(t): i for i, t in enumerate(inputs) if isinstance(t, Tensor)}
+        self.memory: dict[int, int] = {i: _memory(t) for i, t in enumerate(inputs) if isinstance(t, Tensor)}
+        self.ops: list[_Op] = []
+        self.made: set[int] = set()  # tensors first seen as a result; all others are inputs or constants
+        seen = set(self.places)
+        for _, args, kwargs, result in calls:
+            seen |= {id(t) for t in _tensors((args, kwargs))}
+            self.made |= {id(t) for t in _tensors(result)} - (seen - self.made)
+            seen |= self.made
+        self.constant: set[int] = set()
+
+    def new(self, value: Any = None) -> int:
+        self.values.append(value)
+        return len(self.values) - 1
+
+    def place(self, value: Any) -> int:
+        """The number of an argument; a constant's is given it here, a list's by an operation that makes it."""
+        if isinstance(value, list | tuple) and any(True for _ in _tensors(value)):
+            self.ops.append(_Op(_listed, [self.place(v) for v in value], target := self.new()))
+            return target
+        if not isinstance(value, Tensor):
+            self.constant.add(place := self.new(value))
+            return place
+        if id(value) not in self.places:
+            made = id(value) in self.made
+            self.places[id(value)] = place = self.new(None if made else value)
+            self.memory[place] = _memory(value)
+            self.constant |= set() if made else {place}
+        return self.places[id(value)]
+
+    def add(self, call: Call) -> None:
+        """Write one call."""
+        func, args, kwargs, result = call
+        if func._schema.name in ALIASES:
+            self.places[id(result)] = self.place(args[0])
+            return
+        holes = any(isinstance(a, list | tuple) and any(v is None for v in a) for a in args)
+        function = func if holes else _callable(func)  # torch's own indexing takes no None
+        if func._schema.name in SCALED and function is not func and isinstance(args[1], int | float):
+            args = (args[0], _number(args[1], result), *args[2:])
+        named = {k: v for k, v in kwargs.items() if not isinstance(v, Tensor)}
+        pushed = [k for k in kwargs if k not in named]
+        reads = [self.place(a) for a in (*args, *(kwargs[k] for k in pushed))]
+        must = func._schema.is_mutable or torch.Tag.nondeterministic_seeded in func.tags
+        op = _Op(_bound(function, named, pushed), reads, -1, must)
+        self.ops.append(op)
+        if not isinstance(result, Tensor):
+            op.target = self.new()
+            for i, tensor in enumerate(result or ()):
+                if tensor is not None:
+                    self.ops.append(_Op(getitem, [op.target, self.place(i)], self.place(tensor)))
+            return
+        op.target = self.place(result)
+        if torch.Tag.pointwise in func.tags and not must and not kwargs:
+            forms = [(self.place(t), *_into(func, t is args[0])) for t in _tensors(args) if _alike(t, result)]
+            op.reuse = [
+                (place, _bound(form, {}, [keyword] if keyword else []), [*reads, place] if keyword else reads)
+                for place, form, keyword in forms
+                if form
+            ]
+
+    def tape(self, ends: list[int]) -> Tape:
+        """The operations that have an effect on `ends`, each value dropped after its last use."""
+        last, kept = dict.fromkeys(ends, len(self.ops)), []
+        for i in reversed(range(len(self.ops))):
+            op = self.ops[i]
+            if op.must or op.target in last:
+                kept.append(i)
+                for value in (*op.reads, op.target):
+                    last.setdefault(value, i)
+        steps: list[Step] = []
+        for i in reversed(kept):
+            op = self.ops[i]
+            for value, form, reads in op.reuse:
+                together = [v for v, m in self.memory.items() if m == self.memory[value]]
+                alone = all(v == value or v not in op.reads for v in together)
+                if alone and all(v >= self.free and v not in self.constant and last.get(v, -1) <= i for v in together):
+                    op = _Op(form, reads, op.target)
+                    old = self.memory[op.target]
+                    self.memory = {v: self.memory[value] if m == old else m for v, m in self.memory.items()}
+                    break
+            dead = [v for v in {*op.reads, op.target} if v >= self.free and v not in self.constant and last[v] == i]
+            steps.append((op.function, _picker(op.reads), op.target, dead))
+        return Tape(self.values, steps, _picker(ends))
+
+
+def _memory(tensor: Tensor) -> int:
+    """Which memory a tensor lies in."""
+    return tensor.untyped_storage()._cdata
+
+
+def _listed(*items: Any) -> list[Any]:
+    return list(items)
+
+
+def _picker(places: Sequence[int]) -> Callable[[list[Any]], Sequence[Any]]:
+    """What takes the values of these numbers out of a list."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda values: [values[i] for i in places]
+
+
+def _bound(function: Callable[..., Any], named: dict[str, Any], pushed: Sequence[str]) -> Callable[..., Any]:
+    """`function` with some keywords given, and those of `pushed` taken as its last positional arguments."""
+    bound = partial(function, **named) if named else function
+    if not pushed:
+        return bound
+    return lambda *a: bound(*a[: -len(pushed)], **dict(zip(pushed, a[-len(pushed) :], strict=True)))
+
+
+def _number(value: float, like: Any) -> Any:
+    """A number as a tensor of the result's type, which spares each call the conversion; exact in these types."""
+    exact = isinstance(like, Tensor) and like.dtype in (torch.float32, torch.float64)
+    return torch.tensor(value, dtype=like.dtype) if exact else value
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    """Whether b's values can lie where a's do."""
+    whole = a.untyped_storage().nbytes() == a.numel() * a.element_size()
+    return whole and (a.shape, a.dtype, a.stride(), a.device) == (b.shape, b.dtype, b.stride(), b.device)
+
+
+def _into(func: Any, first: bool) -> tuple[Any, str]:
+    """A form of an operation that writes to a tensor it is given, its `first` or any, and the keyword for that."""
+    name = func._schema.name.removeprefix("aten::")
+    if first and isinstance(found := getattr(torch.Tensor, f"{name}_", None), MethodDescriptorType):
+        return found, ""
+    forms = {k: getattr(func.overloadpacket, k, None) for k in ("out", "grad_input")}
+    return next(((form, k) for k, form in forms.items() if form), (None, ""))
+
+
+def _callable(func: Any) -> Callable[..., Any]:
+    """The operation as torch's own binding, which costs less to call than the same looked up among all operations."""
+    name = func._schema.name.removeprefix("aten::")
+    for home in (torch, torch.Tensor):
+        found = getattr(home, name, None)
+        if isinstance(found, BuiltinFunctionType | MethodDescriptorType):
+            return found
+    return func
