@@ -20,7 +20,7 @@ LAYERS = [
     {"spec"},
     {"priors"},
     {"recipes"},
-    {"presets", "storage", "rates"},
+    {"presets", "storage", "rates", "likelihood"},
     {"citations", "model"},
     {"loading", "plots", "refit"},
     {"report", "progress"},

@@ -109,7 +109,7 @@ def test_the_score_does_not_depend_on_how_its_samples_are_cut(
 ) -> None:
     x = pictures[:20]
     whole = density_model.score(x, 12)
-    monkeypatch.setattr("nelbo.model.DATUM_COPIES", 1500)  # 3 at once
+    monkeypatch.setattr("nelbo.likelihood.DRAWS", 3)  # at once
     cut = density_model.score(x, 12)
     np.testing.assert_allclose(cut.mean(), whole.mean(), atol=1.0)
     assert cut.shape == whole.shape

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nelbo import geometry, rates, storage
+from nelbo import geometry, likelihood, rates, storage
 from nelbo.data import Context, Data, Dataset, Schema, batches, load_like, mean, some
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
@@ -30,7 +30,7 @@ from nelbo.training import Callback, State, fit
 from nelbo.vae import VAE
 
 BATCH = 500
-DATUM_COPIES = 10_000  # data times importance samples that are in memory at once
+Report = Callable[[likelihood.Estimate], None]
 
 
 class Model:
@@ -139,13 +139,15 @@ class Model:
             raise UserError(f"n={n}: give 1 sample or more")
         if not 0 < temperature < math.inf:
             raise UserError(f"temperature={temperature}: give a number above 0; 1 is the model's own")
-        with seeded(seed):
-            c = self._shown(n)
-            draws = [
-                self.vae.decode(h, part) for h, part in self._parts(self.vae.latent.generate(n, c, temperature), c)
-            ]
-            values = [d.sample() if noise else d.mean for d in draws]
-        return self.schema.decode(torch.cat(values).cpu()).numpy()
+        c, made = self._shown(n), torch.empty(n, *self.schema.shape)
+        parts = torch.arange(n).split(BATCH)
+        seeds = torch.randint(2**62, (len(parts),), generator=torch.Generator().manual_seed(seed)).tolist()
+        for index, part_seed in zip(parts, seeds, strict=True):
+            with seeded(part_seed):  # so that the same z are drawn with and without noise
+                given = None if c is None else c[index]
+                d = self.vae.decode(self.vae.latent.generate(len(index), given, temperature), given)
+                made[index[0] : index[-1] + 1] = self.schema.decode(d.sample() if noise else d.mean)
+        return made.numpy()
 
     @torch.no_grad()
     def decode(self, h: np.ndarray | Tensor) -> np.ndarray:
@@ -199,28 +201,22 @@ class Model:
             moments = self._map(data, partial(rates.moments, self.vae))
         return rates.carried(moments)
 
-    @torch.no_grad()
-    def score(self, data: Any, samples: int = 1, seed: int = 0) -> np.ndarray:
+    def score(self, data: Any, samples: int = 1, seed: int = 0, report: Report | None = None) -> np.ndarray:
         """How surprising each datum is, `(n,)` nats: minus the importance-weighted bound.
 
             -log (1/K) sum_k p(x | z_k) p(z_k) / q(z_k | x),   z_k ~ q(z | x)
 
         With one sample it is a draw of the negative ELBO; with many it approaches -log p(x), if the likelihood
-        is normalized. Source: Burda, Grosse, Salakhutdinov (2016), Importance Weighted Autoencoders.
+        is normalized. `report` is called with a `likelihood.Estimate` of the mean as it grows. Source: Burda, Grosse,
+        Salakhutdinov (2016), Importance Weighted Autoencoders.
         """
         if samples < 1:
             raise UserError(f"samples={samples}: give 1 or more")
-        step = min(samples, max(1, DATUM_COPIES // BATCH))
-        pieces = [min(step, samples - done) for done in range(0, samples, step)]
-
-        def bound(x: Tensor, c: Tensor | None) -> Tensor:
-            weights = [self.vae(x, c, (k,)).log_weight.logsumexp(0) for k in pieces]
-            return math.log(samples) - torch.stack(weights).logsumexp(0)
-
+        rows = self.rows(data)
         with seeded(seed):
-            return self._map(data, bound)
+            return likelihood.scores(self.vae, rows, self._given(rows), samples, report).numpy()
 
-    def nll(self, data: Any, samples: int = 100, seed: int = 0) -> np.ndarray:
+    def nll(self, data: Any, samples: int = 100, seed: int = 0, report: Report | None = None) -> np.ndarray:
         """An upper bound on -log p(x) of each datum, nats, from `samples` importance samples; see `score`.
 
         x is in the model's units: pictures in [0, 1], columns standardised.
@@ -233,12 +229,12 @@ class Model:
                 f"the {name} likelihood as it is used here is no density, so the model has no -log p(x): "
                 "train with --set model.likelihood=continuous-bernoulli, or use score()"
             )
-        return self.score(data, samples, seed)
+        return self.score(data, samples, seed, report)
 
-    def evaluate(self, data: Any, samples: int = 0, seed: int = 0) -> dict[str, float]:
+    def evaluate(self, data: Any, samples: int = 0, seed: int = 0, report: Report | None = None) -> dict[str, float]:
         """Means over the data, nats per datum: loss, distortion, rate, each with one draw of z.
 
-        With `samples`, also `nll` from that many importance samples.
+        With `samples`, also `nll` from that many importance samples and its standard error over the data.
         """
 
         def parts(x: Tensor, c: Tensor | None) -> Tensor:
@@ -249,7 +245,9 @@ class Model:
         with torch.no_grad(), seeded(seed):
             distortion, rate = self._map(rows, parts).mean(0, dtype=np.float64).tolist()
         result = {"n": len(rows), "loss": distortion + rate, "distortion": distortion, "rate": rate}
-        return result | ({"nll": float(self.nll(rows, samples, seed).mean(dtype=np.float64))} if samples else {})
+        return result | (
+            {"nll": float(self.nll(rows, samples, seed, report).mean(dtype=np.float64))} if samples else {}
+        )
 
     def _mean(self, code: Tensor, c: Tensor | None) -> Tensor:
         """The likelihood's mean given a code as `embed` gives it."""

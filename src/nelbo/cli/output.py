@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
+from collections.abc import Callable
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from nelbo.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
+    from nelbo.likelihood import Estimate
     from nelbo.model import Model
 
 
@@ -83,3 +86,17 @@ def say(out: Path, shape: tuple[int, ...], as_json: bool, **more: Any) -> None:
         print(json.dumps({"out": str(out), "shape": list(shape), **more}))
     else:
         print(f"Wrote {out} {tuple(shape)}")
+
+
+def hear(heard: list[Estimate]) -> Callable[[Estimate], None]:
+    """What keeps each estimate of the likelihood in `heard`, and shows it on a terminal."""
+
+    def show(e: Estimate) -> None:
+        heard.append(e)
+        if sys.stderr.isatty():
+            end = "\n" if e.done == e.total else ""
+            print(
+                f"\rnll {e.mean:.3f} +- {e.error:.3f} nats, {e.done:,} of {e.total:,} data ", end=end, file=sys.stderr
+            )
+
+    return show

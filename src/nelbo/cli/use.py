@@ -14,6 +14,7 @@ from nelbo.errors import UserError
 
 if TYPE_CHECKING:
     from nelbo.data import Dataset
+    from nelbo.likelihood import Estimate
     from nelbo.model import Model
 
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A results folder, or a model folder.")]
@@ -35,13 +36,24 @@ def evaluate(
 ) -> None:
     """Loss, distortion and rate of DATA under MODEL, in nats per datum.
 
+    With --samples, -log p(x) too: its estimate is shown as it grows, and is the result where Ctrl-C ends it early.
+
     \b
     Examples:
       nelbo evaluate results/mnist
       nelbo evaluate results/mnist my_pictures/ --samples 100 --json
     """
     m = _load(model, condition)
-    result = m.evaluate(_rows(m, data), samples, m.recipe.training.seed if seed is None else seed)
+    heard: list[Estimate] = []
+    try:
+        result = m.evaluate(
+            _rows(m, data), samples, m.recipe.training.seed if seed is None else seed, output.hear(heard)
+        )
+    except KeyboardInterrupt:
+        if not heard:
+            raise
+        e = heard[-1]
+        result = {"nll": e.mean, "nll_error": e.error, "n": e.done}
     lines = "\n".join(
         f"{name:10} {value:.4f}" if name != "n" else f"{name:10} {value}" for name, value in result.items()
     )
