@@ -55,6 +55,11 @@ class Recorder(TorchDispatchMode):
         self.calls: list[Call] | None = []
         self.bytes = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: there is no compiler here to skip, and telling it so would import it, which takes a second."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         self.bytes += sum(t.numel() * t.element_size() for t in _tensors(result))
