@@ -73,15 +73,14 @@ def test_streams_equal_memory(which: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert isinstance(whole(streamed.train), Files if which == "folder" else Rows)
     assert streamed.schema == resident.schema
     order = [torch.tensor([3, 0]), torch.tensor([1, 1, 7]), torch.tensor([5])]
-    for workers in (0, 2) if which == "folder" else (0,):
-        for got, truth in zip(batches(streamed.train, order, workers), batches(resident.train, order), strict=True):
-            assert torch.equal(got, truth)
+    for got, truth in zip(batches(streamed.train, order), batches(resident.train, order), strict=True):
+        assert torch.equal(got, truth)
 
 
 def test_batches_leave_the_global_random_state_alone(tmp_path: Path, tiny_memory: None) -> None:
     data = load(streams(tmp_path)["npy"])
     before = torch.get_rng_state()
-    assert len(list(batches(data.train, [torch.tensor([0])] * 3, workers=1))) == 3
+    assert len(list(batches(data.train, [torch.tensor([0])] * 3))) == 3
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -91,13 +90,12 @@ def test_a_plain_dataloader_reads_lists_of_rows() -> None:
     assert torch.equal(rows, data.train.batch(torch.tensor([4, 2])))
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_damaged_picture_in_a_stream_is_named_in_one_line(workers: int, tmp_path: Path, tiny_memory: None) -> None:
+def test_a_damaged_picture_in_a_stream_is_named_in_one_line(tmp_path: Path, tiny_memory: None) -> None:
     folder = save(tmp_path / "p", RNG.integers(0, 256, (4, 40, 40, 3), dtype=np.uint8), ".jpg")
     cut(folder / "002.jpg")
     dataset = load_like(folder, Schema("image", (3, 40, 40), (0.0,), (255.0,), "unit"))
     assert everything(subset(dataset, [0, 1, 3])).shape == (3, 3, 40, 40)
-    refused(lambda: list(batches(dataset, [torch.arange(4)], workers)), "002.jpg: cannot be read as a picture")
+    refused(lambda: list(batches(dataset, [torch.arange(4)])), "002.jpg: cannot be read as a picture")
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

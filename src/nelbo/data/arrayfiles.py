@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nelbo.data.filerows import FileRows, rows_of
 from nelbo.data.items import Items
 from nelbo.errors import UserError
 
@@ -22,14 +23,14 @@ class Stored:
     """The arrays that a source holds: rows and labels of the training split, and of the test split if any."""
 
     name: str
-    x: np.ndarray | Items
+    x: np.ndarray | Items | FileRows
     y: Any = None
     x_test: np.ndarray | None = None
     y_test: Any = None
 
 
 def read(path: Path, member: str = "") -> Stored:
-    """The arrays of a NumPy file; a `.npy` is mapped, not read; `member` selects one of an `.npz`.
+    """The arrays of a NumPy file; a `.npy` is not read yet; `member` selects one of an `.npz`.
 
     In an `.npz`, `x_train`, `x_test` (and `y_train`, `y_test`) or `train`, `test` are splits; otherwise `x`, `X`,
     `data`, `images` or `train` are rows and `y`, `Y` or `labels` their labels; otherwise the only array is it.
@@ -39,7 +40,7 @@ def read(path: Path, member: str = "") -> Stored:
     if isinstance(loaded, np.ndarray):
         if member:
             raise UserError(f"{path}:{member}: the file holds one array without a name: leave :{member} out")
-        return Stored(str(path), loaded)
+        return Stored(str(path), rows_of(loaded, str(path)))
     with loaded:
         if not member:
             return _splits(path, loaded)

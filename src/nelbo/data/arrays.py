@@ -24,12 +24,12 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
-from nelbo.data.dataset import Arrays, Dataset, Rows, RowSource, fits_memory, to_tensor
+from nelbo.data.dataset import Arrays, Dataset, Rows, RowSource, fits_memory, tensor_dtype, to_tensor
+from nelbo.data.filerows import FileRows
 from nelbo.data.schema import Schema
 from nelbo.errors import UserError
 
-CHUNK_BYTES = 2**24
-CHANNELS = (1, 3, 4)
+CHUNK_BYTES = 2**22  # few enough to stay in the cache from one look at them to the next
 
 
 @dataclass(frozen=True)
@@ -44,23 +44,6 @@ class Part:
     def shape(self) -> tuple[int, ...]:
         """The shape of one row."""
         return tuple(self.rows.shape[1:])
-
-
-def lay_out(array: np.ndarray, name: str) -> np.ndarray:
-    """A view of the array as `(n, features)` or `(n, channels, height, width)`; `UserError` if it is neither."""
-    if array.dtype.kind not in "biuf":
-        raise UserError(f"{name}: holds {array.dtype} values: give plain numbers, one array of them")
-    if array.ndim not in (2, 3, 4):
-        raise UserError(f"{name}: has shape {array.shape}: give (n, features), (n, h, w) or (n, h, w, channels)")
-    if 0 in array.shape:
-        raise UserError(f"{name}: is empty, of shape {array.shape}: give at least one row and one value in it")
-    if array.ndim == 3:
-        return array[:, None]
-    if array.ndim == 4 and array.shape[-1] in CHANNELS:
-        return array.transpose(0, 3, 1, 2)
-    if array.ndim == 4 and array.shape[1] not in CHANNELS:
-        raise UserError(f"{name}: has shape {array.shape}: pictures have 1, 3 or 4 channels, last or first")
-    return array
 
 
 @dataclass(frozen=True)
@@ -91,58 +74,71 @@ class Summary:
         )
 
 
-def summarise(part: Part, train: np.ndarray | None = None) -> Summary:
+def summarise(part: Part, train: np.ndarray | None = None, brief: bool = False) -> Summary:
     """One pass over all rows, in order; `train` (bool, `(n,)`) marks those to train on, None means all.
+
+    With `brief`, it ends where the rest can no longer change how rows are scaled: for pictures of bytes, as soon as
+    some are neither in {0, 1} nor in {0, 255}. The ranges are then of what was read.
 
     Raises `UserError` naming the first value that is NaN or infinite.
     """
-    seen, fitted = _Tally(), _Tally()
-    bad, first = 0, ""
+    seen, bad, first = _Tally(len(part.shape) == 3), 0, ""
+    brief = brief and len(part.shape) == 3 and part.rows.dtype == np.uint8
     for start, chunk in chunks(part.rows):
-        if len(found := _not_finite(chunk)):
+        flat = _flat(chunk)
+        low, high = seen.extremes(flat)
+        # one NaN makes the minimum NaN: values are looked at one by one only where there is something to find
+        if not np.isfinite([low.min(), high.max()]).all():
+            found = np.argwhere(~np.isfinite(chunk))
             first = first or ", ".join(map(str, [found[0][0] + start, *found[0][1:]]))
             bad += len(found)
         elif not bad:
-            seen.add_range(chunk)
-            if len(chosen := chunk if train is None else chunk[train[start : start + len(chunk)]]):
-                fitted.add_range(chosen)
-                fitted.add_moments(chosen)
+            seen.add(flat, low, high)
+            seen.fit(flat, low, high, slice(None) if train is None else train[start : start + len(flat)])
+            if brief and not (seen.only_01 or seen.only_0255):
+                break
     if bad:
         raise UserError(f"{part.name}: {bad} values are NaN or infinite, the first at [{first}]: drop or fill them")
-    std = np.where(fitted.low == fitted.high, 1.0, np.sqrt(fitted.squares / max(fitted.count, 1)))
-    return Summary(
-        low=float(seen.low.min()),
-        high=float(seen.high.max()),
-        only_01=seen.only_01,
-        only_0255=seen.only_0255,
-        fitted_low=float(fitted.low.min()),
-        fitted_high=float(fitted.high.max()),
-        mean=fitted.mean,
-        std=std,
-    )
+    return seen.summary()
 
 
 class _Tally:
-    """Range and moments of the rows added so far: per feature for vectors, of all values for pictures."""
+    """What is known of the rows so far: range, and for vectors moments, per feature."""
 
-    def __init__(self) -> None:
-        self.low, self.high = np.array(np.inf), np.array(-np.inf)
+    def __init__(self, pictures: bool) -> None:
+        self.pictures = pictures
+        self.low, self.high = np.inf, -np.inf
         self.only_01 = self.only_0255 = True
+        self.fitted_low, self.fitted_high = np.array(np.inf), np.array(-np.inf)
         self.count, self.mean, self.squares = 0, np.zeros(1), np.zeros(1)
 
-    def add_range(self, chunk: np.ndarray) -> None:
-        axis = 0 if chunk.ndim == 2 else None
-        self.low = np.minimum(self.low, chunk.min(axis))
-        self.high = np.maximum(self.high, chunk.max(axis))
-        self.only_01 = self.only_01 and bool(((chunk == 0) | (chunk == 1)).all())
-        self.only_0255 = self.only_0255 and bool(((chunk == 0) | (chunk == 255)).all())
+    def extremes(self, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest values: of each picture, or of each feature."""
+        axis = 1 if self.pictures else 0
+        return flat.min(axis), flat.max(axis)
+
+    def add(self, flat: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+        """Take all rows into the range."""
+        lowest, highest = low.min(), high.max()
+        self.low, self.high = min(self.low, float(lowest)), max(self.high, float(highest))
+        self.only_01 = self.only_01 and lowest >= 0 and highest <= 1 and _only(flat, 1)
+        self.only_0255 = self.only_0255 and lowest >= 0 and highest <= 255 and _only(flat, 255)
+
+    def fit(self, flat: np.ndarray, low: np.ndarray, high: np.ndarray, chosen: slice | np.ndarray) -> None:
+        """Take the chosen rows into what is fitted."""
+        if not (isinstance(chosen, slice) or chosen.any()):
+            return
+        if self.pictures:
+            low, high = low[chosen].min(), high[chosen].max()
+        else:
+            flat = flat[chosen]
+            low, high = self.extremes(flat)
+            self.add_moments(flat.astype(np.float64))
+        self.fitted_low, self.fitted_high = np.minimum(self.fitted_low, low), np.maximum(self.fitted_high, high)
 
     def add_moments(self, chunk: np.ndarray) -> None:
         """Merge mean and sum of squared deviations: Chan, Golub, LeVeque (1983), Algorithms for Computing the
         Sample Variance."""
-        if chunk.ndim > 2:
-            return
-        chunk = chunk.astype(np.float64)
         total = self.count + len(chunk)
         with np.errstate(over="ignore", invalid="ignore"):  # the schema refuses numbers that are not finite
             mean = chunk.mean(0)
@@ -152,17 +148,36 @@ class _Tally:
             self.mean = self.mean + gap * len(chunk) / total
         self.count = total
 
+    def summary(self) -> Summary:
+        same = self.fitted_low == self.fitted_high
+        return Summary(
+            low=self.low,
+            high=self.high,
+            only_01=bool(self.only_01),
+            only_0255=bool(self.only_0255),
+            fitted_low=float(self.fitted_low.min()),
+            fitted_high=float(self.fitted_high.max()),
+            mean=self.mean,
+            std=np.where(same, 1.0, np.sqrt(self.squares / max(self.count, 1))),
+        )
+
 
 def chunks(rows: RowSource) -> Iterator[tuple[int, np.ndarray]]:
-    """(number of the first row, rows) in pieces of about 16 MB."""
+    """(number of the first row, rows) in pieces of about 4 MB."""
     step = max(1, CHUNK_BYTES // (int(np.prod(rows.shape[1:])) * rows.dtype.itemsize))
     for start in range(0, rows.shape[0], step):
         yield start, rows[start : start + step]
 
 
-def _not_finite(chunk: np.ndarray) -> np.ndarray:
-    """Where values of the chunk are NaN or infinite: `(count, dimensions)`."""
-    return np.argwhere(~np.isfinite(chunk)) if chunk.dtype.kind == "f" else np.empty((0, chunk.ndim), np.int64)
+def _flat(chunk: np.ndarray) -> np.ndarray:
+    """Rows as `(n, values)`, the values in the order of memory, so that nothing is copied."""
+    order = sorted(range(1, chunk.ndim), key=lambda axis: -chunk.strides[axis])
+    return chunk.transpose(0, *order).reshape(len(chunk), -1)
+
+
+def _only(flat: np.ndarray, top: int) -> bool:
+    """Whether all values are in {0, top}."""
+    return bool(((flat == 0) | (flat == top)).all())
 
 
 def fit_schema(part: Part, seen: Summary, classes: tuple[str, ...]) -> Schema:
@@ -186,12 +201,23 @@ def fit_schema(part: Part, seen: Summary, classes: tuple[str, ...]) -> Schema:
 def build(part: Part, schema: Schema, seen: Summary) -> Dataset:
     """The dataset of these rows: in memory if they are or fit there, else streamed."""
     rows = part.rows
-    if not (type(rows) is np.ndarray or fits_memory(int(np.prod(rows.shape)) * rows.dtype.itemsize)):
-        return Rows(rows, schema, part.labels)
-    values = rows[:]
-    if schema.kind == "image" and values.dtype.kind in "iu" and seen.low >= 0 and seen.high <= 255:
-        values = values.astype(np.uint8, copy=False)
-    return Arrays(to_tensor(np.asarray(values)), schema, part.labels)
+    whole = type(rows) is np.ndarray
+    if not (whole or fits_memory(int(np.prod(rows.shape)) * rows.dtype.itemsize)):
+        return Rows(rows, schema, part.labels, isinstance(rows, np.ndarray | FileRows))
+    bytes_do = schema.kind == "image" and rows.dtype.kind in "iu" and seen.low >= 0 and seen.high <= 255
+    dtype = np.dtype(np.uint8) if bytes_do else tensor_dtype(rows.dtype)
+    if whole:
+        values = rows[:].astype(dtype, copy=False)
+    else:
+        values = np.empty(rows.shape, dtype)  # filled in pieces, so that nothing is there twice
+        for start, chunk in chunks(rows):
+            values[start : start + len(chunk)] = chunk
+    return Arrays(to_tensor(values), schema, part.labels)
+
+
+def any_byte_does(schema: Schema) -> bool:
+    """Whether rows of bytes fit the schema whatever they hold."""
+    return schema.kind == "image" and (schema.support, schema.shift, schema.scale) == ("unit", (0.0,), (255.0,))
 
 
 def check_range(part: Part, schema: Schema, seen: Summary) -> None:

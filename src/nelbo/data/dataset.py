@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
+from nelbo.data.ahead import CORES, ahead
 from nelbo.data.schema import Schema
-from nelbo.errors import UserError
 
 MEMORY_BUDGET = 2 * 1024**3
 """Bytes of raw data up to which a source is read into memory whole."""
+SAMPLE = 20_000
+"""Rows that stand for all where reading all would take long."""
+LEAST = 8  # rows that are worth a thread's while
 
 
 def fits_memory(nbytes: int) -> bool:
@@ -41,20 +44,25 @@ class Dataset(ABC):
 
     `labels` is int64 of shape `(n,)`, or None; where the schema names classes, labels index them. `context`
     `(n, width)` is what a model of these rows is conditioned on, or None. `resident` tells whether the rows lie in
-    memory, so that a batch costs no reading.
+    memory, so that a batch costs no reading; `threaded`, whether several threads may read at once, and should.
     """
 
     schema: Schema
     labels: Tensor | None
     context: Tensor | None = None
     resident: bool
+    threaded: bool = False
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
+    def read(self, index: Tensor) -> Tensor:
+        """The rows `index` as they are stored: `(len(index), *schema.shape)` of any dtype."""
+
     def batch(self, index: Tensor) -> Tensor:
         """The rows `index` in model units: float32 of shape `(len(index), *schema.shape)`."""
+        return self.schema.encode(self.read(index))
 
     def __getitem__(self, index: Sequence[int] | Tensor) -> Tensor:
         """`batch` of a list of row numbers, as a DataLoader with `batch_size=None` asks for it."""
@@ -77,23 +85,23 @@ class Arrays(Dataset):
     def __len__(self) -> int:
         return len(self.raw)
 
-    def batch(self, index: Tensor) -> Tensor:
-        return self.schema.encode(self.raw.index_select(0, index))
+    def read(self, index: Tensor) -> Tensor:
+        return self.raw.index_select(0, index)
 
 
 class Rows(Dataset):
-    """Rows read from a mapped array, or from a Torch dataset, and encoded, batch by batch."""
+    """Rows read from a file's array or from a Torch dataset, batch by batch; `threaded` if the source allows it."""
 
     resident = False
 
-    def __init__(self, rows: RowSource, schema: Schema, labels: Tensor | None = None) -> None:
-        self.rows, self.schema, self.labels = rows, schema, labels
+    def __init__(self, rows: RowSource, schema: Schema, labels: Tensor | None, threaded: bool) -> None:
+        self.rows, self.schema, self.labels, self.threaded = rows, schema, labels, threaded
 
     def __len__(self) -> int:
         return self.rows.shape[0]
 
-    def batch(self, index: Tensor) -> Tensor:
-        return self.schema.encode(to_tensor(self.rows[index.numpy()]))
+    def read(self, index: Tensor) -> Tensor:
+        return to_tensor(self.rows[index.numpy()])
 
 
 class Subset(Dataset):
@@ -101,15 +109,15 @@ class Subset(Dataset):
 
     def __init__(self, whole: Dataset, index: Tensor) -> None:
         self.whole, self.index = whole, index
-        self.schema, self.resident = whole.schema, whole.resident
+        self.schema, self.resident, self.threaded = whole.schema, whole.resident, whole.threaded
         self.labels = None if whole.labels is None else whole.labels[index]
         self.context = None if whole.context is None else whole.context[index]
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def batch(self, index: Tensor) -> Tensor:
-        return self.whole.batch(self.index[index])
+    def read(self, index: Tensor) -> Tensor:
+        return self.whole.read(self.index[index])
 
 
 def subset(dataset: Dataset, index: Tensor | Sequence[int]) -> Dataset:
@@ -120,59 +128,51 @@ def subset(dataset: Dataset, index: Tensor | Sequence[int]) -> Dataset:
     return Subset(dataset, chosen)
 
 
-class _Guarded:
-    """A dataset that hands an error over as a value: raised in a worker, its message would become a traceback."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, index: Tensor) -> Tensor | UserError:
-        try:
-            return self.dataset[index]
-        except UserError as error:
-            return error
-
-
-def batches(dataset: Dataset, order: Iterable[Tensor], workers: int = 0) -> Iterator[Tensor]:
+def batches(dataset: Dataset, order: Iterable[Tensor]) -> Iterator[Tensor]:
     """The batch of each index tensor in `order`, in that order; float32 `(len(index), *shape)`.
 
-    Rows that are not resident are read ahead by `workers` processes (0: in this one). The global random
-    state is left alone. Raises `UserError` for a row that cannot be read.
+    Rows in files are read ahead by all cores, two batches beyond the present one, so `order` is asked for early. The
+    global random state is left alone. Raises `UserError` for a row that cannot be read, in the place of its batch.
     """
-    if dataset.resident:
+    if not dataset.threaded:
         yield from map(dataset.batch, order)
         return
-    loader: DataLoader[Any] = DataLoader(
-        _Guarded(dataset),  # type: ignore[arg-type]
-        sampler=order,
-        batch_size=None,
-        num_workers=workers,
-        generator=torch.Generator(),
-    )
-    for rows in loader:
-        if isinstance(rows, UserError):
-            raise rows
-        yield rows
+    cut = (index.split(max(LEAST, -(-len(index) // CORES))) for index in order)
+    with closing(ahead(dataset.read, cut)) as found:  # so that its threads end with this generator
+        for parts in found:
+            yield dataset.schema.encode(torch.cat(parts))
 
 
 def mean(data: Dataset) -> Tensor:
-    """The mean of the data in the model's units, `(*shape)`, summed in 64 bit."""
+    """The mean of the data in the model's units, `(*shape)`, summed in 64 bit.
+
+    Of data that do not lie in memory, that of `SAMPLE` rows drawn at random: to read all may take hours.
+    """
+    rows = torch.arange(len(data)) if data.resident else draw(len(data), SAMPLE)
     total = torch.zeros(data.schema.shape, dtype=torch.float64)
-    for x in batches(data, torch.arange(len(data)).split(2000)):
+    for x in batches(data, rows.split(min(2000, 1 + 2**21 // total.numel()))):
         total += x.sum(0, dtype=torch.float64)
-    return (total / len(data)).float()
+    return (total / len(rows)).float()
 
 
 def some(dataset: Dataset, n: int, seed: int = 0) -> Tensor:
     """`n` rows, or all if there are fewer, drawn without replacement; in the order of the dataset."""
-    drawn = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:n]
-    return dataset.batch(drawn.sort().values)
+    return torch.cat(list(batches(dataset, draw(len(dataset), n, seed).split(100))))
+
+
+def draw(n: int, k: int, seed: int = 0) -> Tensor:
+    """`k` of n row numbers, or all if there are fewer, drawn without replacement; in order."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:k].sort().values
 
 
 _WIDER = {"uint16": "int32", "uint32": "int64", "uint64": "float64", "longdouble": "float64", "bool": "uint8"}
 
 
+def tensor_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type that holds the same values in a tensor."""
+    return np.dtype(_WIDER.get(dtype.name, dtype.name)).newbyteorder("=")
+
+
 def to_tensor(array: np.ndarray) -> Tensor:
     """The array as a tensor of the same values; it shares memory where that is possible."""
-    dtype = np.dtype(_WIDER.get(array.dtype.name, array.dtype.name)).newbyteorder("=")
-    return torch.from_numpy(np.require(array, dtype, ["C", "W"]))
+    return torch.from_numpy(np.require(array, tensor_dtype(array.dtype), ["C", "W"]))

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nelbo.data.ahead import ahead, groups
 from nelbo.data.dataset import Arrays, Dataset, fits_memory
 from nelbo.data.pictures import Header, decode, read_header
 from nelbo.data.schema import Schema
@@ -30,14 +30,18 @@ SUFFIXES = (
 )
 A = TypeVar("A")
 R = TypeVar("R")
+AT_ONCE = 16  # files that a thread takes at once: a task for each would cost as much as opening it
 
 
 @dataclass(frozen=True)
 class Album:
-    """Picture files in order, with the class of each (empty if the folder has none)."""
+    """Picture files in order, with the class of each (empty if the folder has none).
+
+    Files are strings: there may be millions, and a `Path` is four times as large.
+    """
 
     root: Path
-    paths: tuple[Path, ...]
+    paths: tuple[str, ...]
     classes: tuple[str, ...] = ()
 
     def keep(self, good: list[bool]) -> Album:
@@ -47,23 +51,26 @@ class Album:
 
     def labels(self, classes: tuple[str, ...]) -> Tensor | None:
         """The place of each file's class in `classes`; None if the folder has no classes."""
-        return torch.tensor([classes.index(name) for name in self.classes]) if self.classes else None
+        place = {name: number for number, name in enumerate(classes)}
+        return torch.tensor([place[name] for name in self.classes]) if self.classes else None
 
 
 class Files(Dataset):
     """Pictures decoded when a batch asks for them; raises `UserError` naming a file that is damaged."""
 
-    resident = False
+    resident, threaded = False, True
 
-    def __init__(self, paths: tuple[Path, ...], schema: Schema, labels: Tensor | None = None) -> None:
+    def __init__(self, paths: tuple[str, ...], schema: Schema, labels: Tensor | None = None) -> None:
         self.paths, self.schema, self.labels = paths, schema, labels
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def batch(self, index: Tensor) -> Tensor:
-        pixels = [decode(self.paths[i], self.schema.shape, self.schema.fit) for i in index.tolist()]
-        return self.schema.encode(from_pixels(torch.from_numpy(np.stack(pixels)), self.schema))
+    def read(self, index: Tensor) -> Tensor:
+        pixels = np.empty((len(index), *self.schema.shape), np.uint8)
+        for place, i in enumerate(index.tolist()):
+            pixels[place] = decode(self.paths[i], self.schema.shape, self.schema.fit)
+        return from_pixels(torch.from_numpy(pixels), self.schema)
 
 
 def from_pixels(pixels: Tensor, schema: Schema) -> Tensor:
@@ -80,7 +87,7 @@ def albums(root: Path) -> tuple[Album, Album | None]:
     if root.is_file():
         if root.suffix.lower() not in SUFFIXES:
             raise UserError(f"{root}: is no data source: give a folder of pictures, .npy, .npz or a known name")
-        return Album(root, (root,)), None
+        return Album(root, (str(root),)), None
     held_out = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
     if held_out is not None and (root / "train").is_dir():
         return _album(root / "train"), _album(held_out)
@@ -88,8 +95,9 @@ def albums(root: Path) -> tuple[Album, Album | None]:
 
 
 def _album(root: Path) -> Album:
-    loose = _pictures(root, root.iterdir())
-    found = {folder.name: _pictures(root, folder.rglob("*")) for folder in sorted(root.iterdir()) if folder.is_dir()}
+    loose = tuple(_pictures(str(root), deep=False))
+    folders = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    found = {name: tuple(_pictures(str(root / name))) for name in folders}
     classes = {name: paths for name, paths in found.items() if paths}
     if loose and classes:
         raise UserError(
@@ -98,12 +106,30 @@ def _album(root: Path) -> Album:
     if not loose and not classes:
         raise UserError(f"{root}: holds no pictures: give a folder with files such as .png or .jpg")
     names = tuple(name for name, paths in classes.items() for _ in paths)
-    return Album(root, tuple(loose or [path for paths in classes.values() for path in paths]), names)
+    return Album(root, loose or tuple(path for paths in classes.values() for path in paths), names)
 
 
-def _pictures(root: Path, paths: Iterable[Path]) -> list[Path]:
-    visible = (path for path in paths if not any(part.startswith(".") for part in path.relative_to(root).parts))
-    return sorted(path for path in visible if path.suffix.lower() in SUFFIXES and path.is_file())
+def _pictures(folder: str, deep: bool = True) -> Iterator[str]:
+    """The pictures in a folder and, if `deep`, those below it, in order of their names, folder by folder."""
+    folders: set[str] = set()
+    files = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.add(entry.name)
+                elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():
+                    files.append(entry.name)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be listed ({error.strerror}): see to it, or move it away") from None
+    for name in sorted([*files, *folders] if deep else files):
+        path = os.path.join(folder, name)
+        if name in folders:
+            yield from _pictures(path)
+        else:
+            yield path
 
 
 @dataclass(frozen=True)
@@ -112,30 +138,38 @@ class Survey:
 
     album: Album
     headers: tuple[Header, ...]
-    bad: dict[Path, UserError]
+    bad: dict[str, UserError]
 
 
 def survey(album: Album) -> Survey:
     """The header of every file; no pixel is decoded."""
-    found = _every(read_header, album.paths)
-    headers = tuple(header for header in found if isinstance(header, Header))
-    bad = {path: e for path, e in zip(album.paths, found, strict=True) if isinstance(e, UserError)}
-    return Survey(album.keep([path not in bad for path in album.paths]), headers, bad)
+    headers: list[Header] = []
+    bad: dict[str, UserError] = {}
+    known: dict[Header, Header] = {}  # equal headers are kept once
+    for path, found in zip(album.paths, _every(read_header, album.paths), strict=True):
+        if isinstance(found, UserError):
+            bad[path] = found
+        else:
+            headers.append(known.setdefault(found, found))
+    return Survey(album.keep([path not in bad for path in album.paths]) if bad else album, tuple(headers), bad)
 
 
 def common_shape(surveys: list[Survey], size: tuple[int, int] | None, channels: int | None) -> tuple[int, int, int]:
     """(channels, height, width) of all pictures; raises `UserError` if sizes differ and none is given."""
-    known = [pair for s in surveys for pair in zip(s.album.paths, s.headers, strict=True)]
-    if not known:
+    headers = [header for s in surveys for header in s.headers]
+    if not headers:
         _report(surveys[0], {}, skip_bad=False)
-    (first, header), *others = known
-    odd = next((pair for pair in others if pair[1].size != header.size), None)
+    paths = (path for s in surveys for path in s.album.paths)
+    header, first = headers[0], next(paths)
+    odd = next(
+        ((path, other) for path, other in zip(paths, headers[1:], strict=True) if other.size != header.size), None
+    )
     if odd and size is None:
         raise UserError(
             f"{first} is {_by(header)}, {odd[0]} is {_by(odd[1])} (height x width): "
             "bring all to one size by --size 64 (or 64x48)"
         )
-    return (channels or (1 if all(header.grey for _, header in known) else 3), *(size or header.size))
+    return (channels or (1 if all(header.grey for header in headers) else 3), *(size or header.size))
 
 
 def build(found: Survey, schema: Schema, skip_bad: bool) -> Dataset:
@@ -145,35 +179,40 @@ def build(found: Survey, schema: Schema, skip_bad: bool) -> Dataset:
     out, with a warning.
     """
     album = found.album
-    if not fits_memory(len(album.paths) * prod(schema.shape)):
+    sample = from_pixels(torch.zeros(1, dtype=torch.uint8), schema)
+    if not fits_memory(len(album.paths) * prod(schema.shape) * sample.itemsize):
         _report(found, {}, skip_bad)
         return Files(album.paths, schema, album.labels(schema.classes))
-    pixels = np.empty((len(album.paths), *schema.shape), np.uint8)
+    raw = torch.empty(len(album.paths), *schema.shape, dtype=sample.dtype)
+    values = raw.numpy()
 
     def fill(i: int) -> None:
-        pixels[i] = decode(album.paths[i], schema.shape, schema.fit)
+        values[i] = from_pixels(torch.from_numpy(decode(album.paths[i], schema.shape, schema.fit)), schema).numpy()
 
-    bad = {path: e for path, e in zip(album.paths, _every(fill, range(len(pixels))), strict=True) if e is not None}
+    bad = {path: e for path, e in zip(album.paths, _every(fill, range(len(values))), strict=True) if e is not None}
     _report(found, bad, skip_bad)
     good = [path not in bad for path in album.paths]
-    raw = from_pixels(torch.from_numpy(pixels[good] if bad else pixels), schema)
-    return Arrays(raw, schema, album.keep(good).labels(schema.classes))
+    kept = np.flatnonzero(good)
+    for place, i in enumerate(kept.tolist() if bad else []):  # they close up one by one: a copy might not fit beside
+        values[place] = values[i]
+    return Arrays(raw[: len(kept)], schema, album.keep(good).labels(schema.classes))
 
 
-def _every(read: Callable[[A], R], things: Iterable[A]) -> list[R | UserError]:
-    """`read` of every thing by as many threads as there are cores, in order, its errors as values."""
+def _every(read: Callable[[A], R], things: Sequence[A]) -> Iterator[R | UserError]:
+    """`read` of every thing by all cores, in order, its errors as values."""
 
     def attempt(thing: A) -> R | UserError:
         try:
             return read(thing)
         except UserError as error:
-            return error
+            return UserError(str(error))  # the one raised holds on to all that it passed through
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(attempt, things))
+    for group in ahead(lambda numbers: [attempt(things[i]) for i in numbers], groups(len(things), AT_ONCE)):
+        for found in group:
+            yield from found
 
 
-def _report(found: Survey, more: dict[Path, UserError], skip_bad: bool) -> None:
+def _report(found: Survey, more: dict[str, UserError], skip_bad: bool) -> None:
     """Raise, or warn of, the pictures that cannot be read: those known from their headers and `more`."""
     bad = found.bad | more
     total = len(found.album.paths) + len(found.bad)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nelbo.data.arrays import lay_out
+from nelbo.data.layout import lay_out
 from nelbo.errors import UserError
 
 

@@ -100,7 +100,7 @@ def load_like(
     part = train if split == "train" or test is None else test
     if part.shape != schema.shape:
         raise UserError(f"{part.name}: rows have shape {part.shape}, the model takes {schema.shape}: give such rows")
-    seen = arrays.summarise(part)
+    seen = arrays.summarise(part, brief=arrays.any_byte_does(schema))
     arrays.check_range(part, schema, seen)
     return arrays.build(part, replace(schema, classes=classes), seen)
 
@@ -129,11 +129,14 @@ def _load_arrays(source: Any, data_root: str | Path | None, held_out: tuple[floa
     train, test, classes = sources.parts(stored)
     name = Path(stored.name).stem
     if test is not None:
-        seen, seen_test = arrays.summarise(train), arrays.summarise(test)
+        alike = train.rows.dtype == test.rows.dtype
+        seen, seen_test = (arrays.summarise(part, brief=alike) for part in (train, test))
         schema = arrays.fit_schema(train, seen | seen_test, classes)
         return Data(name, arrays.build(train, schema, seen), arrays.build(test, schema, seen_test), schema)
     first, second = _split(train.rows.shape[0], train.name, *held_out)
-    seen = arrays.summarise(train, np.isin(np.arange(train.rows.shape[0]), first.numpy()))
+    chosen = np.ones(train.rows.shape[0], bool)
+    chosen[second.numpy()] = False
+    seen = arrays.summarise(train, chosen, brief=True)
     schema = arrays.fit_schema(train, seen, classes)
     whole = arrays.build(train, schema, seen)
     return Data(name, subset(whole, first), subset(whole, second), schema)
@@ -144,8 +147,9 @@ def _split(n: int, name: str, fraction: float, seed: int) -> tuple[torch.Tensor,
     if n < 2:
         raise UserError(f"{name}: holds {n} row: give at least 2, one to train on and one to hold out")
     held_out = min(max(round(n * fraction), 1), n - 1)
-    shuffled = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    return shuffled[held_out:].sort().values, shuffled[:held_out].sort().values
+    test = torch.zeros(n, dtype=torch.bool)
+    test[torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:held_out]] = True
+    return (~test).nonzero().flatten(), test.nonzero().flatten()
 
 
 def _size(size: str | int | tuple[int, int] | None) -> tuple[int, int] | None:

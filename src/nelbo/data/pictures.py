@@ -7,7 +7,6 @@ rotation is applied; of an animation the first frame is taken.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -17,10 +16,11 @@ from nelbo.errors import UserError
 
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
 UNSUPPORTED_MODES = ("I", "F")
-Image.init()  # registers every format now: doing so from several threads at once loses some of them
+Image.preinit()  # the common formats come first, as a file is tried with each in turn
+Image.init()  # and all others now: registering them from several threads at once loses some
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Header:
     """What a file says of its picture before it is decoded; the size is (height, width), upright."""
 
@@ -28,7 +28,7 @@ class Header:
     grey: bool
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: str) -> Header:
     """The header of a picture; raises `UserError` naming the file if it is none."""
     try:
         with Image.open(path) as picture:
@@ -43,7 +43,7 @@ def read_header(path: Path) -> Header:
     return Header((width, height) if turn in (5, 6, 7, 8) else (height, width), mode in GREY_MODES)
 
 
-def decode(path: Path, shape: tuple[int, ...], fit: Fit) -> np.ndarray:
+def decode(path: str, shape: tuple[int, ...], fit: Fit) -> np.ndarray:
     """The pixels, uint8 of `shape` (channels, height, width); raises `UserError` naming the file if damaged.
 
     `fit` says how another size is brought to this one, always by Lanczos' filter: "crop" covers the area and cuts
@@ -52,16 +52,16 @@ def decode(path: Path, shape: tuple[int, ...], fit: Fit) -> np.ndarray:
     channels, height, width = shape
     try:
         # from an open file, as Pillow maps a named one, and then scrambles an uncompressed TIFF that is turned
-        with path.open("rb") as file, Image.open(file) as picture:
+        with open(path, "rb") as file, Image.open(file) as picture:
             upright = ImageOps.exif_transpose(picture)
             plain = _convert(upright, "L" if channels == 1 else "RGB")
     except Exception as error:  # decoders fail in many ways on a damaged file
         raise unreadable(path, error) from None
-    pixels = np.array(_resize(plain, (width, height), fit))
-    return pixels.reshape(height, width, channels).transpose(2, 0, 1)
+    pixels = np.asarray(_resize(plain, (width, height), fit))
+    return pixels.reshape(height, width, channels).transpose(2, 0, 1).copy()
 
 
-def unreadable(path: Path, error: Exception) -> UserError:
+def unreadable(path: str, error: Exception) -> UserError:
     """The error for a file that is no picture, or a damaged one."""
     reason = (str(error) or type(error).__name__).splitlines()[0]
     if isinstance(error, UnidentifiedImageError):

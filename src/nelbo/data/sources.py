@@ -15,9 +15,11 @@ from torch.utils.data import IterableDataset
 
 from nelbo.data import arrayfiles, named
 from nelbo.data.arrayfiles import Stored
-from nelbo.data.arrays import Part, lay_out
+from nelbo.data.arrays import Part
 from nelbo.data.dataset import fits_memory
+from nelbo.data.filerows import FileRows
 from nelbo.data.items import Items, to_numpy
+from nelbo.data.layout import lay_out
 from nelbo.errors import UserError
 
 
@@ -67,7 +69,11 @@ def parts(stored: Stored, classes: tuple[str, ...] = ()) -> tuple[Part, Part | N
     labels = [None if y is None else _label_array(y, name, x.shape[0]) for name, x, y in found]
     classes = extend(classes, {str(c) for y in labels if y is not None and y.dtype.kind == "U" for c in np.unique(y)})
     made = [
-        Part(name, x if isinstance(x, Items) else lay_out(x, name), None if y is None else _numbers(y, classes))
+        Part(
+            name,
+            x if isinstance(x, Items | FileRows) else lay_out(x, name),
+            None if y is None else _numbers(y, classes),
+        )
         for (name, x, _), y in zip(found, labels, strict=True)
     ]
     train, test = made[0], made[1] if len(made) == 2 else None
