@@ -90,7 +90,7 @@ def test_data_is_taken_in_every_form(model: Model, pictures: np.ndarray, tmp_pat
 def test_a_row_does_not_depend_on_its_batch(case: tuple[Model, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = case
     whole = model.embed(x), model.reconstruct(x)
-    monkeypatch.setattr("nelbo.model.BATCH", 7)
+    monkeypatch.setattr("nelbo.data.Schema.at_once", 7)
     np.testing.assert_allclose(model.embed(x), whole[0], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(model.reconstruct(x), whole[1], rtol=1e-3, atol=1e-2)
 

@@ -29,7 +29,6 @@ from nelbo.spec import build, check_support, resolve, start
 from nelbo.training import Callback, State, fit
 from nelbo.vae import VAE
 
-BATCH = 500
 Report = Callable[[likelihood.Estimate], None]
 
 
@@ -139,8 +138,9 @@ class Model:
             raise UserError(f"n={n}: give 1 sample or more")
         if not 0 < temperature < math.inf:
             raise UserError(f"temperature={temperature}: give a number above 0; 1 is the model's own")
-        c, made = self._shown(n), torch.empty(n, *self.schema.shape)
-        parts = torch.arange(n).split(BATCH)
+        c = self._shown(n)
+        made = torch.from_numpy(np.empty((n, *self.schema.shape), np.float32))  # NumPy takes large pages
+        parts = torch.arange(n).split(self.schema.at_once)
         seeds = torch.randint(2**62, (len(parts),), generator=torch.Generator().manual_seed(seed)).tolist()
         for index, part_seed in zip(parts, seeds, strict=True):
             with seeded(part_seed):  # so that the same z are drawn with and without noise
@@ -245,9 +245,10 @@ class Model:
         with torch.no_grad(), seeded(seed):
             distortion, rate = self._map(rows, parts).mean(0, dtype=np.float64).tolist()
         result = {"n": len(rows), "loss": distortion + rate, "distortion": distortion, "rate": rate}
-        return result | (
-            {"nll": float(self.nll(rows, samples, seed, report).mean(dtype=np.float64))} if samples else {}
-        )
+        if samples:
+            found = likelihood.estimate(torch.from_numpy(self.nll(rows, samples, seed, report)), len(rows))
+            result |= {"nll": found.mean, "nll_error": found.error}
+        return result
 
     def _mean(self, code: Tensor, c: Tensor | None) -> Tensor:
         """The likelihood's mean given a code as `embed` gives it."""
@@ -262,8 +263,8 @@ class Model:
 
     def _parts(self, h: Tensor, c: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Features and their context, in batches."""
-        parts = h.split(BATCH)
-        return zip(parts, [None] * len(parts) if c is None else c.split(BATCH), strict=True)
+        parts = h.split(self.schema.at_once)
+        return zip(parts, [None] * len(parts) if c is None else c.split(self.schema.at_once), strict=True)
 
     def _given(self, rows: Dataset) -> Tensor | None:
         """The context of rows of data: the fixed condition, their own, or that of their labels."""
@@ -288,7 +289,7 @@ class Model:
     def _map(self, data: Any, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
         """Apply to the data and their context in batches, and put the results together."""
         rows = self.rows(data)
-        order = torch.arange(len(rows)).split(BATCH)
+        order = torch.arange(len(rows)).split(self.schema.at_once)
         c = self._given(rows)
         results = []
         for index, x in zip(order, batches(rows, order), strict=True):

@@ -55,7 +55,7 @@ def names() -> list[str]:
     """The shipped recipes.
 
     >>> names()
-    ['mnist', 'tutorial']
+    ['fast', 'mnist', 'tutorial']
     """
     return sorted(f.name.removesuffix(".toml") for f in _folder().iterdir() if f.name.endswith(".toml"))
 

@@ -150,7 +150,7 @@ def mean(data: Dataset) -> Tensor:
     """
     rows = torch.arange(len(data)) if data.resident else draw(len(data), SAMPLE)
     total = torch.zeros(data.schema.shape, dtype=torch.float64)
-    for x in batches(data, rows.split(min(2000, 1 + 2**21 // total.numel()))):
+    for x in batches(data, rows.split(data.schema.at_once)):
         total += x.sum(0, dtype=torch.float64)
     return (total / len(rows)).float()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from math import prod
 from typing import Any, Literal, get_args
 
 import torch
@@ -73,6 +74,14 @@ class Schema:
         """x -> raw values, float32 of the same shape: the inverse of `encode`."""
         shift, scale = self._affine
         return (x * scale.to(x) + shift.to(x)).to(torch.float32)
+
+    @property
+    def at_once(self) -> int:
+        """How many data to take through a model at once: up to 1000, but fewer where a datum holds many numbers.
+
+        What is made of them on the way should stay in the processor's cache.
+        """
+        return max(1, min(1000, 2**20 // prod(self.shape)))
 
     @cached_property
     def _affine(self) -> tuple[Tensor, Tensor]:

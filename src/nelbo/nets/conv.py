@@ -4,13 +4,15 @@ An encoder halves the picture (rounding up) until its shorter side is at most `s
 through the same sizes backwards, enlarging by nearest-neighbour to the exact size it must reach, which
 avoids the checkerboard of transposed convolutions (Odena, Dumoulin, Olah, 2016). Blocks are pre-activation
 residual blocks (He, Zhang, Ren, Sun, 2016, Identity Mappings in Deep Residual Networks) without batch
-statistics, so that what a datum is mapped to never depends on its neighbours.
+statistics, so that what a datum is mapped to never depends on its neighbours. Weights lie channels last, which makes
+convolutions of few channels faster on processors and those of 16 bit on GPUs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -76,6 +78,7 @@ class ConvEncoder(nn.Module):
             stages += [Residual(now) for _ in range(blocks)]
         self.stages = nn.Sequential(*stages, nn.SiLU(), nn.Flatten())
         self.head = nn.Linear(widths[-1] * sizes[-1][0] * sizes[-1][1], features)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def output_bias(self) -> Tensor:
@@ -116,6 +119,7 @@ class ConvDecoder(nn.Module):
                 stages += [Enlarge(sizes[level - 1]), nn.Conv2d(widths[level], widths[level - 1], 3, padding=1)]
         self.stages = nn.Sequential(*stages, nn.SiLU())
         self.head = nn.Conv2d(widths[0], outputs * channels, 3, padding=1)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def output_bias(self) -> Tensor:

@@ -19,7 +19,6 @@ def perceptron(sizes: Sequence[int]) -> nn.Sequential:
     """Linear layers of the given sizes, with a ReLU between each two.
 
     >>> import torch
-    >>> import torch
     >>> perceptron([4, 8, 2])(torch.zeros(3, 4)).shape
     torch.Size([3, 2])
     """
