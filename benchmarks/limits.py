@@ -37,7 +37,7 @@ from nelbo.training.record import Recorder
 
 WORK = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::convolution", "aten::convolution_backward"}
 BLOCK = 10  # steps in a row
-STEPS = (
+STEPS: tuple[tuple[str, str | None, int, dict[str, Any]], ...] = (
     ("mnist", None, 128, {}),
     ("mnist", None, 512, {}),
     ("fast", None, 160, {}),

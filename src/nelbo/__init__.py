@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 # The threads of a product wait for each other at its end, by default in a loop. Where another program has the core that
 # one of them needs, the others burn theirs until the system takes turns, and small models train fifty times slower.
 # They may loop for some microseconds, as long as a wait takes on an idle machine, and then sleep. Read once, by torch.
-os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 _HOMES = {
     "fit": "nelbo.runs",

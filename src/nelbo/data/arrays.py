@@ -51,7 +51,7 @@ class Summary:
     """What was seen of some rows: the range of all their values, and what is fitted to those to train on.
 
     `only_01` and `only_0255` tell whether every value is in {0, 1}, in {0, 255}. `fitted_low` and `fitted_high`
-    are the range, `mean` and `std` the moments per feature (empty for pictures) of the training rows.
+    are the range, `mean` and `std` the moments of the training rows, per feature (for pictures they are not used).
     """
 
     low: float

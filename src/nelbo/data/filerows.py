@@ -31,9 +31,14 @@ class FileRows:
 
     def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
         if isinstance(index, slice):
-            first, stop, _ = index.indices(self.shape[0])
+            first, stop, step = index.indices(self.shape[0])
+            assert step == 1, "rows are read in a run"
             runs, n = [(0, max(stop - first, 0), first)], max(stop - first, 0)
         else:
+            if len(index) and not 0 <= index.min() <= index.max() < self.shape[0]:
+                raise IndexError(
+                    f"{self.path}: row numbers from {index.min()} to {index.max()} of {self.shape[0]} rows"
+                )
             runs, n = _runs(index), len(index)
         out = np.empty((n, *self._row), self.dtype)
         try:
@@ -67,5 +72,7 @@ def rows_of(array: np.ndarray, name: str) -> np.ndarray | FileRows:
 
 def _runs(index: np.ndarray) -> list[tuple[int, int, int]]:
     """(start, stop, row): `index[start:stop]` are consecutive numbers from `row` on."""
+    if not len(index):
+        return []
     starts = np.flatnonzero(np.diff(index, prepend=-2) != 1)
     return list(zip(starts.tolist(), [*starts[1:].tolist(), len(index)], index[starts].tolist(), strict=True))
