@@ -35,6 +35,7 @@ class DataSpec:
     fit: str = "crop"
     channels: int | None = None
     skip_bad: bool = False
+    columns: str | None = None
     condition: str | None = None
 
 

@@ -67,9 +67,10 @@ def fit(
 ) -> Model:
     """Train a VAE on `data` and return the model.
 
-    `data` is "mnist", "fashion-mnist", an array, a tensor, a Dataset, or a path to a .npy, a .npz or a folder of
-    pictures. `recipe` is a shipped recipe's name, a TOML file or a `Recipe`. Overrides name fields of the
-    recipe: `epochs=3`, `learning_rate=1e-3`, `model__latent__dim=8`. With `out`, the run writes its files there.
+    `data` is "mnist", "fashion-mnist", an array, a tensor, a Dataset, a DataFrame, or a path to a .npy, a .npz, a
+    table or a folder of pictures. `recipe` is a shipped recipe's name, a TOML file or a `Recipe`. Overrides name
+    fields of the recipe: `epochs=3`, `learning_rate=1e-3`, `model__latent__dim=8`. With `out`, the run writes its
+    files there.
     `preset` names a published variant (`nelbo presets` lists them) that replaces parts of the recipe.
     `condition` makes the model conditional: on "label", or on an array of numbers with a row for each datum.
 

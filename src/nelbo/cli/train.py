@@ -11,8 +11,8 @@ import typer
 
 HELP = """Train a VAE on DATA and write pictures, curves, metrics, a report and the model.
 
-DATA is "mnist", "fashion-mnist", a .npy or .npz file, or a folder of pictures (a class per subfolder, if there
-are subfolders); left out, it is the recipe's.
+DATA is "mnist", "fashion-mnist", a .npy or .npz file, a table (.csv, .tsv, .parquet), or a folder of pictures (a class
+per subfolder, if there are subfolders); left out, it is the recipe's.
 
 \b
 Examples:
@@ -56,6 +56,9 @@ def train(
     fit: Annotated[str | None, typer.Option(help="How to resize: crop, pad or stretch.")] = None,
     channels: Annotated[int | None, typer.Option(help="1: grey, 3: colour.  [default: as the pictures]")] = None,
     condition: Annotated[str | None, typer.Option(help='Condition the model on "label".')] = None,
+    columns: Annotated[
+        str | None, typer.Option("--schema", help="A TOML file that says what a table's columns are.")
+    ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")] = False,
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any field of the recipe.")

@@ -1,5 +1,6 @@
 """Sources of data -> rows in model units with a schema; batches of them. It knows no model."""
 
+from nelbo.data.columns import Column
 from nelbo.data.context import Context, condition
 from nelbo.data.dataset import MEMORY_BUDGET, Arrays, Dataset, Rows, Subset, batches, mean, some, subset
 from nelbo.data.folder import Files
@@ -9,6 +10,7 @@ from nelbo.data.schema import Schema
 __all__ = [
     "MEMORY_BUDGET",
     "Arrays",
+    "Column",
     "Context",
     "Data",
     "Dataset",

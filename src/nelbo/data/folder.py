@@ -86,7 +86,7 @@ def albums(root: Path) -> tuple[Album, Album | None]:
     """The training (or only) pictures under `root`, which may be a picture itself, and those of a test split."""
     if root.is_file():
         if root.suffix.lower() not in SUFFIXES:
-            raise UserError(f"{root}: is no data source: give a folder of pictures, .npy, .npz or a known name")
+            raise UserError(f"{root}: is no data source: give a table, pictures, .npy, .npz or a known name")
         return Album(root, (str(root),)), None
     held_out = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
     if held_out is not None and (root / "train").is_dir():

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
-from nelbo.data import arrays, folder, sources
+from nelbo.data import arrays, folder, sources, tables
 from nelbo.data.dataset import Dataset, subset
 from nelbo.data.schema import Fit, Schema
 from nelbo.errors import UserError
@@ -35,34 +35,33 @@ def load(
     fit: Fit = "crop",
     channels: int | None = None,
     skip_bad: bool = False,
+    columns: tables.Overrides = None,
 ) -> Data:
     """Data to train on, from any source.
 
     `source`: "mnist", "fashion-mnist" (IDX files under `data_root`), a `.npy` or `.npz` file (`file.npz:name`
-    selects an array), a folder of pictures, a NumPy array, a tensor, a tuple (x, y) of them, or a Torch map-style
-    dataset of x or (x, y). Where the source has no test split of its own, a random `val_fraction` of the rows is
-    held out, the same for the same `seed`. For folders: `size` ("64", "64x48" = height x width, an int, or a pair),
-    `fit` ("crop", "pad" or "stretch"), `channels` (1 or 3; None: 1 if every picture is grey) and `skip_bad` (leave
-    out pictures that cannot be read). `nelbo.data.arrays` says how values are scaled.
-
-    Raises `UserError` for anything wrong with the source or an option.
+    selects an array), a folder of pictures, a NumPy array, a tensor, a tuple (x, y) of them, a Torch map-style
+    dataset of x or (x, y), or a table: a CSV, TSV or Parquet file, a pandas or polars DataFrame, an Arrow table.
+    Where the source has no test split of its own, a random `val_fraction` of the rows is held out, the same for the
+    same `seed`. For folders: `size` ("64", "64x48" = height x width, an int, or a pair), `fit` ("crop", "pad" or
+    "stretch"), `channels` (1 or 3; None: 1 if every picture is grey) and `skip_bad` (leave out pictures that cannot
+    be read). For tables: `columns`, a TOML file or a dictionary, says what columns are. `nelbo.data.arrays` and
+    `nelbo.data.tables` say how values are scaled. Raises `UserError` for anything wrong with the source or an option.
 
     >>> data = load(torch.eye(10), val_fraction=0.2)
     >>> len(data.train), len(data.test), data.schema.support
     (8, 2, 'binary')
     """
     wanted = _size(size)
-    if not 0 < val_fraction < 1:
-        raise UserError(f"val_fraction={val_fraction}: give a fraction of the rows, 0 < val_fraction < 1")
-    if fit not in get_args(Fit):
-        raise UserError(f"fit={fit!r}: give one of {', '.join(get_args(Fit))}")
-    if channels not in (None, 1, 3):
-        raise UserError(f"channels={channels}: give 1 (grey), 3 (colour) or None (as the pictures are)")
-    path = sources.locate(source)
-    if path is not None:
+    _check(val_fraction, fit, channels)
+    if tables.is_table(source):
+        _no_picture_options(size, channels)
+        return _load_table(source, columns, (val_fraction, seed))
+    if columns is not None:
+        raise UserError(f"columns={columns}: these are for tables: leave them out")
+    if (path := sources.locate(source)) is not None:
         return _load_folder(path, wanted, fit, channels, skip_bad, (val_fraction, seed))
-    if wanted is not None or channels is not None:
-        raise UserError(f"size={size}, channels={channels}: these are for folders of pictures: leave them out")
+    _no_picture_options(size, channels)
     return _load_arrays(source, data_root, (val_fraction, seed))
 
 
@@ -78,7 +77,8 @@ def load_like(
 
     Pictures in files are brought to the schema's size and channels; arrays must have its shape and are scaled by
     its shift and scale. A source that holds two splits gives the one named by `split`, any other all rows in
-    order. Classes that the schema does not know are added after its own in the schema of the result.
+    order. Classes that the schema does not know are added after its own in the schema of the result. A table's
+    columns are found by name; what the schema does not know is passed over, or missing (`tables.read_like`).
 
     Raises `UserError` if the source does not fit; warns if values lie beyond the range of training.
 
@@ -88,8 +88,9 @@ def load_like(
     """
     if split not in ("train", "test"):
         raise UserError(f"split={split!r}: give train or test")
-    path = sources.locate(source)
-    if path is not None:
+    if tables.is_table(source) or schema.kind == "table":
+        return _table_like(source, schema)
+    if (path := sources.locate(source)) is not None:
         train_album, test_album = folder.albums(path)
         album = train_album if split == "train" or test_album is None else test_album
         if schema.kind != "image" or schema.shape[0] not in (1, 3):
@@ -142,6 +143,23 @@ def _load_arrays(source: Any, data_root: str | Path | None, held_out: tuple[floa
     return Data(name, subset(whole, first), subset(whole, second), schema)
 
 
+def _load_table(source: Any, columns: tables.Overrides, held_out: tuple[float, int]) -> Data:
+    whole = tables.read(source, columns)
+    name = Path(source).name.partition(".")[0] if isinstance(source, str | Path) else "table"
+    train, test = _split(len(whole), name, *held_out)
+    return Data(name, subset(whole, train), subset(whole, test), whole.schema)
+
+
+def _table_like(source: Any, schema: Schema) -> Dataset:
+    held = source if isinstance(source, str | Path) else f"a {type(source).__name__}"
+    if schema.kind != "table":
+        raise UserError(f"{held}: is a table, the model takes rows of shape {schema.shape}: give an array or pictures")
+    if not tables.is_table(source):
+        sources.locate(source)  # a path that does not exist is said to be one
+        raise UserError(f"{held}: is no table as the model takes: give a DataFrame, or a .csv, .tsv or .parquet file")
+    return tables.read_like(source, schema)
+
+
 def _split(n: int, name: str, fraction: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Row numbers to train on and to hold out, each in order; at least one of each."""
     if n < 2:
@@ -150,6 +168,20 @@ def _split(n: int, name: str, fraction: float, seed: int) -> tuple[torch.Tensor,
     test = torch.zeros(n, dtype=torch.bool)
     test[torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:held_out]] = True
     return (~test).nonzero().flatten(), test.nonzero().flatten()
+
+
+def _no_picture_options(size: Any, channels: int | None) -> None:
+    if size is not None or channels is not None:
+        raise UserError(f"size={size}, channels={channels}: these are for folders of pictures: leave them out")
+
+
+def _check(val_fraction: float, fit: Fit, channels: int | None) -> None:
+    if not 0 < val_fraction < 1:
+        raise UserError(f"val_fraction={val_fraction}: give a fraction of the rows, 0 < val_fraction < 1")
+    if fit not in get_args(Fit):
+        raise UserError(f"fit={fit!r}: give one of {', '.join(get_args(Fit))}")
+    if channels not in (None, 1, 3):
+        raise UserError(f"channels={channels}: give 1 (grey), 3 (colour) or None (as the pictures are)")
 
 
 def _size(size: str | int | tuple[int, int] | None) -> tuple[int, int] | None:

@@ -3,12 +3,12 @@
     x = (raw - shift) / scale        raw = x * scale + shift
 
 `shift` and `scale` hold one number, or one per feature. They are fitted once, on the training rows, and
-saved with the model.
+saved with the model. A table's rows are mapped column by column when they are read, so theirs are 0 and 1.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from math import prod
 from typing import Any, Literal, get_args
@@ -16,9 +16,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from nelbo.data.columns import Column
 from nelbo.errors import UserError
 
-Kind = Literal["image", "vector"]
+Kind = Literal["image", "vector", "table"]
 Support = Literal["binary", "unit", "real"]
 Fit = Literal["crop", "pad", "stretch"]
 
@@ -28,8 +29,8 @@ class Schema:
     """The type of one datum; `support` is what x takes: {0, 1}, [0, 1] or any real number.
 
     `shape` is (channels, height, width) for pictures and (features,) for vectors; `classes` names the labels;
-    `fit` is the rule by which pictures of other sizes are brought to this one. Raises `UserError` for values
-    that describe no data.
+    `fit` is the rule by which pictures of other sizes are brought to this one. A table's `columns` are all of its
+    columns in order; its features are those that are `modelled`. Raises `UserError` for values that describe no data.
 
     >>> Schema("image", (1, 2, 2), (0.0,), (255.0,), "unit").encode(torch.full((1, 1, 2, 2), 51)).mean().item()
     0.20000000298023224
@@ -42,6 +43,7 @@ class Schema:
     support: Support
     classes: tuple[str, ...] = ()
     fit: Fit = "crop"
+    columns: tuple[Column, ...] = ()
 
     def __post_init__(self) -> None:
         for name, choices in (("kind", Kind), ("support", Support), ("fit", Fit)):
@@ -56,6 +58,18 @@ class Schema:
                 raise UserError(f"{name} holds a number beyond float32: rescale the data, its values are too large")
         if min(self.scale) <= 0:
             raise UserError(f"scale={min(self.scale)}: give numbers above 0")
+        if len(self.modelled) != (self.shape[0] if self.kind == "table" else 0):
+            raise UserError(f"{len(self.modelled)} columns to model, shape={self.shape}: give a table a shape of them")
+
+    @classmethod
+    def table(cls, columns: tuple[Column, ...]) -> Schema:
+        """The schema of a table of these columns."""
+        return cls("table", (sum(column.modelled for column in columns),), (0.0,), (1.0,), "real", columns=columns)
+
+    @cached_property
+    def modelled(self) -> tuple[Column, ...]:
+        """The columns of a table that a model sees, one for each number in x."""
+        return tuple(column for column in self.columns if column.modelled)
 
     def encode(self, raw: Tensor) -> Tensor:
         """Raw values `(n, *shape)` of any dtype -> x, float32 of the same shape.
@@ -91,13 +105,16 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of numbers, strings and lists; `from_json` reads it back exactly."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "columns"}
+        listed = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return listed | ({"columns": [column.to_json() for column in self.columns]} if self.columns else {})
 
     @classmethod
     def from_json(cls, d: dict[str, Any]) -> Schema:
         """The schema that `to_json` wrote; raises `UserError` naming what is missing or unknown."""
-        known = {field.name for field in fields(cls)}
+        known = {field.name for field in fields(cls)} - (set() if d.get("kind") == "table" else {"columns"})
         if unknown := sorted(set(d) ^ known):
             raise UserError(f"schema: {', '.join(unknown)} missing or unknown; it must hold {', '.join(sorted(known))}")
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in d.items()}
-        return cls(**values)
+        columns = tuple(map(Column.from_json, values.pop("columns", ())))
+        return cls(**values, columns=columns)

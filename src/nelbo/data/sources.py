@@ -47,7 +47,7 @@ def read(source: Any, data_root: str | Path | None = None) -> Stored:
             return named.read(name, data_root)
         if found := _array_file(source):
             return arrayfiles.read(*found)
-        raise UserError(f"{source}: is no data source: give a folder of pictures, .npy, .npz or a known name")
+        raise UserError(f"{source}: is no data source: give a table, pictures, .npy, .npz or a known name")
     if isinstance(source, tuple):
         if len(source) != 2:
             raise UserError(f"a tuple of {len(source)} is no data source: give (x, y), rows and their labels")
@@ -103,7 +103,7 @@ def _array(x: Any) -> np.ndarray:
         raise UserError("a masked array is no data source: fill it, as by x.filled(0), or drop its masked rows")
     if isinstance(x, np.ndarray):
         return x
-    raise UserError(f"a {type(x).__name__} is no data source: give an array, a tensor, (x, y), a Torch dataset, a path")
+    raise UserError(f"a {type(x).__name__} is no data source: give an array, a table, (x, y), a Torch dataset, a path")
 
 
 def _items(source: Any) -> Stored:

@@ -48,8 +48,10 @@ def resolve(spec: ModelSpec, schema: Schema) -> ModelSpec:
     """The spec with every choice made for data of this schema.
 
     Pictures whose shorter side is at least 8 get convolutions; other data, a perceptron. Values in {0, 1} get a
-    Bernoulli, all others a Normal of optimal variance.
+    Bernoulli, all others a Normal of optimal variance. Raises `UserError` for a table.
     """
+    if schema.kind == "table":
+        raise UserError("the data are a table, which no model takes yet: give its numbers as an array (.npy, .npz)")
     picture = len(schema.shape) == 3 and min(schema.shape[1:]) >= 8
     net: Net = Conv() if picture else MLP()
     chosen = Bernoulli() if schema.support == "binary" else Normal()

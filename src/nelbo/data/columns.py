@@ -1,0 +1,103 @@
+"""What one column of a table is: its kind, and the map between its cells and the numbers that a model sees.
+
+A model sees one number for each cell of a modelled column, NaN for a missing one: the place of a category among
+`categories`, or a number brought to about standard Normal units by `transform` (see `nelbo.data.tables`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Literal, get_args
+
+from nelbo.errors import UserError
+
+ColumnKind = Literal[
+    "continuous", "count", "binary", "categorical", "ordinal", "datetime", "constant", "identifier"
+]  # fmt: skip
+Transform = Literal["", "standard", "log", "quantile"]
+NUMBERS = ("continuous", "count", "datetime")
+CHOICES = ("binary", "categorical", "ordinal")
+LEFT_OUT = ("constant", "identifier")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column; saved with the model.
+
+    `dtype` is the source's type as Arrow writes it (`int64`, `double`, `string`, `bool`, `date32[day]`,
+    `timestamp[us]`, `dictionary<string>`, ...), `frame` that of pandas where Arrow's does not imply it.
+
+    Of a number: `transform` with its `numbers` (mean and standard deviation of the value for "standard", of its
+    logarithm, and the lowest value, for "log"; the knots, then their scores, for "quantile"), the range `low` to
+    `high` seen in training, and `decimals` (None: as many as there are). A datetime is counted in `unit`s since 1970
+    (those of NumPy: D, h, m, s, ms, us, ns). Of a choice: `categories`, in order. `missing` is the share of missing
+    cells in training. A constant has its only value in `constant` (None: all cells are missing). `note` says why
+    a column is left out.
+
+    >>> Column("sex", "binary", "string", categories=("f", "m")).size
+    2
+    """
+
+    name: str
+    kind: ColumnKind
+    dtype: str
+    frame: str = ""
+    categories: tuple[str, ...] = ()
+    transform: Transform = ""
+    numbers: tuple[float, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    decimals: int | None = None
+    unit: str = ""
+    missing: float = 0.0
+    constant: str | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for name, choices in (("kind", ColumnKind), ("transform", Transform)):
+            if getattr(self, name) not in get_args(choices):
+                known = ", ".join(filter(None, get_args(choices)))
+                raise UserError(f"column {self.name!r}: {name}={getattr(self, name)!r}: give one of {known}")
+        if self.is_number != bool(self.transform):
+            raise UserError(f"column {self.name!r}: kind={self.kind!r} with transform={self.transform!r} do not fit")
+        if self.is_choice and len(set(self.categories)) != max(len(self.categories), 2):
+            raise UserError(f"column {self.name!r}: categories={self.categories}: give 2 or more, all different")
+
+    @property
+    def modelled(self) -> bool:
+        """Whether a model sees it."""
+        return self.kind not in LEFT_OUT
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its values are numbers on a scale, dates included."""
+        return self.kind in NUMBERS
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether each value is one of `categories`."""
+        return self.kind in CHOICES
+
+    @property
+    def size(self) -> int:
+        """The number of its categories; 0 for numbers."""
+        return len(self.categories) if self.is_choice else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of numbers, strings and lists, without what is left at its default."""
+        values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, (value, default) in values.items()
+            if default is MISSING or value != default
+        }
+
+    @classmethod
+    def from_json(cls, d: dict[str, Any]) -> Column:
+        """The column that `to_json` wrote; raises `UserError` naming what is missing or unknown."""
+        known = {field.name for field in fields(cls)}
+        needed = {field.name for field in fields(cls) if field.default is MISSING}
+        if wrong := sorted((set(d) - known) | (needed - set(d))):
+            raise UserError(f"column {d.get('name', '')!r}: {', '.join(wrong)} missing or unknown in the schema")
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in d.items()}
+        return cls(**values)

@@ -1,0 +1,56 @@
+"""Tables: files (CSV, TSV, text, Parquet), pandas and polars DataFrames and Arrow tables <-> x, a number for each cell.
+
+A column is what all of its rows say, by the first of these rules that holds:
+
+    all cells missing, or one value only        constant      kept aside; comes back in the output
+    dates and times (typed, or ISO texts)       datetime
+    Categorical of pandas or polars             as texts, with its own categories; ordinal if it is ordered
+    booleans, texts "true" and "false"          binary
+    numbers (texts of a file that are numbers)
+        whole, in sequence (1..n) in any order  identifier    left out, with a warning (10 rows or more)
+        whole, all different, named like an id  identifier
+        two values                              binary
+        whole, at most 20 values, each twice    ordinal       in numerical order
+        whole, none below 0                     count
+        else                                    continuous
+    texts
+        more than 1000 values                   identifier
+        more than 50, and over half differ      identifier
+        two values                              binary
+        else                                    categorical   in alphabetical order
+
+Whole numbers that are stored as floats (41.0) are whole. Numerals with zeros in front (02134) are texts. A column of
+numbers in which at most 5 % of the cells are words is refused, naming the first; with more it is texts; so too dates.
+Texts are trimmed. Empty texts and `cells.MARKERS` (NA, N/A, NaN, null, None, ?, - and the like) are missing.
+A user may say otherwise of any column (`overrides`).
+
+x has a number for each column that is modelled: the place of the category, or what `transforms` makes of a number;
+NaN where the cell is missing. A category that training never saw, or a word among numbers, is taken as missing, with
+one warning. Back in the table, a number is clipped to the range of training and rounded to its decimals; it is exact
+as long as the range holds no more than some million steps of the last decimal, since x is float32 (nanoseconds, to a
+quarter of a microsecond). A text column of dates comes back as ISO texts.
+
+Files are read twice, in batches: once for the schema (quantiles by a sample of 200 000 rows, all else exact), once to
+encode; x that does not fit memory goes to a temporary file.
+"""
+
+from nelbo.data.tables.decoding import decode
+from nelbo.data.tables.describe import describe, to_text
+from nelbo.data.tables.overrides import Overrides, to_toml
+from nelbo.data.tables.rows import encode, infer, read, read_like
+from nelbo.data.tables.source import is_table
+from nelbo.data.tables.writing import to_bytes
+
+__all__ = [
+    "Overrides",
+    "decode",
+    "describe",
+    "encode",
+    "infer",
+    "is_table",
+    "read",
+    "read_like",
+    "to_bytes",
+    "to_text",
+    "to_toml",
+]

@@ -1,0 +1,119 @@
+"""What a user says of columns: a TOML file or a dictionary, read; and the TOML of a schema, to be edited.
+
+    [columns.age]
+    kind = "count"            # or continuous, binary, categorical, ordinal, datetime, leave out
+    transform = "quantile"    # or standard, log
+    [columns.size]
+    kind = "ordinal"
+    categories = ["S", "M", "L"]
+
+From Python, `{"age": {"kind": "count"}, "id": "leave out"}` says the same.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_args
+
+from nelbo.data.columns import CHOICES, NUMBERS, Column, ColumnKind, Transform
+from nelbo.data.schema import Schema
+from nelbo.errors import UserError
+
+Overrides = str | Path | Mapping[str, Any] | None
+KEYS = ("kind", "transform", "categories")
+KINDS = get_args(ColumnKind)
+TRANSFORMS = tuple(filter(None, get_args(Transform)))
+
+
+@dataclass(frozen=True)
+class Override:
+    """What is said of one column; what is empty is inferred."""
+
+    kind: str = ""
+    transform: Transform = ""
+    categories: tuple[str, ...] = ()
+
+
+def parse(given: Overrides, names: tuple[str, ...]) -> dict[str, Override]:
+    """What is said of each column named in a TOML file, or a dictionary like it.
+
+    Raises `UserError` naming an unknown column, key, kind or transform, and the nearest known one.
+    """
+    where = str(given) if isinstance(given, str | Path) else "columns"
+    table = _read(Path(given)) if isinstance(given, str | Path) else given or {}
+    columns = table.get("columns", {}) if isinstance(given, str | Path) else table.get("columns", table)
+    if not isinstance(columns, Mapping) or (isinstance(given, str | Path) and set(table) - {"columns"}):
+        raise UserError(f"{where}: give a table [columns.NAME] for each column, with {', '.join(KEYS)}")
+    for name in columns:
+        if name not in names:
+            raise UserError(f"{where}: there is no column {name!r}: {nearest(name, names)}")
+    return {name: _one(f"{where}: column {name!r}", value) for name, value in columns.items()}
+
+
+def nearest(name: str, names: tuple[str, ...]) -> str:
+    """A remedy for an unknown name: the nearest known one, or all of them."""
+    close = get_close_matches(str(name), names, 1) or [n for n in names if n.lower() == str(name).lower()]
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path}: is no TOML ({error}): `nelbo data describe FILE --toml` makes one") from None
+
+
+def _one(where: str, value: Any) -> Override:
+    said = {"kind": value} if isinstance(value, str) else value
+    if not isinstance(said, Mapping):
+        raise UserError(f"{where}: give a kind, or a table of {', '.join(KEYS)}")
+    for key in said:
+        if key not in KEYS:
+            raise UserError(f"{where}: {key!r} is no setting: {nearest(key, KEYS)}")
+    kind = str(said.get("kind", ""))
+    kind = "identifier" if kind in ("leave out", "leave-out", "leave_out") else kind
+    transform: Any = said.get("transform", "")
+    for name, found, known in (("kind", kind, (*KINDS, "leave out")), ("transform", transform, TRANSFORMS)):
+        if found and found not in known:
+            raise UserError(f"{where}: {name}={found!r}: give one of {', '.join(known)}")
+    categories = said.get("categories", ())
+    if isinstance(categories, str) or not all(isinstance(c, str | int | float) for c in categories):
+        raise UserError(f"{where}: categories={categories!r}: give a list of texts, in order")
+    if transform and kind and kind not in NUMBERS:
+        raise UserError(f"{where}: kind={kind!r} has no transform: leave it out")
+    if categories and kind and kind not in CHOICES:
+        raise UserError(f"{where}: kind={kind!r} has no categories: leave them out")
+    return Override(kind, transform, tuple(c if isinstance(c, str) else str(c) for c in categories))
+
+
+def to_toml(schema: Schema) -> str:
+    """The kinds, transforms and categories of a table's columns as TOML, to be edited and given to `load` again."""
+    lines = [
+        "# Edit, then: nelbo train FILE --schema THIS_FILE",
+        f"# kind: {', '.join((*NUMBERS, *CHOICES))}, or leave out",
+        f"# transform of numbers: {', '.join(TRANSFORMS)}; categories of an ordinal column: lowest first",
+    ]
+    for column in schema.columns:
+        lines += ["", f"[columns.{_text(column.name)}]", *_settings(column)]
+    return "\n".join(lines) + "\n"
+
+
+def _settings(column: Column) -> list[str]:
+    if not column.modelled:
+        comment = f"  # {column.note}" if column.note else ""
+        return [f"kind = {_text('leave out' if column.kind == 'identifier' else column.kind)}{comment}"]
+    lines = [f"kind = {_text(column.kind)}"]
+    if column.transform:
+        lines.append(f"transform = {_text(column.transform)}")
+    if column.categories:
+        lines.append(f"categories = [{', '.join(map(_text, column.categories))}]")
+    return lines
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,183 @@
+"""What is wrong with a table is said in one line that names the place and the remedy."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import nelbo
+from conftest import Run
+from nelbo.data import load, load_like, tables
+from nelbo.errors import UserError
+from rows import refused
+
+GOOD = "age,name\n31,ann\n42,bob\n27,cy\n31,ann\n"
+
+
+def written(folder: Path, content: str | bytes, name: str = "t.csv") -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+BAD: dict[str, tuple[str | bytes, list[str]]] = {
+    "empty": ("", ["t.csv: is empty: give a header"]),
+    "blank": (" \n\n", ["t.csv: is empty"]),
+    "mark only": ("\ufeff", ["t.csv: is empty"]),
+    "header only": ("age,name\n", ["t.csv: has a header and no rows"]),
+    "one row": ("age,name\n1,x\n", ["t.csv: holds 1 row: give at least 2"]),
+    "long line": (GOOD + "1,2,3\n", ["t.csv: line 6 has 3 cells, the header 2: mend the line", "holds commas"]),
+    "short line": (GOOD + "1\n", ["t.csv: line 6 has 1 cells"]),
+    "after a quoted line end": ('a,b\n"x\ny",1\n2\n', ["t.csv: line 4 has 1 cells"]),
+    "semicolons": ("a;b;c\n1;2;3\n1;2\n", ["t.csv: line 3 has 2 cells", "semicolons"]),
+    "names": ("a,b,a\n1,2,3\n", ["t.csv: has 2 columns named 'a': rename"]),
+    "trimmed names": ("a, a\n1,2\n", ["t.csv: has 2 columns named 'a'"]),
+    "colons": ("a:b:c\n1:2:3\n4:5:6\n", ["has one column, 'a:b:c', parted by ':'", "by , ; | or tab"]),
+    "no header": ("5.1,3.5\n4.9,3.0\n", ["the first line holds numbers (5.1, ...): add a line of names"]),
+    "latin": (GOOD.encode() + b"1,Ren\xe9\n", ["t.csv: is not UTF-8 at byte 41 (0xe9)", "iconv -f latin1"]),
+    "late latin": (GOOD.encode() * 50_000 + b"\xe9,1\n", ["t.csv: is not UTF-8 at byte 1800000 (0xe9)"]),
+    "utf-16": (GOOD.encode("utf-16"), ["t.csv: is not UTF-8 at byte 0 (0xff)", "iconv -f utf-16"]),
+    "cut letter": (GOOD.encode() + b"1,\xc3", ["t.csv: is not UTF-8 at byte 38 (0xc3)"]),
+    "a word": ("v,w\n" + "1,a\n2,b\n" * 20 + "x3,a\n", ["column 'v': row 41 has 'x3', which is no number", "(1 of 41"]),
+    "infinite": ("v,w\n" + "1.5,a\n2,b\n" * 9 + "inf,a\n", ["column 'v': row 19 is infinite"]),
+    "too large": ("v,w\n" + "1.5,a\n2,b\n" * 9 + "1e999,a\n", ["column 'v': row 19 is infinite"]),
+    "no such day": (
+        "d,w\n" + "2020-01-01,a\n2021-01-02,b\n" * 20 + "2021-02-30,a\n",
+        ["column 'd': row 41 has '2021-02-30', which is no date"],
+    ),
+    "decimal commas": ("p;q\n1;2\n" + "1,5;2\n" * 9, ["'p': row 2 has '1,5', a comma within a number: write 1.5"]),
+    "zones": ("d,w\n" + "2020-01-01,a\n2020-01-02T10:00Z,b\n" * 9, ["'d': 9 of 18 times name a time zone"]),
+    "nothing to model": ("a,b\n1,1\n1,1\n", ["no column is left to model"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files_are_refused_in_one_line(case: str, tmp_path: Path, run: Run) -> None:
+    content, said = BAD[case]
+    path = written(tmp_path, content)
+    refused(lambda: load(path), str(path), *said)
+    done = run("data", "describe", path)
+    assert done.code == 2 and done.out == "" and done.err.count("\n") == 1 and said[0] in done.err
+
+
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    packed = gzip.compress((GOOD * 5000).encode())
+    refused(lambda: load(written(tmp_path, packed[:-300], "t.csv.gz")), "t.csv.gz: cannot be read", "again")
+    refused(lambda: load(written(tmp_path, b"nothing", "t.csv.gz")), "t.csv.gz: cannot be read")
+    refused(lambda: load(written(tmp_path, b"PAR1 no", "t.parquet")), "t.parquet: is no whole Parquet file")
+
+
+def test_a_bad_frame_is_refused() -> None:
+    good = pd.DataFrame({"a": [1.5, 2.5, 4.5], "b": ["x", "y", "x"]})
+    refused(lambda: load(good[:0]), "table: has a header and no rows")
+    refused(lambda: load(good[[]]), "table: has no columns")
+    refused(lambda: load(good.set_axis(["a", "a"], axis=1)), "table: has 2 columns named 'a'")
+    refused(lambda: load(pd.DataFrame({"a;b": ["1;2", "3;4"]})), "has one column, 'a;b'", "semicolons", "sep=';'")
+    refused(lambda: load(pd.DataFrame({"a\tb": ["1", "3"]})), "parted by tabs")
+    refused(lambda: load(good.assign(a=[1.5, np.inf, 2])), "column 'a': row 2 is infinite")
+    refused(lambda: load(pl.DataFrame({"a": [1.5, -np.inf, 2]})), "column 'a': row 2 is infinite")
+    refused(lambda: load(good, size=64), "these are for folders of pictures")
+    refused(lambda: load(np.eye(3), columns={"a": "count"}), "these are for tables")
+
+
+def test_what_cannot_be_modelled_is_left_out_with_a_warning() -> None:
+    rows = 60
+    base = {"a": np.arange(rows) % 7 + 0.5}
+    for values, said in (
+        ([None] * rows, "column 'v' is left out .all cells are missing"),
+        ([f"n{i}" for i in range(rows)], "column 'v' is left out .60 of 60 texts differ"),
+        (pa.array([[i] for i in range(rows)]), "column 'v' is left out .holds list<item: int64> values"),
+        (range(rows), "column 'v' is left out .counts from 0 to 59"),
+    ):
+        with pytest.warns(UserWarning, match=said) as heard:
+            data = load(pa.table({**base, "v": values}))
+        assert len(heard) == 1 and data.schema.shape == (1,)
+        load(pa.table({**base, "v": values}), columns={"v": "leave out"})  # no warning where it is told
+    with pytest.warns(UserWarning, match="more than 1000 categories"):
+        load(pd.DataFrame({"v": [f"n{i % 1500}" for i in range(4000)], "a": np.arange(4000) % 7}))
+
+
+OTHERS: list[tuple[Any, list[str]]] = [
+    ({"agee": "count"}, ["columns: there is no column 'agee': did you mean 'age'?"]),
+    ({"zzz": "count"}, ["there is no column 'zzz': known: age, name, day"]),
+    ({"age": "number"}, ["column 'age': kind='number': give one of continuous, count", "leave out"]),
+    ({"age": {"kynd": "count"}}, ["column 'age': 'kynd' is no setting: did you mean 'kind'?"]),
+    ({"age": {"transform": "sqrt"}}, ["transform='sqrt': give one of standard, log, quantile"]),
+    ({"age": 3}, ["column 'age': give a kind, or a table of"]),
+    ({"age": {"kind": "binary", "transform": "log"}}, ["kind='binary' has no transform"]),
+    ({"age": {"kind": "count", "categories": ["1"]}}, ["kind='count' has no categories"]),
+    ({"name": "count"}, ["column 'name': kind='count', but it holds no numbers"]),
+    ({"name": "datetime"}, ["column 'name': kind='datetime', but it holds no ISO dates"]),
+    ({"name": "constant"}, ["kind='constant', but it has several values"]),
+    ({"name": "binary"}, ["kind='binary', but it has 3 categories"]),
+    ({"name": {"kind": "ordinal", "categories": ["ann", "bob"]}}, ["'cy' is not among the categories"]),
+    ({"name": {"categories": "ann"}}, ["categories='ann': give a list"]),
+    ({"age": {"kind": "continuous", "transform": "log"}}, ["transform='log', but -3 is among its values"]),
+    ({"age": "count"}, ["kind='count', but -3 is among its values: say continuous"]),
+    ({"day": "categorical"}, ["column 'day': kind='categorical', but it holds timestamp"]),
+]
+
+
+@pytest.mark.parametrize(("columns", "said"), OTHERS, ids=[str(case[0])[:40] for case in OTHERS])
+def test_wrong_sayings_are_refused(columns: Any, said: list[str]) -> None:
+    table = pd.DataFrame({"age": [-3, 31, 27] * 4, "name": ["ann", "bob", "cy"] * 4})
+    table["day"] = pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-04"] * 4)
+    refused(lambda: load(table, columns=columns), *said)
+
+
+def test_a_wrong_schema_file_is_refused(tmp_path: Path, run: Run) -> None:
+    path = written(tmp_path, GOOD)
+    for content, said in (
+        ("kind = 3", "s.toml: give a table [columns.NAME]"),
+        ("[columns", "s.toml: is no TOML"),
+        ('[columns.agee]\nkind = "count"', "s.toml: there is no column 'agee': did you mean 'age'?"),
+    ):
+        schema = written(tmp_path, content, "s.toml")
+        refused(lambda schema=schema: load(path, columns=schema), said)
+        done = run("train", path, "--schema", schema, "--out", tmp_path / "out")
+        assert done.code == 2 and said in done.err and done.err.count("\n") == 1
+    refused(lambda: load(path, columns=tmp_path / "none.toml"), "none.toml: is no TOML", "No such file")
+    done = run("data", "describe", tmp_path / "none.csv")
+    assert done.code == 2 and "none.csv: is no table that exists" in done.err
+
+
+def test_rows_that_do_not_fit_the_schema_are_refused() -> None:
+    table = pd.DataFrame({"age": [31, 42, 27, 31] * 9, "city": ["ann", "bob", "cy", "di"] * 9})
+    table["day"] = pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-04", "2020-03-05"] * 9)
+    schema = load(table).schema
+    refused(
+        lambda: load_like(table.rename(columns={"age": "Age"}), schema), "lacks the columns age", "did you mean 'Age'?"
+    )
+    refused(lambda: load_like(table[["day"]], schema), "table: lacks the columns age, city")
+    refused(lambda: load_like(table.assign(age=np.inf), schema), "column 'age': row 1 is infinite")
+    refused(lambda: load_like(table.assign(age=table["day"]), schema), "column 'age': holds timestamp", "not numbers")
+    refused(lambda: load_like(table.assign(day=3), schema), "column 'day': holds int64 values, not dates")
+    refused(lambda: load_like(table[:0], schema), "table: has no rows")
+    refused(lambda: load_like(np.eye(3), schema), "a ndarray: is no table as the model takes")
+    refused(lambda: load_like("nothing.csv", schema), "nothing.csv: no such file")
+    refused(lambda: load_like("mnist", schema), "mnist: is no table")
+    refused(
+        lambda: load_like(table, load(np.eye(3)).schema), "a DataFrame: is a table, the model takes rows of shape (3,)"
+    )
+    refused(lambda: tables.decode(np.zeros((2, 9)), schema), "x of shape (2, 9) is no table of the schema: give (n, 3)")
+    refused(lambda: tables.decode(np.zeros((2, 3)), schema, "excel"), "like='excel': give pandas, arrow or polars")  # type: ignore[arg-type]
+    refused(lambda: tables.to_bytes(table, ".xls"), "a table cannot be written as '.xls'")
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "polars", None)
+    schema = load(pd.DataFrame({"a": [1.5, 2.5, 4.0] * 4, "b": ["x", "y", "z"] * 4})).schema
+    refused(lambda: tables.decode(np.zeros((2, 2)), schema, "polars"), "tables need polars", "pip install polars")
+
+
+def test_a_table_is_not_trained_on_yet(tmp_path: Path) -> None:
+    (path := tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{i % 7}.5,{i * i}\n" for i in range(40)))
+    with pytest.raises(UserError, match="which no model takes yet"):
+        nelbo.fit(str(path), epochs=1)
