@@ -17,7 +17,7 @@ from nelbo.data import load
 from nelbo.model import Model
 from nelbo.recipes import load as load_recipe
 
-RUNS = (("tutorial", 10), ("mnist", 3), ("mnist", 10))
+RUNS = (("fast", 1), ("tutorial", 10), ("mnist", 3), ("mnist", 10))
 SEEDS = (42, 1, 2)
 
 
