@@ -112,6 +112,7 @@ class Schema:
     @classmethod
     def from_json(cls, d: dict[str, Any]) -> Schema:
         """The schema that `to_json` wrote; raises `UserError` naming what is missing or unknown."""
+        d = dict(d)
         known = {field.name for field in fields(cls)} - (set() if d.get("kind") == "table" else {"columns"})
         if unknown := sorted(set(d) ^ known):
             raise UserError(f"schema: {', '.join(unknown)} missing or unknown; it must hold {', '.join(sorted(known))}")
