@@ -1,8 +1,8 @@
 """What a user holds: a VAE, the schema of its data, and what one does with them.
 
 Every method takes data in the forms that training takes (arrays, tensors, files, folders, named sets), in the
-data's own units, and returns NumPy arrays, pictures channels first. All of them are deterministic: `embed` is
-the posterior's mean, and what is random has a seed.
+data's own units, and returns NumPy arrays, pictures channels first; data of a table come back as a DataFrame. All of
+them are deterministic: `embed` is the posterior's mean, and what is random has a seed.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nelbo import geometry, likelihood, rates, storage
-from nelbo.data import Context, Data, Dataset, Schema, batches, load_like, mean, some
+from nelbo import completion, likelihood, rates, storage
+from nelbo.data import Context, Data, Dataset, Schema, batches, load_like, mean, some, tables
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
+from nelbo.explore import Explorer
 from nelbo.recipes import Recipe, versions
 from nelbo.registry import dump
 from nelbo.spec import build, check_support, resolve, start
@@ -30,9 +31,10 @@ from nelbo.training import Callback, State, fit
 from nelbo.vae import VAE
 
 Report = Callable[[likelihood.Estimate], None]
+START_ROWS = {"image": 1000, "vector": 1000, "table": 20_000}  # from which a model is started
 
 
-class Model:
+class Model(Explorer):
     """A VAE with the schema of its data and the recipe that made it.
 
     `rates` is the mean KL of each latent over the test data, nats: near 0 for one that carries nothing.
@@ -54,6 +56,7 @@ class Model:
         if len(self.rates) != width:
             raise UserError(f"{len(self.rates)} rates for a code of {width} numbers: restore the model, or train again")
         self.condition: Tensor | None = None
+        self.cells: Tensor | None = None  # of a table's row, NaN where free
 
     @classmethod
     def create(cls, recipe: Recipe, schema: Schema, context: Context | None = None) -> Model:
@@ -73,7 +76,8 @@ class Model:
     ) -> State:
         """Train on `data` by the model's recipe; see `nelbo.training.fit`."""
         if not resume:  # the checkpoint holds all that `start` sets
-            start(self.vae, self.recipe.model, mean(data.train), some(data.train, 1000, self.recipe.training.seed))
+            rows = some(data.train, START_ROWS[self.schema.kind], self.recipe.training.seed)
+            start(self.vae, self.recipe.model, mean(data.train), rows)
         objective = self.recipe.objective.build()
         state = fit(self.vae, objective, data.train, data.test, self.recipe.training, folder, callbacks, resume)
         self.vae.eval()
@@ -93,13 +97,19 @@ class Model:
     def given(self, condition: Any) -> Model:
         """The same model under one condition, a class or numbers: all it does is then given that.
 
+        Of a table, the condition is some cells of a row by name, `{"sex": "Female"}`: samples have them, and the
+        others as the model has them given these; nothing is drawn to be rejected.
+
         Raises `UserError` if the model is not conditioned on anything, or on other things.
         """
+        fixed = copy.copy(self)
+        if self.schema.kind == "table":
+            fixed.cells = torch.from_numpy(tables.known_cells(condition, self.schema)).to(self.device)
+            return fixed
         if self.context is None:
             raise UserError(
                 f"condition {condition!r}: the model is not conditioned on anything: train it with --condition"
             )
-        fixed = copy.copy(self)
         fixed.condition = self.context.encode(condition)
         return fixed
 
@@ -119,20 +129,20 @@ class Model:
             return torch.from_numpy(self._map(data, lambda x, c: self.vae.latent.infer(x, c)[1][0].z))
 
     @torch.no_grad()
-    def reconstruct(self, data: Any) -> np.ndarray:
+    def reconstruct(self, data: Any) -> Any:
         """The likelihood's mean at the posterior's mean of each datum, `(n, *shape)` in the data's units."""
-        return self._map(data, lambda x, c: self.schema.decode(self.remake(x, c)))
+        return self._told(self._map(data, lambda x, c: self.schema.decode(self.remake(x, c))))
 
     def remake(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """`reconstruct` in the model's units: x `(batch, *shape)` through the posterior's mean and back."""
         return self._mean(self.vae.latent.embed(x, c), c)
 
     @torch.no_grad()
-    def sample(self, n: int, seed: int = 0, temperature: float = 1.0, noise: bool = False) -> np.ndarray:
+    def sample(self, n: int, seed: int = 0, temperature: float = 1.0, noise: bool = False) -> Any:
         """`n` draws from the model, `(n, *shape)`: z from its own prior, then the likelihood's mean given z.
 
-        With `noise`, a draw of the likelihood instead of its mean. A conditional model under no one condition goes
-        through its classes in turn.
+        With `noise`, and always for a table, a draw of the likelihood instead of its mean. A conditional model under
+        no one condition goes through its classes in turn.
         """
         if n < 1:
             raise UserError(f"n={n}: give 1 sample or more")
@@ -145,54 +155,50 @@ class Model:
         for index, part_seed in zip(parts, seeds, strict=True):
             with seeded(part_seed):  # so that the same z are drawn with and without noise
                 given = None if c is None else c[index]
-                d = self.vae.decode(self.vae.latent.generate(len(index), given, temperature), given)
-                made[index[0] : index[-1] + 1] = self.schema.decode(d.sample() if noise else d.mean)
-        return made.numpy()
+                made[index[0] : index[-1] + 1] = self._drawn(len(index), given, temperature, noise)
+        return self._told(made.numpy())
+
+    def _drawn(self, n: int, c: Tensor | None, temperature: float, noise: bool) -> Tensor:
+        """Data of `sample`, as numbers."""
+        if self.cells is not None:
+            return completion.complete(self.vae, self.cells.expand(n, -1))
+        d = self.vae.decode(self.vae.latent.generate(n, c, temperature), c)
+        return self.schema.decode(d.sample() if noise or self.schema.kind == "table" else d.mean)
+
+    def _told(self, values: np.ndarray) -> Any:
+        """Data in their own units: of a table, a DataFrame."""
+        return tables.decode(values, self.schema) if self.schema.kind == "table" else values
 
     @torch.no_grad()
-    def decode(self, h: np.ndarray | Tensor) -> np.ndarray:
+    def impute(self, data: Any, seed: int = 0) -> tuple[Any, Any]:
+        """Rows of a table with their missing cells filled, and how unsure each is; both a DataFrame.
+
+        A number is filled with its mean given the row's other cells, and is unsure by its standard deviation, in its
+        own units (days, for a date); a category with the likeliest, and is unsure by the probability of another. Cells
+        that are there are kept, and 0. See `nelbo.completion`.
+        """
+        filled = self._cells_of(data, seed, lambda x: completion.expect(self.vae, x, self.schema))
+        return self._told(filled[:, 0]), tables.frame_of(filled[:, 1], self.schema)
+
+    @torch.no_grad()
+    def complete(self, data: Any, seed: int = 0) -> Any:
+        """Rows of a table with their missing cells drawn given the others: another seed, another imputation."""
+        return self._told(self._cells_of(data, seed, lambda x: completion.complete(self.vae, x)))
+
+    def _cells_of(self, data: Any, seed: int, function: Callable[[Tensor], Tensor]) -> np.ndarray:
+        if self.schema.kind != "table":
+            raise UserError(
+                f"impute: the model is of data of kind {self.schema.kind}, not of a table: train on a table"
+            )
+        with seeded(seed):
+            return self._map(data, lambda x, c: function(x))
+
+    @torch.no_grad()
+    def decode(self, h: np.ndarray | Tensor) -> Any:
         """The likelihood's mean given codes `(n, features)` as `embed` gives them, in the data's units."""
         points = torch.as_tensor(np.asarray(h), dtype=torch.float32).to(self.device)
         means = [self._mean(part, c) for part, c in self._parts(points, self._shown(len(points)))]
-        return self.schema.decode(torch.cat(means).cpu()).numpy()
-
-    def interpolate(self, *items: Any, steps: int = 10) -> np.ndarray:
-        """`steps` decoded points from each datum to the next, all data included once: `(points, *shape)`.
-
-        The way is along the great circle between two means, at the radius in between, since most of a Normal
-        prior's mass lies near a sphere (White, 2016, Sampling Generative Networks).
-        """
-        if steps < 2 or len(items) < 2:
-            raise UserError(f"{len(items)} items, steps={steps}: give 2 items and 2 steps or more")
-        codes = [self.embed(self._one(item))[0] for item in items]
-        return self.decode(geometry.way(codes, steps))
-
-    def traverse(self, origin: Any = None, steps: int = 9, reach: float = 3.0) -> tuple[np.ndarray, list[int]]:
-        """Each latent moved from -reach to reach, the others held at `origin`'s mean (None: at 0).
-
-        Returns decoded data `(latents, steps, *shape)` and the latents' numbers, the one of highest rate first.
-        """
-        if steps < 2 or not 0 < reach < math.inf:
-            raise UserError(f"steps={steps}, reach={reach}: give steps of 2 or more and a reach above 0")
-        order = np.argsort(self.rates)[::-1].tolist()
-        centre = np.zeros(len(order), np.float32) if origin is None else self.embed(self._one(origin))[0]
-        points = geometry.along_axes(centre, order, steps, reach)
-        return self.decode(points.reshape(-1, len(order))).reshape(len(order), steps, *self.schema.shape), order
-
-    def grid(self, side: int = 20) -> np.ndarray:
-        """A model of 2 latents decoded at `side` x `side` quantiles of its Normal prior, `(side * side, *shape)`.
-
-        Source: Kingma, Welling (2014), Auto-Encoding Variational Bayes, figure 4.
-        """
-        if side < 1 or len(self.rates) != 2:
-            raise UserError(
-                f"side={side}, {len(self.rates)} latents: a grid takes side >= 1 and 2 latents; use project()"
-            )
-        return self.decode(geometry.quantiles(side))
-
-    def project(self, data: Any) -> tuple[np.ndarray, float]:
-        """The posterior means on their first two principal components, `(n, 2)`, and their share of the variance."""
-        return geometry.principal_plane(self.embed(data))
+        return self._told(self.schema.decode(torch.cat(means).cpu()).numpy())
 
     @torch.no_grad()
     def measure_rates(self, data: Any) -> np.ndarray:
@@ -279,12 +285,6 @@ class Model:
                 "the model is conditional and these data have no labels: use --condition, or model.given(...)"
             )
         return self.context.encode(rows.labels)
-
-    def _one(self, item: Any) -> Any:
-        """A single datum, given without its batch dimension, as a batch of one."""
-        if isinstance(item, np.ndarray | Tensor) and tuple(item.shape) in (self.schema.shape, self.schema.shape[1:]):
-            return item[None]
-        return item
 
     def _map(self, data: Any, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
         """Apply to the data and their context in batches, and put the results together."""

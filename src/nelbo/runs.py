@@ -2,8 +2,8 @@
 
 recipe.toml                    all resolved values, the seed, the versions
 metrics.jsonl                  one object per epoch and split
-reconstruction_{epoch}.png     8 test data above their reconstructions
-sample_{epoch}.png             64 draws from the prior
+reconstruction_{epoch}.png     8 test data above their reconstructions; of a table, cells rebuilt against originals
+sample_{epoch}.png             64 draws from the prior; of a table, its columns' distributions, real and drawn
 loss_curve_{epoch}.png         train and test loss, distortion, rate
 report.html                    all of it on one page
 model/                         weights.safetensors, model.json
@@ -22,8 +22,8 @@ from typing import Any
 
 import torch
 
-from nelbo import plots, presets, recipes
-from nelbo.data import Context, Data, Dataset, load
+from nelbo import plots, plots_table, presets, recipes
+from nelbo.data import Context, Data, Dataset, load, tables
 from nelbo.data import condition as conditioned
 from nelbo.errors import UserError
 from nelbo.model import Model
@@ -42,6 +42,7 @@ WRITTEN = (
     *("reconstruction_[0-9]*.png", "sample_[0-9]*.png", "loss_curve_[0-9]*.png"),
 )
 RESUMABLE = {"epochs", "max_seconds", "checkpoint_seconds", "device", "precision"}
+SHOWN = {"image": 8, "vector": 8, "table": 500}  # test data in the pictures of an epoch; samples are 8 times as many
 LEADER = int(os.environ.get("RANK", "0")) == 0
 
 
@@ -51,7 +52,9 @@ def default_recipe(source: Any) -> str | None:
     >>> default_recipe("mnist"), default_recipe("pictures/")
     ('mnist', None)
     """
-    return "mnist" if source in ("mnist", "fashion-mnist") else None
+    if tables.is_table(source):
+        return "table"
+    return "mnist" if isinstance(source, str) and source in ("mnist", "fashion-mnist") else None
 
 
 def fit(
@@ -86,7 +89,7 @@ def fit(
             raise UserError("give overrides with a recipe's name or file; a Recipe is already made")
     else:
         dotted = {key.replace("__", "."): value for key, value in overrides.items()}
-        recipe = choose(recipe, str(data) if isinstance(data, str | Path) else "", dotted, folder, resume, preset)
+        recipe = choose(recipe, data, dotted, folder, resume, preset)
     model, state = train(recipe, data, folder, resume, force, callbacks, condition)
     if state.reason == "interrupted":
         raise KeyboardInterrupt
@@ -95,7 +98,7 @@ def fit(
 
 def choose(
     name: str | None,
-    source: str,
+    source: Any,
     overrides: Mapping[str, Any],
     out: Path | None = None,
     resume: bool = False,
@@ -103,10 +106,12 @@ def choose(
 ) -> Recipe:
     """The recipe to train by: the folder's own where a run is resumed, else the named one, else one that suits.
 
+    `source` is the data: named in the recipe where it is a name.
+
     Raises `UserError` where a resumed run would change in more than its length or device.
     """
-    if source:
-        overrides = {**overrides, "data.source": source}
+    if isinstance(source, str | Path) and str(source):
+        overrides = {**overrides, "data.source": str(source)}
     begun = str(out / "recipe.toml") if resume and out and (out / "recipe.toml").is_file() else None
     recipe = recipes.load(name or begun or default_recipe(source))
     recipe = recipes.override(presets.find(preset).over(recipe, preset) if preset else recipe, overrides)
@@ -222,7 +227,7 @@ class Artefacts(Callback):
         self.model = model
         self.out = out
         self.schema = data.schema
-        first = torch.arange(min(8, len(data.test)))
+        first = torch.arange(min(SHOWN[data.schema.kind], len(data.test)))
         self.originals = data.test.batch(first)
         self.context = None if data.test.context is None else data.test.context[first].to(model.device)
 
@@ -230,10 +235,16 @@ class Artefacts(Callback):
         with torch.no_grad():
             device = self.model.device
             remade = self.model.remake(self.originals.to(device), self.context).cpu()
-        pair = self.schema.decode(torch.cat([self.originals, remade])).numpy()
-        self._png(f"reconstruction_{epoch}.png", plots.sheet(pair, self.schema, len(remade)))
-        samples = self.model.sample(64, seed=self.model.recipe.training.seed)
-        self._png(f"sample_{epoch}.png", plots.sheet(samples, self.schema))
+        samples = self.model.sample(8 * SHOWN[self.schema.kind], seed=self.model.recipe.training.seed)
+        if self.schema.kind == "table":
+            originals, made = self.originals.numpy(), tables.encode(samples, self.schema)
+            reconstruction = plots.figure_image(plots_table.rebuilt(originals, remade.numpy(), self.schema))
+            sample = plots.figure_image(plots_table.marginals(originals, made, self.schema))
+        else:
+            pair = self.schema.decode(torch.cat([self.originals, remade])).numpy()
+            reconstruction, sample = plots.sheet(pair, self.schema, len(remade)), plots.sheet(samples, self.schema)
+        self._png(f"reconstruction_{epoch}.png", reconstruction)
+        self._png(f"sample_{epoch}.png", sample)
         self._png(f"loss_curve_{epoch}.png", plots.figure_image(plots.loss_curve(rows)))
         self.write_metrics(rows)
 

@@ -30,11 +30,17 @@ def named(out: Path | None, default: str, endings: tuple[str, ...]) -> Path:
 
 def data_file(m: Model, out: Path | None, name: str) -> Path:
     """The file for data of the model's kind: a sheet, an array, or a table."""
+    if m.schema.kind == "table":
+        return named(out, f"{name}.csv", (".csv", ".tsv", ".parquet"))
     return named(out, name + (".png" if m.schema.kind == "image" else ".csv"), (".png", ".npy", ".csv"))
 
 
-def encode_data(m: Model, values: np.ndarray, out: Path, columns: int = 8) -> bytes:
+def encode_data(m: Model, values: Any, out: Path, columns: int = 8) -> bytes:
     """Data of the model's kind in the form that the file's ending names."""
+    if m.schema.kind == "table":
+        from nelbo.data import tables
+
+        return tables.to_bytes(values, out.suffix.lower())
     from nelbo import plots
 
     if out.suffix.lower() == ".png":

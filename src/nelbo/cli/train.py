@@ -37,7 +37,7 @@ def train(
     force: Annotated[bool, typer.Option("--force", help="Replace the run in the output folder.")] = False,
     epochs: Annotated[int | None, typer.Option(help="Passes through the training data.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Data per step.")] = None,
-    epoch_size: Annotated[int | None, typer.Option(help="Rows an epoch takes, drawn anew; 0: all.")] = None,
+    epoch_size: Annotated[int | None, typer.Option(help="Rows an epoch takes, fewer or more than all; 0: all.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", "--lr", help="The highest one.")] = None,
     schedule: Annotated[str | None, typer.Option(help="constant, linear, cosine or one-cycle.")] = None,
     latent_dim: Annotated[int | None, typer.Option(help="Number of latents.")] = None,

@@ -21,7 +21,7 @@ ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A results fold
 DataPath = Annotated[str, typer.Argument(metavar="[DATA]", help="As for `train`.  [default: the model's test data]")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The file to write.")]
 Seed = Annotated[int, typer.Option(help="Fixes what is random.")]
-Given = Annotated[str | None, typer.Option(help="The class or numbers a conditional model is given.")]
+Given = Annotated[str | None, typer.Option(help="The class or numbers a conditional model is given; cells of a table.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -74,12 +74,15 @@ def sample(
     seed: Seed = 0,
     as_json: JSON = False,
 ) -> None:
-    """Draw N data from MODEL's prior and write them (.png, .npy or .csv).
+    """Draw N data from MODEL's prior and write them (.png, .npy or .csv; a table as .csv, .tsv or .parquet).
+
+    A table's rows can be given some cells: the others are drawn given these, and none is rejected.
 
     \b
     Examples:
       nelbo sample results/mnist -n 64 --out digits.png
       nelbo sample results/mnist -n 10000 --out digits.npy --seed 1
+      nelbo sample results/people -n 500 --condition "income=>50K,sex=Female" --out rows.csv
     """
     m = _load(model, condition)
     out = output.data_file(m, out, "sample")
@@ -269,6 +272,10 @@ def _load(path: Path, condition: str | None) -> Model:
     model = load(path)
     if condition is None:
         return model
+    if model.schema.kind == "table":
+        from nelbo.data import tables
+
+        return model.given(tables.parse_condition(condition))
     return model.given(
         condition if model.context and model.context.classes else [float(v) for v in condition.split(",")]
     )

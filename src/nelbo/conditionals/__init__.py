@@ -20,3 +20,4 @@ from nelbo.conditionals.posteriors_continuous import (
 from nelbo.conditionals.priors import AggregatePrior, AutoregressiveCodes, ExemplarPrior, Mixture, TwoStage, VampPrior
 from nelbo.conditionals.real import Robust, StudentT
 from nelbo.conditionals.riemannian import MetricPrior, RiemannianPosterior
+from nelbo.conditionals.table import Table

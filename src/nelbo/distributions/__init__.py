@@ -4,6 +4,7 @@ from nelbo.distributions.base import Distribution, detach, draw, sample_and_log_
 from nelbo.distributions.bernoulli import Bernoulli, ContinuousBernoulli
 from nelbo.distributions.beta import Beta
 from nelbo.distributions.categorical import Categorical, OneHotAlong
+from nelbo.distributions.cells import CellByCell
 from nelbo.distributions.codes import AutoregressiveCodes, CodePoint, UniformCodes
 from nelbo.distributions.concrete import OneHot, RelaxedBernoulli, RelaxedOneHot
 from nelbo.distributions.counts import NegativeBinomial, Poisson

@@ -10,4 +10,5 @@ from nelbo.nets.conv import ConvDecoder, ConvEncoder
 from nelbo.nets.features import FixedFeatures
 from nelbo.nets.mlp import MLPDecoder, MLPEncoder
 from nelbo.nets.similarity import FeatureLoss, StructuralLoss
+from nelbo.nets.table import Cells, TableDecoder, TableEncoder
 from nelbo.nets.topdown import ConvHead

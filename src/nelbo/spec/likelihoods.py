@@ -61,3 +61,12 @@ class Normal(Likelihood):
         if self.sigma == "optimal":
             return conditionals.OptimalNormal(net, event_dims)
         return conditionals.Normal(net, event_dims, None if isinstance(self.sigma, str) else self.sigma)
+
+
+@register(Likelihood, "table")
+@dataclass(frozen=True)
+class Table(Likelihood):
+    """The cells of a table's row, one after the other: masses of categories, densities of numbers."""
+
+    def build(self, net: nn.Module, event_dims: int) -> conditionals.Likelihood:
+        return conditionals.Table(net, event_dims)

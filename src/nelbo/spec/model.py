@@ -15,9 +15,11 @@ from nelbo.conditionals import AggregatePrior, RiemannianPosterior
 from nelbo.data import Schema
 from nelbo.distributions import Levels, OneHotAlong
 from nelbo.errors import UserError
+from nelbo.registry import kind_of
 from nelbo.spec.latents import Flat, Latent
 from nelbo.spec.likelihoods import Bernoulli, Likelihood, Normal
-from nelbo.spec.nets import MLP, Conv, Net
+from nelbo.spec.likelihoods import Table as TableCells
+from nelbo.spec.nets import MLP, Conv, Net, Table
 from nelbo.vae import VAE
 
 
@@ -48,10 +50,11 @@ def resolve(spec: ModelSpec, schema: Schema) -> ModelSpec:
     """The spec with every choice made for data of this schema.
 
     Pictures whose shorter side is at least 8 get convolutions; other data, a perceptron. Values in {0, 1} get a
-    Bernoulli, all others a Normal of optimal variance. Raises `UserError` for a table.
+    Bernoulli, all others a Normal of optimal variance. Tables get nets and a likelihood of their own; raises
+    `UserError` for others.
     """
     if schema.kind == "table":
-        raise UserError("the data are a table, which no model takes yet: give its numbers as an array (.npy, .npz)")
+        return _resolve_table(spec, schema)
     picture = len(schema.shape) == 3 and min(schema.shape[1:]) >= 8
     net: Net = Conv() if picture else MLP()
     chosen = Bernoulli() if schema.support == "binary" else Normal()
@@ -61,6 +64,20 @@ def resolve(spec: ModelSpec, schema: Schema) -> ModelSpec:
         encoder=spec.encoder or net,
         decoder=spec.decoder or spec.encoder or net,
     )
+
+
+def _resolve_table(spec: ModelSpec, schema: Schema) -> ModelSpec:
+    likelihood, encoder = spec.likelihood or TableCells(), spec.encoder or Table()
+    parts = (encoder, spec.decoder or encoder)
+    for part in (likelihood, *parts):
+        if not isinstance(part, TableCells | Table):
+            raise UserError(
+                f"the data are a table, which a {kind_of(part)} net or likelihood does not take: leave it out, or give "
+                "the table's numbers as an array (.npy, .npz)"
+            )
+    sizes = tuple(column.size for column in schema.modelled)
+    sized = [dataclasses.replace(part, sizes=sizes) for part in parts if isinstance(part, Table)]
+    return dataclasses.replace(spec, likelihood=likelihood, encoder=sized[0], decoder=sized[1])
 
 
 def build(spec: ModelSpec, shape: tuple[int, ...], context: int = 0) -> VAE:
@@ -77,15 +94,15 @@ def build(spec: ModelSpec, shape: tuple[int, ...], context: int = 0) -> VAE:
 
 
 def start(vae: VAE, spec: ModelSpec, mean: Tensor, rows: Tensor) -> None:
-    """Set what depends on the training data: input centre and output bias by its mean, a metric or a prior by rows."""
+    """Set what depends on the training data: input centre and output bias by its mean, by rows all that has a start."""
     for rescale in _rescales(vae):
         if spec.input.center == "mean":
             rescale.shift.copy_(mean)
     if spec.start_at_mean:
         with torch.no_grad():
             vae.likelihood.start_at(mean)
-    for part in vae.latent.modules():
-        if isinstance(part, AggregatePrior | RiemannianPosterior):
+    for part in vae.modules():
+        if isinstance(part, AggregatePrior | RiemannianPosterior | nets.TableEncoder | nets.TableDecoder):
             part.start_from(rows)
 
 

@@ -63,6 +63,39 @@ class Conv(Net):
         return nets.ConvDecoder(features, shape, self.width, self.blocks, outputs, context)
 
 
+@register(Net, "table")
+@dataclass(frozen=True)
+class Table(Net):
+    """A residual perceptron over cells; `sizes`, the categories of each column (0: numbers), come from the schema.
+
+    Numbers are cut into at most `bins` bins.
+    """
+
+    width: int = 256
+    blocks: int = 3
+    dropout: float = 0.1
+    bins: int = 128
+    sizes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.blocks < 0 or self.bins < 2 or not 0 <= self.dropout < 1:
+            raise UserError(
+                f"width={self.width}, blocks={self.blocks}, bins={self.bins}, dropout={self.dropout}: give "
+                "width >= 1, blocks >= 0, bins >= 2 and 0 <= dropout < 1"
+            )
+
+    def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
+        return nets.TableEncoder(self._cells(shape), features, self.width, self.blocks, self.dropout, context)
+
+    def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
+        return nets.TableDecoder(self._cells(shape), features, self.width, self.blocks, self.dropout, context)
+
+    def _cells(self, shape: tuple[int, ...]) -> nets.Cells:
+        if shape != (len(self.sizes),):
+            raise UserError(f'a table net takes tables, and the data has shape {shape}: use kind = "mlp"')
+        return nets.Cells(self.sizes, self.bins)
+
+
 def _require_picture(shape: tuple[int, ...]) -> None:
     if len(shape) != 3:
         raise UserError(f'a conv net takes pictures, and the data has shape {shape}: use kind = "mlp"')

@@ -108,7 +108,7 @@ class Run:
     def train(self, train: Dataset, test: Dataset, interrupted: list[int]) -> None:
         """Go on from the present state until an end is reached."""
         state, settings = self.state, self.settings
-        self.rows = min(settings.epoch_size or len(train), len(train))
+        self.rows = settings.epoch_size or len(train)
         self.steps = math.ceil(self.rows / settings.batch_size)
         self.saved = time.monotonic()
         self.started = self.saved - state.elapsed
@@ -130,7 +130,7 @@ class Run:
     def train_epoch(self, train: Dataset, interrupted: list[int]) -> None:
         """What is left of the present epoch's batches."""
         state, settings, e = self.state, self.settings, self.engine
-        order = epoch_order(len(train), settings.seed, state.epoch)[: self.rows]
+        order = epoch_order(len(train), settings.seed, state.epoch, self.rows)
         mine = list(pieces(order, settings.batch_size, state.batch, e.rank, e.world, settings.accumulate))
         self.module.train()
         self.objective.train()

@@ -26,9 +26,14 @@ class Piece:
     last: bool
 
 
-def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
-    """A permutation of n rows that the seed and the epoch determine."""
-    return torch.randperm(n, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+def epoch_order(n: int, seed: int, epoch: int, rows: int = 0) -> Tensor:
+    """A permutation of n rows that the seed and the epoch determine; the first `rows` of it, or several in turn.
+
+    >>> sorted(epoch_order(3, seed=1, epoch=1, rows=6).tolist())
+    [0, 0, 1, 1, 2, 2]
+    """
+    rows, generator = rows or n, torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.cat([torch.randperm(n, generator=generator) for _ in range(-(-rows // n))])[:rows]
 
 
 def pieces(

@@ -17,7 +17,8 @@ class Settings:
 
     - `epochs`, `batch_size` (of all processes and accumulated pieces together), `accumulate` pieces a step;
     - `learning_rate` at the schedule's 1, `schedule`, `optimizer`;
-    - `epoch_size`: rows an epoch takes, drawn anew for each (0: all), where evaluating only after all would be late;
+    - `epoch_size`: rows an epoch takes (0: all): fewer, drawn anew for each, where evaluating only after all would be
+      late, or more, going through them again, where they are few;
     - `encoder_rate`: the learning rate of a flat latent's encoder as a multiple of the decoder's: below 1, an encoder
       follows a decoder that moves less under it, and both may take larger steps;
     - `clip`: largest norm of the gradient (0: no limit);

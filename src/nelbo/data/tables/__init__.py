@@ -34,11 +34,15 @@ Files are read twice, in batches: once for the schema (quantiles by a sample of 
 encode; x that does not fit memory goes to a temporary file.
 """
 
-from nelbo.data.tables.decoding import decode
+from nelbo.data.tables.conditions import known_cells
+from nelbo.data.tables.conditions import parse as parse_condition
+from nelbo.data.tables.decoding import decode, frame_of
 from nelbo.data.tables.describe import describe, to_text
 from nelbo.data.tables.overrides import Overrides, to_toml
 from nelbo.data.tables.rows import encode, infer, read, read_like
 from nelbo.data.tables.source import is_table
+from nelbo.data.tables.transforms import forward as standard
+from nelbo.data.tables.transforms import inverse as natural
 from nelbo.data.tables.writing import to_bytes
 
 __all__ = [
@@ -46,10 +50,15 @@ __all__ = [
     "decode",
     "describe",
     "encode",
+    "frame_of",
     "infer",
     "is_table",
+    "known_cells",
+    "natural",
+    "parse_condition",
     "read",
     "read_like",
+    "standard",
     "to_bytes",
     "to_text",
     "to_toml",

@@ -152,3 +152,8 @@ def _to_polars(table: Any, columns: list[Column]) -> Any:
     frame = polars.from_arrow(table)
     ordered = [column for column in columns if column.dtype.endswith(", ordered>")]
     return frame.with_columns(polars.col(c.name).cast(polars.String).cast(polars.Enum(c.categories)) for c in ordered)
+
+
+def frame_of(values: np.ndarray, schema: Schema) -> Any:
+    """Numbers `(n, modelled columns)` about the cells of a table, as a DataFrame with its columns' names."""
+    return need("pandas").DataFrame(values, columns=[column.name for column in schema.modelled])

@@ -1,0 +1,227 @@
+"""Networks over the cells of a table's rows, any of which may be missing (NaN).
+
+A row is `(columns,)`: the place of a category, or a number in about standard units. Each cell becomes a code: its
+category, or the bin that a number falls in. Bins are made from rows of the data: a value that many rows share is a bin
+of its own (an atom: its ends are equal), the others are cut into bins of about equal mass. A row enters a net as the
+sum of one learned vector for each cell, an unknown cell having one too, and of each number times a learned slope.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+FARTHEST = 10.0  # numbers beyond are taken as this when they enter a net
+ROWS_OF_A_BIN = 50
+
+
+class Cells(nn.Module):
+    """Codes of cells: `sizes` holds the number of categories of each column, 0 for numbers, which get up to `bins`.
+
+    `low`, `high` `(columns, most codes)` are the ends of the bins, infinite where a column has fewer.
+    """
+
+    low: Tensor
+    high: Tensor
+    unknown: Tensor
+    place: Tensor
+
+    def __init__(self, sizes: Sequence[int], bins: int) -> None:
+        super().__init__()
+        self.numbers = [j for j, size in enumerate(sizes) if size == 0]
+        self.sizes = [size or bins for size in sizes]
+        ends = torch.full((len(sizes), max(self.sizes)), torch.inf)
+        for j, size in enumerate(self.sizes):
+            ends[j, :size] = torch.arange(size)
+        self.register_buffer("low", ends)
+        self.register_buffer("high", ends.clone())
+        self.register_buffer("unknown", torch.tensor(self.sizes), persistent=False)
+        flat = [j * ends.shape[1] + code for j, size in enumerate(self.sizes) for code in range(size)]
+        self.register_buffer("place", torch.tensor(flat), persistent=False)
+
+    def start_from(self, rows: Tensor) -> None:
+        """Make the bins from rows of the data, `(n, columns)`."""
+        for j in self.numbers:
+            seen = rows[:, j][~rows[:, j].isnan()]
+            most = min(self.sizes[j], max(len(seen) // ROWS_OF_A_BIN, 16))
+            low, high = make_bins(seen if len(seen) else rows.new_zeros(1), most, self.sizes[j])
+            for ends, found in ((self.low, low), (self.high, high)):
+                ends[j] = torch.inf
+                ends[j, : len(found)] = found
+
+    def codes(self, x: Tensor) -> Tensor:
+        """The code of each cell of x `(*batch, columns)`, int64; of a missing cell, the column's size."""
+        columns = x.reshape(-1, x.shape[-1]).t().contiguous()
+        found = torch.searchsorted(self.low, columns, right=True).t().reshape(x.shape) - 1
+        return torch.where(x.isnan(), self.unknown, found.clamp_min(0))
+
+    def is_open(self) -> Tensor:
+        """Which codes there are, of all columns one after the other, bool `(sum(sizes),)`."""
+        return self.low.flatten()[self.place].isfinite()
+
+
+def make_bins(values: Tensor, parts: int, most: int) -> tuple[Tensor, Tensor]:
+    """Low and high end of each bin, in order: one for each value, if they are at most `most` and mostly repeated.
+
+    Else an atom for each value of more than 1/most of the mass, and about `parts` of equal mass for the others, which
+    reach half way to their neighbours.
+
+    >>> low, high = make_bins(torch.tensor([0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 4.0]), 2, 4)
+    >>> low.tolist(), high.tolist()
+    ([0.0, 0.5, 2.5], [0.0, 2.5, 4.0])
+    """
+    distinct, counts = values.unique(return_counts=True)
+    if len(distinct) <= min(most, max(len(values) // 2, 1)):
+        return distinct, distinct
+    common = counts > len(values) / most
+    budget = max(min(parts, most - 2 * int(common.sum())), 1)  # an atom may cut a bin in two
+    rest = counts.masked_fill(common, 0).cumsum(0)
+    part = (rest - 1).clamp_min(0) * budget // rest[-1].clamp_min(1)
+    cut = ((part[1:] != part[:-1]) | common[1:] | common[:-1]).nonzero().flatten()
+    half = (distinct[cut] + distinct[cut + 1]) / 2
+    first = torch.cat([cut.new_zeros(1), cut + 1])
+    low, high = torch.cat([distinct[:1], half]), torch.cat([half, distinct[-1:]])
+    atom = common[first]
+    return torch.where(atom, distinct[first], low), torch.where(atom, distinct[first], high)
+
+
+class CellEmbedding(nn.Module):
+    """`(*batch, columns)` -> `(*batch, width)`: a vector for each code, and a slope for each number, summed."""
+
+    offsets: Tensor
+    is_number: Tensor
+
+    def __init__(self, cells: Cells, width: int) -> None:
+        super().__init__()
+        self.cells = cells
+        sizes = cells.unknown + 1
+        self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
+        self.vectors = nn.Parameter(torch.randn(int(sizes.sum()), width) / len(cells.sizes) ** 0.5)
+        self.slopes = nn.Parameter(torch.zeros(len(cells.sizes), width))
+        numbers = torch.zeros(len(cells.sizes)).index_fill_(0, torch.tensor(cells.numbers, dtype=torch.int64), 1.0)
+        self.register_buffer("is_number", numbers, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        codes = (self.cells.codes(x) + self.offsets).reshape(-1, x.shape[-1])
+        summed = F.embedding_bag(codes, self.vectors, mode="sum")
+        return summed.view(*x.shape[:-1], -1) + (_bounded(x) * self.is_number) @ self.slopes
+
+    def change(self, j: int, code: Tensor, x: Tensor) -> Tensor:
+        """What is added when the cell of column j, unknown before, turns out to be x `(*batch,)` of this code."""
+        of = self.vectors[self.offsets[j] : self.offsets[j] + self.cells.sizes[j] + 1]
+        return of[code] - of[-1] + (_bounded(x) * self.is_number[j]).unsqueeze(-1) * self.slopes[j]
+
+
+def _bounded(x: Tensor) -> Tensor:
+    return x.nan_to_num(0.0).clamp(-FARTHEST, FARTHEST)
+
+
+class ResidualMLP(nn.Module):
+    """x + W silu(V norm(x)); W starts at zero, so the block starts as the identity."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(self.dropout(F.silu(self.first(self.norm(x)))))
+
+
+def _stack(width: int, blocks: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(*[ResidualMLP(width, dropout) for _ in range(blocks)], nn.LayerNorm(width))
+
+
+class TableEncoder(nn.Module):
+    """Rows `(batch, columns)`, NaN where missing, and a context -> `(batch, features)`.
+
+    In training, half of the rows lose a random share of their cells, so that what is inferred from the others is
+    learned too.
+    """
+
+    def __init__(self, cells: Cells, features: int, width: int, blocks: int, dropout: float, context: int = 0) -> None:
+        super().__init__()
+        self.embedding = CellEmbedding(cells, width)
+        self.context = nn.Linear(context, width) if context else None
+        self.layers = _stack(width, blocks, dropout)
+        self.head = nn.Linear(width, features)
+
+    @property
+    def output_bias(self) -> Tensor:
+        """The bias of the features."""
+        return self.head.bias
+
+    def start_from(self, rows: Tensor) -> None:
+        """Make the bins from rows of the data."""
+        self.embedding.cells.start_from(rows)
+
+    def forward(self, x: Tensor, *context: Tensor) -> Tensor:
+        summed = self.embedding(self._hide(x) if self.training else x)
+        if self.context is not None:
+            summed = summed + self.context(torch.cat(context, -1))
+        return self.head(self.layers(summed))
+
+    def _hide(self, x: Tensor) -> Tensor:
+        share = (2 * torch.rand(len(x), 1, device=x.device) - 1).clamp_min(0)
+        return x.masked_fill(torch.rand_like(x) < share, torch.nan)
+
+
+class TableDecoder(nn.Module):
+    """Features `(*batch, features)`, cells known so far and a context -> logits of the codes of the other cells.
+
+    `begin` starts a sum `(*batch, width)` at which no cell is known, `tell` adds a column's cells to it, and `logits`
+    are what follows from it for all columns, one after the other, or for one.
+    """
+
+    def __init__(self, cells: Cells, features: int, width: int, blocks: int, dropout: float, context: int = 0) -> None:
+        super().__init__()
+        self.embedding = CellEmbedding(cells, width)
+        self.stem = nn.Linear(features + context, width)
+        self.layers = _stack(width, blocks, dropout)
+        self.head = nn.Linear(width, sum(cells.sizes))
+
+    @property
+    def cells(self) -> Cells:
+        """What the codes are."""
+        return self.embedding.cells
+
+    def start_from(self, rows: Tensor) -> None:
+        """Make the bins from rows of the data, and start the logits at their shares of them."""
+        self.cells.start_from(rows)
+        codes, shares = self.cells.codes(rows), []
+        for j, size in enumerate(self.cells.sizes):
+            counts = codes[:, j].bincount(minlength=size + 1)[:size] + 0.5
+            shares.append(counts / counts.sum())
+        with torch.no_grad():
+            self.head.bias.copy_(torch.cat(shares).log())
+
+    def begin(self, h: Tensor, *context: Tensor) -> Tensor:
+        """The sum at which no cell is known."""
+        unknown = self.embedding.vectors[self.embedding.offsets + self.cells.unknown].sum(0)
+        return self.stem(torch.cat([h, *context], -1)) + unknown
+
+    def given(self, summed: Tensor, x: Tensor) -> Tensor:
+        """The sum once all cells of x `(*batch, columns)` but those that are NaN are known."""
+        unknown = self.embedding.vectors[self.embedding.offsets + self.cells.unknown].sum(0)
+        return summed - unknown + self.embedding(x)
+
+    def tell(self, summed: Tensor, j: int, code: Tensor, x: Tensor) -> Tensor:
+        """The sum once the cell of column j is known to be x, or NaN, `(*batch,)`."""
+        return summed + self.embedding.change(j, code, x)
+
+    def logits(self, summed: Tensor) -> Tensor:
+        """Of all columns, `(*batch, sum(sizes))`."""
+        return self.head(self.layers(summed)).masked_fill(~self.cells.is_open(), -torch.inf)
+
+    def logits_of(self, summed: Tensor, j: int) -> Tensor:
+        """Of column j, `(*batch, sizes[j])`."""
+        first = sum(self.cells.sizes[:j])
+        of = slice(first, first + self.cells.sizes[j])
+        logits = F.linear(self.layers(summed), self.head.weight[of], self.head.bias[of])
+        return logits.masked_fill(~self.cells.is_open()[of], -torch.inf)
