@@ -25,8 +25,6 @@ LAYERS = [
     {"loading", "plots", "plots_table", "refit"},
     {"report", "progress"},
     {"runs"},
-    {"apps"},
-    {"estimators"},
     {"cli"},
     {"__main__"},
 ]

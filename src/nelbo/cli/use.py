@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nelbo.cli import output
+from nelbo.cli import inputs, output
 from nelbo.errors import UserError
 
 if TYPE_CHECKING:
-    from nelbo.data import Dataset
     from nelbo.likelihood import Estimate
-    from nelbo.model import Model
 
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A results folder, or a model folder.")]
 DataPath = Annotated[str, typer.Argument(metavar="[DATA]", help="As for `train`.  [default: the model's test data]")]
@@ -43,11 +41,11 @@ def evaluate(
       nelbo evaluate results/mnist
       nelbo evaluate results/mnist my_pictures/ --samples 100 --json
     """
-    m = _load(model, condition)
+    m = inputs.model(model, condition)
     heard: list[Estimate] = []
     try:
         result = m.evaluate(
-            _rows(m, data), samples, m.recipe.training.seed if seed is None else seed, output.hear(heard)
+            inputs.rows(m, data), samples, m.recipe.training.seed if seed is None else seed, output.hear(heard)
         )
     except KeyboardInterrupt:
         if not heard:
@@ -84,7 +82,7 @@ def sample(
       nelbo sample results/mnist -n 10000 --out digits.npy --seed 1
       nelbo sample results/people -n 500 --condition "income=>50K,sex=Female" --out rows.csv
     """
-    m = _load(model, condition)
+    m = inputs.model(model, condition)
     out = output.data_file(m, out, "sample")
     values = m.sample(n, seed, temperature, noise)
     output.write(out, output.encode_data(m, values, out))
@@ -115,10 +113,10 @@ def reconstruct(
 
     if n is not None and n < 1:
         raise UserError(f"-n {n}: give 1 or more")
-    m = _load(model, condition)
+    m = inputs.model(model, condition)
     out = output.data_file(m, out, "reconstruction")
     picture = out.suffix.lower() == ".png"
-    rows = _rows(m, data)
+    rows = inputs.rows(m, data)
     first = torch.arange(min(len(rows), n or (8 if picture else len(rows))))
     values = m.reconstruct(subset(rows, first))
     columns = min(8, len(first))
@@ -149,8 +147,8 @@ def embed(
       nelbo embed results/mnist my_pictures/ --out codes.csv
     """
     out = output.named(out, "embedding.npy", (".npy", ".csv"))
-    m = _load(model, condition)
-    rows = _rows(m, data)
+    m = inputs.model(model, condition)
+    rows = inputs.rows(m, data)
     codes, classes = m.embed(rows), rows.schema.classes
     labels = None if rows.labels is None else [classes[k] if k < len(classes) else k for k in rows.labels.tolist()]
     output.write(out, output.encode_codes(codes, labels, out))
@@ -176,11 +174,11 @@ def interpolate(
     """
     from nelbo import plots
 
-    m = _load(model, condition)
+    m = inputs.model(model, condition)
     out = output.data_file(m, out, "interpolation")
     chosen = items or ["0", "1"]
-    rows = _rows(m, data) if any(item.isdecimal() for item in chosen) else None
-    values = m.interpolate(*(_item(rows, item) for item in chosen), steps=steps)
+    rows = inputs.rows(m, data) if any(item.isdecimal() for item in chosen) else None
+    values = m.interpolate(*(inputs.item(rows, item) for item in chosen), steps=steps)
     more = {}
     if m.schema.kind == "image" and out.suffix.lower() == ".png":
         first, *rest = plots.frames(values, m.schema)
@@ -215,7 +213,7 @@ def traverse(
     from nelbo import plots
 
     out = output.named(out, "traversal.png", (".png",))
-    m = _load(model, condition)
+    m = inputs.model(model, condition)
     values, order = m.traverse(item or None, steps, reach)
     figure = plots.traversal(values, order, m.rates, reach, m.schema)
     output.write(out, output.encode_image(plots.figure_image(figure), "PNG"))
@@ -241,12 +239,12 @@ def map_(
     from nelbo import plots
 
     out = output.named(out, "map.png", (".png",))
-    m = _load(model, condition)
+    m = inputs.model(model, condition)
     if len(m.rates) == 2 and m.schema.kind == "image":
         values = m.grid(side)
         output.write(out, output.encode_data(m, values, out, side))
         return output.say(out, values.shape, as_json)
-    rows = _rows(m, data)
+    rows = inputs.rows(m, data)
     points, share = m.project(rows)
     labels = None if rows.labels is None else rows.labels.numpy()
     title = f"Posterior means, first two principal components ({share:.0%} of their variance)"
@@ -264,38 +262,3 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "traverse": traverse,
     "map": map_,
 }
-
-
-def _load(path: Path, condition: str | None) -> Model:
-    from nelbo.loading import load
-
-    model = load(path)
-    if condition is None:
-        return model
-    if model.schema.kind == "table":
-        from nelbo.data import tables
-
-        return model.given(tables.parse_condition(condition))
-    return model.given(
-        condition if model.context and model.context.classes else [float(v) for v in condition.split(",")]
-    )
-
-
-def _rows(m: Model, data: str) -> Dataset:
-    """The data named, else those that training held out."""
-    if data:
-        return m.rows(data)
-    from nelbo.runs import held_out
-
-    return held_out(m)
-
-
-def _item(rows: Dataset | None, item: str) -> Any:
-    """A picture file, or the row of that number as a dataset of one."""
-    from nelbo.data import subset
-
-    if rows is None or not item.isdecimal():
-        return item
-    if int(item) >= len(rows):
-        raise UserError(f"item {item}: the data has {len(rows)} rows, give 0 to {len(rows) - 1}")
-    return subset(rows, [int(item)])
