@@ -59,7 +59,8 @@ class CellByCell(Distribution):
     """p(x | h) of rows `(*batch, columns)`; `begun` `(*batch, width)` is the net's sum at which no cell is known.
 
     With `subset`, `log_prob` is the estimate from one random subset of the cells; else it is exact. `mean` takes the
-    likeliest code cell by cell, and the middle of a bin. NaN is a missing cell, which adds nothing.
+    likeliest code cell by cell, and the middle of a bin. NaN is a missing cell, which adds nothing. Draws lie in the
+    bins: of a share 1 - e of the density, and none in the wide Normal.
     """
 
     support = constraints.real
@@ -69,11 +70,11 @@ class CellByCell(Distribution):
         super().__init__(torch.Size([*begun.shape[:-1], len(net.cells.sizes)]), 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return self._estimate(self._whole(value)) if self.subset else self.element_log_prob(value).sum(-1)
+        return self._estimate(*self._whole(value)) if self.subset else self.element_log_prob(value).sum(-1)
 
     def element_log_prob(self, value: Tensor) -> Tensor:
         """log p(x_j | the cells before j), `(*batch, columns)`; 0 where a cell is missing."""
-        x, summed, found = self._whole(value), self.begun, []
+        (x, summed), found = self._whole(value), []
         codes = self.net.cells.codes(x)
         for j in range(x.shape[-1]):
             masses = self.net.logits_of(summed, j).log_softmax(-1)
@@ -81,13 +82,13 @@ class CellByCell(Distribution):
             summed = self.net.tell(summed, j, codes[..., j], x[..., j])
         return self._densities(torch.stack(found, -1), x, codes)
 
-    def _estimate(self, x: Tensor) -> Tensor:
+    def _estimate(self, x: Tensor, begun: Tensor) -> Tensor:
         there = ~x.isnan()
         n = there.sum(-1, keepdim=True)
-        draws = noise.uniform(torch.Size(), self.batch_shape, torch.Size([x.shape[-1] + 1]), self.begun)
+        draws = noise.uniform(torch.Size(), x.shape[:-1], torch.Size([x.shape[-1] + 1]), begun)
         rank = draws[..., :-1].masked_fill(~there, 2.0).argsort(-1).argsort(-1)
         k = (draws[..., -1:] * n).floor()
-        logits = self.net.logits(self.net.given(self.begun, x.masked_fill(rank >= k, torch.nan)))
+        logits = self.net.logits(self.net.given(begun, x.masked_fill(rank >= k, torch.nan)))
         codes, sizes = self.net.cells.codes(x), torch.tensor(self.net.cells.sizes, device=x.device)
         asked = logits.gather(-1, codes.minimum(sizes - 1) + sizes.cumsum(0) - sizes)
         total = torch.stack([part.logsumexp(-1) for part in logits.split(self.net.cells.sizes, -1)], -1)
@@ -120,10 +121,9 @@ class CellByCell(Distribution):
 
         With `likeliest`, the middle of the code of most mass instead of a draw.
         """
-        x = self._whole(x).clone()
-        missing = x.isnan()
-        summed = self.net.given(self.begun, x)
-        for j in missing.flatten(0, -2).any(0).nonzero().flatten().tolist():
+        x, begun = self._whole(x)
+        x, missing, summed = x.clone(), x.isnan(), self.net.given(begun, x)
+        for j in missing.reshape(-1, x.shape[-1]).any(0).nonzero().flatten().tolist():
             code, middle = self._chosen(self.net.logits_of(summed, j), likeliest)
             low, high = self.net.cells.low[j][code], self.net.cells.high[j][code]
             drawn = low + middle * (high - low)
@@ -136,27 +136,29 @@ class CellByCell(Distribution):
         """A code of each row, and how far from the low end to the high one."""
         if likeliest:
             return logits.argmax(-1), torch.full_like(logits[..., 0], 0.5)
-        draws = noise.uniform(torch.Size(), self.batch_shape, torch.Size([2]), logits)
+        draws = noise.uniform(torch.Size(), logits.shape[:-1], torch.Size([2]), logits)
         sums = logits.softmax(-1).cumsum(-1)
         code = torch.searchsorted(sums, draws[..., :1] * sums[..., -1:], right=True).squeeze(-1)
         return code.clamp_max(logits.shape[-1] - 1), draws[..., 1]
 
     def marginals(self, x: Tensor) -> list[Tensor]:
         """The masses of the codes of each column given h and the cells that are there, `(*batch, size)` each."""
-        logits = self.net.logits(self.net.given(self.begun, self._whole(x)))
+        x, begun = self._whole(x)
+        logits = self.net.logits(self.net.given(begun, x))
         return [part.softmax(-1) for part in logits.split(self.net.cells.sizes, -1)]
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
         with torch.no_grad():
-            rows = [self.complete(self._nothing()) for _ in range(math.prod(sample_shape))]
-            return torch.stack(rows).view(*sample_shape, *self.batch_shape, *self.event_shape)
+            return self.complete(self._nothing(sample_shape))
 
     @property
     def mean(self) -> Tensor:
         return self.complete(self._nothing(), likeliest=True)
 
-    def _whole(self, x: Tensor) -> Tensor:
-        return x.expand(*self.batch_shape, *self.event_shape)
+    def _whole(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x and the net's sum, each with all of the batch dimensions of both."""
+        batch = torch.broadcast_shapes(x.shape[:-1], self.batch_shape)
+        return x.expand(*batch, *self.event_shape), self.begun.expand(*batch, self.begun.shape[-1])
 
-    def _nothing(self) -> Tensor:
-        return self.begun.new_full((*self.batch_shape, *self.event_shape), torch.nan)
+    def _nothing(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        return self.begun.new_full((*sample_shape, *self.batch_shape, *self.event_shape), torch.nan)
