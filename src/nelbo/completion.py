@@ -18,20 +18,23 @@ from torch import Tensor
 
 from nelbo.data import Schema, tables
 from nelbo.distributions import CellByCell, noise
-from nelbo.vae import VAE
+from nelbo.vae import VAE, Trace
 
 DRAWS = 16
 """Draws of q(z | x_o) for each row, K above."""
 
 
-def complete(vae: VAE, x: Tensor) -> Tensor:
-    """Rows `(batch, columns)` with each missing cell (NaN) drawn from the model given the other cells."""
+def complete(vae: VAE, x: Tensor, gaps: bool = False) -> Tensor:
+    """Rows `(batch, columns)` with each missing cell (NaN) drawn from the model given the other cells.
+
+    With `gaps`, as in whole samples, a cell may be drawn to be missing.
+    """
     d, log_weight = _weighed(vae, x)
     sums = log_weight.softmax(0).cumsum(0).t().contiguous()
     u = noise.uniform(torch.Size(), torch.Size([len(x)]), torch.Size([1]), sums)
     chosen = torch.searchsorted(sums, u * sums[:, -1:], right=True).squeeze(1).clamp_max(len(log_weight) - 1)
     begun = d.begun[chosen, torch.arange(len(x), device=x.device)]
-    return CellByCell(d.net, begun, subset=False).complete(x)
+    return CellByCell(d.net, begun, gaps=gaps).complete(x)
 
 
 def expect(vae: VAE, x: Tensor, schema: Schema) -> Tensor:
@@ -66,4 +69,5 @@ def _weighed(vae: VAE, x: Tensor) -> tuple[CellByCell, Tensor]:
     """p(x | z) under `DRAWS` draws of z for each row, and their log importance weights `(draws, batch)`."""
     trace = vae(x, None, (DRAWS,))
     assert isinstance(trace.likelihood, CellByCell)
-    return trace.likelihood, trace.log_weight
+    d = trace.likelihood.without_gaps()
+    return d, Trace(x, d, trace.levels).log_weight

@@ -161,7 +161,7 @@ class Model(Explorer):
     def _drawn(self, n: int, c: Tensor | None, temperature: float, noise: bool) -> Tensor:
         """Data of `sample`, as numbers."""
         if self.cells is not None:
-            return completion.complete(self.vae, self.cells.expand(n, -1))
+            return completion.complete(self.vae, self.cells.expand(n, -1), gaps=True)
         d = self.vae.decode(self.vae.latent.generate(n, c, temperature), c)
         return self.schema.decode(d.sample() if noise or self.schema.kind == "table" else d.mean)
 
