@@ -3,8 +3,8 @@
     log p(x) = sum_j log p(x_j | the cells known before it),  over the columns j whose cell is there
 
 A category has a mass, and so has to be missing, in a column that may lack cells. A number in the bin k of [low, high]
-has density m_k / (high - low), or where low = high the mass m_k, all times 1 - e; with the rest, e, it is a wide Normal,
-so that a number unlike any of training has a density too.
+has density m_k / (high - low), or where low = high the mass m_k, all times 1 - e; with the rest, e, it is a wide
+Normal, so that a number unlike any of training has a density too.
 
 The order of the columns is free: a net that is given any subset of the cells is trained on all of them at once, by
 

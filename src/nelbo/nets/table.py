@@ -69,7 +69,7 @@ class Cells(nn.Module):
         return torch.where(x.isnan(), self.absent if gaps else self.unknown, found.clamp_min(0))
 
     def is_open(self, gaps: bool) -> Tensor:
-        """Which codes there are, of all columns one after the other, bool `(sum(sizes),)`; with `gaps`, to be missing."""
+        """Which codes there are, of all columns one after the other, bool `(sum(sizes),)`; `gaps`: to be missing."""
         low = self.low.flatten()[self.place]
         return ~low.isinf() if gaps else low.isfinite()
 
