@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nelbo.data import Schema, tables
 from nelbo.distributions import CellByCell, noise
-from nelbo.vae import VAE
+from nelbo.vae import VAE, Trace
 
 DRAWS = 16
 """Draws of q(z | x_o) for each row, K above."""
@@ -27,14 +27,17 @@ SIMPSON = np.array([1.0, 4.0, 1.0]) / 6
 """Weights of the ends and the middle of a bin, by which a mean over the bin is exact for cubic functions."""
 
 
-def complete(vae: VAE, x: Tensor, c: Tensor | None = None) -> Tensor:
-    """Rows `(batch, columns)` with each missing cell (NaN) drawn from the model given the other cells."""
+def complete(vae: VAE, x: Tensor, c: Tensor | None = None, gaps: bool = False) -> Tensor:
+    """Rows `(batch, columns)` with each missing cell (NaN) drawn from the model given the other cells.
+
+    With `gaps`, as in whole samples, a cell may be drawn to be missing.
+    """
     d, log_weight = _weighed(vae, x, c)
     sums = log_weight.softmax(0).cumsum(0).t().contiguous()
     u = noise.uniform(torch.Size(), torch.Size([len(x)]), torch.Size([1]), sums)
     chosen = torch.searchsorted(sums, u * sums[:, -1:], right=True).squeeze(1).clamp_max(len(log_weight) - 1)
     begun = d.begun[chosen, torch.arange(len(x), device=x.device)]
-    return CellByCell(d.net, begun, subset=False).complete(x)
+    return CellByCell(d.net, begun, gaps=gaps).complete(x)
 
 
 def expect(vae: VAE, x: Tensor, schema: Schema, c: Tensor | None = None) -> Tensor:
@@ -71,4 +74,5 @@ def _weighed(vae: VAE, x: Tensor, c: Tensor | None) -> tuple[CellByCell, Tensor]
     """p(x | z) under `DRAWS` draws of z for each row, and their log importance weights `(draws, batch)`."""
     trace = vae(x, c, (DRAWS,))
     assert isinstance(trace.likelihood, CellByCell)
-    return trace.likelihood, trace.log_weight
+    d = trace.likelihood.without_gaps()
+    return d, Trace(x, d, trace.levels).log_weight

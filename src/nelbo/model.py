@@ -163,7 +163,7 @@ class Model(Explorer):
         if self.cells is not None:
             if temperature != 1.0:
                 raise UserError(f"temperature={temperature}: samples given cells have none: leave it at 1")
-            return completion.complete(self.vae, self.cells.expand(n, -1), c)
+            return completion.complete(self.vae, self.cells.expand(n, -1), c, gaps=True)
         d = self.vae.decode(self.vae.latent.generate(n, c, temperature), c)
         return self.schema.decode(d.sample() if noise or self.schema.kind == "table" else d.mean)
 

@@ -76,7 +76,8 @@ def _resolve_table(spec: ModelSpec, schema: Schema) -> ModelSpec:
                 "the table's numbers as an array (.npy, .npz)"
             )
     sizes = tuple(column.size for column in schema.modelled)
-    sized = [dataclasses.replace(part, sizes=sizes) for part in parts if isinstance(part, Table)]
+    gaps = tuple(j for j, column in enumerate(schema.modelled) if column.missing)
+    sized = [dataclasses.replace(part, sizes=sizes, gaps=gaps) for part in parts if isinstance(part, Table)]
     return dataclasses.replace(spec, likelihood=likelihood, encoder=sized[0], decoder=sized[1])
 
 
