@@ -31,23 +31,35 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
+over_gaps = pytest.mark.parametrize("gaps", [(), (0, 3), (0, 1, 2, 3, 4)])
+
+
 def numbers(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def every_row(sizes: Sequence[int]) -> Tensor:
-    """All rows of a table of categories."""
-    return torch.cartesian_prod(*[torch.arange(size, dtype=torch.float64) for size in sizes])
+def every_row(sizes: Sequence[int], gaps: Sequence[int] = ()) -> Tensor:
+    """All rows of a table of categories, some of whose columns may lack cells."""
+    values = [[float(v) for v in range(size)] + [NAN] * (j in gaps) for j, size in enumerate(sizes)]
+    return torch.tensor([*itertools.product(*values)], dtype=torch.float64)
+
+
+def masses(d: CellByCell, x: Tensor, j: int, known: Sequence[int]) -> Tensor:
+    """p(code of column j | the cells of `known`), from the logits of the whole."""
+    codes = d.net.cells.codes(x, d.gaps)
+    hidden = [i for i in range(x.shape[-1]) if i not in known]
+    codes[..., hidden] = d.net.cells.unknown[hidden]
+    return d.net.logits(d.net.given(d.begun, codes, x), d.gaps).split(d.net.cells.sizes, -1)[j].softmax(-1)
 
 
 def conditional(d: CellByCell, x: Tensor, j: int, known: Sequence[int]) -> Tensor:
-    """log p(x_j | the cells of `known`), by hand: from the logits of the whole, and the ends of the bins."""
-    cells = d.net.cells
-    hidden = x.clone()
-    hidden[..., [i for i in range(x.shape[-1]) if i not in known]] = NAN
-    logits = d.net.logits(d.net.given(d.begun, hidden)).split(cells.sizes, -1)[j]
-    found = []
-    for value, mass in zip(x[..., j].flatten().tolist(), logits.softmax(-1).flatten(0, -2), strict=True):
+    """log p(x_j | the cells of `known`), by hand: from the masses, and the ends of the bins."""
+    cells, found = d.net.cells, []
+    for value, mass in zip(x[..., j].flatten().tolist(), masses(d, x, j, known).reshape(x[..., j].numel(), -1), strict=True):
+        if math.isnan(value):
+            share = 1 - SHARE if j in cells.numbers else 1.0
+            found.append(math.log(share * mass[-1]) if d.gaps and j in cells.gaps else 0.0)
+            continue
         if j not in cells.numbers:
             found.append(math.log(mass[int(value)]))
             continue
@@ -68,19 +80,21 @@ def chain(d: CellByCell, x: Tensor, order: Sequence[int]) -> Tensor:
     return sum((conditional(d, x, j, order[:i]) for i, j in enumerate(order)), torch.zeros(x.shape[:-1]).double())
 
 
+@pytest.mark.parametrize("gaps", [(), (0,), (0, 1, 2, 3)])
 @pytest.mark.parametrize("sizes", [(2, 3, 4), (6,), (2, 2, 2, 2)])
-def test_masses_of_all_rows_of_categories_sum_to_one(sizes: tuple[int, ...]) -> None:
-    d = given(decoder(sizes), 3)
-    x = every_row(sizes).unsqueeze(1)
+def test_masses_of_all_rows_of_categories_sum_to_one(sizes: tuple[int, ...], gaps: tuple[int, ...]) -> None:
+    d = given(decoder(sizes, gaps[: len(sizes)]), 3)
+    x = every_row(sizes, gaps).unsqueeze(1)
     log_prob = d.log_prob(x)
     assert log_prob.shape == (len(x), 3) and log_prob.std(0).min() > 0.1
     torch.testing.assert_close(log_prob.exp().sum(0), torch.ones(3, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("gaps", [(), (0, 2)])
 @pytest.mark.parametrize("j", [0, 1, 2])
-def test_the_density_of_a_number_integrates_to_one(j: int) -> None:
-    """Bin by bin, an atom by its mass, and far beyond; each number given those before it."""
-    d = given(decoder((0, 0, 0)))
+def test_the_density_of_a_number_integrates_to_one(j: int, gaps: tuple[int, ...]) -> None:
+    """Bin by bin, an atom and a gap by their masses, and far beyond; each number given those before it."""
+    d = given(decoder((0, 0, 0), gaps))
     x = rows((0, 0, 0))[7]
     low, high = d.net.cells.low[j], d.net.cells.high[j]
     seen = low.isfinite()
@@ -94,7 +108,8 @@ def test_the_density_of_a_number_integrates_to_one(j: int) -> None:
         return d.element_log_prob(row)[j].exp().item()
 
     between = [scipy.integrate.quad(density, a + 1e-12, b - 1e-12)[0] for a, b in itertools.pairwise(cuts)]
-    assert sum(between) + sum(map(density, atoms.tolist())) == pytest.approx(1, abs=1e-7)
+    points = [*atoms.tolist(), *([NAN] if j in gaps else [])]
+    assert sum(between) + sum(map(density, points)) == pytest.approx(1, abs=1e-7)
 
 
 def test_a_number_and_a_category_sum_and_integrate_to_one() -> None:
@@ -111,18 +126,24 @@ def test_a_number_and_a_category_sum_and_integrate_to_one() -> None:
     assert total == pytest.approx(1, abs=1e-7)
 
 
-def test_log_prob_is_the_chain_of_the_tables_order_worked_by_hand() -> None:
-    d, x = given(decoder(MIXED), 40), rows(MIXED)[:40]
+@over_gaps
+def test_log_prob_is_the_chain_of_the_tables_order_worked_by_hand(gaps: tuple[int, ...]) -> None:
+    d, x = given(decoder(MIXED, gaps), 40), rows(MIXED, gaps=gaps)[:40]
+    assert x.isnan().any() == bool(gaps)
     torch.testing.assert_close(d.log_prob(x), chain(d, x, range(5)))
     torch.testing.assert_close(d.element_log_prob(x).sum(-1), d.log_prob(x))
     for j in range(5):
         torch.testing.assert_close(d.element_log_prob(x)[:, j], conditional(d, x, j, range(j)))
 
 
+@pytest.mark.parametrize("asked", [False, True])
 @pytest.mark.parametrize("absent", [(), (0,), (4,), (1, 3), (0, 2, 4), (0, 1, 2, 3)])
-def test_missing_cells_add_nothing(absent: tuple[int, ...]) -> None:
-    """A row has the probability of the cells that are there, whatever lies between them."""
-    d, x = given(decoder(MIXED), 12), rows(MIXED)[:12]
+def test_missing_cells_add_nothing(absent: tuple[int, ...], asked: bool) -> None:
+    """A row has the probability of the cells that are there, whatever lies between them: without gaps, or where
+    training had none.
+    """
+    gaps = (0, 1, 2) if asked else ()
+    d, x = given(decoder(MIXED, gaps), 12, gaps=not asked), rows(MIXED)[:12]
     gappy = x.clone()
     gappy[:, absent] = NAN
     there = [j for j in range(5) if j not in absent]
@@ -131,16 +152,18 @@ def test_missing_cells_add_nothing(absent: tuple[int, ...]) -> None:
     assert (d.log_prob(torch.full_like(x, NAN)) == 0).all()
 
 
-@pytest.mark.parametrize("absent", [(), (1,), (0, 1)])
-def test_the_training_estimate_has_the_mean_of_all_orders(absent: tuple[int, ...]) -> None:
-    """Exactly, over all subsets; and of draws, within their standard error."""
-    net, sizes = decoder((3, 0, 2)), (3, 0, 2)
+@pytest.mark.parametrize(
+    ("absent", "gaps"), [((), ()), ((1,), ()), ((0, 1), ()), ((), (0, 1, 2)), ((1,), (0, 1)), ((0, 1), (1, 2))]
+)
+def test_the_training_estimate_has_the_mean_of_all_orders(absent: tuple[int, ...], gaps: tuple[int, ...]) -> None:
+    """Exactly, over all subsets; and of draws, within their standard error. A gap is a cell like others."""
+    net, sizes = decoder((3, 0, 2), gaps), (3, 0, 2)
     x = rows(sizes)[3].clone()
-    there = [j for j in range(3) if j not in absent]
+    x[list(absent)] = NAN
+    there = [j for j in range(3) if j not in absent or j in gaps]
     d, n = given(net), len(there)
     orders = torch.stack([chain(d, x, order) for order in itertools.permutations(there)])
     assert len(there) == 1 or orders.std() > 1e-3
-    x[list(absent)] = NAN
     exact = 0.0
     for k in range(n):
         subsets = list(itertools.combinations(there, k))
@@ -167,35 +190,37 @@ def test_draws_of_categories_have_their_masses() -> None:
     assert scipy.stats.chisquare(counts, expected).pvalue > 1e-3
 
 
-def test_draws_follow_the_chain() -> None:
+@over_gaps
+def test_draws_follow_the_chain(gaps: tuple[int, ...]) -> None:
     """The code drawn of each column, less its probability given the cells before it, has mean 0 whatever these are."""
-    d = given(decoder(MIXED))
+    d = given(decoder(MIXED, gaps))
     cells, draws = d.net.cells, d.sample((30_000,))
-    codes = cells.codes(draws)
+    codes = cells.codes(draws, gaps=True)
+    assert [bool(lacks) for lacks in draws.isnan().any(0)] == [j in gaps for j in range(5)]
     known: list[Tensor] = [torch.ones(len(draws), dtype=torch.float64)]
     for j in range(5):
-        before = draws.clone()
-        before[:, j:] = NAN
         drawn = torch.nn.functional.one_hot(codes[:, j], cells.sizes[j]).double()
-        surprise = drawn - d.marginals(before)[j]
+        surprise = drawn - masses(d, draws, j, range(j))
         for told in known:
             assert_mean(surprise * told.unsqueeze(1), 0.0, 5.0)
         known += [drawn[:, 0], drawn[:, 1]]
     for j in cells.numbers:  # within a bin, uniform; of an atom, exact
         low, high = cells.low[j][codes[:, j]], cells.high[j][codes[:, j]]
-        atom = low == high
-        assert torch.equal(draws[atom, j], low[atom]) and (~atom).any()
-        place = ((draws[:, j] - low) / (high - low))[~atom]
+        atom, wide = low == high, low < high
+        assert torch.equal(draws[atom, j], low[atom]) and wide.any()
+        place = ((draws[:, j] - low) / (high - low))[wide]
         assert scipy.stats.kstest(place.numpy(), "uniform").pvalue > 1e-3
     assert (draws[:, 4] == 0).any()  # the atom is drawn
 
 
 @pytest.mark.parametrize("batch", [(), (4,), (2, 4)])
 @pytest.mark.parametrize("shape", [(), (5,), (5, 2)])
-def test_shapes_of_mixed_tables(batch: tuple[int, ...], shape: tuple[int, ...]) -> None:
-    d = given(decoder(MIXED), *batch)
+@over_gaps
+def test_shapes_of_mixed_tables(gaps: tuple[int, ...], batch: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    d = given(decoder(MIXED, gaps), *batch)
     z = d.sample(shape)
-    assert z.shape == (*shape, *batch, 5) and z.dtype == torch.float64 and not z.isnan().any()
+    assert z.shape == (*shape, *batch, 5) and z.dtype == torch.float64
+    assert not given(d.net, *batch, gaps=False).sample(shape).isnan().any()
     assert d.mean.shape == (*batch, 5)
     scored = d.log_prob(z)
     loop = torch.stack([d.log_prob(part) for part in z.reshape(-1, *batch, 5)]).view((*shape, *batch))
@@ -204,17 +229,20 @@ def test_shapes_of_mixed_tables(batch: tuple[int, ...], shape: tuple[int, ...]) 
     assert [m.shape for m in d.marginals(z)] == [(*shape, *batch, size) for size in d.net.cells.sizes]
 
 
-def test_the_mean_is_the_likeliest_code_cell_by_cell() -> None:
-    d = given(decoder(MIXED), 6)
+@over_gaps
+def test_the_mean_is_the_likeliest_code_cell_by_cell(gaps: tuple[int, ...]) -> None:
+    """Of cells that are there."""
+    d = given(decoder(MIXED, gaps), 6)
     x = torch.full((6, 5), NAN).double()
     for j in range(5):
-        code = d.marginals(x)[j].argmax(-1)
+        code = d.without_gaps().marginals(x)[j].argmax(-1)
         x[:, j] = (d.net.cells.low[j][code] + d.net.cells.high[j][code]) / 2
     torch.testing.assert_close(d.mean, x)
 
 
-def test_complete_keeps_what_is_known_and_changes_no_input() -> None:
-    d, x = given(decoder(MIXED), 30), rows(MIXED)[:30]
+@over_gaps
+def test_complete_keeps_what_is_known_and_changes_no_input(gaps: tuple[int, ...]) -> None:
+    d, x = given(decoder(MIXED, gaps), 30, gaps=False), rows(MIXED)[:30]
     assert torch.equal(d.complete(x), x)
     gappy = torch.where(torch.rand(30, 5) < 0.5, NAN, x)
     before = gappy.clone()
@@ -249,7 +277,7 @@ def test_complete_draws_given_cells_that_come_later_too() -> None:
 
 
 def test_draws_are_the_rows_of_a_shared_batch() -> None:
-    net = decoder(MIXED)
+    net = decoder(MIXED, (0, 3))
     whole = given(net, 7)
     torch.manual_seed(8)
     expected = whole.sample((2,))
@@ -258,23 +286,27 @@ def test_draws_are_the_rows_of_a_shared_batch() -> None:
         part = CellByCell(net, whole.begun[start:stop], True)
         torch.manual_seed(8)
         with noise.shard(start, stop, 7):
-            assert torch.equal(part.sample((2,)), expected[:, start:stop])
+            torch.testing.assert_close(part.sample((2,)), expected[:, start:stop], rtol=0, atol=0, equal_nan=True)
             torch.testing.assert_close(part.log_prob(expected[:, start:stop]), estimate[:, start:stop])
 
 
-def test_telling_one_by_one_is_giving_at_once() -> None:
-    net, x = decoder(MIXED, context=2), rows(MIXED)[:9].clone()
+@pytest.mark.parametrize("asked", [False, True])
+@over_gaps
+def test_telling_one_by_one_is_giving_at_once(gaps: tuple[int, ...], asked: bool) -> None:
+    net, x = decoder(MIXED, gaps, context=2), rows(MIXED)[:9].clone()
     x[0, 1] = x[3, 0] = x[4, 4] = NAN
     begun = net.begin(torch.randn(9, FEATURES).double(), torch.randn(9, 2).double())
-    torch.testing.assert_close(net.given(begun, torch.full_like(x, NAN)), begun)
-    summed, codes = begun, net.cells.codes(x)
+    nothing = net.cells.unknown.expand(9, 5)
+    torch.testing.assert_close(net.given(begun, nothing, x), begun)
+    summed, codes = begun, net.cells.codes(x, asked)
     for j in (2, 0, 4, 1, 3):
         summed = net.tell(summed, j, codes[:, j], x[:, j])
-    torch.testing.assert_close(summed, net.given(begun, x))
-    together = net.logits(summed).split(net.cells.sizes, -1)
+    torch.testing.assert_close(summed, net.given(begun, codes, x))
+    together = net.logits(summed, asked).split(net.cells.sizes, -1)
     for j in range(5):
-        torch.testing.assert_close(net.logits_of(summed, j), together[j])
-    assert (net.logits(begun) - net.logits(begun * 1.1)).abs().max() > 1e-3
+        torch.testing.assert_close(net.logits_of(summed, j, asked), together[j])
+    assert not any(part.isneginf().all(-1).any() for part in together)
+    assert (net.logits(begun, True) - net.logits(begun * 1.1, True)).nan_to_num(0.0).abs().max() > 1e-3
 
 
 def test_categories_that_training_never_saw_have_a_mass_and_closed_codes_none() -> None:
@@ -282,10 +314,10 @@ def test_categories_that_training_never_saw_have_a_mass_and_closed_codes_none() 
     seen = torch.stack([torch.randint(3, (500,)).float(), torch.randn(500).round()], 1)
     net.start_from(seen)
     d = CellByCell(net.eval(), net.begin(torch.randn(FEATURES)), False)
-    masses = d.marginals(torch.full((2,), NAN))
-    assert 0 < masses[0][3] < 0.1 and masses[0].sum().item() == pytest.approx(1)
+    found = d.marginals(torch.full((2,), NAN))
+    assert 0 < found[0][3] < 0.1 and found[0].sum().item() == pytest.approx(1)
     values = seen[:, 1].unique()
-    assert ((masses[1] > 0) == (torch.arange(30) < len(values))).all()
+    assert ((found[1] > 0) == (torch.arange(30) < len(values))).all()
     draws = d.sample((2000,))
     assert torch.isin(draws[:, 1], values).all() and (draws[:, 0] < 4).all()
     assert d.log_prob(torch.tensor([3.0, values[0]])).isfinite()
@@ -311,34 +343,35 @@ def test_a_number_beside_an_atom_is_not_the_atom() -> None:
     assert scores[1] == pytest.approx(math.log(SHARE) + scipy.stats.norm(0, WIDTH).logpdf(1e-9))
 
 
-def make(sizes: Sequence[int], context: int = 0) -> tuple[nets.TableEncoder, conditionals.Table]:
+def make(sizes: Sequence[int], context: int = 0, gaps: Sequence[int] = ()) -> tuple[nets.TableEncoder, conditionals.Table]:
     """An encoder and a likelihood over the same columns, awake and started from rows, in training."""
-    encoder = nets.TableEncoder(nets.Cells(sizes, 6), 4, 16, 2, 0.1, context).double()
-    encoder.start_from(rows(sizes))
+    encoder = nets.TableEncoder(nets.Cells(sizes, 6, gaps), 4, 16, 2, 0.1, context).double()
+    encoder.start_from(rows(sizes, gaps=gaps))
     with torch.no_grad():
         for parameter in encoder.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    return encoder, conditionals.Table(decoder(sizes, context=context).requires_grad_(), 1).train()
+    return encoder, conditionals.Table(decoder(sizes, gaps, context).requires_grad_(), 1).train()
 
 
 @pytest.mark.parametrize("contexts", [0, 2])
-def test_every_parameter_gets_a_gradient_in_training(contexts: int) -> None:
-    """All but the vectors of codes that no row has, and the slopes of categories."""
-    encoder, likelihood = make(MIXED, contexts)
+@over_gaps
+def test_every_parameter_gets_a_gradient_in_training(gaps: tuple[int, ...], contexts: int) -> None:
+    """All but the vectors of codes that no row has (to the encoder, a gap is unknown), and the slopes of categories."""
+    encoder, likelihood = make(MIXED, contexts, gaps)
     x = rows(MIXED)
     x = torch.where(torch.rand(x.shape) < 0.2, NAN, x)
     c = [torch.randn(len(x), contexts).double()] if contexts else []
     h = torch.randn(len(x), FEATURES).double().requires_grad_()
     loss = likelihood(h, *c).log_prob(x).sum() + encoder(x, *c).square().sum()
     named = dict(itertools.chain(encoder.named_parameters(prefix="e"), likelihood.named_parameters(prefix="p")))
-    used = torch.zeros(encoder.embedding.vectors.shape[0], dtype=torch.bool)
-    for j, size in enumerate(encoder.embedding.cells.sizes):
-        first = int(encoder.embedding.offsets[j])
-        used[first : first + size + 1] = torch.cat([encoder.embedding.cells.low[j, :size].isfinite(), torch.ones(1) > 0])
+    cells, used = encoder.embedding.cells, {}
+    for prefix, gappy in (("e", False), ("p", True)):
+        is_open = cells.is_open(gappy).split(cells.sizes)
+        used[prefix] = torch.cat([torch.cat([part, torch.ones(1) > 0]) for part in is_open])
     for name, gradient in zip(named, torch.autograd.grad(loss, [*named.values()], retain_graph=True), strict=True):
         assert gradient.isfinite().all()
         if name.endswith("vectors"):
-            assert torch.equal(gradient.abs().sum(1) > 0, used)
+            assert torch.equal(gradient.abs().sum(1) > 0, used[name[0]])
         elif name.endswith("slopes"):
             assert torch.equal(gradient.abs().sum(1) > 0, encoder.embedding.is_number > 0)
         else:
@@ -347,7 +380,7 @@ def test_every_parameter_gets_a_gradient_in_training(contexts: int) -> None:
 
 
 def test_gradients_are_difference_quotients() -> None:
-    net, x = decoder(MIXED), rows(MIXED)[:3].clone()
+    net, x = decoder(MIXED, (0, 4)), rows(MIXED)[:3].clone()
     x[1, 3] = x[2, 0] = NAN
 
     def score(begun: Tensor, x: Tensor) -> Tensor:
@@ -358,8 +391,8 @@ def test_gradients_are_difference_quotients() -> None:
 
 
 def test_copies_and_reloaded_states_score_and_draw_alike() -> None:
-    _, likelihood = make(MIXED)
-    encoder, _ = make(MIXED)
+    gaps = (1, 2)
+    encoder, likelihood = make(MIXED, gaps=gaps)
     h, x = torch.randn(6, FEATURES).double(), rows(MIXED)[:6]
     likelihood.eval(), encoder.eval()
 
@@ -368,13 +401,15 @@ def test_copies_and_reloaded_states_score_and_draw_alike() -> None:
         return [likelihood(h).log_prob(x), likelihood(h).sample(), encoder(x)]
 
     before = told(likelihood, encoder)
-    assert all(map(torch.equal, told(copy.deepcopy(likelihood), copy.deepcopy(encoder)), before))
-    fresh = conditionals.Table(nets.TableDecoder(nets.Cells(MIXED, 6), FEATURES, 16, 1, 0.0).double(), 1).eval()
-    other = nets.TableEncoder(nets.Cells(MIXED, 6), 4, 16, 2, 0.1).double().eval()
+    for a, b in zip(told(copy.deepcopy(likelihood), copy.deepcopy(encoder)), before, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+    fresh = conditionals.Table(nets.TableDecoder(nets.Cells(MIXED, 6, gaps), FEATURES, 16, 1, 0.0).double(), 1).eval()
+    other = nets.TableEncoder(nets.Cells(MIXED, 6, gaps), 4, 16, 2, 0.1).double().eval()
     assert not torch.equal(fresh(h).log_prob(x), before[0])
     fresh.load_state_dict(likelihood.state_dict())  # the bins are part of it
     other.load_state_dict(encoder.state_dict())
-    assert all(map(torch.equal, told(fresh, other), before))
+    for a, b in zip(told(fresh, other), before, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
 
 
 def test_in_training_half_of_the_rows_lose_cells_and_others_none() -> None:
@@ -449,19 +484,27 @@ def test_a_value_of_much_mass_is_an_atom_and_no_other_is() -> None:
     assert counts[low == high].tolist() == [200, 100]
 
 
-def test_codes_find_the_bins_of_rows() -> None:
-    cells = nets.Cells((3, 0), 8)
+@pytest.mark.parametrize("gaps", [(), (0,), (1,), (0, 1)])
+@pytest.mark.parametrize("bins", [8, 130])
+def test_codes_find_the_bins_of_rows(gaps: tuple[int, ...], bins: int) -> None:
+    """Of more and of fewer categories than bins, beside a column that may lack cells."""
+    cells = nets.Cells((3, 0), bins, gaps)
     x = torch.stack([torch.randint(3, (300,)).float(), torch.randn(300)], 1)
     x[5] = NAN
     cells.start_from(x)
     codes = cells.codes(x.view(3, 100, 2))
-    assert codes.shape == (3, 100, 2) and codes[0, 5].tolist() == [3, 8]
+    assert codes.shape == (3, 100, 2) and codes[0, 5].tolist() == cells.unknown.tolist()
+    absent = [size - (j in gaps) for j, size in enumerate(cells.sizes)]
+    assert absent == [3, bins] and cells.codes(x[5:6], gaps=True)[0].tolist() == absent
+    torch.testing.assert_close(cells.codes(x, gaps=True)[6:], cells.codes(x)[6:])
     codes, there = codes.view(300, 2), ~x.isnan().any(1)
     assert torch.equal(codes[there, 0].float(), x[there, 0])
     low, high = cells.low[1][codes[there, 1]], cells.high[1][codes[there, 1]]
     assert ((low <= x[there, 1]) & (x[there, 1] <= high)).all()
     assert cells.codes(torch.tensor([1.0, -99.0])).tolist() == [1, 0]
-    assert cells.codes(torch.tensor([1.0, 99.0]))[1] == cells.is_open()[3:].sum() - 1
+    assert cells.codes(torch.tensor([1.0, 99.0]))[1] == cells.low[1].isfinite().sum() - 1
+    assert cells.is_open(gaps=True).sum() == cells.low.isfinite().sum() + len(gaps)
+    assert cells.is_open(gaps=False).sum() == cells.low.isfinite().sum()
 
 
 def test_a_column_without_a_value_has_one_bin() -> None:

@@ -12,15 +12,18 @@ from torch.distributions import Distribution, Independent, Uniform
 from nelbo import nets
 from nelbo.distributions import CellByCell
 
-WIDTH, FEATURES = 16, 3
+WIDTH, FEATURES, BINS = 16, 3, 6
 VARIED: dict[str, dict[str, Any]] = {
-    "net": {"width": 8, "blocks": 0, "dropout": 0.5, "bins": 7, "sizes": (0, 3)},
+    "net": {"width": 8, "blocks": 0, "dropout": 0.5, "bins": 7, "sizes": (0, 3), "gaps": (1,)},
     "likelihood": {},
 }
 
 
-def rows(sizes: Sequence[int], n: int = 400) -> Tensor:
-    """Rows of a table: categories, and numbers of a wide, a narrow and a mixed kind (with zeros), in turn; float64."""
+def rows(sizes: Sequence[int], n: int = 400, gaps: Sequence[int] = ()) -> Tensor:
+    """Rows of a table: categories, and numbers of a wide, a narrow and a mixed kind (with zeros), in turn; float64.
+
+    Of the columns of `gaps`, each lacks a fifth of its cells.
+    """
     draw = torch.Generator().manual_seed(len(sizes))
     columns, numbers = [], 0
     for size in sizes:
@@ -28,24 +31,27 @@ def rows(sizes: Sequence[int], n: int = 400) -> Tensor:
         values = [values, 0.05 * values + 2, values * (values > 0)][numbers % 3]
         numbers += size == 0
         columns.append(torch.randint(size, (n,), generator=draw).double() if size else values)
-    return torch.stack(columns, 1)
+    x = torch.stack(columns, 1)
+    for j in gaps:
+        x[torch.rand(n, generator=draw) < 0.2, j] = torch.nan
+    return x
 
 
-def decoder(sizes: Sequence[int], bins: int = 6, context: int = 0, features: int = FEATURES) -> nets.TableDecoder:
+def decoder(sizes: Sequence[int], gaps: Sequence[int] = (), context: int = 0) -> nets.TableDecoder:
     """A decoder over cells that started from `rows`, fixed far off its start, float64, in eval()."""
-    net = nets.TableDecoder(nets.Cells(sizes, bins), features, WIDTH, 1, 0.0, context).double()
+    net = nets.TableDecoder(nets.Cells(sizes, BINS, gaps), FEATURES, WIDTH, 1, 0.0, context).double()
     draw = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=draw))
-    net.start_from(rows(sizes))
+    net.start_from(rows(sizes, gaps=gaps))
     return net.eval().requires_grad_(False)
 
 
-def given(net: nets.TableDecoder, *batch: int, subset: bool = False) -> CellByCell:
+def given(net: nets.TableDecoder, *batch: int, subset: bool = False, gaps: bool = True) -> CellByCell:
     """The distribution for a batch of codes."""
     h = torch.randn(*batch, FEATURES, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    return CellByCell(net, net.begin(h), subset)
+    return CellByCell(net, net.begin(h), subset, gaps)
 
 
 NUMBERS = decoder([0, 0])
@@ -53,7 +59,7 @@ NUMBERS = decoder([0, 0])
 
 def _reference(q: Distribution) -> Distribution:
     """Uniform on the middle of each column's range."""
-    low, high = NUMBERS.cells.low[:, 0], NUMBERS.cells.high.masked_fill(NUMBERS.cells.high.isinf(), -torch.inf).amax(1)
+    low, high = NUMBERS.cells.low[:, 0], NUMBERS.cells.high[:, -1]
     low, high = (torch.lerp(low, high, share).expand(*q.batch_shape, 2) for share in (0.2, 0.8))
     return Independent(Uniform(low, high, validate_args=False), 1)
 
