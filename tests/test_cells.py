@@ -55,7 +55,9 @@ def masses(d: CellByCell, x: Tensor, j: int, known: Sequence[int]) -> Tensor:
 def conditional(d: CellByCell, x: Tensor, j: int, known: Sequence[int]) -> Tensor:
     """log p(x_j | the cells of `known`), by hand: from the masses, and the ends of the bins."""
     cells, found = d.net.cells, []
-    for value, mass in zip(x[..., j].flatten().tolist(), masses(d, x, j, known).reshape(x[..., j].numel(), -1), strict=True):
+    for value, mass in zip(
+        x[..., j].flatten().tolist(), masses(d, x, j, known).reshape(x[..., j].numel(), -1), strict=True
+    ):
         if math.isnan(value):
             share = 1 - SHARE if j in cells.numbers else 1.0
             found.append(math.log(share * mass[-1]) if d.gaps and j in cells.gaps else 0.0)
@@ -343,7 +345,9 @@ def test_a_number_beside_an_atom_is_not_the_atom() -> None:
     assert scores[1] == pytest.approx(math.log(SHARE) + scipy.stats.norm(0, WIDTH).logpdf(1e-9))
 
 
-def make(sizes: Sequence[int], context: int = 0, gaps: Sequence[int] = ()) -> tuple[nets.TableEncoder, conditionals.Table]:
+def make(
+    sizes: Sequence[int], context: int = 0, gaps: Sequence[int] = ()
+) -> tuple[nets.TableEncoder, conditionals.Table]:
     """An encoder and a likelihood over the same columns, awake and started from rows, in training."""
     encoder = nets.TableEncoder(nets.Cells(sizes, 6, gaps), 4, 16, 2, 0.1, context).double()
     encoder.start_from(rows(sizes, gaps=gaps))
@@ -471,7 +475,7 @@ def test_bins_hold_every_value_in_order(values: np.ndarray, parts: int, most: in
 @pytest.mark.parametrize("parts", [1, 2, 7, 32])
 def test_bins_of_distinct_values_have_equal_mass(parts: int) -> None:
     v = torch.randn(1000)
-    low, high = make_bins(v, parts, 64)
+    low, _ = make_bins(v, parts, 64)
     counts = torch.bincount(torch.searchsorted(low, v, right=True) - 1)
     assert len(low) == parts and counts.max() - counts.min() <= 1
 

@@ -44,7 +44,8 @@ def expect(vae: VAE, x: Tensor, schema: Schema, c: Tensor | None = None) -> Tens
     """What to expect in missing cells of rows `(batch, columns)`, and how unsure that is: `(batch, 2, columns)`.
 
     First x filled, with the mean (in the data's units) of numbers and the likeliest of categories; then the standard
-    deviation of numbers in the data's units (days, for a date), and the probability of another category; 0 for a cell that is there.
+    deviation of numbers in the data's units (days, for a date), and the probability of another category; 0 for a cell
+    that is there.
     """
     d, log_weight = _weighed(vae, x, c)
     weight = log_weight.softmax(0).unsqueeze(-1)

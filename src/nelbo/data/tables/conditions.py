@@ -12,6 +12,7 @@ from nelbo.data.columns import Column
 from nelbo.data.schema import Schema
 from nelbo.data.tables import transforms
 from nelbo.data.tables.codec import Encoder
+from nelbo.data.tables.describe import values_of
 from nelbo.data.tables.extra import need
 from nelbo.data.tables.overrides import nearest
 from nelbo.data.tables.source import open_table
@@ -42,8 +43,8 @@ def known_cells(cells: Mapping[str, Any], schema: Schema) -> np.ndarray:
         if column.name in cells and np.isnan(x[0, j]):
             raise UserError(f"condition {column.name}={cells[column.name]}: {_remedy(column, str(cells[column.name]))}")
         if column.name in cells and column.is_number and not _within(column, x[0, j]):
-            low, high = _ends(column)
-            raise UserError(f"condition {column.name}={cells[column.name]}: training saw {low} to {high}: give one of these")
+            said = f"{column.name}={cells[column.name]}: training saw {values_of(column)}"
+            raise UserError(f"condition {said}: give a value in between")
     return x
 
 
@@ -52,13 +53,6 @@ def _within(column: Column, x: float) -> bool:
     ends = [column.low or 0.0, column.high or 0.0]
     low, high = transforms.forward(column, np.array(ends)).astype(np.float32)
     return bool(low <= x <= high)
-
-
-def _ends(column: Column) -> list[str]:
-    """The lowest and highest value of training, as the table writes them."""
-    if not column.unit:
-        return [f"{end:g}" for end in (column.low or 0.0, column.high or 0.0)]
-    return [str(np.datetime64(int(end), column.unit)) for end in (column.low or 0, column.high or 0)]
 
 
 def _remedy(column: Column, value: str) -> str:
