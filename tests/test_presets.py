@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import nelbo
-
 from nelbo import presets, recipes
 from nelbo.data import Data, condition, load, subset
 from nelbo.errors import UserError

@@ -39,8 +39,8 @@ def decoder_spectrum(vae: VAE, z: Tensor, c: Tensor | None = None) -> Tensor:
 def decoder_gradient(vae: VAE, z: Tensor, c: Tensor | None = None) -> Tensor:
     """|d mean(x | z) / d z|^2, the squared Frobenius norm of the decoder's Jacobian (RAE-GP), `(batch,)`.
 
-    Raises `UserError` where there is none, as for a table. It is estimated without bias as |v' J|^2 with v ~ N(0, I). Source: Hutchinson (1990), A Stochastic Estimator of
-    the Trace of the Influence Matrix.
+    Raises `UserError` where there is none, as for a table. It is estimated without bias as |v' J|^2 with v ~ N(0, I).
+    Source: Hutchinson (1990), A Stochastic Estimator of the Trace of the Influence Matrix.
     """
     with torch.enable_grad():
         h = z if z.requires_grad else z.detach().requires_grad_()
