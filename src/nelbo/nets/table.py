@@ -65,7 +65,8 @@ class Cells(nn.Module):
     def codes(self, x: Tensor, gaps: bool = False) -> Tensor:
         """The code of each cell of x `(*batch, columns)`, int64; with `gaps`, of missing ones too if there is one."""
         columns = x.reshape(-1, x.shape[-1]).t().contiguous()
-        found = torch.searchsorted(self.low, columns, right=True).t().reshape(x.shape) - 1
+        low = self.low.masked_fill(self.low.isnan(), torch.inf)  # in order, as a search takes it
+        found = torch.searchsorted(low, columns, right=True).t().reshape(x.shape) - 1
         return torch.where(x.isnan(), self.absent if gaps else self.unknown, found.clamp_min(0))
 
     def is_open(self, gaps: bool) -> Tensor:
