@@ -23,13 +23,16 @@ from nelbo.vae import VAE, Trace
 DRAWS = 16
 """Draws of q(z | x_o) for each row, K above."""
 
+SIMPSON = np.array([1.0, 4.0, 1.0]) / 6
+"""Weights of the ends and the middle of a bin, by which a mean over the bin is exact for cubic functions."""
 
-def complete(vae: VAE, x: Tensor, gaps: bool = False) -> Tensor:
+
+def complete(vae: VAE, x: Tensor, c: Tensor | None = None, gaps: bool = False) -> Tensor:
     """Rows `(batch, columns)` with each missing cell (NaN) drawn from the model given the other cells.
 
     With `gaps`, as in whole samples, a cell may be drawn to be missing.
     """
-    d, log_weight = _weighed(vae, x)
+    d, log_weight = _weighed(vae, x, c)
     sums = log_weight.softmax(0).cumsum(0).t().contiguous()
     u = noise.uniform(torch.Size(), torch.Size([len(x)]), torch.Size([1]), sums)
     chosen = torch.searchsorted(sums, u * sums[:, -1:], right=True).squeeze(1).clamp_max(len(log_weight) - 1)
@@ -37,13 +40,14 @@ def complete(vae: VAE, x: Tensor, gaps: bool = False) -> Tensor:
     return CellByCell(d.net, begun, gaps=gaps).complete(x)
 
 
-def expect(vae: VAE, x: Tensor, schema: Schema) -> Tensor:
+def expect(vae: VAE, x: Tensor, schema: Schema, c: Tensor | None = None) -> Tensor:
     """What to expect in missing cells of rows `(batch, columns)`, and how unsure that is: `(batch, 2, columns)`.
 
     First x filled, with the mean (in the data's units) of numbers and the likeliest of categories; then the standard
-    deviation of numbers in the data's units, and the probability of another category; 0 for a cell that is there.
+    deviation of numbers in the data's units (days, for a date), and the probability of another category; 0 for a cell
+    that is there.
     """
-    d, log_weight = _weighed(vae, x)
+    d, log_weight = _weighed(vae, x, c)
     weight = log_weight.softmax(0).unsqueeze(-1)
     cells = d.net.cells
     filled, unsure = x.double().cpu().numpy().copy(), np.zeros(x.shape)
@@ -57,17 +61,19 @@ def expect(vae: VAE, x: Tensor, schema: Schema) -> Tensor:
         low, high = (ends[j, : mass.shape[1]][is_open].double().cpu().numpy() for ends in (cells.low, cells.high))
         mass = mass[:, is_open.cpu().numpy()]
         points = tables.natural(column, np.stack([low, (low + high) / 2, high]))
-        middle, within = points.mean(0), points.var(0)
+        middle = np.tensordot(SIMPSON, points, 1)
+        within = np.tensordot(SIMPSON, (points - middle) ** 2, 1)
         mean = mass @ middle
-        unsure[:, j] = np.sqrt(np.maximum(mass @ (middle**2 + within) - mean**2, 0))
+        days = tables.UNITS[column.unit] / tables.UNITS["D"] if column.unit else 1.0
+        unsure[:, j] = days * np.sqrt((mass * (within + (middle - mean[:, None]) ** 2)).sum(-1))
         filled[:, j] = tables.standard(column, mean)
     both = np.stack([np.where(missing, filled, x.cpu().numpy()), np.where(missing, unsure, 0.0)], 1)
     return torch.from_numpy(both.astype(np.float32))
 
 
-def _weighed(vae: VAE, x: Tensor) -> tuple[CellByCell, Tensor]:
+def _weighed(vae: VAE, x: Tensor, c: Tensor | None) -> tuple[CellByCell, Tensor]:
     """p(x | z) under `DRAWS` draws of z for each row, and their log importance weights `(draws, batch)`."""
-    trace = vae(x, None, (DRAWS,))
+    trace = vae(x, c, (DRAWS,))
     assert isinstance(trace.likelihood, CellByCell)
     d = trace.likelihood.without_gaps()
     return d, Trace(x, d, trace.levels).log_weight

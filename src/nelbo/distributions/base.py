@@ -62,9 +62,10 @@ class Distribution(TorchDistribution):
 
 
 def draw(d: TorchDistribution, shape: Sequence[int] = ()) -> Tensor:
-    """z ~ d of shape `(*shape, *batch, *event)`, reparameterised unless d is discrete."""
+    """z ~ d of shape `(*shape, *batch, *event)`, reparameterised unless d is discrete, or in part so."""
     size = torch.Size(shape)
-    return d.sample(size) if d.support.is_discrete else d.rsample(size)  # type: ignore[union-attr]
+    discrete = d.support.is_discrete or not d.has_rsample  # type: ignore[union-attr]
+    return d.sample(size) if discrete else d.rsample(size)
 
 
 @singledispatch

@@ -65,7 +65,7 @@ class Cells(nn.Module):
     def codes(self, x: Tensor, gaps: bool = False) -> Tensor:
         """The code of each cell of x `(*batch, columns)`, int64; with `gaps`, of missing ones too if there is one."""
         columns = x.reshape(-1, x.shape[-1]).t().contiguous()
-        low = self.low.masked_fill(self.low.isnan(), torch.inf)  # in order, as a search takes it
+        low = self.low.nan_to_num(torch.inf, torch.inf)  # a search goes astray at a NaN
         found = torch.searchsorted(low, columns, right=True).t().reshape(x.shape) - 1
         return torch.where(x.isnan(), self.absent if gaps else self.unknown, found.clamp_min(0))
 
@@ -88,8 +88,8 @@ def make_bins(values: Tensor, parts: int, most: int) -> tuple[Tensor, Tensor]:
     distinct, counts = values.unique(return_counts=True)
     if len(distinct) <= min(most, max(len(values) // 2, 1)):
         return distinct, distinct
-    common = counts > len(values) / most
-    budget = max(min(parts, most - 2 * int(common.sum())), 1)  # an atom may cut a bin in two
+    common, free = _atoms(counts, len(values) / most, most)
+    budget = min(parts, free)
     rest = counts.masked_fill(common, 0).cumsum(0)
     part = (rest - 1).clamp_min(0) * budget // rest[-1].clamp_min(1)
     cut = ((part[1:] != part[:-1]) | common[1:] | common[:-1]).nonzero().flatten()
@@ -98,6 +98,19 @@ def make_bins(values: Tensor, parts: int, most: int) -> tuple[Tensor, Tensor]:
     low, high = torch.cat([distinct[:1], half]), torch.cat([half, distinct[-1:]])
     atom = common[first]
     return torch.where(atom, distinct[first], low), torch.where(atom, distinct[first], high)
+
+
+def _atoms(counts: Tensor, least: float, most: int) -> tuple[Tensor, int]:
+    """Which counts are of atoms, and into how many bins the rest may be cut.
+
+    Those above `least`, or above what leaves no more than `most` atoms and stretches between them.
+    """
+    for above in [least, *counts[counts > least].unique().tolist()]:
+        common = counts > above
+        stretches = 1 + int((common[1:] | common[:-1]).sum())
+        if stretches <= most:
+            break
+    return common, most - stretches + 1
 
 
 class CellEmbedding(nn.Module):
@@ -155,7 +168,8 @@ class TableEncoder(nn.Module):
     """Rows `(batch, columns)`, NaN where missing, and a context -> `(batch, features)`.
 
     In training, half of the rows lose a random share of their cells, so that what is inferred from the others is
-    learned too.
+    learned too. Which cells, and what dropout takes, each process draws by itself: several train a model as good as
+    one does, but not the same.
     """
 
     def __init__(self, cells: Cells, features: int, width: int, blocks: int, dropout: float, context: int = 0) -> None:

@@ -34,6 +34,7 @@ Files are read twice, in batches: once for the schema (quantiles by a sample of 
 encode; x that does not fit memory goes to a temporary file.
 """
 
+from nelbo.data.tables.cells import UNITS
 from nelbo.data.tables.conditions import known_cells
 from nelbo.data.tables.conditions import parse as parse_condition
 from nelbo.data.tables.decoding import decode, frame_of
@@ -46,6 +47,7 @@ from nelbo.data.tables.transforms import inverse as natural
 from nelbo.data.tables.writing import to_bytes
 
 __all__ = [
+    "UNITS",
     "Overrides",
     "decode",
     "describe",
