@@ -23,8 +23,8 @@ from nelbo.vae import VAE, Trace
 DRAWS = 16
 """Draws of q(z | x_o) for each row, K above."""
 
-SIMPSON = np.array([1.0, 4.0, 1.0]) / 6
-"""Weights of the ends and the middle of a bin, by which a mean over the bin is exact for cubic functions."""
+POINTS = (np.arange(32) + 0.5) / 32
+"""Where in a bin its mean in the data's units, and its spread, are taken at."""
 
 
 def complete(vae: VAE, x: Tensor, c: Tensor | None = None, gaps: bool = False) -> Tensor:
@@ -60,9 +60,8 @@ def expect(vae: VAE, x: Tensor, schema: Schema, c: Tensor | None = None) -> Tens
         column, is_open = schema.modelled[j], cells.low[j, : mass.shape[1]].isfinite()
         low, high = (ends[j, : mass.shape[1]][is_open].double().cpu().numpy() for ends in (cells.low, cells.high))
         mass = mass[:, is_open.cpu().numpy()]
-        points = tables.natural(column, np.stack([low, (low + high) / 2, high]))
-        middle = np.tensordot(SIMPSON, points, 1)
-        within = np.tensordot(SIMPSON, (points - middle) ** 2, 1)
+        points = tables.natural(column, low + POINTS[:, None] * (high - low))
+        middle, within = points.mean(0), points.var(0)
         mean = mass @ middle
         days = tables.UNITS[column.unit] / tables.UNITS["D"] if column.unit else 1.0
         unsure[:, j] = days * np.sqrt((mass * (within + (middle - mean[:, None]) ** 2)).sum(-1))

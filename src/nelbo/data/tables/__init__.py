@@ -38,7 +38,7 @@ from nelbo.data.tables.cells import UNITS
 from nelbo.data.tables.conditions import known_cells
 from nelbo.data.tables.conditions import parse as parse_condition
 from nelbo.data.tables.decoding import decode, frame_of
-from nelbo.data.tables.describe import describe, to_text
+from nelbo.data.tables.describe import describe, to_text, written
 from nelbo.data.tables.overrides import Overrides, to_toml
 from nelbo.data.tables.rows import encode, infer, read, read_like
 from nelbo.data.tables.source import is_table
@@ -64,4 +64,5 @@ __all__ = [
     "to_bytes",
     "to_text",
     "to_toml",
+    "written",
 ]
