@@ -25,6 +25,7 @@ LAYERS = [
     {"loading", "plots", "refit"},
     {"report", "progress"},
     {"runs"},
+    {"apps"},
     {"cli"},
     {"__main__"},
 ]
