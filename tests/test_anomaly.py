@@ -326,7 +326,7 @@ def test_colour_pictures_are_drawn() -> None:
 
 
 def test_pictures_without_terms_for_pixels_have_a_table_alone(run: Run, here: Path) -> None:
-    model, data = small(**{"model.likelihood": {"kind": "ssim", "scales": 1}})
+    model, _ = small(**{"model.likelihood": {"kind": "ssim", "scales": 1}})
     model.save("m")
     np.save("x.npy", np.random.default_rng(0).random((30, 6, 5), np.float32))
     arguments = ["detect", "m", "x.npy", "--calibration", "x.npy", "--false-alarms", 0.1]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nelbo.cli import output, use
+from nelbo.cli import inputs, output, use
 from nelbo.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ def detect(
     """
     from nelbo.apps.anomaly import Detector
 
-    m = use._load(model, condition)
+    m = inputs.model(model, condition)
     out = output.named(out, "odd.csv", (".csv", ".png") if m.schema.kind == "image" else (".csv",))
-    usual, source = use._rows(m, calibration), calibration or "the test data"
+    usual, source = inputs.rows(m, calibration), calibration or "the test data"
     if data or calibration:
-        rows = use._rows(m, data)
+        rows = inputs.rows(m, data)
         numbers = list(range(len(rows)))
     else:
         rows, usual, numbers = _halves(usual, seed)
@@ -145,7 +145,8 @@ def _text(said: dict[str, object], written: list[Path]) -> str:
     oddest: list[dict[str, float]] = said["oddest"]  # type: ignore[assignment]
     lines = [
         f"{said['odd']:,} of {said['n']:,} rows are odd: {said['score']} above {said['threshold']:.4g} nats, which "
-        f"a share of {said['false_alarms']} of usual rows is or less (by {said['calibration']:,} of {said['calibrated_on']})",
+        f"a share of {said['false_alarms']} of usual rows is or less "
+        f"(by {said['calibration']:,} of {said['calibrated_on']})",
         *(["The oddest:"] if oddest else []),
         *(f"  row {o['row']:<8} {o['score']:12.4f} nats   p = {o['p_value']:.4g}" for o in oddest),
     ]
