@@ -25,6 +25,7 @@ LAYERS = [
     {"loading", "plots", "plots_table", "refit"},
     {"report", "progress"},
     {"runs"},
+    {"apps"},
     {"cli"},
     {"__main__"},
 ]
