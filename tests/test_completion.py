@@ -94,7 +94,7 @@ def test_draws_follow_the_conditional_worked_out_over_z(model: Model, cells: dic
 def test_expectations_are_those_worked_out_over_z(
     model: Model, cells: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Means and deviations in the data's units, each bin being taken by a thousand points; categories by their masses."""
+    """Means and deviations in the data's units, each bin by a thousand points; categories by their masses."""
     monkeypatch.setattr(completion, "DRAWS", 10_000)
     x = row(model, **cells)
     z, weight = over_z(model, x)

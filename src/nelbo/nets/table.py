@@ -24,7 +24,7 @@ class Cells(nn.Module):
     The columns that `gaps` numbers may lack cells, and have a last code for that: to be missing is then an event of
     the data. Elsewhere, and wherever a cell is asked for, a missing cell is unknown: it has the column's size as code.
 
-    `low`, `high` `(columns, most codes)` are the ends of the bins: NaN for a missing cell, infinite where a column has
+    `low`, `high` `(columns, most codes)` are the ends of the bins: infinite for a missing cell, and where a column has
     fewer codes.
     """
 
@@ -33,6 +33,7 @@ class Cells(nn.Module):
     unknown: Tensor
     absent: Tensor
     place: Tensor
+    gap: Tensor
 
     def __init__(self, sizes: Sequence[int], bins: int, gaps: Sequence[int] = ()) -> None:
         super().__init__()
@@ -41,8 +42,7 @@ class Cells(nn.Module):
         self.sizes = [(size or bins) + (j in gaps) for j, size in enumerate(sizes)]
         ends = torch.full((len(sizes), max(self.sizes)), torch.inf)
         for j, size in enumerate(self.sizes):
-            ends[j, :size] = torch.arange(size)
-            ends[j, size - 1 : size if j in gaps else 0] = torch.nan
+            ends[j, : size - (j in gaps)] = torch.arange(size - (j in gaps))
         self.register_buffer("low", ends)
         self.register_buffer("high", ends.clone())
         absent = [size - (j in gaps) for j, size in enumerate(self.sizes)]
@@ -50,6 +50,8 @@ class Cells(nn.Module):
         self.register_buffer("absent", torch.tensor(absent), persistent=False)
         flat = [j * ends.shape[1] + code for j, size in enumerate(self.sizes) for code in range(size)]
         self.register_buffer("place", torch.tensor(flat), persistent=False)
+        gap = [code == absent[j] for j, size in enumerate(self.sizes) for code in range(size)]
+        self.register_buffer("gap", torch.tensor(gap), persistent=False)
 
     def start_from(self, rows: Tensor) -> None:
         """Make the bins from rows of the data, `(n, columns)`."""
@@ -65,14 +67,13 @@ class Cells(nn.Module):
     def codes(self, x: Tensor, gaps: bool = False) -> Tensor:
         """The code of each cell of x `(*batch, columns)`, int64; with `gaps`, of missing ones too if there is one."""
         columns = x.reshape(-1, x.shape[-1]).t().contiguous()
-        low = self.low.nan_to_num(torch.inf, torch.inf)  # a search goes astray at a NaN
-        found = torch.searchsorted(low, columns, right=True).t().reshape(x.shape) - 1
+        found = torch.searchsorted(self.low, columns, right=True).t().reshape(x.shape) - 1
         return torch.where(x.isnan(), self.absent if gaps else self.unknown, found.clamp_min(0))
 
     def is_open(self, gaps: bool) -> Tensor:
         """Which codes there are, of all columns one after the other, bool `(sum(sizes),)`; `gaps`: to be missing."""
-        low = self.low.flatten()[self.place]
-        return ~low.isinf() if gaps else low.isfinite()
+        seen = self.low.flatten()[self.place].isfinite()
+        return seen | self.gap if gaps else seen
 
 
 def make_bins(values: Tensor, parts: int, most: int) -> tuple[Tensor, Tensor]:
