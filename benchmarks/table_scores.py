@@ -94,7 +94,7 @@ def correlation(frame: pd.DataFrame) -> float:
 
 
 def pair_errors(real: pd.DataFrame, rows: pd.DataFrame) -> dict[tuple[str, str], float]:
-    """Half the difference of correlations of two numbers, else the total variation distance of the joint frequencies."""
+    """Half the difference of correlations of two numbers, else the total variation distance of joint frequencies."""
     numbers = {name for name in real if pd.api.types.is_numeric_dtype(real[name])}
     cut = [
         pd.DataFrame({n: bins(real[n], frame[n]) if n in numbers else texts(frame[n]) for n in real})
