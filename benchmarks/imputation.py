@@ -1,15 +1,18 @@
 """Missing cells: 30 % of them removed at random from four tables, filled in by nelbo and by scikit-learn's imputers.
 
-    python benchmarks/imputation.py --data DIR [--tables adult ...] [--methods mean knn iterative nelbo] [--seeds 3]
+    python benchmarks/imputation.py --data DIR [--tables adult ...] [--methods mean knn ...] [--seeds 3]
 
-Every method gets the same --rows (10 000) training rows, drawn by the seed, with the same cells removed (each with the
+Every method gets the same --rows (5 000) training rows, drawn by the seed, with the same cells removed (each with the
 same chance, none because of its value). Errors are of the removed cells: the RMSE of numbers in standard deviations of
 their column, and the accuracy of categories. The columns count alike.
 
 - `mean`: the column's mean, or its most frequent category;
-- `knn`, `knn20`: KNNImputer (5 neighbours, its default, and 20, weighted by distance); `iterative`: IterativeImputer
-  (BayesianRidge). Both at their best for mixed tables: numbers standardised, categories one-hot with all of a missing
-  cell's columns missing, and the greatest of the filled columns chosen. Ordinal codes are worse for both.
+- `knn`, `knn 20`: KNNImputer, at its 5 neighbours and at 20; `iterative`: IterativeImputer (BayesianRidge). Numbers are
+  standardised and categories one-hot, all of a missing cell's columns missing; the likeliest category is chosen. The
+  last column of each category is left out: with it the others follow from each other, and IterativeImputer never
+  leaves the means it starts from;
+- `iterative codes`: the same with ordinal codes, rounded; `iterative trees`: these with extremely randomised trees in
+  place of BayesianRidge (as missForest);
 - `nelbo`: VAEImputer at its defaults, on the table as it is.
 
 Results are added to the JSON file as they come.
@@ -27,6 +30,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401 (this import is how scikit-learn is asked)
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 from table_data import FILES, Table, load, parser
@@ -44,42 +48,64 @@ def holes(table: Table, rows: int, seed: int) -> tuple[pd.DataFrame, pd.DataFram
     return full, full.mask(removed), removed
 
 
-def encoded(frame: pd.DataFrame) -> np.ndarray:
-    """Standardised numbers and one-hot categories, NaN where a cell is missing."""
+def standard(column: pd.Series) -> tuple[float, float]:
+    """Mean and standard deviation of the present cells."""
+    return float(column.mean()), float(column.std()) or 1.0
+
+
+def known(column: pd.Series) -> np.ndarray:
+    """The categories of a column, in order."""
+    return np.array(sorted(column.dropna().unique()), dtype=object)
+
+
+def codes(column: pd.Series) -> pd.Series:
+    """The place of each category, NaN where missing."""
+    found = pd.Series(pd.Categorical(column, categories=known(column)).codes, index=column.index)
+    return found.astype(float).where(column.notna())
+
+
+def encoded(frame: pd.DataFrame, hot: bool) -> np.ndarray:
+    """Standardised numbers, and categories one-hot (the last left out) or as standardised codes; NaN where missing."""
     parts = []
     for column in (frame[name] for name in frame):
-        if column.dtype == object:
-            known = sorted(column.dropna().unique())
-            hot = np.eye(len(known))[pd.Categorical(column, categories=known).codes]
-            hot[column.isna()] = np.nan
-            parts.append(hot)
-        else:
-            parts.append(((column - column.mean()) / (column.std() or 1.0)).to_numpy()[:, None])
+        if column.dtype == object and hot:
+            one = np.eye(len(known(column)))[codes(column).fillna(0).astype(int)]
+            one[column.isna()] = np.nan
+            parts.append(one[:, :-1])
+            continue
+        numbers = codes(column) if column.dtype == object else column
+        middle, scale = standard(numbers)
+        parts.append(((numbers - middle) / scale).to_numpy()[:, None])
     return np.concatenate(parts, axis=1)
 
 
-def decoded(filled: np.ndarray, frame: pd.DataFrame) -> pd.DataFrame:
-    """The way back, for columns as in `frame`: the greatest of the columns of a category."""
+def decoded(filled: np.ndarray, frame: pd.DataFrame, hot: bool) -> pd.DataFrame:
+    """The way back, for columns as in `frame`: the likeliest category, or the one of the nearest code."""
     columns, place = {}, 0
     for name in frame:
         column = frame[name]
+        width = len(known(column)) - 1 if column.dtype == object and hot else 1
+        part = filled[:, place : place + width]
+        place += width
+        if column.dtype == object and hot:
+            columns[name] = known(column)[np.column_stack([part, 1 - part.sum(axis=1)]).argmax(axis=1)]
+            continue
+        middle, scale = standard(codes(column) if column.dtype == object else column)
+        numbers = part[:, 0] * scale + middle
         if column.dtype == object:
-            known = np.array(sorted(column.dropna().unique()), dtype=object)
-            columns[name] = known[filled[:, place : place + len(known)].argmax(axis=1)]
-            place += len(known)
+            columns[name] = known(column)[np.rint(numbers).clip(0, len(known(column)) - 1).astype(int)]
         else:
-            columns[name] = filled[:, place] * (column.std() or 1.0) + column.mean()
-            place += 1
+            columns[name] = numbers
     return pd.DataFrame(columns)
 
 
-def by(imputer: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
+def by(imputer: Any, hot: bool = True) -> Callable[[pd.DataFrame], pd.DataFrame]:
     """Fill a frame by one of scikit-learn's imputers of numbers."""
 
     def fill(frame: pd.DataFrame) -> pd.DataFrame:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return decoded(imputer.fit_transform(encoded(frame)), frame)
+            return decoded(imputer.fit_transform(encoded(frame, hot)), frame, hot)
 
     return fill
 
@@ -95,11 +121,18 @@ def nelbo(seed: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
     return fill
 
 
+def trees(seed: int) -> ExtraTreesRegressor:
+    """The regressor of `iterative trees`."""
+    return ExtraTreesRegressor(30, min_samples_leaf=3, max_features=0.5, n_jobs=-1, random_state=seed)
+
+
 METHODS: dict[str, Callable[[int], Callable[[pd.DataFrame], pd.DataFrame]]] = {
     "mean": lambda seed: by(SimpleImputer()),
     "knn": lambda seed: by(KNNImputer()),
-    "knn20": lambda seed: by(KNNImputer(n_neighbors=20, weights="distance")),
+    "knn 20": lambda seed: by(KNNImputer(n_neighbors=20)),
     "iterative": lambda seed: by(IterativeImputer(random_state=seed)),
+    "iterative codes": lambda seed: by(IterativeImputer(random_state=seed), hot=False),
+    "iterative trees": lambda seed: by(IterativeImputer(trees(seed), random_state=seed), hot=False),
     "nelbo": nelbo,
 }
 
@@ -145,7 +178,7 @@ def main() -> None:
     arguments.add_argument("--tables", nargs="+", choices=list(FILES), default=list(FILES))
     arguments.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     arguments.add_argument("--seeds", type=int, default=3)
-    arguments.add_argument("--rows", type=int, default=10_000)
+    arguments.add_argument("--rows", type=int, default=5_000)
     options = arguments.parse_args()
     for name in options.tables:
         table = load(options.data, name)
