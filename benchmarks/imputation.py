@@ -29,8 +29,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401 (this import is how scikit-learn is asked)
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 from table_data import FILES, Table, load, parser
