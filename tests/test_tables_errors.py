@@ -15,7 +15,6 @@ import pytest
 import nelbo
 from conftest import Run
 from nelbo.data import load, load_like, tables
-from nelbo.errors import UserError
 from rows import refused
 
 GOOD = "age,name\n31,ann\n42,bob\n27,cy\n31,ann\n"
