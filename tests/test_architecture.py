@@ -25,6 +25,8 @@ LAYERS = [
     {"loading", "plots", "plots_table", "refit"},
     {"report", "progress"},
     {"runs"},
+    {"apps"},
+    {"estimators"},
     {"cli"},
     {"__main__"},
 ]
