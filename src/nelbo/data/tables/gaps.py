@@ -57,47 +57,59 @@ def _missing(array: Any) -> np.ndarray:
     return array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
 
 
-def cast(column: Any, kind: Any) -> Any:
-    """An Arrow array (a DataFrame's column, too) as another type; numbers as texts where it is one of texts."""
-    pa = need("pyarrow")
-    array = column if isinstance(column, pa.Array | pa.ChunkedArray) else pa.array(column, from_pandas=True)
-    if pa.types.is_dictionary(array.type):
-        array = array.cast(array.type.value_type)
-    if pa.types.is_dictionary(kind):
-        return array.cast(kind.value_type).dictionary_encode().cast(kind)
-    return array.cast(kind, safe=False)
-
-
 def replaced(raw: Raw, at: np.ndarray, frame: Any) -> Raw:
     """The table with the cells `at` `(n, columns)` replaced by those of a DataFrame, found by the column's name."""
     pa, pc = need("pyarrow"), need("pyarrow.compute")
     table = raw.table
     for j, name in enumerate(table.column_names):
         if name in frame.columns and at[:, j].any():
-            kind = table.column(j).type
-            plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-            old, new = cast(table.column(j), plain), cast(frame[name], plain)
-            merged = pc.if_else(pa.array(at[:, j]), new, old)
-            table = table.set_column(j, name, cast(merged, kind))
+            old = table.column(j)
+            new = plain(frame[name], _value_type(old.type))
+            merged = pc.if_else(pa.array(at[:, j]), new, plain(old))
+            table = table.set_column(j, name, _typed(merged, old))
     return Raw(table, raw.header, raw.delimiter)
 
 
 def appended(raw: Raw, frame: Any) -> Raw:
     """The table with the rows of a DataFrame after its own; columns that the DataFrame lacks are empty there."""
     pa = need("pyarrow")
-    table, n = raw.table, len(frame)
     columns = []
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        kind = column.type
-        plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-        new = cast(frame[name], plain) if name in frame.columns else pa.nulls(n, plain)
-        chunks = [chunk for part in (cast(column, plain), new) for chunk in _chunks(part)]
-        columns.append(cast(pa.chunked_array(chunks, plain), kind))
-    return Raw(pa.table(columns, names=table.column_names), raw.header, raw.delimiter)
+    for name, old in zip(raw.table.column_names, raw.table.columns, strict=True):
+        kind = _value_type(old.type)
+        new = plain(frame[name], kind) if name in frame.columns else pa.nulls(len(frame), kind)
+        columns.append(_typed(pa.chunked_array([*plain(old).chunks, *_chunks(new)], kind), old))
+    return Raw(pa.table(columns, names=raw.table.column_names), raw.header, raw.delimiter)
+
+
+def plain(column: Any, kind: Any = None) -> Any:
+    """A column of Arrow or of a DataFrame without a dictionary, as another type if one is named."""
+    pa = need("pyarrow")
+    array = column if isinstance(column, pa.Array | pa.ChunkedArray) else pa.array(column, from_pandas=True)
+    array = array.cast(_value_type(array.type))
+    return array if kind is None else array.cast(kind, safe=False)
+
+
+def _value_type(kind: Any) -> Any:
+    return kind.value_type if need("pyarrow").types.is_dictionary(kind) else kind
+
+
+def _typed(array: Any, old: Any) -> Any:
+    """Plain cells as the type of `old`; a dictionary keeps its order, and has what is new at its end."""
+    pa, pc = need("pyarrow"), need("pyarrow.compute")
+    if not pa.types.is_dictionary(old.type):
+        return array
+    known = [chunk.dictionary for chunk in old.chunks]
+    values = pc.unique(pa.chunked_array([*known, *_chunks(array.drop_null())], old.type.value_type))
+    index = pc.index_in(array, value_set=values).combine_chunks() if _is_chunked(array) else pc.index_in(array, values)
+    return pa.DictionaryArray.from_arrays(index, values, ordered=old.type.ordered)
+
+
+def _is_chunked(array: Any) -> bool:
+    return isinstance(array, need("pyarrow").ChunkedArray)
 
 
 def _chunks(array: Any) -> list[Any]:
-    return array.chunks if isinstance(array, need("pyarrow").ChunkedArray) else [array]
+    return array.chunks if _is_chunked(array) else [array]
 
 
 def raw_bytes(raw: Raw, ending: str) -> bytes:
@@ -105,7 +117,7 @@ def raw_bytes(raw: Raw, ending: str) -> bytes:
     if ending not in TEXT:
         return to_bytes(raw.table, ending)
     delimiter = raw.delimiter if raw.delimiter and ending != ".tsv" else SEPARATORS[ending]
-    columns = [cast(column, need("pyarrow").string()).to_pylist() for column in raw.table.columns]
+    columns = [plain(column, need("pyarrow").string()).to_pylist() for column in raw.table.columns]
     return _records([raw.header, *zip(*columns, strict=True)], delimiter)
 
 
