@@ -27,6 +27,8 @@ from nelbo.vae import VAE
 
 STEPS = 10  # an epoch takes at least
 DRAWS = 16  # of z for the score of a row
+CARRIED = 4.0  # nats that a code must carry, as in the recipe
+ROWS_OF_A_BIN = 20  # fewer tell a bin's mass too badly
 
 
 class TableEstimator(BaseEstimator):  # type: ignore[misc]
@@ -144,9 +146,10 @@ def settings(estimator: TableEstimator, n: int) -> dict[str, Any]:
         "patience": max(5, estimator.max_iter // 5),
         "learning_rate": estimator.learning_rate,
         "seed": estimator.seed_,
+        "objective.floor": CARRIED / estimator.n_components,
         "model.latent.dim": estimator.n_components,
-        "model.encoder.width": width,
-        "model.decoder.width": width,
+        **{f"model.{net}.width": width for net in ("encoder", "decoder")},
+        **{f"model.{net}.bins": int(np.clip(n // ROWS_OF_A_BIN, 8, 128)) for net in ("encoder", "decoder")},
     }
 
 

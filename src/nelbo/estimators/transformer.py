@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from nelbo import completion
+from nelbo.data import tables
 from nelbo.errors import UserError
 from nelbo.estimators.base import TableEstimator
 
@@ -44,15 +47,17 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEst
         return self.model_.embed(self._table(X))
 
     def inverse_transform(self, X: Any) -> Any:
-        """The rows that codes `(n, n_components)` stand for, as X of `fit` was: the likeliest cells, one by one.
+        """The rows to expect of codes `(n, n_components)`, as X of `fit` was: means of numbers, likeliest categories.
 
-        NaN in columns that are not modelled, identifiers.
+        Each cell is told by the code alone. NaN in columns that are not modelled, identifiers.
         """
         check_is_fitted(self)
         codes = check_array(X, dtype=np.float32)
         if codes.shape[1] != self._n_features_out:
             raise UserError(f"codes have {codes.shape[1]} numbers: give {self._n_features_out}, as transform does")
-        return self._like(self.model_.decode(codes))
+        with torch.no_grad():
+            x = completion.expect_given(self.model_.vae, torch.from_numpy(codes), self.model_.schema)
+        return self._like(tables.decode(x.numpy(), self.model_.schema))
 
     def score_samples(self, X: Any) -> np.ndarray:
         """A lower bound on log p(x) of each row, `(n,)` nats, columns in standard units: low for an unlikely row.
