@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     if options.peers:
-        subprocess.run([sys.executable, HERE / "peers" / "environments.py", options.peers], check=True)
+        subprocess.run([sys.executable, HERE / "peers" / "environments.py", options.peers, *ENVIRONMENTS], check=True)
     rounds, starts = [], []
     for number in range(options.rounds):
         limit, found = products((128, 160)), {}

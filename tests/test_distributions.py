@@ -20,16 +20,30 @@ from nelbo.distributions import (
     Bernoulli,
     ContinuousBernoulli,
     DiagonalNormal,
+    FullNormal,
+    LogisticNormal,
+    LowRankNormal,
+    Mixture,
     OneHot,
+    PowerSpherical,
+    RelaxedOneHot,
+    UniformSphere,
+    VonMisesFisher,
+    WrappedNormal,
     noise,
     sample_and_log_prob,
     temper,
 )
+from nelbo.errors import UserError
 from zoo import CONTEXT, DISTRIBUTIONS, POSTERIORS, PRIORS, Family, assert_mean, awake, context, data, narrower
 
 CONTINUOUS = {name: family for name, family in DISTRIBUTIONS.items() if not family.make(()).support.is_discrete}
 DISCRETE = {name: family for name, family in DISTRIBUTIONS.items() if name not in CONTINUOUS}
 REPARAMETERISED = {name: family for name, family in CONTINUOUS.items() if family.make(()).has_rsample}
+WHOLE = {  # families whose elements are not independent, or on whose space they have no density each
+    *(FullNormal, LowRankNormal, LogisticNormal, RelaxedOneHot, Mixture),
+    *(UniformSphere, VonMisesFisher, PowerSpherical, WrappedNormal),
+}
 LINES = [pytest.param(*row, id=f"{n}-{i}") for n, f in DISTRIBUTIONS.items() for i, row in enumerate(f.line())]
 
 
@@ -104,6 +118,22 @@ def test_mass_sums_to_one(family: Family) -> None:
     for common in {int(i) for i in log_mass.argmax(0)}:  # the mass of a value is how often it is drawn
         drawn = torch.isclose(draws.flatten(2), every[common].flatten()).all(-1).double()
         assert_mean(drawn, log_mass[common].exp())
+
+
+@over(DISTRIBUTIONS)
+@pytest.mark.parametrize("batch", [(), (2,)])
+@pytest.mark.parametrize("sample", [(), (3,)])
+def test_log_prob_is_the_sum_of_the_elements(family: Family, batch: tuple[int, ...], sample: tuple[int, ...]) -> None:
+    """Where a family has terms for the elements; none has that is not known here to have none."""
+    d = family.make(batch)
+    value = d.sample(sample)
+    if type(d) in WHOLE:
+        with pytest.raises(UserError, match=f"a {type(d).__name__} has no log-probability for each element"):
+            d.element_log_prob(value)  # type: ignore[attr-defined]
+        return
+    elements = d.element_log_prob(value)  # type: ignore[attr-defined]
+    assert elements.shape == value.shape == (*sample, *d.batch_shape, *d.event_shape)
+    torch.testing.assert_close(elements.flatten(-len(d.event_shape)).sum(-1), d.log_prob(value))
 
 
 @over({name: family for name, family in DISTRIBUTIONS.items() if family.moments})

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+import nelbo
 from nelbo import presets, recipes
 from nelbo.data import Data, condition, load, subset
+from nelbo.errors import UserError
 from nelbo.loading import load as load_model
 from nelbo.model import Model
 from nelbo.presets import PRESETS
@@ -89,6 +92,41 @@ def test_every_parameter_of_every_player_gets_a_gradient(name: str) -> None:
 def test_its_table_is_itself(name: str) -> None:
     recipe = recipe_of(name)
     assert parse(Recipe, dump(recipe), "") == recipe
+
+
+NOT_OF_TABLES = {  # what each says
+    **dict.fromkeys(("sigma-vae", "ms-ssim", "dfc", "log-cosh", "student-t", "discretised-logistic"), "are a table"),
+    **dict.fromkeys(("vdvae", "nvae"), "takes pictures"),
+    **dict.fromkeys(("cvae", "m2"), "no labels to condition on"),
+    "rhvae": "no metric is learned",
+    "rae-gp": "no smooth function",
+    "vae-gan": "use another objective",
+}
+POINTS = ("wae-mmd", "swae", "ae", "rae-l2", "aae")  # their codes have no importance weights
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_it_learns_of_a_table_or_says_why_not(name: str) -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {"age": rng.integers(18, 80, 90), "job": rng.choice([*"abc", None], 90), "pay": rng.random(90)}
+    )
+    table.loc[::7, "pay"] = np.nan
+    net = {"kind": "table", "width": 8, "blocks": 1, "bins": 4}
+    small = {"model__encoder": net, "model__decoder": net, "epoch_size": 64, "batch_size": 32, "epochs": 1}
+    if name in NOT_OF_TABLES:
+        with pytest.raises(UserError, match=NOT_OF_TABLES[name]):
+            nelbo.fit(table, preset=name, **small)
+        return
+    model = nelbo.fit(table, preset=name, **small)
+    made = model.sample(9)
+    assert list(made) == list(table) and made["age"].between(table["age"].min(), table["age"].max()).all()
+    assert np.isfinite(model.evaluate(table)["loss"]) and len(model.reconstruct(table)) == 90
+    if name in POINTS:
+        with pytest.raises(UserError, match="no importance weights"):
+            model.impute(table)
+    else:
+        assert not model.impute(table)[0].isna().any().any()
 
 
 def test_names_of_functions_are_names_of_presets() -> None:

@@ -15,7 +15,6 @@ import pytest
 import nelbo
 from conftest import Run
 from nelbo.data import load, load_like, tables
-from nelbo.errors import UserError
 from rows import refused
 
 GOOD = "age,name\n31,ann\n42,bob\n27,cy\n31,ann\n"
@@ -64,6 +63,8 @@ def test_bad_files_are_refused_in_one_line(case: str, tmp_path: Path, run: Run) 
     path = written(tmp_path, content)
     refused(lambda: load(path), str(path), *said)
     done = run("data", "describe", path)
+    assert done.code == 2 and done.out == "" and done.err.count("\n") == 1 and said[0] in done.err
+    done = run("train", path, "--out", tmp_path / "out")
     assert done.code == 2 and done.out == "" and done.err.count("\n") == 1 and said[0] in done.err
 
 
@@ -177,7 +178,11 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     refused(lambda: tables.decode(np.zeros((2, 2)), schema, "polars"), "tables need polars", "pip install polars")
 
 
-def test_a_table_is_not_trained_on_yet(tmp_path: Path) -> None:
-    (path := tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{i % 7}.5,{i * i}\n" for i in range(40)))
-    with pytest.raises(UserError, match="which no model takes yet"):
-        nelbo.fit(str(path), epochs=1)
+def test_a_column_all_missing_is_left_out_of_training_with_a_warning(tmp_path: Path) -> None:
+    rows = "".join(f"{i % 7}.5,,{i * i}\n" for i in range(40))
+    (path := tmp_path / "t.csv").write_text("a,gone,b\n" + rows)
+    net = {"kind": "table", "width": 8, "blocks": 0}
+    with pytest.warns(UserWarning, match="column 'gone' is left out .all cells are missing"):
+        model = nelbo.fit(str(path), epochs=1, epoch_size=40, model__encoder=net)
+    made = model.sample(5)
+    assert list(made) == ["a", "gone", "b"] and made["gone"].isna().all()

@@ -21,6 +21,7 @@ import zoo_hierarchy
 import zoo_likelihoods
 import zoo_objectives
 import zoo_riemannian
+import zoo_tables
 from nelbo import conditionals, distributions, nets, objectives, schedules
 from nelbo.conditionals import Conditional, Likelihood
 from nelbo.latents import Flat
@@ -123,6 +124,7 @@ DISTRIBUTIONS: dict[str, Family] = {
     **{name: Family(**row) for name, row in zoo_codes.DISTRIBUTIONS.items()},
     **{name: Family(**row) for name, row in zoo_likelihoods.DISTRIBUTIONS.items()},
     **{name: Family(**row) for name, row in zoo_geometry.DISTRIBUTIONS.items()},
+    **{name: Family(**row) for name, row in zoo_tables.DISTRIBUTIONS.items()},
 }
 
 PRIORS: dict[str, Callable[[], Conditional]] = {
@@ -170,6 +172,7 @@ ENCODERS: dict[str, Net] = {
     "conv, no blocks": Net(
         lambda shape, features, context: nets.ConvEncoder(shape, features, 4, 0, context), _PICTURES
     ),
+    **{name: Net(make, [(7,)]) for name, make in zoo_tables.ENCODERS.items()},
 }
 
 DECODERS: dict[str, Net] = {

@@ -1,8 +1,9 @@
 """A virtual environment for each peer, from benchmarks/peers/requirements, with plain pip.
 
-    python benchmarks/peers/environments.py DIR
+    python benchmarks/peers/environments.py DIR [NAME ...]
 
-Makes DIR/torch (for tutorial.py and plain.py), DIR/pythae, DIR/jax and DIR/keras; one that exists is left as it is.
+Makes DIR/torch (for tutorial.py and plain.py), DIR/pythae, DIR/jax and DIR/keras, and for tables DIR/ctgan and
+DIR/imblearn; or those that are named. One that exists is left as it is.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ ENVIRONMENTS = {
     "jax": ("jax_jit",),
     "keras": ("keras_fit",),
 }
+TABLES = {"ctgan": ("tvae", "sdmetrics_scores"), "imblearn": ("smote",)}
 REQUIREMENTS = Path(__file__).with_name("requirements")
 
 
@@ -40,10 +42,14 @@ def make(directory: Path, peers: tuple[str, ...]) -> None:
 
 
 def main() -> None:
+    known = ENVIRONMENTS | TABLES
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dir", type=Path)
-    root = parser.parse_args().dir
-    for name, peers in ENVIRONMENTS.items():
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {', '.join(known)}; all if none is given")
+    options = parser.parse_args()
+    root = options.dir
+    for name in options.names or known:
+        peers = known[name]
         if python(root / name).exists():
             print(f"{name}: exists", flush=True)
             continue

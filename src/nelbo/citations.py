@@ -30,6 +30,7 @@ CITES: dict[type, tuple[str, ...]] = {
     # Nets
     s.MLP: (),
     s.Conv: ("he2016identity",),
+    s.Table: ("he2016identity",),
     s.Head: (),
     # Latents
     s.Flat: (),
@@ -93,6 +94,7 @@ CITES: dict[type, tuple[str, ...]] = {
     s.Poisson: (),
     s.NegativeBinomial: ("lopez2018deep",),
     s.OneHot: (),
+    s.TableCells: ("uria2014deep", "ivanov2019variational"),
     # Objectives
     s.ELBO: ("kingma2014auto",),
     s.Capacity: ("burgess2018understanding",),

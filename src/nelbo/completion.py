@@ -19,29 +19,36 @@ from torch import Tensor
 from nelbo.data import Schema, tables
 from nelbo.distributions import CellByCell, noise
 from nelbo.distributions.cells import Bins
-from nelbo.vae import VAE
+from nelbo.vae import VAE, Trace
 
 DRAWS = 16
 """Draws of q(z | x_o) for each row, K above."""
 
+POINTS = (np.arange(32) + 0.5) / 32
+"""Where in a bin its mean in the data's units, and its spread, are taken at."""
 
-def complete(vae: VAE, x: Tensor) -> Tensor:
-    """Rows `(batch, columns)` with each missing cell (NaN) drawn from the model given the other cells."""
-    d, log_weight = _weighed(vae, x)
+
+def complete(vae: VAE, x: Tensor, c: Tensor | None = None, gaps: bool = False) -> Tensor:
+    """Rows `(batch, columns)` with each missing cell (NaN) drawn from the model given the other cells.
+
+    With `gaps`, as in whole samples, a cell may be drawn to be missing.
+    """
+    d, log_weight = _weighed(vae, x, c)
     sums = log_weight.softmax(0).cumsum(0).t().contiguous()
     u = noise.uniform(torch.Size(), torch.Size([len(x)]), torch.Size([1]), sums)
     chosen = torch.searchsorted(sums, u * sums[:, -1:], right=True).squeeze(1).clamp_max(len(log_weight) - 1)
     begun = d.begun[chosen, torch.arange(len(x), device=x.device)]
-    return CellByCell(d.net, begun, subset=False).complete(x)
+    return CellByCell(d.net, begun, gaps=gaps).complete(x)
 
 
-def expect(vae: VAE, x: Tensor, schema: Schema) -> Tensor:
+def expect(vae: VAE, x: Tensor, schema: Schema, c: Tensor | None = None) -> Tensor:
     """What to expect in missing cells of rows `(batch, columns)`, and how unsure that is: `(batch, 2, columns)`.
 
     First x filled, with the mean (in the data's units) of numbers and the likeliest of categories; then the standard
-    deviation of numbers in the data's units, and the probability of another category; 0 for a cell that is there.
+    deviation of numbers in the data's units (days, for a date), and the probability of another category; 0 for a cell
+    that is there.
     """
-    d, log_weight = _weighed(vae, x)
+    d, log_weight = _weighed(vae, x, c)
     weight = log_weight.softmax(0).unsqueeze(-1)
     filled, unsure = _moments([(weight * masses).sum(0) for masses in d.marginals(x)], d.net.cells, schema)
     missing, x = x.isnan().cpu().numpy(), x.cpu()
@@ -53,7 +60,7 @@ def expect_given(vae: VAE, h: Tensor, schema: Schema) -> Tensor:
     """What to expect in each cell given h `(batch, features)` alone, `(batch, columns)`; see `expect`."""
     d = vae.decode(h)
     assert isinstance(d, CellByCell)
-    nothing = h.new_full((len(h), *schema.shape), torch.nan)
+    d, nothing = d.without_gaps(), h.new_full((len(h), *schema.shape), torch.nan)
     return torch.from_numpy(_moments(d.marginals(nothing), d.net.cells, schema)[0].astype(np.float32))
 
 
@@ -68,16 +75,18 @@ def _moments(marginals: list[Tensor], cells: Bins, schema: Schema) -> tuple[np.n
         column, is_open = schema.modelled[j], cells.low[j, : mass.shape[1]].isfinite()
         low, high = (ends[j, : mass.shape[1]][is_open].double().cpu().numpy() for ends in (cells.low, cells.high))
         mass = mass[:, is_open.cpu().numpy()]
-        points = tables.natural(column, np.stack([low, (low + high) / 2, high]))
+        points = tables.natural(column, low + POINTS[:, None] * (high - low))
         middle, within = points.mean(0), points.var(0)
         mean = mass @ middle
-        unsure[:, j] = np.sqrt(np.maximum(mass @ (middle**2 + within) - mean**2, 0))
+        days = tables.UNITS[column.unit] / tables.UNITS["D"] if column.unit else 1.0
+        unsure[:, j] = days * np.sqrt((mass * (within + (middle - mean[:, None]) ** 2)).sum(-1))
         filled[:, j] = tables.standard(column, mean)
     return filled, unsure
 
 
-def _weighed(vae: VAE, x: Tensor) -> tuple[CellByCell, Tensor]:
+def _weighed(vae: VAE, x: Tensor, c: Tensor | None) -> tuple[CellByCell, Tensor]:
     """p(x | z) under `DRAWS` draws of z for each row, and their log importance weights `(draws, batch)`."""
-    trace = vae(x, None, (DRAWS,))
+    trace = vae(x, c, (DRAWS,))
     assert isinstance(trace.likelihood, CellByCell)
-    return trace.likelihood, trace.log_weight
+    d = trace.likelihood.without_gaps()
+    return d, Trace(x, d, trace.levels).log_weight

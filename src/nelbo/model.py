@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ class Model(Explorer):
         Raises `UserError` if the model is not conditioned on anything, or on other things.
         """
         fixed = copy.copy(self)
-        if self.schema.kind == "table":
+        if self.schema.kind == "table" and (self.context is None or isinstance(condition, Mapping)):
             fixed.cells = torch.from_numpy(tables.known_cells(condition, self.schema)).to(self.device)
             return fixed
         if self.context is None:
@@ -161,7 +161,9 @@ class Model(Explorer):
     def _drawn(self, n: int, c: Tensor | None, temperature: float, noise: bool) -> Tensor:
         """Data of `sample`, as numbers."""
         if self.cells is not None:
-            return completion.complete(self.vae, self.cells.expand(n, -1))
+            if temperature != 1.0:
+                raise UserError(f"temperature={temperature}: samples given cells have none: leave it at 1")
+            return completion.complete(self.vae, self.cells.expand(n, -1), c, gaps=True)
         d = self.vae.decode(self.vae.latent.generate(n, c, temperature), c)
         return self.schema.decode(d.sample() if noise or self.schema.kind == "table" else d.mean)
 
@@ -177,21 +179,19 @@ class Model(Explorer):
         own units (days, for a date); a category with the likeliest, and is unsure by the probability of another. Cells
         that are there are kept, and 0. See `nelbo.completion`.
         """
-        filled = self._cells_of(data, seed, lambda x: completion.expect(self.vae, x, self.schema))
+        filled = self._cells_of(data, seed, lambda x, c: completion.expect(self.vae, x, self.schema, c))
         return self._told(filled[:, 0]), tables.frame_of(filled[:, 1], self.schema)
 
     @torch.no_grad()
     def complete(self, data: Any, seed: int = 0) -> Any:
         """Rows of a table with their missing cells drawn given the others: another seed, another imputation."""
-        return self._told(self._cells_of(data, seed, lambda x: completion.complete(self.vae, x)))
+        return self._told(self._cells_of(data, seed, lambda x, c: completion.complete(self.vae, x, c)))
 
-    def _cells_of(self, data: Any, seed: int, function: Callable[[Tensor], Tensor]) -> np.ndarray:
+    def _cells_of(self, data: Any, seed: int, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
         if self.schema.kind != "table":
-            raise UserError(
-                f"impute: the model is of data of kind {self.schema.kind}, not of a table: train on a table"
-            )
+            raise UserError(f"impute: the model is of data of kind {self.schema.kind}: train on a table")
         with seeded(seed):
-            return self._map(data, lambda x, c: function(x))
+            return self._map(data, function)
 
     @torch.no_grad()
     def decode(self, h: np.ndarray | Tensor) -> Any:
@@ -274,6 +274,8 @@ class Model(Explorer):
 
     def _given(self, rows: Dataset) -> Tensor | None:
         """The context of rows of data: the fixed condition, their own, or that of their labels."""
+        if self.cells is not None:
+            raise UserError("a condition on cells is for samples: give rows that have these cells instead")
         if self.context is None:
             return None
         if self.condition is not None:

@@ -135,3 +135,36 @@ def traversal(values: np.ndarray, order: Sequence[int], rates: Sequence[float], 
         axis.tick_params(labelbottom=latent == order[-1], labelsize=8, length=0)
     figure.supxlabel("value of the latent", fontsize=9)
     return figure
+
+
+def oddities(
+    pictures: np.ndarray, remade: np.ndarray, heat: np.ndarray, titles: Sequence[str], schema: Schema
+) -> Figure:
+    """A column for each odd picture: itself, its reconstruction, and on it in colour the nats that its pixels cost.
+
+    All pictures are `(n, channels, height, width)`, the first two in the data's units; `heat`, in nats, is summed over
+    channels, and what is below 0, less odd than usual, is left out. One scale of colours holds for all.
+    """
+    from matplotlib.figure import Figure
+
+    count, height, width = len(pictures), *schema.shape[1:]
+    figure = Figure((1.25 * max(count, 2) + 1.1, 1.25 * 3 * height / width + 0.6), layout="constrained")
+    axes = figure.subplots(3, count, squeeze=False)
+    warm = heat.sum(1).clip(0)
+    top = max(float(np.quantile(warm, 0.998)), 1e-9)  # a few single pixels would leave all others without colour
+    shown = [pixels(values, schema) for values in (pictures, remade)]
+    for i, title in enumerate(titles):
+        for axis, values in zip(axes[:2, i], shown, strict=True):
+            axis.imshow(values[i].squeeze(-1) if schema.shape[0] == 1 else values[i], cmap="gray", vmin=0, vmax=255)
+        axes[2, i].imshow(shown[0][i].mean(-1) / 2.5, cmap="gray", vmin=0, vmax=255)  # dim, beneath the heat
+        strength = (warm[i] / top).clip(0, 1) ** 0.5
+        drawn = axes[2, i].imshow(warm[i], cmap="hot", vmin=0, vmax=top, alpha=strength)
+        axes[0, i].set_title(title, fontsize=8)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+    for axis, name in zip(axes[:, 0], ("picture", "reconstruction", "odd where"), strict=True):
+        axis.set_ylabel(name, fontsize=8)
+    bar = figure.colorbar(drawn, ax=axes.ravel().tolist(), aspect=40, extend="max")
+    bar.set_label("nats above usual", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    return figure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,67 +15,107 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ACROSS, MOST_COLUMNS, MOST_CATEGORIES, BINS = 5, 40, 15, 40
+SMALL, TINY = 8, 6  # sizes of letters
 REAL, MADE = "0.75", "tab:blue"
 
 
 def marginals(real: np.ndarray, made: np.ndarray, schema: Schema) -> Figure:
-    """The distribution of each column in real rows (grey) and made ones (blue)."""
+    """The distribution of each column in real rows (grey) and made ones (blue), and the shares of missing cells."""
 
-    def draw(axis: Axes, column: Column, a: np.ndarray, b: np.ndarray) -> None:
+    def draw(axis: Axes, j: int, column: Column) -> None:
+        a, b = (v[:, j][~np.isnan(v[:, j])] for v in (real, made))
         if column.is_choice:
-            shares = [np.bincount(v.astype(int), minlength=column.size) / max(len(v), 1) for v in (a, b)]
-            first = np.argsort(-shares[0], kind="stable")[:MOST_CATEGORIES]
-            axis.bar(range(len(first)), shares[0][first], 0.8, color=REAL)
-            axis.plot(range(len(first)), shares[1][first], "_", color=MADE, markersize=9, markeredgewidth=2)
-            labels = [column.categories[i][:12] for i in first]
-            axis.set_xticks(range(len(first)), labels, rotation=90 if len(first) > 3 else 0, fontsize=6)
-            return
-        a, b = tables.natural(column, a), tables.natural(column, b)
-        edges = np.histogram_bin_edges(np.clip(a, *np.quantile(a, [0.005, 0.995])) if len(a) else a, BINS)
-        for values, style in ((a, {"color": REAL}), (b, {"color": MADE, "histtype": "step", "linewidth": 1.5})):
-            weights = np.full(len(values), 1 / max(len(values), 1))
-            axis.hist(np.clip(values, edges[0], edges[-1]), edges, weights=weights, **style)  # type: ignore[arg-type]
-        axis.tick_params(labelsize=6)
+            _bars(axis, column, a, b)
+        else:
+            _histograms(axis, column, tables.natural(column, a), tables.natural(column, b))
+        axis.set_yticks([])
+        axis.spines["left"].set_visible(False)
+        lacking = [np.isnan(v[:, j]).mean() for v in (real, made)]
+        if max(lacking) > 0:
+            axis.set_xlabel(f"missing {lacking[0]:.1%}, drawn {lacking[1]:.1%}", fontsize=TINY)
 
-    return _by_column(real, made, schema, draw)
+    return _by_column(schema, "Training data (grey) and samples (blue), column by column", draw)
+
+
+def _bars(axis: Axes, column: Column, a: np.ndarray, b: np.ndarray) -> None:
+    """The shares of the commonest categories; categories of an order, in order."""
+    shares = [np.bincount(v.astype(int), minlength=column.size) / max(len(v), 1) for v in (a, b)]
+    first = np.argsort(-shares[0], kind="stable")[:MOST_CATEGORIES]
+    first = np.sort(first) if column.kind == "ordinal" else first
+    axis.bar(range(len(first)), shares[0][first], 0.8, color=REAL)
+    axis.plot(range(len(first)), shares[1][first], "_", color=MADE, markersize=9, markeredgewidth=2)
+    labels = [column.categories[i][:12] for i in first]
+    axis.set_xticks(range(len(first)), labels, rotation=90 if sum(map(len, labels)) > 24 else 0)
+    axis.set_ylim(bottom=0)
+
+
+def _histograms(axis: Axes, column: Column, a: np.ndarray, b: np.ndarray) -> None:
+    """Values beyond all but 1 % of the real ones are in the bins at the ends."""
+    bins = min(BINS, max(8, round(2 * len(a) ** (1 / 3))))
+    edges = np.histogram_bin_edges(np.clip(a, *np.quantile(a, [0.005, 0.995])) if len(a) else a, bins)
+    for values, style in ((a, {"color": REAL}), (b, {"color": MADE, "histtype": "step", "linewidth": 1.5})):
+        weights = np.full(len(values), 1 / max(len(values), 1))
+        axis.hist(np.clip(values, edges[0], edges[-1]), edges, weights=weights, **style)  # type: ignore[arg-type]
+    _number_ticks(axis.xaxis, column)
 
 
 def rebuilt(original: np.ndarray, made: np.ndarray, schema: Schema) -> Figure:
-    """Each column's cells rebuilt from the rows' codes (up) against the original ones (across)."""
+    """Each column's cells rebuilt from the rows' codes (up) against the original ones (across).
 
-    def draw(axis: Axes, column: Column, a: np.ndarray, b: np.ndarray) -> None:
+    Of categories, the darker, the larger the share of an original one that is rebuilt as that.
+    """
+
+    def draw(axis: Axes, j: int, column: Column) -> None:
+        here = ~np.isnan(original[:, j]) & ~np.isnan(made[:, j])
+        a, b = original[here, j], made[here, j]
         if column.is_choice:
-            shares = np.zeros((column.size, column.size))
-            np.add.at(shares, (b.astype(int), a.astype(int)), 1)
-            shares /= np.maximum(shares.sum(0), 1)
-            axis.imshow(shares, origin="lower", cmap="Blues", vmin=0, vmax=1, aspect="auto")
-            axis.set(xticks=[], yticks=[])
+            _shares(axis, column, a.astype(int), b.astype(int))
             return
-        axis.plot(a, a, color=REAL, linewidth=1)
-        axis.plot(a, b, ".", color=MADE, markersize=2, alpha=0.5)
-        axis.tick_params(labelsize=6)
+        a, b = tables.natural(column, a), tables.natural(column, b)
+        ends = [*np.quantile(a, [0, 1])] if len(a) else [0.0, 1.0]
+        axis.plot(ends, ends, color=REAL, linewidth=1)
+        axis.plot(a, b, ".", color=MADE, markersize=5, alpha=min(0.8, 0.2 + 20 / (1 + len(a))), markeredgewidth=0)
+        for one in (axis.xaxis, axis.yaxis):
+            _number_ticks(one, column)
 
-    return _by_column(original, made, schema, draw)
+    return _by_column(schema, "Rebuilt from the code (up) against the original (across)", draw)
 
 
-def _by_column(
-    first: np.ndarray, second: np.ndarray, schema: Schema, draw: Callable[[Axes, Column, np.ndarray, np.ndarray], None]
-) -> Figure:
-    """An axis for each of the first columns; `draw` gets the cells of both that are there (pairs, if as many)."""
+def _shares(axis: Axes, column: Column, a: np.ndarray, b: np.ndarray) -> None:
+    shares = np.zeros((column.size, column.size))
+    np.add.at(shares, (b, a), 1)
+    shares /= np.maximum(shares.sum(0), 1)
+    axis.imshow(shares, origin="lower", cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    labels = [category[:8] for category in column.categories] if column.size <= MOST_CATEGORIES else []
+    axis.set_xticks(range(len(labels)), labels, rotation=90 if sum(map(len, labels)) > 24 else 0)
+    axis.set_yticks(range(len(labels)), labels)
+
+
+def _number_ticks(axis: Any, column: Column) -> None:
+    """A few ticks, dates as such."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(3 if column.unit else 4, integer=column.decimals == 0))
+    if column.unit:
+        axis.set_major_formatter(FuncFormatter(lambda v, _: tables.written(column, v)[:10]))
+
+
+def _by_column(schema: Schema, title: str, draw: Callable[[Axes, int, Column], None]) -> Figure:
+    """An axis for each of the first columns."""
     from matplotlib.figure import Figure
 
     columns = schema.modelled[:MOST_COLUMNS]
     across = min(ACROSS, len(columns))
     down = math.ceil(len(columns) / across)
-    figure = Figure((2.3 * across, 2 * down), layout="constrained")
+    figure = Figure((2.3 * max(across, 2), 1.9 * down + 0.3), layout="constrained")
+    more = len(schema.modelled) - len(columns)
+    figure.suptitle(title + (f" (the first {len(columns)} of {len(schema.modelled)})" if more else ""), fontsize=SMALL)
     axes = figure.subplots(down, across, squeeze=False)
     for axis in axes.flat[len(columns) :]:
         axis.axis("off")
     for j, (axis, column) in enumerate(zip(axes.flat, columns, strict=False)):
-        a, b = first[:, j], second[:, j]
-        pairs = len(a) == len(b)
-        here = ~np.isnan(a) & ~np.isnan(b) if pairs else ~np.isnan(a)
-        draw(axis, column, a[here], b[here] if pairs else b[~np.isnan(b)])
-        axis.set_title(column.name, fontsize=8)
         axis.spines[["top", "right"]].set_visible(False)
+        draw(axis, j, column)
+        axis.tick_params(labelsize=TINY, length=2)
+        axis.set_title(column.name if len(column.name) < 30 else f"{column.name[:28]}...", fontsize=SMALL)
     return figure

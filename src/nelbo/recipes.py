@@ -56,7 +56,7 @@ def names() -> list[str]:
     """The shipped recipes.
 
     >>> names()
-    ['fast', 'mnist', 'tutorial']
+    ['fast', 'mnist', 'table', 'tutorial']
     """
     return sorted(f.name.removesuffix(".toml") for f in _folder().iterdir() if f.name.endswith(".toml"))
 

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from nelbo import plots, plots_table, presets, recipes
-from nelbo.data import Context, Data, Dataset, load, tables
+from nelbo.data import Context, Data, Dataset, load, some, tables
 from nelbo.data import condition as conditioned
 from nelbo.errors import UserError
 from nelbo.model import Model
@@ -229,17 +229,19 @@ class Artefacts(Callback):
         self.schema = data.schema
         first = torch.arange(min(SHOWN[data.schema.kind], len(data.test)))
         self.originals = data.test.batch(first)
+        drawn = 8 * SHOWN["table"] if self.schema.kind == "table" else 0
+        self.real = some(data.train, drawn, model.recipe.training.seed).numpy() if drawn else None
         self.context = None if data.test.context is None else data.test.context[first].to(model.device)
 
     def on_epoch(self, vae: VAE, epoch: int, rows: Sequence[Mapping[str, Any]]) -> None:
         with torch.no_grad():
             device = self.model.device
             remade = self.model.remake(self.originals.to(device), self.context).cpu()
-        samples = self.model.sample(8 * SHOWN[self.schema.kind], seed=self.model.recipe.training.seed)
-        if self.schema.kind == "table":
-            originals, made = self.originals.numpy(), tables.encode(samples, self.schema)
-            reconstruction = plots.figure_image(plots_table.rebuilt(originals, remade.numpy(), self.schema))
-            sample = plots.figure_image(plots_table.marginals(originals, made, self.schema))
+        samples: Any = self.model.sample(8 * SHOWN[self.schema.kind], seed=self.model.recipe.training.seed)
+        if self.real is not None:
+            rebuilt = plots_table.rebuilt(self.originals.numpy(), remade.numpy(), self.schema)
+            drawn = plots_table.marginals(self.real, tables.encode(samples, self.schema), self.schema)
+            reconstruction, sample = plots.figure_image(rebuilt), plots.figure_image(drawn)
         else:
             pair = self.schema.decode(torch.cat([self.originals, remade])).numpy()
             reconstruction, sample = plots.sheet(pair, self.schema, len(remade)), plots.sheet(samples, self.schema)

@@ -8,7 +8,7 @@ import warnings
 
 import typer
 
-from nelbo.cli import augment, catalogue, cite_command, data_commands, impute, recipe_commands, train, use
+from nelbo.cli import augment, catalogue, cite_command, data_commands, detect, impute, recipe_commands, train, use
 from nelbo.errors import UserError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ for name, command in use.COMMANDS.items():
     app.command(name)(command)
 app.command("augment")(augment.augment)
 app.command("impute")(impute.impute)
+app.command("detect")(detect.detect)
 app.command("cite")(cite_command.cite)
 app.command("presets")(catalogue.presets)
 app.add_typer(data_commands.app, name="data")

@@ -27,7 +27,8 @@ class Distribution(TorchDistribution):
     """Base of the distributions in this package: a density over events of any rank.
 
     Parameters have the shape `(*batch_shape, *event_shape)`; `log_prob` sums over the event and returns
-    nats of shape `(*sample_shape, *batch_shape)`.
+    nats of shape `(*sample_shape, *batch_shape)`; where the elements of an event are independent, it is the sum of
+    their `element_log_prob`.
 
     `normalized` tells whether `exp(log_prob)` is a density (or a mass) that sums to one over the data it
     is given; where it is not, likelihoods and bits per dimension do not exist. Unless a family says otherwise,
@@ -56,15 +57,31 @@ class Distribution(TorchDistribution):
         with torch.no_grad():
             return self.rsample(torch.Size(sample_shape))
 
+    def element_log_prob(self, value: Tensor) -> Tensor:
+        """log p(x_i) of each element, nats of the shape of `value`, broadcast: they sum to `log_prob` over the event.
+
+        A family of independent elements defines this and has `log_prob` from it; any other defines `log_prob` alone.
+        Raises `UserError` where the family has no such terms.
+        """
+        raise UserError(
+            f"a {type(self).__name__} has no log-probability for each element by itself: use a model whose likelihood "
+            "has independent elements, such as normal or bernoulli"
+        )
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(x) of each datum, nats: the sum of its elements'."""
+        return self.sum_event(self.element_log_prob(value))
+
     def sum_event(self, values: Tensor) -> Tensor:
         """Sum over the event's dimensions: per element -> per datum."""
         return values.flatten(-len(self.event_shape)).sum(-1) if self.event_shape else values
 
 
 def draw(d: TorchDistribution, shape: Sequence[int] = ()) -> Tensor:
-    """z ~ d of shape `(*shape, *batch, *event)`, reparameterised unless d is discrete."""
+    """z ~ d of shape `(*shape, *batch, *event)`, reparameterised unless d is discrete, or in part so."""
     size = torch.Size(shape)
-    return d.sample(size) if d.support.is_discrete else d.rsample(size)  # type: ignore[union-attr]
+    discrete = d.support.is_discrete or not d.has_rsample  # type: ignore[union-attr]
+    return d.sample(size) if discrete else d.rsample(size)
 
 
 @singledispatch

@@ -86,10 +86,17 @@ class Bernoulli(Distribution):
             u = noise.uniform(torch.Size(sample_shape), self.batch_shape, self.event_shape, self.logits)
             return (u < self.mean).to(u.dtype)
 
+    def element_log_prob(self, value: Tensor) -> Tensor:
+        return self._cross_entropy(value, 0)
+
     def log_prob(self, value: Tensor) -> Tensor:
+        return self._cross_entropy(value, len(self.event_shape))
+
+    def _cross_entropy(self, value: Tensor, event_dims: int) -> Tensor:
+        """Summed over so many of the last dimensions."""
         value = value.to(self.logits.dtype) if value.dtype == torch.bool else value
         logits = self.logits.to(torch.promote_types(self.logits.dtype, value.dtype))
-        return _CrossEntropy.apply(logits, value, len(self.event_shape))
+        return _CrossEntropy.apply(logits, value, event_dims)
 
 
 class ContinuousBernoulli(Distribution):
@@ -134,9 +141,9 @@ class ContinuousBernoulli(Distribution):
         series = u + self.logits / 2 * u * (1 - u)  # keeps the gradient in l, which is not zero at l = 0
         return torch.where(near, series, torch.where(safe < 0, edge, 1 - edge))
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def element_log_prob(self, value: Tensor) -> Tensor:
         near, safe = self._away_from_zero(0.05)
         a = safe.abs()
         exact = torch.relu(safe) + torch.log(-torch.expm1(-a) / a)
         series = self.logits / 2 + self.logits**2 / 24 - self.logits**4 / 2880
-        return self.sum_event(value * self.logits - torch.where(near, series, exact))
+        return value * self.logits - torch.where(near, series, exact)

@@ -54,10 +54,10 @@ class Beta(Distribution):
         a, b = standard_gamma(self.alpha, *shapes), standard_gamma(self.beta, *shapes)
         return self._outwards(a / (a + b))
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def element_log_prob(self, value: Tensor) -> Tensor:
         x = self.margin + (1 - 2 * self.margin) * value
         norm = log_rising(self.beta, self.alpha) - torch.lgamma(self.alpha) + math.log1p(-2 * self.margin)
-        return self.sum_event((self.alpha - 1) * x.log() + (self.beta - 1) * torch.log1p(-x) + norm)
+        return (self.alpha - 1) * x.log() + (self.beta - 1) * torch.log1p(-x) + norm
 
     def _outwards(self, x: Tensor) -> Tensor:
         return ((x - self.margin) / (1 - 2 * self.margin)).clamp(0, 1)

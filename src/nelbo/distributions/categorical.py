@@ -56,5 +56,5 @@ class Categorical(Distribution):
             index = (u >= steps).sum(dim, keepdim=True)
             return u.new_zeros(*sample_shape, *self.logits.shape).scatter_(dim, index, 1.0)
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        return self.sum_event(value * self.logits.log_softmax(self.dim))
+    def element_log_prob(self, value: Tensor) -> Tensor:
+        return value * self.logits.log_softmax(self.dim)

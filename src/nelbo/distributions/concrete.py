@@ -70,14 +70,14 @@ class RelaxedBernoulli(Distribution):
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
         return self.rsample_logits(sample_shape).sigmoid()
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        return self.log_prob_logits(torch.logit(value, torch.finfo(value.dtype).eps))
+    def element_log_prob(self, value: Tensor) -> Tensor:
+        return self.element_log_prob_logits(torch.logit(value, torch.finfo(value.dtype).eps))
 
-    def log_prob_logits(self, x: Tensor) -> Tensor:
-        """log p(y) at y = sigmoid(x)."""
+    def element_log_prob_logits(self, x: Tensor) -> Tensor:
+        """log p(y_i) at y = sigmoid(x)."""
         s = self.logits - self.temperature * x
         values = logsigmoid(s) + logsigmoid(-s) - logsigmoid(x) - logsigmoid(-x)
-        return self.sum_event(_log(self.temperature) + values)
+        return _log(self.temperature) + values
 
 
 class OneHot(Distribution):
@@ -104,8 +104,8 @@ class OneHot(Distribution):
         with torch.no_grad():
             return one_hot(_gumbel(self, sample_shape).argmax(-1), self.classes).to(self.logits.dtype).flatten(-2)
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        return (value * blocks(self).log_softmax(-1).flatten(-2)).sum(-1)
+    def element_log_prob(self, value: Tensor) -> Tensor:
+        return value * blocks(self).log_softmax(-1).flatten(-2)
 
 
 class RelaxedOneHot(Distribution):
@@ -154,7 +154,7 @@ def _gumbel(d: OneHot | RelaxedOneHot, sample_shape: Sequence[int]) -> Tensor:
 @sample_and_log_prob.register
 def _(d: RelaxedBernoulli, shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
     x = d.rsample_logits(shape)
-    return x.sigmoid(), d.log_prob_logits(x)
+    return x.sigmoid(), d.sum_event(d.element_log_prob_logits(x))
 
 
 @sample_and_log_prob.register

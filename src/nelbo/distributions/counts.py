@@ -58,9 +58,9 @@ class Counts(Distribution, ABC):
         """Noise uniform on [0, 1) for a draw of this shape."""
         return noise.uniform(torch.Size(sample_shape), self.batch_shape, self.event_shape, self.log_mean)
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def element_log_prob(self, value: Tensor) -> Tensor:
         count = value.clamp_min(0).round()
-        return self.sum_event(self.log_mass(count).masked_fill(count != value, -torch.inf))
+        return self.log_mass(count).masked_fill(count != value, -torch.inf)
 
     @abstractmethod
     def log_mass(self, count: Tensor) -> Tensor:

@@ -39,8 +39,8 @@ class Dirac(Distribution):
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
         return self.loc.expand(*sample_shape, *self.loc.shape)
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        return self.sum_event(torch.zeros_like(value))
+    def element_log_prob(self, value: Tensor) -> Tensor:
+        return torch.zeros_like(value)
 
 
 @register_kl(Dirac, TorchDistribution)

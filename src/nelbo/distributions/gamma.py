@@ -78,9 +78,9 @@ class Gamma(Distribution):
         draw = standard_gamma(self.concentration, torch.Size(sample_shape), self.batch_shape, self.event_shape)
         return (draw / self.rate).clamp_min(torch.finfo(draw.dtype).tiny)
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def element_log_prob(self, value: Tensor) -> Tensor:
         a, b = self.concentration, self.rate
-        return self.sum_event(a * b.log() - torch.lgamma(a) + (a - 1) * value.log() - b * value)
+        return a * b.log() - torch.lgamma(a) + (a - 1) * value.log() - b * value
 
 
 @register_kl(Gamma, Gamma)

@@ -50,8 +50,8 @@ class OnLevels(Distribution, ABC):
     def log_mass(self, value: Tensor) -> Tensor:
         """log P(x_i), nats per element; x is taken as the level it is nearest to."""
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        return self.sum_event(self.log_mass(value))
+    def element_log_prob(self, value: Tensor) -> Tensor:
+        return self.log_mass(value)
 
     @property
     def variance(self) -> Tensor:

@@ -45,9 +45,9 @@ class DiagonalNormal(Distribution):
         eps = noise.normal(torch.Size(sample_shape), self.batch_shape, self.event_shape, self.loc)
         return torch.addcmul(self.loc, self.log_scale.exp(), eps)
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def element_log_prob(self, value: Tensor) -> Tensor:
         standard = (value - self.loc) * torch.exp(-self.log_scale)
-        return self.sum_event(-0.5 * (standard.square() + LOG_2PI) - self.log_scale)
+        return -0.5 * (standard.square() + LOG_2PI) - self.log_scale
 
     def entropy(self) -> Tensor:
         return self.sum_event((self.log_scale + 0.5 * (LOG_2PI + 1)).expand_as(self.loc))
@@ -72,8 +72,8 @@ class StandardNormal(Distribution):
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
         return noise.normal(torch.Size(sample_shape), self.batch_shape, self.event_shape, self.like)
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        return self.sum_event(-0.5 * (value.square() + LOG_2PI))
+    def element_log_prob(self, value: Tensor) -> Tensor:
+        return -0.5 * (value.square() + LOG_2PI)
 
 
 class OptimalNormal(Distribution):
@@ -91,9 +91,9 @@ class OptimalNormal(Distribution):
         self.loc, self.observe = loc, observe
         super().__init__(loc.shape, event_dims)
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def element_log_prob(self, value: Tensor) -> Tensor:
         variance = self.observe((value - self.loc).detach().square())
-        return DiagonalNormal(self.loc, 0.5 * variance.log(), len(self.event_shape)).log_prob(value)
+        return DiagonalNormal(self.loc, 0.5 * variance.log(), len(self.event_shape)).element_log_prob(value)
 
 
 @temper.register

@@ -42,9 +42,9 @@ class LocationScale(Distribution, ABC):
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
         return self.loc + self.log_scale.exp() * self.draw_shape(torch.Size(sample_shape))
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def element_log_prob(self, value: Tensor) -> Tensor:
         e = (value - self.loc) * torch.exp(-self.log_scale)
-        return self.sum_event(self.shape_log_prob(e) - self.log_scale)
+        return self.shape_log_prob(e) - self.log_scale
 
     def uniform(self, sample_shape: torch.Size) -> Tensor:
         """Noise for a draw: uniform on (0, 1), both ends excluded."""

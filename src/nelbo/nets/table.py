@@ -21,46 +21,59 @@ ROWS_OF_A_BIN = 50
 class Cells(nn.Module):
     """Codes of cells: `sizes` holds the number of categories of each column, 0 for numbers, which get up to `bins`.
 
-    `low`, `high` `(columns, most codes)` are the ends of the bins, infinite where a column has fewer.
+    The columns that `gaps` numbers may lack cells, and have a last code for that: to be missing is then an event of
+    the data. Elsewhere, and wherever a cell is asked for, a missing cell is unknown: it has the column's size as code.
+
+    `low`, `high` `(columns, most codes)` are the ends of the bins: infinite for a missing cell, and where a column has
+    fewer codes.
     """
 
     low: Tensor
     high: Tensor
     unknown: Tensor
+    absent: Tensor
     place: Tensor
+    gap: Tensor
 
-    def __init__(self, sizes: Sequence[int], bins: int) -> None:
+    def __init__(self, sizes: Sequence[int], bins: int, gaps: Sequence[int] = ()) -> None:
         super().__init__()
         self.numbers = [j for j, size in enumerate(sizes) if size == 0]
-        self.sizes = [size or bins for size in sizes]
+        self.gaps = list(gaps)
+        self.sizes = [(size or bins) + (j in gaps) for j, size in enumerate(sizes)]
         ends = torch.full((len(sizes), max(self.sizes)), torch.inf)
         for j, size in enumerate(self.sizes):
-            ends[j, :size] = torch.arange(size)
+            ends[j, : size - (j in gaps)] = torch.arange(size - (j in gaps))
         self.register_buffer("low", ends)
         self.register_buffer("high", ends.clone())
+        absent = [size - (j in gaps) for j, size in enumerate(self.sizes)]
         self.register_buffer("unknown", torch.tensor(self.sizes), persistent=False)
+        self.register_buffer("absent", torch.tensor(absent), persistent=False)
         flat = [j * ends.shape[1] + code for j, size in enumerate(self.sizes) for code in range(size)]
         self.register_buffer("place", torch.tensor(flat), persistent=False)
+        gap = [code == absent[j] for j, size in enumerate(self.sizes) for code in range(size)]
+        self.register_buffer("gap", torch.tensor(gap), persistent=False)
 
     def start_from(self, rows: Tensor) -> None:
         """Make the bins from rows of the data, `(n, columns)`."""
         for j in self.numbers:
             seen = rows[:, j][~rows[:, j].isnan()]
-            most = min(self.sizes[j], max(len(seen) // ROWS_OF_A_BIN, 16))
-            low, high = make_bins(seen if len(seen) else rows.new_zeros(1), most, self.sizes[j])
+            bins = int(self.absent[j])
+            most = min(bins, max(len(seen) // ROWS_OF_A_BIN, 16))
+            low, high = make_bins(seen if len(seen) else rows.new_zeros(1), most, bins)
             for ends, found in ((self.low, low), (self.high, high)):
-                ends[j] = torch.inf
+                ends[j, :bins] = torch.inf
                 ends[j, : len(found)] = found
 
-    def codes(self, x: Tensor) -> Tensor:
-        """The code of each cell of x `(*batch, columns)`, int64; of a missing cell, the column's size."""
+    def codes(self, x: Tensor, gaps: bool = False) -> Tensor:
+        """The code of each cell of x `(*batch, columns)`, int64; with `gaps`, of missing ones too if there is one."""
         columns = x.reshape(-1, x.shape[-1]).t().contiguous()
         found = torch.searchsorted(self.low, columns, right=True).t().reshape(x.shape) - 1
-        return torch.where(x.isnan(), self.unknown, found.clamp_min(0))
+        return torch.where(x.isnan(), self.absent if gaps else self.unknown, found.clamp_min(0))
 
-    def is_open(self) -> Tensor:
-        """Which codes there are, of all columns one after the other, bool `(sum(sizes),)`."""
-        return self.low.flatten()[self.place].isfinite()
+    def is_open(self, gaps: bool) -> Tensor:
+        """Which codes there are, of all columns one after the other, bool `(sum(sizes),)`; `gaps`: to be missing."""
+        seen = self.low.flatten()[self.place].isfinite()
+        return seen | self.gap if gaps else seen
 
 
 def make_bins(values: Tensor, parts: int, most: int) -> tuple[Tensor, Tensor]:
@@ -76,8 +89,8 @@ def make_bins(values: Tensor, parts: int, most: int) -> tuple[Tensor, Tensor]:
     distinct, counts = values.unique(return_counts=True)
     if len(distinct) <= min(most, max(len(values) // 2, 1)):
         return distinct, distinct
-    common = counts > len(values) / most
-    budget = max(min(parts, most - 2 * int(common.sum())), 1)  # an atom may cut a bin in two
+    common, free = _atoms(counts, len(values) / most, most)
+    budget = min(parts, free)
     rest = counts.masked_fill(common, 0).cumsum(0)
     part = (rest - 1).clamp_min(0) * budget // rest[-1].clamp_min(1)
     cut = ((part[1:] != part[:-1]) | common[1:] | common[:-1]).nonzero().flatten()
@@ -88,8 +101,23 @@ def make_bins(values: Tensor, parts: int, most: int) -> tuple[Tensor, Tensor]:
     return torch.where(atom, distinct[first], low), torch.where(atom, distinct[first], high)
 
 
+def _atoms(counts: Tensor, least: float, most: int) -> tuple[Tensor, int]:
+    """Which counts are of atoms, and into how many bins the rest may be cut.
+
+    Those above `least`, or above what leaves no more than `most` atoms and stretches between them.
+    """
+    for above in [least, *counts[counts > least].unique().tolist()]:
+        common = counts > above
+        stretches = 1 + int((common[1:] | common[:-1]).sum())
+        if stretches <= most:
+            break
+    return common, most - stretches + 1
+
+
 class CellEmbedding(nn.Module):
-    """`(*batch, columns)` -> `(*batch, width)`: a vector for each code, and a slope for each number, summed."""
+    """Cells and their codes `(*batch, columns)` -> `(*batch, width)`: a vector for each code, and a slope for each
+    number, summed.
+    """
 
     offsets: Tensor
     is_number: Tensor
@@ -104,9 +132,8 @@ class CellEmbedding(nn.Module):
         numbers = torch.zeros(len(cells.sizes)).index_fill_(0, torch.tensor(cells.numbers, dtype=torch.int64), 1.0)
         self.register_buffer("is_number", numbers, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        codes = (self.cells.codes(x) + self.offsets).reshape(-1, x.shape[-1])
-        summed = F.embedding_bag(codes, self.vectors, mode="sum")
+    def forward(self, x: Tensor, codes: Tensor) -> Tensor:
+        summed = F.embedding_bag((codes + self.offsets).reshape(-1, x.shape[-1]), self.vectors, mode="sum")
         return summed.view(*x.shape[:-1], -1) + (_bounded(x) * self.is_number) @ self.slopes
 
     def change(self, j: int, code: Tensor, x: Tensor) -> Tensor:
@@ -142,7 +169,8 @@ class TableEncoder(nn.Module):
     """Rows `(batch, columns)`, NaN where missing, and a context -> `(batch, features)`.
 
     In training, half of the rows lose a random share of their cells, so that what is inferred from the others is
-    learned too.
+    learned too. Which cells, and what dropout takes, each process draws by itself: several train a model as good as
+    one does, but not the same.
     """
 
     def __init__(self, cells: Cells, features: int, width: int, blocks: int, dropout: float, context: int = 0) -> None:
@@ -162,7 +190,8 @@ class TableEncoder(nn.Module):
         self.embedding.cells.start_from(rows)
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
-        summed = self.embedding(self._hide(x) if self.training else x)
+        x = self._hide(x) if self.training else x
+        summed = self.embedding(x, self.embedding.cells.codes(x))
         if self.context is not None:
             summed = summed + self.context(torch.cat(context, -1))
         return self.head(self.layers(summed))
@@ -194,7 +223,7 @@ class TableDecoder(nn.Module):
     def start_from(self, rows: Tensor) -> None:
         """Make the bins from rows of the data, and start the logits at their shares of them."""
         self.cells.start_from(rows)
-        codes, shares = self.cells.codes(rows), []
+        codes, shares = self.cells.codes(rows, gaps=True), []
         for j, size in enumerate(self.cells.sizes):
             counts = codes[:, j].bincount(minlength=size + 1)[:size] + 0.5
             shares.append(counts / counts.sum())
@@ -206,22 +235,22 @@ class TableDecoder(nn.Module):
         unknown = self.embedding.vectors[self.embedding.offsets + self.cells.unknown].sum(0)
         return self.stem(torch.cat([h, *context], -1)) + unknown
 
-    def given(self, summed: Tensor, x: Tensor) -> Tensor:
-        """The sum once all cells of x `(*batch, columns)` but those that are NaN are known."""
+    def given(self, summed: Tensor, codes: Tensor, x: Tensor) -> Tensor:
+        """The sum once all cells of x `(*batch, columns)` but those of an unknown code are known."""
         unknown = self.embedding.vectors[self.embedding.offsets + self.cells.unknown].sum(0)
-        return summed - unknown + self.embedding(x)
+        return summed - unknown + self.embedding(x.masked_fill(codes == self.cells.unknown, torch.nan), codes)
 
     def tell(self, summed: Tensor, j: int, code: Tensor, x: Tensor) -> Tensor:
-        """The sum once the cell of column j is known to be x, or NaN, `(*batch,)`."""
+        """The sum once the cell of column j is known to be x of this code, or still unknown, `(*batch,)`."""
         return summed + self.embedding.change(j, code, x)
 
-    def logits(self, summed: Tensor) -> Tensor:
-        """Of all columns, `(*batch, sum(sizes))`."""
-        return self.head(self.layers(summed)).masked_fill(~self.cells.is_open(), -torch.inf)
+    def logits(self, summed: Tensor, gaps: bool) -> Tensor:
+        """Of all columns, `(*batch, sum(sizes))`; without `gaps`, of cells that are not missing."""
+        return self.head(self.layers(summed)).masked_fill(~self.cells.is_open(gaps), -torch.inf)
 
-    def logits_of(self, summed: Tensor, j: int) -> Tensor:
+    def logits_of(self, summed: Tensor, j: int, gaps: bool) -> Tensor:
         """Of column j, `(*batch, sizes[j])`."""
         first = sum(self.cells.sizes[:j])
         of = slice(first, first + self.cells.sizes[j])
         logits = F.linear(self.layers(summed), self.head.weight[of], self.head.bias[of])
-        return logits.masked_fill(~self.cells.is_open()[of], -torch.inf)
+        return logits.masked_fill(~self.cells.is_open(gaps)[of], -torch.inf)

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from nelbo.conditionals import Table
 from nelbo.distributions import noise
+from nelbo.errors import UserError
 from nelbo.nets.mlp import perceptron
 from nelbo.objectives.base import Losses, Objective, halves, only, prior_draws, report
 from nelbo.vae import VAE
@@ -104,7 +106,7 @@ class VAEGAN(Objective):
 
     x~ is the mean of p(x | z), x_p decoded from draws of the prior. `make(shape)` is a net `(batch, *shape)` ->
     `(batch, features)`. With `pixels` 0, as published, codes can collapse before the critic has learned to see.
-    Raises `UserError` for a hierarchy.
+    Raises `UserError` for a hierarchy, and for tables.
 
     Source: Larsen, Sønderby, Larochelle, Winther (2016), Autoencoding beyond pixels using a learned similarity metric.
     """
@@ -117,6 +119,10 @@ class VAEGAN(Objective):
         self.head: nn.Module = nn.Sequential()
 
     def start(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
+        if isinstance(vae.likelihood, Table):
+            raise UserError(
+                "vae-gan compares numbers of the data, and a table has missing cells: use another objective"
+            )
         self.trunk = _like(self.make(tuple(x.shape[1:])), vae)
         self.head = _like(nn.Linear(self.features, 1), vae)  # here and not above: the run's seed decides it
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nelbo.distributions import noise
+from nelbo.errors import UserError
 from nelbo.objectives.base import Losses, Objective, only, report
 from nelbo.vae import VAE
 
@@ -38,12 +39,14 @@ def decoder_spectrum(vae: VAE, z: Tensor, c: Tensor | None = None) -> Tensor:
 def decoder_gradient(vae: VAE, z: Tensor, c: Tensor | None = None) -> Tensor:
     """|d mean(x | z) / d z|^2, the squared Frobenius norm of the decoder's Jacobian (RAE-GP), `(batch,)`.
 
-    It is estimated without bias as |v' J|^2 with v ~ N(0, I). Source: Hutchinson (1990), A Stochastic Estimator of
-    the Trace of the Influence Matrix.
+    Raises `UserError` where there is none, as for a table. It is estimated without bias as |v' J|^2 with v ~ N(0, I).
+    Source: Hutchinson (1990), A Stochastic Estimator of the Trace of the Influence Matrix.
     """
     with torch.enable_grad():
         h = z if z.requires_grad else z.detach().requires_grad_()
         mean = vae.likelihood(h, c).mean
+        if not mean.requires_grad:
+            raise UserError("regulariser='gradient': the mean of a table's cells is no smooth function: use 'l2'")
         v = noise.normal(torch.Size(), mean.shape[:1], mean.shape[1:], mean)
         (gradient,) = torch.autograd.grad(mean, h, v, create_graph=True)
     return gradient.flatten(1).square().sum(1)

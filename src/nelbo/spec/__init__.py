@@ -40,6 +40,7 @@ from nelbo.spec.hierarchy import Head, Ladder, TopDownConv
 from nelbo.spec.latents import Flat, Latent
 from nelbo.spec.learned_priors import DataPrior, ExemplarPrior, MixturePrior, TwoStagePrior, VampPrior
 from nelbo.spec.likelihoods import Bernoulli, ContinuousBernoulli, Likelihood, Normal
+from nelbo.spec.likelihoods import Table as TableCells
 from nelbo.spec.likelihoods_pixels import (
     SSIM,
     Beta,

@@ -20,6 +20,7 @@ from nelbo.spec.latents import Flat, Latent
 from nelbo.spec.likelihoods import Bernoulli, Likelihood, Normal
 from nelbo.spec.likelihoods import Table as TableCells
 from nelbo.spec.nets import MLP, Conv, Net, Table
+from nelbo.spec.riemannian import RiemannianPosterior as RiemannianSpec
 from nelbo.vae import VAE
 
 
@@ -75,8 +76,11 @@ def _resolve_table(spec: ModelSpec, schema: Schema) -> ModelSpec:
                 f"the data are a table, which a {kind_of(part)} net or likelihood does not take: leave it out, or give "
                 "the table's numbers as an array (.npy, .npz)"
             )
+    if isinstance(spec.latent, Flat) and isinstance(spec.latent.posterior, RiemannianSpec):
+        raise UserError("the data are a table, of which no metric is learned: use the posterior diagonal-normal")
     sizes = tuple(column.size for column in schema.modelled)
-    sized = [dataclasses.replace(part, sizes=sizes) for part in parts if isinstance(part, Table)]
+    gaps = tuple(j for j, column in enumerate(schema.modelled) if column.missing)
+    sized = [dataclasses.replace(part, sizes=sizes, gaps=gaps) for part in parts if isinstance(part, Table)]
     return dataclasses.replace(spec, likelihood=likelihood, encoder=sized[0], decoder=sized[1])
 
 

@@ -66,9 +66,9 @@ class Conv(Net):
 @register(Net, "table")
 @dataclass(frozen=True)
 class Table(Net):
-    """A residual perceptron over cells; `sizes`, the categories of each column (0: numbers), come from the schema.
+    """A residual perceptron over cells, numbers being cut into at most `bins` bins.
 
-    Numbers are cut into at most `bins` bins.
+    `sizes`, the categories of each column (0: numbers), and `gaps`, the columns that lack cells, come from the schema.
     """
 
     width: int = 256
@@ -76,6 +76,7 @@ class Table(Net):
     dropout: float = 0.1
     bins: int = 128
     sizes: tuple[int, ...] = ()
+    gaps: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.blocks < 0 or self.bins < 2 or not 0 <= self.dropout < 1:
@@ -93,7 +94,7 @@ class Table(Net):
     def _cells(self, shape: tuple[int, ...]) -> nets.Cells:
         if shape != (len(self.sizes),):
             raise UserError(f'a table net takes tables, and the data has shape {shape}: use kind = "mlp"')
-        return nets.Cells(self.sizes, self.bins)
+        return nets.Cells(self.sizes, self.bins, self.gaps)
 
 
 def _require_picture(shape: tuple[int, ...]) -> None:

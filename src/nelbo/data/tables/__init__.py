@@ -34,10 +34,11 @@ Files are read twice, in batches: once for the schema (quantiles by a sample of 
 encode; x that does not fit memory goes to a temporary file.
 """
 
+from nelbo.data.tables.cells import UNITS
 from nelbo.data.tables.conditions import known_cells
 from nelbo.data.tables.conditions import parse as parse_condition
 from nelbo.data.tables.decoding import decode, frame_of
-from nelbo.data.tables.describe import describe, to_text
+from nelbo.data.tables.describe import describe, to_text, written
 from nelbo.data.tables.gaps import Raw, appended, gaps, raw_bytes, replaced, whole
 from nelbo.data.tables.overrides import Overrides, nearest, to_toml
 from nelbo.data.tables.rows import encode, infer, read, read_like
@@ -47,6 +48,7 @@ from nelbo.data.tables.transforms import inverse as natural
 from nelbo.data.tables.writing import to_bytes
 
 __all__ = [
+    "UNITS",
     "Overrides",
     "Raw",
     "appended",
@@ -70,4 +72,5 @@ __all__ = [
     "to_text",
     "to_toml",
     "whole",
+    "written",
 ]

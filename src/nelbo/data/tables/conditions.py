@@ -10,7 +10,9 @@ import numpy as np
 
 from nelbo.data.columns import Column
 from nelbo.data.schema import Schema
+from nelbo.data.tables import transforms
 from nelbo.data.tables.codec import Encoder
+from nelbo.data.tables.describe import values_of
 from nelbo.data.tables.extra import need
 from nelbo.data.tables.overrides import nearest
 from nelbo.data.tables.source import open_table
@@ -20,8 +22,10 @@ from nelbo.errors import UserError
 def known_cells(cells: Mapping[str, Any], schema: Schema) -> np.ndarray:
     """x of one row, float32 `(1, modelled columns)`: the cells given by the names of their columns, NaN elsewhere.
 
-    Raises `UserError` for a column that is not modelled, or a value that the column cannot have.
+    Raises `UserError` for a column that is not modelled, or a value that the column cannot have or never had.
     """
+    if not isinstance(cells, Mapping):
+        raise UserError(f"condition {cells!r}: give cells by the names of their columns, such as {{'sex': 'Female'}}")
     pa = need("pyarrow")
     named = {column.name: column for column in schema.modelled}
     for name in cells:
@@ -38,7 +42,17 @@ def known_cells(cells: Mapping[str, Any], schema: Schema) -> np.ndarray:
     for j, column in enumerate(schema.modelled):
         if column.name in cells and np.isnan(x[0, j]):
             raise UserError(f"condition {column.name}={cells[column.name]}: {_remedy(column, str(cells[column.name]))}")
+        if column.name in cells and column.is_number and not _within(column, x[0, j]):
+            said = f"{column.name}={cells[column.name]}: training saw {values_of(column)}"
+            raise UserError(f"condition {said}: give a value in between")
     return x
+
+
+def _within(column: Column, x: float) -> bool:
+    """Whether a number lies in the range of training, up to the digits of float32."""
+    ends = [column.low or 0.0, column.high or 0.0]
+    low, high = transforms.forward(column, np.array(ends)).astype(np.float32)
+    return bool(low <= x <= high)
 
 
 def _remedy(column: Column, value: str) -> str:

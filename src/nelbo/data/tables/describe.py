@@ -38,9 +38,9 @@ def to_text(schema: Schema) -> str:
 def values_of(column: Column, width: int | None = WIDE) -> str:
     """The range, categories or only value of a column, within a width."""
     if column.is_number:
-        return f"{_written(column, column.low)} to {_written(column, column.high)}"
+        return f"{written(column, column.low)} to {written(column, column.high)}"
     if column.kind == "constant" and column.constant is not None:
-        return _written(column, float(column.constant)) if column.unit else column.constant
+        return written(column, float(column.constant)) if column.unit else column.constant
     text = ", ".join(column.categories)
     if width is None or len(text) <= width:
         return text
@@ -48,7 +48,8 @@ def values_of(column: Column, width: int | None = WIDE) -> str:
     return text[: width - len(end)].rpartition(", ")[0] + end
 
 
-def _written(column: Column, value: float | None) -> str:
+def written(column: Column, value: float | None) -> str:
+    """A number as the table would write it, about."""
     assert value is not None
     if column.unit:
         unit: Any = column.unit

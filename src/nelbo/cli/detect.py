@@ -1,0 +1,153 @@
+"""`nelbo detect`: which data are odd, how sure that is, and where in them it is."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nelbo.cli import inputs, output, use
+from nelbo.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from nelbo.apps.anomaly import Detector, Findings
+    from nelbo.data import Dataset
+
+SHOWN = 8  # the oddest rows, printed and drawn
+
+
+def detect(
+    model: use.ModelPath,
+    data: use.DataPath = "",
+    score: Annotated[str, typer.Option(help="auto, nll, bound, reconstruction, latent or regret.")] = "auto",
+    false_alarms: Annotated[float, typer.Option(help="The share of usual data that may be found odd.")] = 0.01,
+    calibration: Annotated[str, typer.Option(help="Usual data.  [default: the model's test data]")] = "",
+    samples: Annotated[int, typer.Option(help="Draws of z for each datum.")] = 50,
+    seed: use.Seed = 0,
+    condition: use.Given = None,
+    out: use.Out = None,
+    as_json: use.JSON = False,
+) -> None:
+    """Find the odd ones in DATA: score, p-value, and what is to blame (.csv); for pictures, where it is (.png).
+
+    What is usual is learned from rows that were not trained on: a share of --false-alarms of such rows is found odd, or
+    less. Without DATA, one half of the model's test data is examined and the other half is what is usual.
+
+    \b
+    Examples:
+      nelbo detect results/mnist
+      nelbo detect results/mnist my_digits/ --false-alarms 0.001 --out odd.png
+      nelbo detect results/adult new.csv --calibration usual.csv --score reconstruction
+    """
+    from nelbo.apps.anomaly import Detector
+
+    m = inputs.model(model, condition)
+    out = output.named(out, "odd.csv", (".csv", ".png") if m.schema.kind == "image" else (".csv",))
+    usual, source = inputs.rows(m, calibration), calibration or "the test data"
+    if data or calibration:
+        rows = inputs.rows(m, data)
+        numbers = list(range(len(rows)))
+    else:
+        rows, usual, numbers = _halves(usual, seed)
+        source = "the other half of the test data"
+    detector = Detector(m, score, usual, samples, seed)
+    found = detector.detect(rows, false_alarms)
+    written = _write(detector, found, rows, numbers, out)
+    said = _summary(detector, found, numbers, false_alarms) | {"calibrated_on": source}
+    print(json.dumps({"out": [str(path) for path in written], **said}) if as_json else _text(said, written))
+
+
+def _halves(rows: Dataset, seed: int) -> tuple[Dataset, Dataset, list[int]]:
+    """Two random halves, each in order, and the row numbers of the first."""
+    import torch
+
+    from nelbo.data import subset
+
+    if len(rows) < 2:
+        raise UserError(f"the model's test data is {len(rows)} row, too few to split: name the data")
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    first, second = (half.sort().values for half in order.tensor_split(2))
+    return subset(rows, first), subset(rows, second), first.tolist()
+
+
+def _write(detector: Detector, found: Findings, rows: Dataset, numbers: list[int], out: Path) -> list[Path]:
+    """The table, the figure beside it for pictures, or where a .png is asked for the figure alone."""
+    picture = out.with_suffix(".png") if rows.schema.kind == "image" else None
+    files: dict[Path, bytes] = {}
+    if out != picture:
+        files[out] = _table(detector, found, rows, numbers)
+    if picture:
+        try:
+            files[picture] = _figure(detector, found, rows, numbers)
+        except UserError as error:
+            if out == picture:
+                raise
+            print(f"No {picture}: {error}", file=sys.stderr)
+    for path, content in files.items():
+        output.write(path, content)
+    return list(files)
+
+
+def _table(detector: Detector, found: Findings, rows: Dataset, numbers: list[int]) -> bytes:
+    """A row for each datum: of vectors and tables also its columns most to blame."""
+    from nelbo.apps.wording import COUNT, worst
+
+    blamed = [[]] * len(rows) if rows.schema.kind == "image" else worst(detector.blame(rows), rows)
+    text = StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    columns = min(COUNT, rows.schema.shape[0]) if rows.schema.kind != "image" else 0
+    table.writerow(["row", "score", "p_value", "odd", *(f"blame_{k + 1}" for k in range(columns))])
+    listed = zip(numbers, found.scores.tolist(), found.p_values.tolist(), found.odd.tolist(), blamed, strict=True)
+    for number, score, p, odd, words in listed:
+        table.writerow([number, f"{score:.9g}", f"{p:.6g}", int(odd), *words])
+    return text.getvalue().encode()
+
+
+def _figure(detector: Detector, found: Findings, rows: Dataset, numbers: list[int]) -> bytes:
+    """The oddest pictures, their reconstructions and what in them is odd."""
+    import torch
+
+    from nelbo import plots
+    from nelbo.data import subset
+
+    order = _oddest(found)
+    chosen = subset(rows, order)
+    heat = detector.blame(chosen)
+    pictures = rows.schema.decode(chosen.batch(torch.arange(len(order)))).numpy()
+    titles = [f"row {numbers[i]}\np = {found.p_values[i]:.2g}" for i in order]
+    figure = plots.oddities(pictures, detector.model.reconstruct(chosen), heat, titles, rows.schema)
+    return output.encode_image(plots.figure_image(figure), "PNG")
+
+
+def _oddest(found: Findings) -> list[int]:
+    order: np.ndarray = (-found.scores).argsort(kind="stable")
+    return order[:SHOWN].tolist()
+
+
+def _summary(detector: Detector, found: Findings, numbers: list[int], false_alarms: float) -> dict[str, object]:
+    oddest = [
+        {"row": numbers[i], "score": found.scores[i].item(), "p_value": found.p_values[i].item()}
+        for i in _oddest(found)
+    ]
+    settings = {"score": detector.score_name, "false_alarms": false_alarms, "threshold": found.threshold}
+    counts = {"n": len(found.odd), "odd": int(found.odd.sum()), "calibration": len(detector.calibration)}
+    return {**counts, **settings, "oddest": oddest}
+
+
+def _text(said: dict[str, object], written: list[Path]) -> str:
+    oddest: list[dict[str, float]] = said["oddest"]  # type: ignore[assignment]
+    lines = [
+        f"{said['odd']:,} of {said['n']:,} rows are odd: {said['score']} above {said['threshold']:.4g} nats, which "
+        f"a share of {said['false_alarms']} of usual rows is or less "
+        f"(by {said['calibration']:,} of {said['calibrated_on']})",
+        *(["The oddest:"] if oddest else []),
+        *(f"  row {o['row']:<8} {o['score']:12.4f} nats   p = {o['p_value']:.4g}" for o in oddest),
+    ]
+    return "\n".join([*lines, *(f"Wrote {path}" for path in written)])

@@ -1,0 +1,387 @@
+"""Anomaly detection: p-values are valid, blame adds up, regret is a divergence, and what is planted is found."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import nelbo
+import zoo
+from conftest import FEATURES, SIDE, Run
+from nelbo import conditionals, distributions
+from nelbo.apps import anomaly, conformal, scores
+from nelbo.apps.regret import regret
+from nelbo.apps.wording import worst
+from nelbo.data import load
+from nelbo.data.tables import rows as tables
+from nelbo.distributions.noise import seeded
+from nelbo.errors import UserError
+from nelbo.latents import Flat
+from nelbo.model import Model
+from nelbo.vae import VAE
+from small import small
+
+RATES = [0.01, 0.05, 0.07, 0.1, 0.29, 0.5, 0.999]
+
+
+@pytest.mark.parametrize("n", [9, 19, 99])
+@pytest.mark.parametrize("ties", [False, True])
+def test_p_values_of_exchangeable_scores_are_super_uniform(n: int, ties: bool) -> None:
+    """P(p <= a) <= a; without ties it is floor(a (n + 1)) / (n + 1) exactly."""
+    rng, trials = np.random.default_rng(n), 40_000
+    drawn = rng.integers(0, 5, (trials, n + 1)).astype(float) if ties else rng.normal(size=(trials, n + 1))
+    p = np.array([conformal.p_values(row[:-1], row[-1:])[0] for row in drawn])
+    for rate in RATES:
+        exact = math.floor(round(rate * (n + 1), 9)) / (n + 1)
+        error = 4 * math.sqrt(exact * (1 - exact) / trials) + 1e-12
+        share = (p <= rate).mean()
+        assert share <= exact + error <= rate + error
+        assert ties or share >= exact - error
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("n", [10, 99, 100, 999])
+def test_above_the_threshold_is_where_the_p_value_is_at_most_the_rate(rate: float, n: int) -> None:
+    rng = np.random.default_rng(0)
+    for calibration in (rng.normal(size=n), rng.integers(0, 9, n).astype(float), np.full(n, 2.0)):
+        tried = np.concatenate([calibration, np.nextafter(calibration, np.inf), [-np.inf, np.inf]])
+        if rate * (n + 1) < 1:
+            with pytest.raises(UserError, match=f"give {math.ceil(1 / rate) - 1} or more"):
+                conformal.threshold(calibration, rate)
+            continue
+        limit = conformal.threshold(calibration, rate)
+        np.testing.assert_array_equal(tried > limit, conformal.p_values(calibration, tried) <= rate)
+        place = n + 1 - math.floor(round(rate * (n + 1), 9))
+        assert limit == sorted(calibration)[place - 1]
+
+
+def test_the_rows_that_are_asked_for_suffice() -> None:
+    for rate in (0.3, 0.05, 0.001):
+        enough = math.ceil(1 / rate - 1e-9) - 1
+        assert conformal.threshold(np.arange(float(enough)), rate) == enough - 1
+        with pytest.raises(UserError, match=f"{enough - 1} calibration rows .* give {enough} or more"):
+            conformal.threshold(np.arange(float(enough - 1)), rate)
+
+
+@pytest.mark.parametrize("name", zoo.LIKELIHOODS)
+def test_the_elements_of_every_likelihood_sum_to_its_log_prob(name: str) -> None:
+    """Of a loss that is no density over independent elements there are none, which is said."""
+    shape = (1, 4, 4)
+    likelihood = zoo.awake(zoo.make_likelihood(name, shape)).eval()
+    d = likelihood(torch.randn(3, 5, zoo.LATENT, dtype=torch.float64))
+    x = zoo.data(likelihood.support, 5, shape)
+    assert isinstance(d, distributions.Distribution)
+    if name in zoo.zoo_likelihoods.ENERGIES:
+        with pytest.raises(UserError, match="Energy has no log-probability for each element"):
+            d.element_log_prob(x)
+        return
+    elements = d.element_log_prob(x)
+    assert elements.shape == (3, 5, *shape)
+    torch.testing.assert_close(elements.sum((-3, -2, -1)), d.log_prob(x))
+
+
+def test_blame_sums_to_the_reconstruction_score(case: tuple[Model, np.ndarray]) -> None:
+    model, data = case
+    detector = anomaly.Detector(model, "reconstruction", data)
+    blame, remade = anomaly.blame(model, data), detector.score(data)
+    assert blame.shape == (40, *model.schema.shape)
+    np.testing.assert_allclose(blame.reshape(40, -1).sum(1), remade, rtol=1e-4, atol=1e-3)
+    above = detector.blame(data)
+    np.testing.assert_allclose(above.mean(0), 0, atol=1e-4)  # these are the calibration rows
+    np.testing.assert_allclose(above - blame, (above - blame)[:1].repeat(40, 0), atol=1e-4)
+
+
+def test_a_missing_element_is_not_to_blame() -> None:
+    class Filled(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.nan_to_num().sum(-1, keepdim=True).expand(-1, 2)
+
+    likelihood = conditionals.Normal(_Linear(torch.ones(4, 1)), 1)
+    vae = VAE(Flat(conditionals.StandardNormal(1), conditionals.DiagonalNormal(Filled(), 1)), likelihood)
+    x = torch.tensor([[1.0, torch.nan, 0.5, 2.0]])
+    with torch.no_grad():
+        blame = scores.of_elements(vae, x, None)
+    assert blame.isfinite().all() and blame[0, 1] == 0 and (blame[0, [0, 2, 3]] != 0).all()
+
+
+class _Linear(nn.Module):
+    """h `(batch, latents)` -> `(batch, 1, features)`: a decoder's one output."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return (h @ self.weight.T).unsqueeze(1)
+
+
+class _Inference(nn.Module):
+    """The exact posterior of z ~ N(0, I), x ~ N(W z, s^2 I) for orthogonal columns of W; moved by `shift`."""
+
+    def __init__(self, weight: Tensor, sigma: float, shift: float, widen: float) -> None:
+        super().__init__()
+        precision = 1 + weight.square().sum(0) / sigma**2
+        self.to_mean, self.logvar = weight / sigma**2 / precision, -precision.log() + 2 * math.log(widen)
+        self.shift = shift
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x @ self.to_mean + self.shift, self.logvar.expand(len(x), -1)], -1)
+
+
+def linear_gaussian(shift: float, widen: float) -> tuple[VAE, Tensor]:
+    """A model whose posterior is exact up to `shift` and `widen`, and data, float64."""
+    torch.manual_seed(0)
+    sigma, weight = 0.5, torch.linalg.qr(torch.randn(6, 3, dtype=torch.float64))[0] * torch.tensor([1.0, 2.0, 0.3])
+    posterior = conditionals.DiagonalNormal(_Inference(weight, sigma, shift, widen), 1)
+    prior = conditionals.StandardNormal(3)
+    vae = VAE(Flat(prior, posterior), conditionals.Normal(_Linear(weight), 1, sigma)).double()
+    z = torch.randn(30, 3, dtype=torch.float64)
+    return vae, z @ weight.T + sigma * torch.randn(30, 6, dtype=torch.float64)
+
+
+def test_regret_is_zero_at_the_exact_posterior() -> None:
+    """With any number of draws: the search does not move, and both bounds have the same ones."""
+    vae, x = linear_gaussian(0.0, 1.0)
+    with seeded(0), torch.no_grad():
+        torch.testing.assert_close(regret(vae, x, None, 1), torch.zeros(30, dtype=torch.float64), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("shift", "widen"), [(0.7, 1.0), (0.0, 2.0), (-0.5, 0.4), (3.0, 1.0)])
+def test_regret_is_the_divergence_from_the_exact_posterior(shift: float, widen: float) -> None:
+    """log p(x) = ELBO + KL(q || p(z | x)), and the best q is exact here: the gain is the KL."""
+    vae, x = linear_gaussian(shift, widen)
+    with seeded(0), torch.no_grad():
+        found = regret(vae, x, None, 2000)
+        q = vae.latent.posterior(x)  # type: ignore[operator]
+    kl = 3 * ((widen**2 - 1) / 2 - math.log(widen)) + 0.5 * shift**2 * torch.exp(-2 * q.log_scale[0]).sum() * widen**2
+    torch.testing.assert_close(found, kl.expand(30), atol=0.05, rtol=0.05)
+    assert (found > 0).all()
+
+
+def test_regret_is_no_less_than_noise_on_a_trained_model(density_model: Model, pictures: np.ndarray) -> None:
+    found = anomaly.Detector(density_model, "regret", pictures[:20]).score(pictures[:20])
+    assert (found > -0.1).all() and found.mean() > 0.01
+
+
+def test_regret_refuses_another_posterior() -> None:
+    vae = zoo.flat_vae(posterior="full normal") if "full normal" in zoo.POSTERIORS else None
+    assert vae is not None
+    with pytest.raises(
+        UserError, match="searches diagonal Normal posteriors of one level, the model's is a FullNormal"
+    ):
+        regret(vae, torch.zeros(2, 1, 4, 4), None, 1)
+    with pytest.raises(UserError, match="the model's is a TopDown: use score='auto'"):
+        regret(zoo.VAES["ladder"](0), torch.zeros(2, 1, 4, 4), None, 1)
+
+
+def test_scores_are_what_the_model_says(density_model: Model, model: Model, pictures: np.ndarray) -> None:
+    x = pictures[:30]
+    for score, expected in (("nll", density_model.nll(x, 7, 3)), ("bound", density_model.score(x, 7, 3))):
+        np.testing.assert_array_equal(anomaly.Detector(density_model, score, x, 7, 3).score(x), expected)
+    np.testing.assert_array_equal(anomaly.Detector(model, "auto", x, 7, 3).score(x), model.score(x, 7, 3))
+    codes = model.vae.latent.posterior(model.rows(x).batch(torch.arange(30)))  # type: ignore[operator]
+    kl = 0.5 * (codes.loc**2 + codes.variance - 1 - codes.variance.log()).sum(-1).detach()
+    np.testing.assert_allclose(anomaly.Detector(model, "latent", x).score(x), kl, rtol=1e-4)
+
+
+def test_the_default_suits_the_model(density_model: Model, model: Model, pictures: np.ndarray) -> None:
+    x = pictures[:30]
+    assert anomaly.Detector(density_model, calibration=x).score_name == "nll"
+    assert anomaly.Detector(model, calibration=x).score_name == "bound"
+    with pytest.raises(UserError, match="no density"):
+        anomaly.Detector(model, "nll", x).score(x)
+    point, data = small(model__latent__posterior="x") if False else small(**{"model.latent.posterior": "dirac"})
+    detector = anomaly.Detector(point, calibration=data.test)
+    assert detector.score_name == "reconstruction" and np.isfinite(detector.score(data.train)).all()
+    assert not anomaly.Detector(point, "latent", data.test).score(data.train).any()
+
+
+@pytest.mark.parametrize("score", scores.SCORES)
+def test_the_same_seed_gives_the_same_scores(vector_model: Model, vectors: np.ndarray, score: str) -> None:
+    a, b, other = (anomaly.Detector(vector_model, score, vectors[:20], 5, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(a.score(vectors[:20]), b.score(vectors[:20]))
+    np.testing.assert_array_equal(a.calibration, b.calibration)
+    assert a.calibration.shape == (20,)
+    if score in ("nll", "bound", "regret"):  # those that draw
+        assert (a.score(vectors[:20]) != other.score(vectors[:20])).all()
+        assert (a.score(vectors[:20]) != a.calibration).all(), "the draws of calibration are others"
+
+
+@pytest.mark.parametrize("name", ["ladder", "vq"])
+def test_every_latent_has_a_rate(name: str) -> None:
+    """Of a hierarchy it is the mean over draws: the mean of many single draws."""
+    known = [key for key in zoo.VAES if name in key]
+    vae = zoo.awake(zoo.VAES[known[0]](0)).eval().float()
+    x = torch.rand(3, 1, 4, 4)
+    with seeded(0), torch.no_grad():
+        found = scores._latent(vae, x, None, 4000)
+        single = torch.stack([vae(x).rate for _ in range(400)])
+    error = single.std(0) / 20
+    assert ((found - single.mean(0)).abs() < 5 * error + 1e-4).all()
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Model, np.ndarray]:
+    """A small model of pictures of two bars, and 300 of them that it was not trained on."""
+    rng = np.random.default_rng(3)
+    x = np.zeros((1300, 8, 8), np.float32)
+    for picture, (row, column) in zip(x, rng.integers(0, 8, (1300, 2)), strict=True):
+        picture[row], picture[:, column] = 1, 1
+    model = nelbo.fit(x[:1000], epochs=15, learning_rate=5e-3, model__encoder="mlp", model__latent__dim=6)
+    return model, x[1000:]
+
+
+@pytest.mark.parametrize("score", ["auto", "reconstruction", "regret"])
+def test_planted_anomalies_are_found_and_blamed(digits: tuple[Model, np.ndarray], score: str) -> None:
+    model, usual = digits
+    odd = usual[200:210].copy()
+    odd[:, 2:4, 2:4] = 1 - odd[:, 2:4, 2:4]
+    detector = anomaly.Detector(model, score, usual[:200], 20)
+    found = detector.detect(np.concatenate([usual[200:], odd]), 0.05)
+    assert found.odd[100:].mean() >= 0.9 and found.odd[:100].mean() <= 0.12
+    np.testing.assert_array_equal(found.odd, found.p_values <= 0.05)
+    np.testing.assert_array_equal(detector.p_values(odd), conformal.p_values(detector.calibration, detector.score(odd)))
+    inside = detector.blame(odd)[:, 0, 2:4, 2:4].sum((1, 2))
+    assert (inside > 0.5 * detector.blame(odd).sum((1, 2, 3))).mean() >= 0.9
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def table(path: str) -> list[dict[str, str]]:
+    with Path(path).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_command_on_vectors(run: Run, here: Path, vector_model: Model, vectors: np.ndarray) -> None:
+    vector_model.save("m")
+    odd = vectors[:12].copy()
+    odd[4, 2] += 0.2  # of a column with a standard deviation of about 0.01
+    np.save("new.npy", odd)
+    np.save("usual.npy", vectors[100:])
+    arguments = ["m", "new.npy", "--calibration", "usual.npy", "--samples", 9, "--seed", 2]
+    code, out, err = run("detect", *arguments, "--json")
+    assert (code, err) == (0, "")
+    said = json.loads(out)
+    detector = anomaly.Detector(vector_model, "nll", vectors[100:], 9, 2)
+    expected = detector.detect(odd, 0.01)
+    assert said["oddest"][0]["row"] == 4 and said["out"] == ["odd.csv"] and said["calibrated_on"] == "usual.npy"
+    assert (said["n"], said["odd"], said["calibration"], said["score"]) == (12, expected.odd.sum(), 200, "nll")
+    assert said["threshold"] == expected.threshold
+    rows = table("odd.csv")
+    assert list(rows[0]) == ["row", "score", "p_value", "odd", "blame_1", "blame_2", "blame_3"]
+    np.testing.assert_allclose([float(row["score"]) for row in rows], expected.scores, rtol=1e-6)
+    np.testing.assert_allclose([float(row["p_value"]) for row in rows], expected.p_values, rtol=1e-5)
+    assert [row["odd"] for row in rows] == [str(int(odd)) for odd in expected.odd]
+    blame = detector.blame(odd)[4]
+    assert rows[4]["blame_1"] == f"x2={odd[4, 2]:.6g} ({blame[2]:+.1f})" and blame.argmax() == 2
+    lines = run("detect", *arguments, "--out", "again.csv").out.splitlines()
+    assert lines[0].startswith(f"{said['odd']} of 12 rows are odd: nll above") and lines[-1] == "Wrote again.csv"
+    assert Path("again.csv").read_bytes() == Path("odd.csv").read_bytes()
+    assert "row 4 " in lines[2] and len(lines) == 11
+    assert FEATURES == 4
+
+
+def test_the_command_on_pictures(run: Run, here: Path, picture_run: Path, model: Model) -> None:
+    """Without data, half of the test data is examined by the other half."""
+    code, out, err = run("detect", picture_run, "--false-alarms", 0.1, "--json")
+    said = json.loads(out)
+    assert (code, err, said["out"]) == (0, "", ["odd.csv", "odd.png"])
+    assert said["calibrated_on"] == "the other half of the test data"
+    assert (said["n"], said["calibration"]) == (15, 15)
+    numbers = [int(row["row"]) for row in table("odd.csv")]
+    assert numbers == sorted(set(numbers)) and set(numbers) < set(range(30))
+    assert list(table("odd.csv")[0]) == ["row", "score", "p_value", "odd"]
+    assert Image.open("odd.png").size[0] > 800
+    assert run("detect", picture_run, "--false-alarms", 0.1, "--seed", 1).code == 0
+    assert [int(row["row"]) for row in table("odd.csv")] != numbers
+    Path("odd.csv").unlink()
+    values = np.full((1, SIDE, SIDE), 255, np.uint8)
+    values[0, 0, 0] = 0
+    np.save("new.npy", values)
+    said = json.loads(run("detect", picture_run, "new.npy", "--false-alarms", 0.1, "--out", "odd.png", "--json").out)
+    assert said["out"] == ["odd.png"] and said["odd"] == 1 and said["calibrated_on"] == "the test data"
+    assert not Path("odd.csv").exists()
+
+
+def test_colour_pictures_are_drawn() -> None:
+    from nelbo import plots
+
+    data = load(np.random.default_rng(0).integers(0, 256, (20, 3, 6, 5), np.uint8))
+    x = np.random.default_rng(1).random((2, 3, 6, 5)).astype(np.float32) * 255
+    figure = plots.oddities(x, x, np.zeros_like(x), ["a", "b"], data.schema)
+    assert plots.figure_image(figure).size[0] > 200
+
+
+def test_pictures_without_terms_for_pixels_have_a_table_alone(run: Run, here: Path) -> None:
+    model, _ = small(**{"model.likelihood": {"kind": "ssim", "scales": 1}})
+    model.save("m")
+    np.save("x.npy", np.random.default_rng(0).random((30, 6, 5), np.float32))
+    arguments = ["detect", "m", "x.npy", "--calibration", "x.npy", "--false-alarms", 0.1]
+    code, out, err = run(*arguments)
+    assert code == 0 and "Wrote odd.csv" in out and "No odd.png: a Energy has no" in err
+    assert not Path("odd.png").exists()
+    code, out, err = run(*arguments, "--out", "odd.png")
+    assert code == 2 and err.startswith("Error: a Energy has no log-probability")
+
+
+def test_columns_are_named_in_their_own_units() -> None:
+    source = {"age": [25, 38, None, 52] * 5, "job": ["clerk", "nurse", "clerk", None] * 5}
+    pytest.importorskip("pyarrow")
+    pandas = pytest.importorskip("pandas")
+    rows = tables.read(pandas.DataFrame(source))
+    assert worst(np.array([[3.0, 0.5], [-2.0, 1.25], [0, 0], [0, 7]] * 5), rows, 2)[:4] == [
+        ["age=25 (+3.0)", "job=clerk (+0.5)"],
+        ["job=nurse (+1.2)", "age=38 (-2.0)"],
+        ["age=missing (+0.0)", "job=clerk (+0.0)"],
+        ["job=missing (+7.0)", "age=52 (+0.0)"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--score", "recontruction"], ["score='recontruction'", "did you mean reconstruction?"]),
+        (["--score", "nll"], ["no density", "score()"]),
+        (["--false-alarms", 0], ["false_alarms=0.0", "above 0 and below 1"]),
+        (["--false-alarms", 1], ["false_alarms=1.0", "above 0 and below 1"]),
+        (["--false-alarms", "nan"], ["false_alarms=nan", "above 0 and below 1"]),
+        (["--false-alarms", 0.001], ["15 calibration rows", "999 or more", "0.0625"]),
+        (["--samples", 0], ["samples=0", "1 or more"]),
+        (["--calibration", "missing.npy"], ["missing.npy"]),
+        (["vectors.npy"], ["vectors.npy", "(4,)", "(1, 8, 8)"]),
+        (["--out", "odd.npy"], ["odd.npy", ".csv or .png"]),
+        (["--condition", "2"], ["condition '2'", "not conditioned"]),
+    ],
+)
+def test_bad_input_is_one_line(
+    run: Run, here: Path, picture_run: Path, vectors: np.ndarray, arguments: list[Any], words: list[str]
+) -> None:
+    np.save("vectors.npy", vectors)
+    code, out, err = run("detect", picture_run, *arguments)
+    assert (code, out) == (2, "") and err.startswith("Error: ") and err.count("\n") == 1
+    assert all(word in err for word in words), err
+    assert sorted(path.name for path in here.iterdir()) == ["vectors.npy"]
+
+
+def test_a_model_that_knows_nothing_says_so(run: Run, here: Path) -> None:
+    model, _ = small()
+    with torch.no_grad():
+        next(model.vae.likelihood.parameters()).fill_(torch.nan)
+    model.save("m")
+    np.save("x.npy", np.random.default_rng(0).random((30, 6, 5), np.float32))
+    code, _, err = run("detect", "m", "x.npy", "--calibration", "x.npy", "--false-alarms", 0.1)
+    assert code == 2 and err.count("\n") == 1
+    assert "calibration: the score of 30 of 30 rows is NaN, the first that of row 0" in err
