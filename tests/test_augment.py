@@ -87,7 +87,7 @@ def test_the_filter_compares_with_rows_alike(table_model: Model, split: Data) ->
     rare = augment._alike(table_model, split.train, {"income": ">50K"})
     place = [c.name for c in table_model.schema.modelled].index("income")
     assert (rare.batch(torch.arange(len(rare)))[:, place] == 1).all() and 50 < len(rare) < 150
-    assert len(augment._alike(table_model, split.train, {"age": 1.0})) == len(split.train)
+    assert len(augment._alike(table_model, split.train, {"age": 15, "income": ">50K"})) == len(split.train)
 
 
 def test_a_filter_that_keeps_nothing_says_so(table_model: Model, split: Data, monkeypatch: pytest.MonkeyPatch) -> None:
