@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import nelbo
+import people
 from nelbo.model import Model
 
 # Networks this small gain nothing from a second thread, and lose a factor of 50 to it where cores are busy.
@@ -116,6 +118,16 @@ def vector_model(vectors: np.ndarray) -> Model:
     """3 latents and a Normal, trained for 40 epochs on the vectors."""
     overrides = {**NET, "epochs": 40, "learning_rate": 5e-3, "model.latent.dim": 3}
     return nelbo.fit(vectors, **{name.replace(".", "__"): value for name, value in overrides.items()})
+
+
+@pytest.fixture(scope="session")
+def people_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on the table of people, `people.csv` beside it. Not to be changed."""
+    folder = tmp_path_factory.mktemp("tables")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the identifier is left out
+        nelbo.fit(people.write(folder / "people.csv"), out=folder / "people", **people.TINY)
+    return folder / "people"
 
 
 @pytest.fixture(params=["pictures", "density", "vectors"])

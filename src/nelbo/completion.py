@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nelbo.data import Schema, tables
 from nelbo.distributions import CellByCell, noise
+from nelbo.distributions.cells import Bins
 from nelbo.vae import VAE, Trace
 
 DRAWS = 16
@@ -49,11 +50,25 @@ def expect(vae: VAE, x: Tensor, schema: Schema, c: Tensor | None = None) -> Tens
     """
     d, log_weight = _weighed(vae, x, c)
     weight = log_weight.softmax(0).unsqueeze(-1)
-    cells = d.net.cells
-    filled, unsure = x.double().cpu().numpy().copy(), np.zeros(x.shape)
-    missing = x.isnan().cpu().numpy()
-    for j, masses in enumerate(d.marginals(x)):
-        mass = (weight * masses).sum(0).double().cpu().numpy()
+    filled, unsure = _moments([(weight * masses).sum(0) for masses in d.marginals(x)], d.net.cells, schema)
+    missing, x = x.isnan().cpu().numpy(), x.cpu()
+    both = np.stack([np.where(missing, filled, x.numpy()), np.where(missing, unsure, 0.0)], 1)
+    return torch.from_numpy(both.astype(np.float32))
+
+
+def expect_given(vae: VAE, h: Tensor, schema: Schema) -> Tensor:
+    """What to expect in each cell given h `(batch, features)` alone, `(batch, columns)`; see `expect`."""
+    d = vae.decode(h)
+    assert isinstance(d, CellByCell)
+    d, nothing = d.without_gaps(), h.new_full((len(h), *schema.shape), torch.nan)
+    return torch.from_numpy(_moments(d.marginals(nothing), d.net.cells, schema)[0].astype(np.float32))
+
+
+def _moments(marginals: list[Tensor], cells: Bins, schema: Schema) -> tuple[np.ndarray, np.ndarray]:
+    """What to expect in each column and how unsure that is, `(batch, columns)` each, from the masses of its codes."""
+    filled, unsure = np.empty((2, len(marginals[0]), len(marginals)))
+    for j, masses in enumerate(marginals):
+        mass = masses.double().cpu().numpy()
         if j not in cells.numbers:
             filled[:, j], unsure[:, j] = mass.argmax(-1), 1 - mass.max(-1)
             continue
@@ -66,8 +81,7 @@ def expect(vae: VAE, x: Tensor, schema: Schema, c: Tensor | None = None) -> Tens
         days = tables.UNITS[column.unit] / tables.UNITS["D"] if column.unit else 1.0
         unsure[:, j] = days * np.sqrt((mass * (within + (middle - mean[:, None]) ** 2)).sum(-1))
         filled[:, j] = tables.standard(column, mean)
-    both = np.stack([np.where(missing, filled, x.cpu().numpy()), np.where(missing, unsure, 0.0)], 1)
-    return torch.from_numpy(both.astype(np.float32))
+    return filled, unsure
 
 
 def _weighed(vae: VAE, x: Tensor, c: Tensor | None) -> tuple[CellByCell, Tensor]:

@@ -8,7 +8,7 @@ import warnings
 
 import typer
 
-from nelbo.cli import catalogue, cite_command, data_commands, detect, recipe_commands, train, use
+from nelbo.cli import augment, catalogue, cite_command, data_commands, detect, impute, recipe_commands, train, use
 from nelbo.errors import UserError
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app = typer.Typer(
 app.command("train")(train.train)
 for name, command in use.COMMANDS.items():
     app.command(name)(command)
+app.command("augment")(augment.augment)
+app.command("impute")(impute.impute)
 app.command("detect")(detect.detect)
 app.command("cite")(cite_command.cite)
 app.command("presets")(catalogue.presets)

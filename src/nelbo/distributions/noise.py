@@ -2,7 +2,8 @@
 
 A distribution written as `z = g(eps)` draws `eps` here and nowhere else. That one place lets several
 processes share a batch: inside `shard(start, stop, total)` each draws the noise of the whole batch from the
-same generator state and keeps its own rows, so that two processes compute what one would.
+same generator state and keeps its own rows, so that two processes compute what one would. Inside `common()` all data of
+a batch have the same noise, so that what is found of one does not depend on those beside it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 _rows: ContextVar[tuple[int, int, int] | None] = ContextVar("rows", default=None)
+_common: ContextVar[bool] = ContextVar("common", default=False)
 
 
 @contextmanager
@@ -35,6 +37,22 @@ def whole() -> Iterator[None]:
         yield
     finally:
         _rows.reset(token)
+
+
+@contextmanager
+def common() -> Iterator[None]:
+    """Within it, noise is the same for all data of a batch (its last dimension).
+
+    >>> with common():
+    ...     eps = normal(torch.Size((5,)), torch.Size((3,)), torch.Size((2,)), torch.zeros(()))
+    >>> torch.equal(eps[:, 0], eps[:, 2])
+    True
+    """
+    token = _common.set(True)
+    try:
+        yield
+    finally:
+        _common.reset(token)
 
 
 @contextmanager
@@ -60,6 +78,9 @@ def uniform(sample_shape: torch.Size, batch_shape: torch.Size, event_shape: torc
 
 
 def _draw(draw, sample_shape, batch_shape, event_shape, like: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+    if _common.get() and batch_shape:
+        one = draw((*sample_shape, *batch_shape[:-1], 1, *event_shape), dtype=like.dtype, device=like.device)
+        return one.expand(*sample_shape, *batch_shape, *event_shape)
     rows = _rows.get()
     if rows is None or not batch_shape:
         return draw((*sample_shape, *batch_shape, *event_shape), dtype=like.dtype, device=like.device)

@@ -39,7 +39,8 @@ from nelbo.data.tables.conditions import known_cells
 from nelbo.data.tables.conditions import parse as parse_condition
 from nelbo.data.tables.decoding import decode, frame_of
 from nelbo.data.tables.describe import describe, to_text, written
-from nelbo.data.tables.overrides import Overrides, to_toml
+from nelbo.data.tables.gaps import Raw, appended, gaps, raw_bytes, replaced, whole
+from nelbo.data.tables.overrides import Overrides, nearest, to_toml
 from nelbo.data.tables.rows import encode, infer, read, read_like
 from nelbo.data.tables.source import is_table
 from nelbo.data.tables.transforms import forward as standard
@@ -49,20 +50,27 @@ from nelbo.data.tables.writing import to_bytes
 __all__ = [
     "UNITS",
     "Overrides",
+    "Raw",
+    "appended",
     "decode",
     "describe",
     "encode",
     "frame_of",
+    "gaps",
     "infer",
     "is_table",
     "known_cells",
     "natural",
+    "nearest",
     "parse_condition",
+    "raw_bytes",
     "read",
     "read_like",
+    "replaced",
     "standard",
     "to_bytes",
     "to_text",
     "to_toml",
+    "whole",
     "written",
 ]

@@ -1,0 +1,105 @@
+"""`nelbo augment`: synthetic rows of a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nelbo.cli import inputs, output
+from nelbo.cli.use import JSON, ModelPath, Out, Seed
+from nelbo.errors import UserError
+
+if TYPE_CHECKING:
+    from nelbo.model import Model
+
+ENDINGS = (".csv", ".tsv", ".txt", ".parquet")
+
+
+def augment(
+    model: ModelPath,
+    data: Annotated[str, typer.Argument(metavar="[DATA]", help="The real rows.  [default: what MODEL saw]")] = "",
+    n: Annotated[int, typer.Option("-n", help="How many rows.")] = 1000,
+    condition: Annotated[str | None, typer.Option(help="Cells that they have: income=>50K,sex=Female")] = None,
+    balance: Annotated[
+        str | None, typer.Option(help="As many rows as make each class of this column frequent.")
+    ] = None,
+    keep: Annotated[float, typer.Option("--filter", help="Drop rows less likely than this share of real ones.")] = 1.0,
+    append: Annotated[bool, typer.Option("--append", help="Write them after the real rows, not alone.")] = False,
+    privacy: Annotated[bool, typer.Option("--privacy", help="Report whether they give real rows away.")] = False,
+    out: Out = None,
+    seed: Seed = 0,
+    as_json: JSON = False,
+) -> None:
+    """Write N synthetic rows of a table, or as many as make the classes of a column equally frequent.
+
+    --filter 0.99 draws anew the rows whose -log p exceeds the 99 % quantile of real rows alike. --privacy compares the
+    distance to the closest training row with that of held-out rows, and tests whether training rows can be told.
+
+    \b
+    Examples:
+      nelbo augment results/people -n 5000 --filter 0.99 --privacy --out rows.csv
+      nelbo augment results/people --condition "income=>50K,sex=Female" -n 500 --out rows.csv
+      nelbo augment results/people people.csv --balance income --append --out balanced.csv
+    """
+    from nelbo.data import tables
+
+    out = output.named(out, "augmented.csv", ENDINGS)
+    if balance is not None and condition is not None:
+        raise UserError("--balance and --condition: give one of them")
+    if not 0 < keep <= 1:
+        raise UserError(f"--filter {keep}: give a quantile above 0, at most 1, such as 0.99")
+    m = inputs.model(model, None)
+    rows = _made(m, data, n, condition, balance, keep, seed)
+    whole = tables.appended(tables.whole(_source(m, data)), rows) if append else None
+    found = _privacy(m, data, rows, seed) if privacy else {}
+    ending = out.suffix.lower()
+    output.write(out, tables.raw_bytes(whole, ending) if whole else tables.to_bytes(rows, ending))
+    shape = whole.table.shape if whole else rows.shape
+    output.say(out, shape, as_json, rows=len(rows), **({"privacy": found} if found else {}))
+    if found and not as_json:
+        from nelbo.apps.privacy import to_text
+
+        print(to_text(found))
+
+
+def _made(m: Model, data: str, n: int, condition: str | None, balance: str | None, keep: float, seed: int) -> Any:
+    """The synthetic rows, a DataFrame."""
+    from nelbo.apps import augment as app
+    from nelbo.data import tables
+
+    if m.schema.kind != "table":
+        raise UserError(f"augment: the model is of data of kind {m.schema.kind}, not of a table: use sample")
+    real = m.rows(_source(m, data)) if keep < 1 or balance else None
+    if balance is not None:
+        return app.balance(m, balance, real, keep, real, seed)
+    return app.augment(m, n, tables.parse_condition(condition) if condition else None, keep, real, seed)
+
+
+def _source(m: Model, data: str) -> str:
+    """The file of the real rows."""
+    from nelbo.data import tables
+
+    source = data or m.recipe.data.source
+    if not source:
+        raise UserError("the model was trained on a DataFrame: name the file of its rows")
+    if not tables.is_table(source):
+        raise UserError(f"{source}: is no table that exists: name the file of real rows")
+    return source
+
+
+def _privacy(m: Model, data: str, rows: Any, seed: int) -> dict[str, Any]:
+    """The report on training and held-out rows: DATA split as training did."""
+    import dataclasses
+
+    from nelbo.apps import privacy
+    from nelbo.runs import read
+
+    source = _source(m, data)
+    recipe = dataclasses.replace(m.recipe, data=dataclasses.replace(m.recipe.data, source=source))
+    loaded, _ = read(recipe)
+    if loaded.schema != m.schema:
+        raise UserError(
+            f"{source}: is not what the model was trained on, or has changed: --privacy needs the same rows"
+        )
+    return privacy.report(m.schema, rows, loaded.train, loaded.test, seed)

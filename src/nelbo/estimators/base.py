@@ -1,0 +1,163 @@
+"""What the estimators share: arrays and DataFrames as tables, and the training of a model of them.
+
+The recipe is "table", made smaller for few rows: an epoch goes through all rows and takes `STEPS` steps at least;
+training stops early when the rows held out (a tenth) no longer gain. Nothing depends on, or changes, torch's global
+generators; what is computed of a row does not depend on the other rows asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from nelbo import recipes
+from nelbo.data import load
+from nelbo.distributions import noise
+from nelbo.errors import UserError
+from nelbo.model import Model
+from nelbo.training import Callback
+from nelbo.vae import VAE
+
+STEPS = 10  # an epoch takes at least
+DRAWS = 16  # of z for the score of a row
+CARRIED = 4.0  # nats that a code must carry, as in the recipe
+ROWS_OF_A_BIN = 20  # fewer tell a bin's mass too badly
+
+
+class TableEstimator(BaseEstimator):  # type: ignore[misc]
+    """A model of the rows of X, `(n, features)`: a float array, NaN where a cell is missing, or a DataFrame.
+
+    - `n_components`: latents;
+    - `max_iter`: epochs at most; `batch_size`: rows a step (None: an eighth of them, within 32 and 512);
+    - `width`: of the networks' layers (None: 64, and up to 256 for many rows);
+    - `learning_rate`: at its highest, after the warm-up;
+    - `random_state`: fixes the weights, the order of the rows and all draws;
+    - `verbose`: 1 prints a line an epoch.
+
+    After `fit`: `model_`, a `nelbo.Model`; `n_iter_`, the epochs taken; `n_features_in_`, and `feature_names_in_` of a
+    DataFrame. Raises `UserError` (a `ValueError`) for what a user can mend.
+    """
+
+    def __init__(
+        self,
+        n_components: int = 8,
+        width: int | None = None,
+        max_iter: int = 100,
+        batch_size: int | None = None,
+        learning_rate: float = 2e-3,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.width = width
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def _begin(self, X: Any) -> pandas.DataFrame:
+        """X as the table to train on; what is learned of its form is kept, and the seed drawn."""
+        self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
+        table = self._table(X, reset=True)
+        self.form_ = X.iloc[:0] if isinstance(X, pandas.DataFrame) else None
+        return table
+
+    def _table(self, X: Any, reset: bool = False) -> pandas.DataFrame:
+        """X as a table, its columns named as in `fit`."""
+        if not reset:
+            check_is_fitted(self)
+        if isinstance(X, pandas.DataFrame):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            table = dense(X).reset_index(drop=True)
+            if not all(X.shape):
+                raise UserError(f"X has shape {X.shape}: give a table of one row and one column at least")
+        else:
+            x = validate_data(self, X, reset=reset, ensure_all_finite="allow-nan", ensure_min_samples=1 + reset)
+            table = pandas.DataFrame(x)
+        return table.set_axis(self._names(), axis=1)
+
+    def _names(self) -> list[str]:
+        """The names that the model has for the columns."""
+        known = vars(self).get("feature_names_in_")
+        return [f"x{j}" for j in range(self.n_features_in_)] if known is None else [str(name) for name in known]
+
+    def _train(self, table: pandas.DataFrame, columns: Mapping[str, str]) -> None:
+        """Train `model_` on a table; `columns` says of what kind some are."""
+        kept = {} if self.form_ is not None else {n: "continuous" for n in table if n not in columns and runs(table[n])}
+        data = load(table, seed=self.seed_, columns={**kept, **columns})
+        recipe = recipes.load("table", settings(self, len(table)))
+        self.model_ = Model.create(recipe, data.schema)
+        state = self.model_.fit(data, None, [Lines()] if self.verbose else [])
+        if state.reason == "interrupted":
+            raise KeyboardInterrupt
+        self.n_iter_ = int(state.rows[-1]["epoch"])
+
+    def _like(self, table: pandas.DataFrame) -> Any:
+        """A table of the model as X was in `fit`, an array `(n, features)` or a DataFrame; NaN where it has nothing."""
+        whole = table.reindex(columns=self._names())
+        if self.form_ is None:
+            return whole.to_numpy(np.float64, na_value=np.nan)
+        return whole.set_axis(self.form_.columns, axis=1)
+
+    def _scores(self, table: pandas.DataFrame) -> np.ndarray:
+        """A lower bound on log p of each row, `(n,)` nats; see `nelbo.Model.score`.
+
+        log (1/K) sum_k p(x | z_k) p(z_k) / q(z_k | x),   z_k ~ q(z | x),   K = 16
+        """
+        rows, found = self.model_.rows(table), []
+        for index in torch.arange(len(rows)).split(self.model_.schema.at_once):
+            with torch.no_grad(), noise.seeded(self.seed_), noise.common():
+                found.append(self.model_.vae(rows.batch(index), None, (DRAWS,)).log_weight.logsumexp(0))
+        return (torch.cat(found) - np.log(DRAWS)).numpy()
+
+
+class Lines(Callback):
+    """Prints the loss of each epoch."""
+
+    def on_epoch(self, vae: VAE, epoch: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        train, test = (f"{row['split']} loss {row['loss']:.3f}" for row in rows[-2:])
+        print(f"epoch {epoch}: {train}, {test}")
+
+
+def settings(estimator: TableEstimator, n: int) -> dict[str, Any]:
+    """What an estimator says of the recipe "table" for n rows."""
+    for name in ("n_components", "max_iter"):
+        if getattr(estimator, name) < 1:
+            raise UserError(f"{name}={getattr(estimator, name)}: give 1 or more")
+    width = estimator.width or int(np.clip(2 ** round(np.log2(2 * n**0.5)), 64, 256))
+    batch = estimator.batch_size or int(np.clip(n // 8, 32, 512))
+    return {
+        "epochs": estimator.max_iter,
+        "batch_size": batch,
+        "epoch_size": max(n, STEPS * batch),
+        "patience": max(5, estimator.max_iter // 5),
+        "learning_rate": estimator.learning_rate,
+        "seed": estimator.seed_,
+        "objective.floor": CARRIED / estimator.n_components,
+        "model.latent.dim": estimator.n_components,
+        **{f"model.{net}.width": width for net in ("encoder", "decoder")},
+        **{f"model.{net}.bins": int(np.clip(n // ROWS_OF_A_BIN, 8, 128)) for net in ("encoder", "decoder")},
+    }
+
+
+def runs(v: pandas.Series) -> bool:
+    """Whether a column of numbers counts from one to another, in any order: in an array that is no identifier."""
+    return bool(v.is_unique and v.max() - v.min() == len(v) - 1 and (v % 1 == v.min() % 1).all())
+
+
+def dense(X: pandas.DataFrame) -> pandas.DataFrame:
+    """The table, no column sparse."""
+    return X.astype({name: t.subtype for name, t in X.dtypes.items() if isinstance(t, pandas.SparseDtype)})

@@ -1,0 +1,204 @@
+"""`VAESampler`: rows of the rarer classes drawn until they are as frequent as the largest (imbalanced-learn's API)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import pandas
+from sklearn.base import OneToOneFeatureMixin
+from sklearn.preprocessing import label_binarize
+from sklearn.utils import InputTags, Tags, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+
+from nelbo.errors import UserError
+from nelbo.estimators.base import TableEstimator, dense
+
+Counts = dict[Any, int]
+
+
+@dataclass(slots=True)
+class SamplerInputTags(InputTags):
+    """What imbalanced-learn asks of a sampler's input."""
+
+    dataframe: bool = True
+
+
+@dataclass(slots=True)
+class SamplerTags:
+    """What imbalanced-learn asks of a sampler."""
+
+    sample_indices: bool = False
+
+
+@dataclass(slots=True)
+class ResamplerTags(Tags):
+    """scikit-learn's tags, and imbalanced-learn's."""
+
+    sampler_tags: SamplerTags | None = None
+
+
+class VAESampler(OneToOneFeatureMixin, TableEstimator):  # type: ignore[misc]
+    """Over-samples: the model is trained on all rows with their class, and rows are drawn given a class.
+
+    `sampling_strategy`, as imbalanced-learn's: "auto" or "not majority", "minority", "not minority", "all"; a number
+    (two classes: the rarer one's rows over the other's, afterwards); a dictionary {class: rows afterwards}; or a
+    function of y that returns one. The rows given come first, as they are. X may be an array or a DataFrame, with
+    missing cells, texts and categories. See `TableEstimator` for the other parameters.
+
+    >>> x, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) < 10
+    >>> more, classes = VAESampler(max_iter=1, random_state=0).fit_resample(x, y)
+    >>> more.shape, int(classes.sum())
+    ((100, 3), 50)
+    """
+
+    _sampling_type = "over-sampling"
+    _estimator_type = "sampler"
+
+    def __init__(
+        self,
+        sampling_strategy: Any = "auto",
+        n_components: int = 8,
+        width: int | None = None,
+        max_iter: int = 100,
+        batch_size: int | None = None,
+        learning_rate: float = 2e-3,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(n_components, width, max_iter, batch_size, learning_rate, random_state, verbose)
+        self.sampling_strategy = sampling_strategy
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.estimator_type, tags.target_tags.required = "sampler", True
+        inputs = SamplerInputTags(**_held(tags.input_tags))
+        return ResamplerTags(**{**_held(tags), "input_tags": inputs, "sampler_tags": SamplerTags()})
+
+    def fit(self, X: Any, y: Any) -> VAESampler:
+        """Look at X and y and find how many rows are wanted of each class, `sampling_strategy_`; trains nothing."""
+        self._look(X, y)
+        return self
+
+    def fit_resample(self, X: Any, y: Any) -> tuple[Any, Any]:
+        """(X, y) with the rows drawn after those given; both of the types given.
+
+        Raises `UserError` if y has one class, or `sampling_strategy` asks for fewer rows than there are.
+        """
+        table, labels = self._look(X, y)
+        classes, codes = np.unique(labels, return_inverse=True)
+        target = next(name for name in ("class", *(f"class_{i}" for i in range(table.shape[1]))) if name not in table)
+        self._train(table.assign(**{target: codes.astype(str)}), {target: "categorical"})
+        seeds = np.random.RandomState(self.seed_).randint(2**31 - 1, size=len(classes))
+        parts, drawn = [], []
+        for code, seed in enumerate(seeds.tolist()):
+            n = self.sampling_strategy_.get(classes[code], 0)
+            if n:
+                parts.append(self.model_.given({target: str(code)}).sample(n, seed).drop(columns=target))
+                drawn.append(np.full(n, code))
+        return self._joined(X, parts), _labels_like(classes, np.concatenate([codes, *drawn]), y)
+
+    def _look(self, X: Any, y: Any) -> tuple[pandas.DataFrame, np.ndarray]:
+        if y is None:
+            raise UserError("requires y to be passed, but the target y is None: give the class of each row")
+        check_classification_targets(y)
+        labels = one_column(y)
+        table = self._begin(X)
+        if len(labels) != len(table):
+            raise UserError(f"X has {len(table)} rows and y {len(labels)}: give y a class for each row of X")
+        self.sampling_strategy_ = wanted(self.sampling_strategy, labels)
+        return table, labels
+
+    def _joined(self, X: Any, parts: list[pandas.DataFrame]) -> Any:
+        """The rows given, and after them those drawn, in the type of X."""
+        new = [self._like(part) for part in parts]
+        if isinstance(X, pandas.DataFrame):
+            return pandas.concat([dense(X), *new], ignore_index=True).astype(X.dtypes)
+        whole = np.concatenate([np.asarray(X), *new])
+        if isinstance(X, list):
+            return whole.tolist()
+        return whole.astype(np.asarray(X).dtype)
+
+
+def _held(tags: Any) -> dict[str, Any]:
+    return {field.name: getattr(tags, field.name) for field in fields(tags)}
+
+
+def one_column(y: Any) -> np.ndarray:
+    """The class of each row, `(n,)`, of whatever y is; one-hot rows are the column of their 1."""
+    if type_of_target(y) != "multilabel-indicator":
+        return column_or_1d(y)
+    rows = np.asarray(y)
+    if (rows.sum(1) > 1).any():
+        raise UserError("Multilabel and multioutput targets are not supported: give each row one class")
+    return rows.argmax(1)
+
+
+def _labels_like(classes: np.ndarray, codes: np.ndarray, y: Any) -> Any:
+    """The classes of all rows, in the type of y."""
+    labels = classes[codes]
+    if type_of_target(y) == "multilabel-indicator":
+        labels = label_binarize(labels, classes=classes)
+    if isinstance(y, pandas.Series):
+        return pandas.Series(labels, dtype=y.dtype, name=y.name)
+    if isinstance(y, pandas.DataFrame):
+        return pandas.DataFrame(labels, columns=y.columns).astype(y.dtypes)
+    return labels.tolist() if isinstance(y, list) else labels.astype(np.asarray(y).dtype)
+
+
+def wanted(strategy: Any, labels: np.ndarray) -> Counts:
+    """How many rows are to be drawn of each class, by imbalanced-learn's rules of over-sampling.
+
+    >>> wanted("auto", np.array([0, 0, 0, 1])), wanted(1.0, np.array([0, 0, 0, 1])), wanted({1: 4}, np.array([0, 1]))
+    ({1: 2}, {1: 2}, {1: 3})
+    """
+    counts = dict(zip(*(part.tolist() for part in np.unique(labels, return_counts=True)), strict=True))
+    if len(counts) < 2:
+        raise UserError(f"y has one class, {next(iter(counts))!r}: give rows of two classes or more")
+    if isinstance(strategy, str):
+        chosen = _named(strategy, counts)
+        return {name: max(counts.values()) - counts[name] for name in chosen}
+    if isinstance(strategy, Real) and not isinstance(strategy, bool):
+        return _by_ratio(float(strategy), counts)
+    asked = strategy(labels) if callable(strategy) else strategy
+    if not isinstance(asked, Mapping):
+        raise UserError(f"sampling_strategy={strategy!r}: give a name, a number, a dictionary or a function")
+    return _by_counts(asked, counts)
+
+
+def _named(strategy: str, counts: Counts) -> list[Any]:
+    most, least = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
+    strategies: dict[str, Callable[[Any], bool]] = {
+        "auto": lambda name: name != most,
+        "not majority": lambda name: name != most,
+        "minority": lambda name: name == least,
+        "not minority": lambda name: name != least,
+        "all": lambda name: True,
+    }
+    if strategy not in strategies:
+        raise UserError(f"sampling_strategy={strategy!r}: give one of {', '.join(strategies)}")
+    return [name for name in counts if strategies[strategy](name)]
+
+
+def _by_ratio(ratio: float, counts: Counts) -> Counts:
+    if not 0 < ratio <= 1 or len(counts) != 2:
+        raise UserError(
+            f"sampling_strategy={ratio}, {len(counts)} classes: a number is above 0, at most 1, for 2 classes"
+        )
+    most = max(counts, key=lambda name: counts[name])
+    found = {name: int(counts[most] * ratio - n) for name, n in counts.items() if name != most}
+    if min(found.values()) <= 0:
+        raise UserError(f"sampling_strategy={ratio}: the rarer class has that share already: give more")
+    return found
+
+
+def _by_counts(asked: Mapping[Any, Any], counts: Counts) -> Counts:
+    for name, n in asked.items():
+        if name not in counts:
+            raise UserError(f"sampling_strategy: y has no class {name!r}: it has {', '.join(map(repr, counts))}")
+        if not isinstance(n, Integral) or n < counts[name]:
+            raise UserError(f"sampling_strategy: class {name!r} has {counts[name]} rows: give as many or more, not {n}")
+    return {name: int(asked[name]) - n for name, n in counts.items() if name in asked}
