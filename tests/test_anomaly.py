@@ -163,8 +163,8 @@ def test_regret_is_the_divergence_from_the_exact_posterior(shift: float, widen: 
         found = regret(vae, x, None, 2000)
         q = vae.latent.posterior(x)  # type: ignore[operator]
     kl = 3 * ((widen**2 - 1) / 2 - math.log(widen)) + 0.5 * shift**2 * torch.exp(-2 * q.log_scale[0]).sum() * widen**2
-    torch.testing.assert_close(found, kl.expand(30), atol=0.05, rtol=0.05)
-    assert (found > 0).all()
+    torch.testing.assert_close(found, kl.expand(30), atol=0.05, rtol=0.15)
+    torch.testing.assert_close(found.mean(), kl, atol=0.01, rtol=0.02)
 
 
 def test_regret_is_no_less_than_noise_on_a_trained_model(density_model: Model, pictures: np.ndarray) -> None:
@@ -173,14 +173,13 @@ def test_regret_is_no_less_than_noise_on_a_trained_model(density_model: Model, p
 
 
 def test_regret_refuses_another_posterior() -> None:
-    vae = zoo.flat_vae(posterior="full normal") if "full normal" in zoo.POSTERIORS else None
-    assert vae is not None
+    vae = zoo.flat_vae(posterior="full normal")
     with pytest.raises(
         UserError, match="searches diagonal Normal posteriors of one level, the model's is a FullNormal"
     ):
         regret(vae, torch.zeros(2, 1, 4, 4), None, 1)
     with pytest.raises(UserError, match="the model's is a TopDown: use score='auto'"):
-        regret(zoo.VAES["ladder"](0), torch.zeros(2, 1, 4, 4), None, 1)
+        regret(zoo.VAES["latent: ladder"](0), torch.zeros(2, 1, 4, 4), None, 1)
 
 
 def test_scores_are_what_the_model_says(density_model: Model, model: Model, pictures: np.ndarray) -> None:
@@ -199,7 +198,7 @@ def test_the_default_suits_the_model(density_model: Model, model: Model, picture
     assert anomaly.Detector(model, calibration=x).score_name == "bound"
     with pytest.raises(UserError, match="no density"):
         anomaly.Detector(model, "nll", x).score(x)
-    point, data = small(model__latent__posterior="x") if False else small(**{"model.latent.posterior": "dirac"})
+    point, data = small(**{"model.latent.posterior": "dirac"})
     detector = anomaly.Detector(point, calibration=data.test)
     assert detector.score_name == "reconstruction" and np.isfinite(detector.score(data.train)).all()
     assert not anomaly.Detector(point, "latent", data.test).score(data.train).any()
@@ -216,11 +215,10 @@ def test_the_same_seed_gives_the_same_scores(vector_model: Model, vectors: np.nd
         assert (a.score(vectors[:20]) != a.calibration).all(), "the draws of calibration are others"
 
 
-@pytest.mark.parametrize("name", ["ladder", "vq"])
+@pytest.mark.parametrize("name", ["latent: ladder", "latent: vq", "posterior: flow: iaf"])
 def test_every_latent_has_a_rate(name: str) -> None:
     """Of a hierarchy it is the mean over draws: the mean of many single draws."""
-    known = [key for key in zoo.VAES if name in key]
-    vae = zoo.awake(zoo.VAES[known[0]](0)).eval().float()
+    vae = zoo.awake(zoo.VAES[name](0)).eval().float()
     x = torch.rand(3, 1, 4, 4)
     with seeded(0), torch.no_grad():
         found = scores._latent(vae, x, None, 4000)
@@ -236,7 +234,9 @@ def digits() -> tuple[Model, np.ndarray]:
     x = np.zeros((1300, 8, 8), np.float32)
     for picture, (row, column) in zip(x, rng.integers(0, 8, (1300, 2)), strict=True):
         picture[row], picture[:, column] = 1, 1
-    model = nelbo.fit(x[:1000], epochs=15, learning_rate=5e-3, model__encoder="mlp", model__latent__dim=6)
+    model = nelbo.fit(
+        x[:1000], epochs=40, learning_rate=5e-3, training__batch_size=50, model__encoder="mlp", model__latent__dim=6
+    )
     return model, x[1000:]
 
 
@@ -343,10 +343,10 @@ def test_columns_are_named_in_their_own_units() -> None:
     pandas = pytest.importorskip("pandas")
     rows = tables.read(pandas.DataFrame(source))
     assert worst(np.array([[3.0, 0.5], [-2.0, 1.25], [0, 0], [0, 7]] * 5), rows, 2)[:4] == [
-        ["age=25 (+3.0)", "job=clerk (+0.5)"],
-        ["job=nurse (+1.2)", "age=38 (-2.0)"],
+        ["age=25.0 (+3.0)", "job=clerk (+0.5)"],
+        ["job=nurse (+1.2)", "age=38.0 (-2.0)"],
         ["age=missing (+0.0)", "job=clerk (+0.0)"],
-        ["job=missing (+7.0)", "age=52 (+0.0)"],
+        ["job=missing (+7.0)", "age=52.0 (+0.0)"],
     ]
 
 
@@ -354,7 +354,7 @@ def test_columns_are_named_in_their_own_units() -> None:
     ("arguments", "words"),
     [
         (["--score", "recontruction"], ["score='recontruction'", "did you mean reconstruction?"]),
-        (["--score", "nll"], ["no density", "score()"]),
+        (["--score", "nll", "--false-alarms", 0.1], ["no density", "score()"]),
         (["--false-alarms", 0], ["false_alarms=0.0", "above 0 and below 1"]),
         (["--false-alarms", 1], ["false_alarms=1.0", "above 0 and below 1"]),
         (["--false-alarms", "nan"], ["false_alarms=nan", "above 0 and below 1"]),
@@ -363,7 +363,7 @@ def test_columns_are_named_in_their_own_units() -> None:
         (["--calibration", "missing.npy"], ["missing.npy"]),
         (["vectors.npy"], ["vectors.npy", "(4,)", "(1, 8, 8)"]),
         (["--out", "odd.npy"], ["odd.npy", ".csv or .png"]),
-        (["--condition", "2"], ["condition '2'", "not conditioned"]),
+        (["--condition", "2"], ["condition [2.0]", "not conditioned"]),
     ],
 )
 def test_bad_input_is_one_line(

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 from conftest import Run
 
 TINY = ["--epochs", 1, "--set", "model.encoder=mlp", "--set", "model.encoder.hidden=[4]", "-q"]
-VERBS = ["evaluate", "sample", "reconstruct", "embed", "interpolate", "traverse", "map"]
+VERBS = ["evaluate", "sample", "reconstruct", "embed", "interpolate", "traverse", "map", "detect"]
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +107,7 @@ def test_weights_of_another_network(refused: Refused, copied: Path) -> None:
     assert "weights" in refused("sample", copied)
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "reconstruct", "embed", "map"])
+@pytest.mark.parametrize("verb", ["evaluate", "reconstruct", "embed", "map", "detect"])
 def test_a_model_trained_on_another_shape(refused: Refused, copied: Path, vectors: np.ndarray, verb: str) -> None:
     np.save("vectors.npy", vectors)
     np.save("wide.npy", np.zeros((5, 8, 9), np.uint8))

@@ -262,7 +262,7 @@ def test_recipes_are_listed_shown_and_copied(run: Run, picture_file: Path, tmp_p
     assert recipes.load(str(mine)) == recipes.load("mnist")
 
 
-@pytest.mark.parametrize("verb", ["train", "recipes", "recipes show", "recipes copy", *use.COMMANDS])
+@pytest.mark.parametrize("verb", ["train", "recipes", "recipes show", "recipes copy", "detect", *use.COMMANDS])
 def test_every_verbs_help_has_examples_that_parse(run: Run, verb: str) -> None:
     code, out, _ = run(*verb.split(), "--help")
     assert code == 0 and "Examples:" in out and f"nelbo {verb}" in out

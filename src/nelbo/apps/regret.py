@@ -26,7 +26,6 @@ from nelbo.vae import VAE
 STEPS = 100
 STEP = 0.1  # the first one, in units of z and of log s; they fall to 0 linearly
 DECAY = (0.9, 0.99)  # of the means of the gradient and of its square
-LEAST = 1e-2  # nats per unit: a gradient below it is no longer scaled up to a whole step
 Normal = tuple[Tensor, Tensor]  # m and log s, `(batch, dim)` each
 
 
@@ -66,7 +65,11 @@ def _bound(vae: VAE, x: Tensor, c: Tensor | None, eps: Tensor, at: Normal) -> Te
 
 
 def _search(vae: VAE, x: Tensor, c: Tensor | None, start: Normal) -> Normal:
-    """(m, log s) after Adam's steps up the bound, each datum for itself, with a pair of opposite draws a step."""
+    """(m, log s) after Adam's steps up the bound, each datum for itself, with a pair of opposite draws a step.
+
+    Adam's steps are of one length however small the gradient is, and at a maximum would go to and fro. What is added to
+    its divisor is about the curvature there, 1/s^2 and 1: a nearer end is approached by a tenth of the way a step.
+    """
     found = [*start]
     first, second = ([torch.zeros_like(value) for value in start] for _ in range(2))
     for step in range(STEPS):
@@ -75,10 +78,11 @@ def _search(vae: VAE, x: Tensor, c: Tensor | None, start: Normal) -> Normal:
         with torch.enable_grad():
             value = _bound(vae, x, c, torch.stack([eps, -eps]), (loc, log_scale)).mean(0).sum()
         slopes = torch.autograd.grad(value, (loc, log_scale))
+        curvature = (torch.exp(-2 * found[1]), torch.ones_like(found[1]))
         for place, slope in enumerate(slopes):
             first[place].lerp_(slope, 1 - DECAY[0])
             second[place].lerp_(slope.square(), 1 - DECAY[1])
             mean = first[place] / (1 - DECAY[0] ** (step + 1))
             spread = (second[place] / (1 - DECAY[1] ** (step + 1))).sqrt()
-            found[place] = found[place] + STEP * (1 - step / STEPS) * mean / (spread + LEAST)
+            found[place] = found[place] + STEP * (1 - step / STEPS) * mean / (spread + curvature[place])
     return found[0], found[1]

@@ -143,10 +143,10 @@ def _summary(detector: Detector, found: Findings, numbers: list[int], false_alar
 
 def _text(said: dict[str, object], written: list[Path]) -> str:
     oddest: list[dict[str, float]] = said["oddest"]  # type: ignore[assignment]
+    usual = f"{said['calibration']:,} rows of {said['calibrated_on']}"
     lines = [
         f"{said['odd']:,} of {said['n']:,} rows are odd: {said['score']} above {said['threshold']:.4g} nats, which "
-        f"a share of {said['false_alarms']} of usual rows is or less "
-        f"(by {said['calibration']:,} of {said['calibrated_on']})",
+        f"a share of {said['false_alarms']} of usual rows is or less (by {usual})",
         *(["The oddest:"] if oddest else []),
         *(f"  row {o['row']:<8} {o['score']:12.4f} nats   p = {o['p_value']:.4g}" for o in oddest),
     ]
