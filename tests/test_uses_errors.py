@@ -124,7 +124,7 @@ def estimators() -> dict[str, tuple[object, str]]:
         "no latents": (lambda: VAETransformer(n_components=0).fit(X), "n_components=0: give 1 or more"),
         "no epochs": (lambda: VAETransformer(max_iter=0).fit(X), "max_iter=0: give 1 or more"),
         "constants": (lambda: VAETransformer().fit(np.ones((9, 2))), "no column is left to model"),
-        "infinity": (lambda: VAEImputer().fit(np.where(X > 2, np.inf, X)), "Input X contains infinity"),
+        "infinity": (lambda: VAEImputer().fit(np.where(X > 1, np.inf, X)), "Input X contains infinity"),
         "other columns": (
             lambda: VAETransformer(width=8, max_iter=1).fit(pandas.DataFrame(X, columns=list("abc"))).transform(
                 pandas.DataFrame(X, columns=list("abd"))
