@@ -5,10 +5,11 @@ An encoder maps `(batch, *shape)` to `(batch, features)`; a decoder maps `(batch
 """
 
 from nelbo.nets.autoregressive import CausalConv, CausalTransformer
+from nelbo.nets.cells import Cells
 from nelbo.nets.common import Rescale
 from nelbo.nets.conv import ConvDecoder, ConvEncoder
 from nelbo.nets.features import FixedFeatures
 from nelbo.nets.mlp import MLPDecoder, MLPEncoder
 from nelbo.nets.similarity import FeatureLoss, StructuralLoss
-from nelbo.nets.table import Cells, TableDecoder, TableEncoder
+from nelbo.nets.table import TableDecoder, TableEncoder
 from nelbo.nets.topdown import ConvHead

@@ -1,149 +1,12 @@
-"""Networks over the cells of a table's rows, any of which may be missing (NaN).
-
-A row is `(columns,)`: the place of a category, or a number in about standard units. Each cell becomes a code: its
-category, or the bin that a number falls in. Bins are made from rows of the data: a value that many rows share is a bin
-of its own (an atom: its ends are equal), the others are cut into bins of about equal mass. A row enters a net as the
-sum of one learned vector for each cell, an unknown cell having one too, and of each number times a learned slope.
-"""
+"""Networks over the cells of a table's rows, any of which may be missing; see `nelbo.nets.cells`."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-FARTHEST = 10.0  # numbers beyond are taken as this when they enter a net
-ROWS_OF_A_BIN = 50
-
-
-class Cells(nn.Module):
-    """Codes of cells: `sizes` holds the number of categories of each column, 0 for numbers, which get up to `bins`.
-
-    The columns that `gaps` numbers may lack cells, and have a last code for that: to be missing is then an event of
-    the data. Elsewhere, and wherever a cell is asked for, a missing cell is unknown: it has the column's size as code.
-
-    `low`, `high` `(columns, most codes)` are the ends of the bins: infinite for a missing cell, and where a column has
-    fewer codes.
-    """
-
-    low: Tensor
-    high: Tensor
-    unknown: Tensor
-    absent: Tensor
-    place: Tensor
-    gap: Tensor
-
-    def __init__(self, sizes: Sequence[int], bins: int, gaps: Sequence[int] = ()) -> None:
-        super().__init__()
-        self.numbers = [j for j, size in enumerate(sizes) if size == 0]
-        self.gaps = list(gaps)
-        self.sizes = [(size or bins) + (j in gaps) for j, size in enumerate(sizes)]
-        ends = torch.full((len(sizes), max(self.sizes)), torch.inf)
-        for j, size in enumerate(self.sizes):
-            ends[j, : size - (j in gaps)] = torch.arange(size - (j in gaps))
-        self.register_buffer("low", ends)
-        self.register_buffer("high", ends.clone())
-        absent = [size - (j in gaps) for j, size in enumerate(self.sizes)]
-        self.register_buffer("unknown", torch.tensor(self.sizes), persistent=False)
-        self.register_buffer("absent", torch.tensor(absent), persistent=False)
-        flat = [j * ends.shape[1] + code for j, size in enumerate(self.sizes) for code in range(size)]
-        self.register_buffer("place", torch.tensor(flat), persistent=False)
-        gap = [code == absent[j] for j, size in enumerate(self.sizes) for code in range(size)]
-        self.register_buffer("gap", torch.tensor(gap), persistent=False)
-
-    def start_from(self, rows: Tensor) -> None:
-        """Make the bins from rows of the data, `(n, columns)`."""
-        for j in self.numbers:
-            seen = rows[:, j][~rows[:, j].isnan()]
-            bins = int(self.absent[j])
-            most = min(bins, max(len(seen) // ROWS_OF_A_BIN, 16))
-            low, high = make_bins(seen if len(seen) else rows.new_zeros(1), most, bins)
-            for ends, found in ((self.low, low), (self.high, high)):
-                ends[j, :bins] = torch.inf
-                ends[j, : len(found)] = found
-
-    def codes(self, x: Tensor, gaps: bool = False) -> Tensor:
-        """The code of each cell of x `(*batch, columns)`, int64; with `gaps`, of missing ones too if there is one."""
-        columns = x.reshape(-1, x.shape[-1]).t().contiguous()
-        found = torch.searchsorted(self.low, columns, right=True).t().reshape(x.shape) - 1
-        return torch.where(x.isnan(), self.absent if gaps else self.unknown, found.clamp_min(0))
-
-    def is_open(self, gaps: bool) -> Tensor:
-        """Which codes there are, of all columns one after the other, bool `(sum(sizes),)`; `gaps`: to be missing."""
-        seen = self.low.flatten()[self.place].isfinite()
-        return seen | self.gap if gaps else seen
-
-
-def make_bins(values: Tensor, parts: int, most: int) -> tuple[Tensor, Tensor]:
-    """Low and high end of each bin, in order: one for each value, if they are at most `most` and mostly repeated.
-
-    Else an atom for each value of more than 1/most of the mass, and about `parts` of equal mass for the others, which
-    reach half way to their neighbours.
-
-    >>> low, high = make_bins(torch.tensor([0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 4.0]), 2, 4)
-    >>> low.tolist(), high.tolist()
-    ([0.0, 0.5, 2.5], [0.0, 2.5, 4.0])
-    """
-    distinct, counts = values.unique(return_counts=True)
-    if len(distinct) <= min(most, max(len(values) // 2, 1)):
-        return distinct, distinct
-    common, free = _atoms(counts, len(values) / most, most)
-    budget = min(parts, free)
-    rest = counts.masked_fill(common, 0).cumsum(0)
-    part = (rest - 1).clamp_min(0) * budget // rest[-1].clamp_min(1)
-    cut = ((part[1:] != part[:-1]) | common[1:] | common[:-1]).nonzero().flatten()
-    half = (distinct[cut] + distinct[cut + 1]) / 2
-    first = torch.cat([cut.new_zeros(1), cut + 1])
-    low, high = torch.cat([distinct[:1], half]), torch.cat([half, distinct[-1:]])
-    atom = common[first]
-    return torch.where(atom, distinct[first], low), torch.where(atom, distinct[first], high)
-
-
-def _atoms(counts: Tensor, least: float, most: int) -> tuple[Tensor, int]:
-    """Which counts are of atoms, and into how many bins the rest may be cut.
-
-    Those above `least`, or above what leaves no more than `most` atoms and stretches between them.
-    """
-    for above in [least, *counts[counts > least].unique().tolist()]:
-        common = counts > above
-        stretches = 1 + int((common[1:] | common[:-1]).sum())
-        if stretches <= most:
-            break
-    return common, most - stretches + 1
-
-
-class CellEmbedding(nn.Module):
-    """Cells and their codes `(*batch, columns)` -> `(*batch, width)`: a vector for each code, and a slope for each
-    number, summed.
-    """
-
-    offsets: Tensor
-    is_number: Tensor
-
-    def __init__(self, cells: Cells, width: int) -> None:
-        super().__init__()
-        self.cells = cells
-        sizes = cells.unknown + 1
-        self.register_buffer("offsets", sizes.cumsum(0) - sizes, persistent=False)
-        self.vectors = nn.Parameter(torch.randn(int(sizes.sum()), width) / len(cells.sizes) ** 0.5)
-        self.slopes = nn.Parameter(torch.zeros(len(cells.sizes), width))
-        numbers = torch.zeros(len(cells.sizes)).index_fill_(0, torch.tensor(cells.numbers, dtype=torch.int64), 1.0)
-        self.register_buffer("is_number", numbers, persistent=False)
-
-    def forward(self, x: Tensor, codes: Tensor) -> Tensor:
-        summed = F.embedding_bag((codes + self.offsets).reshape(-1, x.shape[-1]), self.vectors, mode="sum")
-        return summed.view(*x.shape[:-1], -1) + (_bounded(x) * self.is_number) @ self.slopes
-
-    def change(self, j: int, code: Tensor, x: Tensor) -> Tensor:
-        """What is added when the cell of column j, unknown before, turns out to be x `(*batch,)` of this code."""
-        of = self.vectors[self.offsets[j] : self.offsets[j] + self.cells.sizes[j] + 1]
-        return of[code] - of[-1] + (_bounded(x) * self.is_number[j]).unsqueeze(-1) * self.slopes[j]
-
-
-def _bounded(x: Tensor) -> Tensor:
-    return x.nan_to_num(0.0).clamp(-FARTHEST, FARTHEST)
+from nelbo.nets.cells import CellEmbedding, Cells, CodeVectors
 
 
 class ResidualMLP(nn.Module):
@@ -213,7 +76,8 @@ class TableDecoder(nn.Module):
         self.embedding = CellEmbedding(cells, width)
         self.stem = nn.Linear(features + context, width)
         self.layers = _stack(width, blocks, dropout)
-        self.head = nn.Linear(width, sum(cells.sizes))
+        self.head = CodeVectors(cells, width, (3 * width) ** -0.5)
+        self.bias = nn.Parameter(torch.zeros(sum(cells.sizes)))
 
     @property
     def cells(self) -> Cells:
@@ -228,17 +92,19 @@ class TableDecoder(nn.Module):
             counts = codes[:, j].bincount(minlength=size + 1)[:size] + 0.5
             shares.append(counts / counts.sum())
         with torch.no_grad():
-            self.head.bias.copy_(torch.cat(shares).log())
+            self.bias.copy_(torch.cat(shares).log())
 
     def begin(self, h: Tensor, *context: Tensor) -> Tensor:
         """The sum at which no cell is known."""
-        unknown = self.embedding.vectors[self.embedding.offsets + self.cells.unknown].sum(0)
-        return self.stem(torch.cat([h, *context], -1)) + unknown
+        return self.stem(torch.cat([h, *context], -1)) + self.embedding.nothing()
 
     def given(self, summed: Tensor, codes: Tensor, x: Tensor) -> Tensor:
         """The sum once all cells of x `(*batch, columns)` but those of an unknown code are known."""
-        unknown = self.embedding.vectors[self.embedding.offsets + self.cells.unknown].sum(0)
-        return summed - unknown + self.embedding(x.masked_fill(codes == self.cells.unknown, torch.nan), codes)
+        return (
+            summed
+            - self.embedding.nothing()
+            + self.embedding(x.masked_fill(codes == self.cells.unknown, torch.nan), codes)
+        )
 
     def tell(self, summed: Tensor, j: int, code: Tensor, x: Tensor) -> Tensor:
         """The sum once the cell of column j is known to be x of this code, or still unknown, `(*batch,)`."""
@@ -246,11 +112,11 @@ class TableDecoder(nn.Module):
 
     def logits(self, summed: Tensor, gaps: bool) -> Tensor:
         """Of all columns, `(*batch, sum(sizes))`; without `gaps`, of cells that are not missing."""
-        return self.head(self.layers(summed)).masked_fill(~self.cells.is_open(gaps), -torch.inf)
+        return F.linear(self.layers(summed), self.head(), self.bias).masked_fill(~self.cells.is_open(gaps), -torch.inf)
 
     def logits_of(self, summed: Tensor, j: int, gaps: bool) -> Tensor:
         """Of column j, `(*batch, sizes[j])`."""
         first = sum(self.cells.sizes[:j])
         of = slice(first, first + self.cells.sizes[j])
-        logits = F.linear(self.layers(summed), self.head.weight[of], self.head.bias[of])
+        logits = F.linear(self.layers(summed), self.head.of(j), self.bias[of])
         return logits.masked_fill(~self.cells.is_open(gaps)[of], -torch.inf)
