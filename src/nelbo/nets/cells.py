@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 FARTHEST = 10.0  # numbers beyond are taken as this when they enter a net
 ROWS_OF_A_BIN = 50
-PLACES, OWN = 32, 0.1
+PLACES, OWN = 32, 0.03
 
 
 class Cells(nn.Module):
