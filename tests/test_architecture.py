@@ -26,6 +26,7 @@ LAYERS = [
     {"report", "progress"},
     {"runs"},
     {"apps"},
+    {"estimators"},
     {"cli"},
     {"__main__"},
 ]
