@@ -1,8 +1,8 @@
 """Outliers of a table by their distance to exemplars, in the coordinates of an ensemble of small VAEs.
 
 A member is a VAE (`nelbo.apps.stacked`) of some rows under one scaling of the columns. It takes x to u, the code and
-the residual of x. Under a prior that sits at the codes of exemplars, p(z) = mean_k N(z; z_k, h^2) with small h (Norouzi,
-Fleet, Norouzi, 2020, Exemplar VAE), and a residual taken as noise about that of the exemplar,
+the residual of x. Under a prior that sits at the codes of exemplars, p(z) = mean_k N(z; z_k, h^2) with small h
+(Norouzi, Fleet, Norouzi, 2020, Exemplar VAE), and a residual taken as noise about that of the exemplar,
 
     -log p(x) = min_k |u(x) - u(x_k)|^2 / (2 h^2) + const,    to first order in h
 
