@@ -36,10 +36,11 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def ring(n: int, seed: int = 0) -> np.ndarray:
-    """Points near a circle of radius 1 in the first two of five columns."""
+    """Points near a circle in a plane of five columns."""
     r = np.random.default_rng(seed)
     angle = r.uniform(0, 2 * np.pi, n)
-    return np.c_[np.cos(angle), np.sin(angle), np.zeros((n, 3))] + 0.05 * r.normal(size=(n, 5))
+    plane = np.array([[1, 0, 1, 1, 0.5], [0, 1, 1, -1, -1]])
+    return np.stack([np.cos(angle), np.sin(angle)], 1) @ plane + 0.05 * r.normal(size=(n, 5))
 
 
 @parametrize_with_checks([VAEDetector(steps=5, members=2)])
@@ -53,12 +54,12 @@ def test_the_start_is_the_closed_form_of_probabilistic_pca() -> None:
     stack = Stack(x, codes=2, generator=seeded())
     y = stack.rows(x)
     p = {name: value.detach() for name, value in stack.parameters.items()}
-    draws = torch.stack([stack.elbo(y, seeded(i)).detach() for i in range(400)])
+    draws = torch.stack([stack.elbo(y, seeded(i)).detach() for i in range(100)])
     for m in range(2):
         s2 = p["log_s2"][m].exp()
         model = MultivariateNormal(torch.zeros(6), p["W"][m].T @ p["W"][m] + s2 * torch.eye(6))
         truth = model.log_prob(y[m])
-        error = draws[:, m].std(0) / 400**0.5
+        error = draws[:, m].std(0) / 100**0.5
         assert ((draws[:, m].mean(0) - truth).abs() < 5 * error + 1e-3).all()
         # No other variance along the axes is more likely: the maximum of the likelihood.
         values = torch.linalg.eigvalsh(y[m].T @ y[m] / 500).flip(0)
@@ -159,7 +160,7 @@ def test_the_seed_fixes_the_scores_and_torch_is_left_alone() -> None:
 def test_gaps_are_taken_and_the_infinite_refused() -> None:
     x = ring(300)
     x[np.random.default_rng(0).random(x.shape) < 0.1] = np.nan
-    x[:3] = 4
+    x[:3] = 8
     x[:3, 0] = np.nan
     detector = VAEDetector(0.02, **QUICK).fit(x)
     assert np.isfinite(detector.decision_scores_).all() and (detector.predict(x)[:3] == -1).all()
@@ -193,14 +194,14 @@ def test_parameters_out_of_range_are_named(name: str, value: float) -> None:
 def test_it_is_a_detector_of_pyod() -> None:
     """As PyOD's own tests of a detector go."""
     pytest.importorskip("pyod")
-    from nelbo.estimators.pyod import PyODDetector
     from sklearn.base import clone
+
+    from nelbo.estimators.pyod import PyODDetector
 
     x = np.r_[ring(190), 2 + ring(10, 1)]
     y = np.repeat([0, 1], [190, 10])
     detector = PyODDetector(contamination=0.05, **QUICK).fit(x)
     assert detector.decision_scores_.shape == (200,) and detector.labels_.sum() == 10
-    assert detector.threshold_ > 0 or detector.threshold_ <= 0
     scores = detector.decision_function(x)
     assert roc_auc_score(y, scores) > 0.95
     assert set(detector.predict(x)) == {0, 1}
