@@ -54,7 +54,7 @@ def model(request: pytest.FixtureRequest) -> Model:
 @pytest.fixture
 def many(monkeypatch: pytest.MonkeyPatch) -> None:
     """So many draws of z for each row that the posterior is hit."""
-    monkeypatch.setattr(completion, "DRAWS", 300)
+    monkeypatch.setattr(completion, "DRAWS", 1000)
 
 
 def over_z(model: Model, x: Tensor) -> tuple[Tensor, Tensor]:

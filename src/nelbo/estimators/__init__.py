@@ -1,13 +1,14 @@
-"""scikit-learn faces of the model of tables: fit on arrays and DataFrames, in pipelines and searches.
+"""scikit-learn faces of what nelbo does with tables: fit on arrays and DataFrames, in pipelines and searches.
 
-    from nelbo.estimators import VAETransformer
+    from nelbo.estimators import VAEDetector, VAEImputer, VAESampler, VAETransformer
 
-They need scikit-learn: `pip install 'nelbo[sklearn]'`. Each trains a model of its own by the recipe "table", for
-`max_iter` epochs; cells may be missing (NaN).
+They need scikit-learn: `pip install 'nelbo[sklearn]'`. The detector is an ensemble of small VAEs of its own; each of the
+others trains a model by the recipe "table", for `max_iter` epochs. Cells may be missing (NaN).
 """
 
+from nelbo.estimators.detector import VAEDetector
 from nelbo.estimators.imputer import VAEImputer
 from nelbo.estimators.sampler import VAESampler
 from nelbo.estimators.transformer import VAETransformer
 
-__all__ = ["VAEImputer", "VAESampler", "VAETransformer"]
+__all__ = ["VAEDetector", "VAEImputer", "VAESampler", "VAETransformer"]

@@ -1,0 +1,137 @@
+"""An outlier detector for scikit-learn: distances to exemplars in the coordinates of VAEs (`nelbo.apps.exemplars`)."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Real
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from nelbo.apps.exemplars import Plan, exemplars
+from nelbo.apps.stacked import Training
+from nelbo.data import tables
+from nelbo.data.schema import Schema
+from nelbo.errors import UserError
+
+
+class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
+    """Outliers of a table of numbers, of numbers and texts (a DataFrame), with or without gaps (NaN).
+
+        score_samples(X) = - mean over members of log(distance to the nearest exemplar),    high for inliers
+
+    - `contamination`: the share of the training rows that `predict` takes for outliers, in (0, 0.5];
+    - `novelty`: whether all training rows are known to be inliers; then each of them is an exemplar, and the training
+      scores, from which `offset_` is taken, are those of a row beside all others. Score other rows than those of `fit`;
+    - `members`: how many VAEs; `codes`: latents of each at most; `hidden`: units of the perceptrons;
+    - `steps`: of training; `random_state`: fixes the weights, the exemplars and all draws.
+
+    After `fit`: `offset_`, below which `score_samples` means an outlier; the names that PyOD has for the same,
+    `decision_scores_` (high for outliers), `threshold_` and `labels_` (1 for outliers) of the training rows;
+    `ensemble_`, a `nelbo.apps.exemplars.Exemplars`; `n_features_in_`, and `feature_names_in_` of a DataFrame. Texts
+    become one column a category. Raises `UserError` (a `ValueError`) for parameters out of range.
+
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> X[0] = 9
+    >>> VAEDetector(contamination=0.01, steps=10, random_state=0).fit_predict(X)[:3].tolist()
+    [-1, 1, 1]
+    """
+
+    def __init__(
+        self,
+        contamination: float = 0.1,
+        novelty: bool = False,
+        members: int = 4,
+        codes: int = 32,
+        hidden: int = 64,
+        steps: int = 500,
+        random_state: Any = None,
+    ) -> None:
+        self.contamination = contamination
+        self.novelty = novelty
+        self.members = members
+        self.codes = codes
+        self.hidden = hidden
+        self.steps = steps
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit to the rows of X, `(n, features)`; y is not used."""
+        self._check()
+        x = self._rows(X, reset=True)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        plan = Plan(self.members, codes=self.codes, hidden=self.hidden, training=Training(self.steps))
+        self.ensemble_ = exemplars(x, plan, seed, self.novelty)
+        self.decision_scores_ = self.ensemble_.score(x, left_out=self.novelty)
+        self.threshold_ = float(np.quantile(self.decision_scores_, 1 - self.contamination))
+        self.offset_ = -self.threshold_
+        self.labels_ = (self.decision_scores_ > self.threshold_).astype(int)
+        return self
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """How much of an inlier each row is, `(n,)`: minus the mean logarithm of its distances."""
+        check_is_fitted(self)
+        return -self.ensemble_.score(self._rows(X))
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """`score_samples(X) - offset_`: below 0 for outliers."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> np.ndarray:
+        """1 for inliers, -1 for outliers."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
+        """Fit to X; 1 for its inliers, -1 for its outliers."""
+        return np.where(self.fit(X).labels_ == 1, -1, 1)
+
+    def _check(self) -> None:
+        """Raise `UserError` for a parameter out of its range."""
+        if not (isinstance(self.contamination, Real) and 0 < self.contamination <= 0.5):
+            raise UserError(f"contamination={self.contamination!r}: give a share above 0, at most 0.5")
+        for name in ("members", "codes", "hidden", "steps"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | np.integer) and value >= 1):
+                raise UserError(f"{name}={value!r}: give a whole number of at least 1")
+
+    def _rows(self, X: Any, reset: bool = False) -> np.ndarray:
+        """X as float64 `(n, columns)`: numbers as they are, a column for each category of a text, NaN for a gap."""
+        frame = getattr(X, "select_dtypes", None)
+        texts = frame is not None and X.shape[1] > frame(["number", "bool"]).shape[1]
+        if reset:
+            self.schema_ = None
+        if not texts:
+            if not reset and check_is_fitted(self) is None and self.schema_ is not None:
+                raise UserError("X has numbers only: give the columns of texts that it had in fit")
+            return validate_data(
+                self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=1 + reset
+            )
+        validate_data(self, X, reset=reset, skip_check_array=True)
+        if reset:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                self.schema_, _ = tables.infer(X)
+        if self.schema_ is None:
+            raise UserError("X has texts where fit had numbers: give numbers")
+        return hot(tables.encode(X, self.schema_), self.schema_)
+
+
+def hot(x: np.ndarray, schema: Schema) -> np.ndarray:
+    """x of a table with each choice of k categories as k columns of 0 and 1 (one, if k is 2); NaN for a gap."""
+    columns = []
+    for place, column in zip(x.T.astype(np.float64), schema.modelled, strict=True):
+        if column.kind == "categorical":
+            ones = (place[:, None] == np.arange(len(column.categories))).astype(np.float64)
+            columns.append(np.where(np.isnan(place)[:, None], np.nan, ones))
+        else:
+            columns.append(place[:, None])
+    return np.concatenate(columns, 1)
