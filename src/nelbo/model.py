@@ -120,18 +120,18 @@ class Model(Explorer):
     @torch.no_grad()
     def embed(self, data: Any) -> np.ndarray:
         """The posterior means of the data, `(n, features)`."""
-        return self._map(data, self.vae.latent.embed)
+        return self.over(data, self.vae.latent.embed)
 
     @torch.no_grad()
     def draw(self, data: Any, seed: int = 0) -> Tensor:
         """One draw of the posterior for each datum, `(n, *z)`, of the first level."""
         with seeded(seed):
-            return torch.from_numpy(self._map(data, lambda x, c: self.vae.latent.infer(x, c)[1][0].z))
+            return torch.from_numpy(self.over(data, lambda x, c: self.vae.latent.infer(x, c)[1][0].z))
 
     @torch.no_grad()
     def reconstruct(self, data: Any) -> Any:
         """The likelihood's mean at the posterior's mean of each datum, `(n, *shape)` in the data's units."""
-        return self._told(self._map(data, lambda x, c: self.schema.decode(self.remake(x, c))))
+        return self._told(self.over(data, lambda x, c: self.schema.decode(self.remake(x, c))))
 
     def remake(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """`reconstruct` in the model's units: x `(batch, *shape)` through the posterior's mean and back."""
@@ -191,7 +191,7 @@ class Model(Explorer):
         if self.schema.kind != "table":
             raise UserError(f"impute: the model is of data of kind {self.schema.kind}: train on a table")
         with seeded(seed):
-            return self._map(data, function)
+            return self.over(data, function)
 
     @torch.no_grad()
     def decode(self, h: np.ndarray | Tensor) -> Any:
@@ -204,7 +204,7 @@ class Model(Explorer):
     def measure_rates(self, data: Any) -> np.ndarray:
         """How much each number of the code carries over the data, `(features,)` nats; see `nelbo.rates`."""
         with seeded(0):
-            moments = self._map(data, partial(rates.moments, self.vae))
+            moments = self.over(data, partial(rates.moments, self.vae))
         return rates.carried(moments)
 
     def score(self, data: Any, samples: int = 1, seed: int = 0, report: Report | None = None) -> np.ndarray:
@@ -249,7 +249,7 @@ class Model(Explorer):
 
         rows = self.rows(data)  # once: a path would be read again by each use
         with torch.no_grad(), seeded(seed):
-            distortion, rate = self._map(rows, parts).mean(0, dtype=np.float64).tolist()
+            distortion, rate = self.over(rows, parts).mean(0, dtype=np.float64).tolist()
         result = {"n": len(rows), "loss": distortion + rate, "distortion": distortion, "rate": rate}
         if samples:
             found = likelihood.estimate(torch.from_numpy(self.nll(rows, samples, seed, report)), len(rows))
@@ -288,7 +288,7 @@ class Model(Explorer):
             )
         return self.context.encode(rows.labels)
 
-    def _map(self, data: Any, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
+    def over(self, data: Any, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
         """Apply to the data and their context in batches, and put the results together."""
         rows = self.rows(data)
         order = torch.arange(len(rows)).split(self.schema.at_once)

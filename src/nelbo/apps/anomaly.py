@@ -116,4 +116,4 @@ def blame(model: Model, data: Any) -> np.ndarray:
     units. Raises `UserError` where the likelihood has no terms for single elements.
     """
     with torch.no_grad():
-        return model._map(data, partial(scores.of_elements, model.vae))
+        return model.over(data, partial(scores.of_elements, model.vae))

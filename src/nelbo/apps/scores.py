@@ -69,7 +69,7 @@ def _drawn(function: Piecewise, draws: int = 0) -> Score:
             return torch.cat([function(model.vae, part, given, samples) for part, given in pieces])
 
         with torch.no_grad(), seeded(seed):
-            return model._map(rows, over)
+            return model.over(rows, over)
 
     return score
 

@@ -64,7 +64,7 @@ class Distribution(TorchDistribution):
         Raises `UserError` where the family has no such terms.
         """
         raise UserError(
-            f"a {type(self).__name__} has no log-probability for each element by itself: use a model whose likelihood "
+            f"{type(self).__name__} has no log-probability for each element by itself: use a model whose likelihood "
             "has independent elements, such as normal or bernoulli"
         )
 
