@@ -331,10 +331,10 @@ def test_pictures_without_terms_for_pixels_have_a_table_alone(run: Run, here: Pa
     np.save("x.npy", np.random.default_rng(0).random((30, 6, 5), np.float32))
     arguments = ["detect", "m", "x.npy", "--calibration", "x.npy", "--false-alarms", 0.1]
     code, out, err = run(*arguments)
-    assert code == 0 and "Wrote odd.csv" in out and "No odd.png: a Energy has no" in err
+    assert code == 0 and "Wrote odd.csv" in out and "No odd.png: Energy has no" in err
     assert not Path("odd.png").exists()
     code, out, err = run(*arguments, "--out", "odd.png")
-    assert code == 2 and err.startswith("Error: a Energy has no log-probability")
+    assert code == 2 and err.startswith("Error: Energy has no log-probability")
 
 
 def test_columns_are_named_in_their_own_units() -> None:
