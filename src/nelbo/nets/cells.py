@@ -118,8 +118,8 @@ def _atoms(counts: Tensor, least: float, most: int) -> tuple[Tensor, int]:
 class CodeVectors(nn.Module):
     """A vector for each code of each column, and for `more` codes besides: `(sum(sizes) + columns * more, width)`.
 
-    Those of the bins of numbers are B c + s f, where B has a bump at each of some places along the bins, and s is
-    small: what is learned of one bin holds for its neighbours too, and what is a bin's own is learned slowly.
+    Those of the bins of numbers are B c + s f, where B has a bump at each of some places along the bins, and s is small
+    but for atoms: what is learned of one bin holds for its neighbours too, and what is a bin's own is learned slowly.
     """
 
     bumps: Tensor
@@ -130,16 +130,20 @@ class CodeVectors(nn.Module):
         self.sizes = [size + more for size in cells.sizes]
         self.starts = [sum(self.sizes[:j]) for j in range(len(self.sizes))]
         self.smooth = {j: i for i, j in enumerate(cells.numbers)}
-        bins, own = int(cells.absent[cells.numbers].max()) if cells.numbers else 1, torch.ones(sum(self.sizes), 1)
-        for j in cells.numbers:
-            own[self.starts[j] : self.starts[j] + bins] = OWN
+        bins = int(cells.absent[cells.numbers].max()) if cells.numbers else 1
         places = min(PLACES, bins)
         away = (torch.arange(bins) + 0.5).unsqueeze(1) * places / bins - (torch.arange(places) + 0.5)
         bumps = torch.exp(-0.5 * away**2)
         self.register_buffer("bumps", bumps / bumps.norm(dim=1, keepdim=True), persistent=False)
-        self.register_buffer("own", own, persistent=False)
+        self.register_buffer("own", torch.ones(sum(self.sizes), 1))
         self.coarse = nn.Parameter(spread * torch.randn(len(cells.numbers), places, width))
-        self.fine = nn.Parameter(spread * torch.randn(len(own), width))
+        self.fine = nn.Parameter(spread * torch.randn(sum(self.sizes), width))
+
+    def start_from(self, cells: Cells) -> None:
+        """Set s by the bins."""
+        for j in cells.numbers:
+            wide = cells.high[j, : cells.sizes[j]] > cells.low[j, : cells.sizes[j]]
+            self.own[self.starts[j] : self.starts[j] + cells.sizes[j], 0] = torch.where(wide, OWN, 1.0)
 
     def of(self, j: int) -> Tensor:
         """The vectors of column j, `(sizes[j] + more, width)`."""
@@ -171,6 +175,11 @@ class CellEmbedding(nn.Module):
         self.slopes = nn.Parameter(torch.zeros(len(cells.sizes), width))
         numbers = torch.zeros(len(cells.sizes)).index_fill_(0, torch.tensor(cells.numbers, dtype=torch.int64), 1.0)
         self.register_buffer("is_number", numbers, persistent=False)
+
+    def start_from(self, rows: Tensor) -> None:
+        """Make the bins from rows of the data."""
+        self.cells.start_from(rows)
+        self.vectors.start_from(self.cells)
 
     def forward(self, x: Tensor, codes: Tensor) -> Tensor:
         summed = F.embedding_bag((codes + self.offsets).reshape(-1, x.shape[-1]), self.vectors(), mode="sum")

@@ -50,7 +50,7 @@ class TableEncoder(nn.Module):
 
     def start_from(self, rows: Tensor) -> None:
         """Make the bins from rows of the data."""
-        self.embedding.cells.start_from(rows)
+        self.embedding.start_from(rows)
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
         x = self._hide(x) if self.training else x
@@ -86,7 +86,8 @@ class TableDecoder(nn.Module):
 
     def start_from(self, rows: Tensor) -> None:
         """Make the bins from rows of the data, and start the logits at their shares of them."""
-        self.cells.start_from(rows)
+        self.embedding.start_from(rows)
+        self.head.start_from(self.cells)
         codes, shares = self.cells.codes(rows, gaps=True), []
         for j, size in enumerate(self.cells.sizes):
             counts = codes[:, j].bincount(minlength=size + 1)[:size] + 0.5
