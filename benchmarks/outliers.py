@@ -10,7 +10,7 @@ The labels only measure. Two protocols:
 
 Beside it, on the same rows: scikit-learn's isolation forest; the distance to the 5th neighbour over standardised
 columns (PyOD's default); and in B the distance to the nearest over columns scaled to their range. A row of training
-is not its own neighbour. Results are kept as they come; a run goes on where another was ended. `--fit` takes
+is not its own neighbour. Results are kept as they come, small files first; a run goes on where another ended. `--fit` takes
 parameters of VAEDetector.
 """
 
@@ -114,7 +114,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     results: dict[str, Result] = json.loads(options.json.read_text("utf-8")) if options.json.exists() else {}
-    paths = [p for p in sorted(options.data.glob("*.npz")) if not options.only or p.stem in options.only]
+    paths = [
+        p
+        for p in sorted(options.data.glob("*.npz"), key=lambda p: p.stat().st_size)
+        if not options.only or p.stem in options.only
+    ]
     began = time.monotonic()
     for seed in options.seeds:
         for path in paths:
