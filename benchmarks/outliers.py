@@ -10,8 +10,8 @@ The labels only measure. Two protocols:
 
 Beside it, on the same rows: scikit-learn's isolation forest; the distance to the 5th neighbour over standardised
 columns (PyOD's default); and in B the distance to the nearest over columns scaled to their range. A row of training
-is not its own neighbour. Results are kept as they come, small files first; a run goes on where another ended. `--fit` takes
-parameters of VAEDetector.
+is not its own neighbour. Results are kept as they come, small files first; a run goes on where another was ended.
+`--fit` takes parameters of VAEDetector.
 """
 
 from __future__ import annotations
