@@ -168,6 +168,7 @@ def test_its_steps_are_replayed_from_a_tape(monkeypatch: pytest.MonkeyPatch) -> 
     assert_equal(*ends)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_well_as_one(table_file: Path, tmp_path: Path) -> None:
     """Each hides cells by its own draws, so not the same model; but one model, saved once, of about the same loss."""
     options = ["train", table_file, *settings(), "--epochs", "2", "--epoch-size", "3000", "--quiet"]
