@@ -14,7 +14,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch.distributions import MultivariateNormal
 
-from nelbo.apps.exemplars import Exemplars, Plan, exemplars
+from nelbo.apps.exemplars import Exemplars, Outliers, Plan
+from nelbo.apps.margins import BINS, Margins
 from nelbo.apps.stacked import WIDE, Stack, Training, principal
 from nelbo.errors import UserError
 from nelbo.estimators import VAEDetector
@@ -129,9 +130,24 @@ def test_trimming_frees_the_exemplars_of_a_cluster_of_outliers() -> None:
     r = np.random.default_rng(0)
     x = np.r_[r.normal(size=(180, 4)), 6 + 0.3 * r.normal(size=(20, 4))]
     plan = Plan(members=2, training=Training(20))
-    once, twice = Exemplars(x, plan, 0), exemplars(x, plan, 0)
+    once, twice = Exemplars(x, plan, 0), Outliers(x, plan, 0).exemplars
     gaps = [scores[180:].mean() - scores[:180].mean() for scores in (once.score(x), twice.score(x))]
     assert gaps[1] > gaps[0] > 0
+
+
+def test_margins_are_the_masses_of_bins_and_sum_to_one() -> None:
+    r = np.random.default_rng(0)
+    x = np.stack([r.normal(size=500), np.exp(3 * r.normal(size=500)), np.full(500, 7.0)], 1)
+    margins = Margins(x)
+    for j in (0, 1):  # a value from each bin, the other cells missing
+        v = np.linspace(margins.low[j], margins.high[j], 2 * BINS + 1)[1::2]
+        row = np.full((BINS, 3), np.nan)
+        row[:, j] = margins.middle[j] + margins.spread[j] * np.sign(v) * np.expm1(np.abs(v))
+        assert np.exp(-margins.score(row)).sum() == pytest.approx(1)
+    whole, beyond = margins.score(x), np.array([[99.0, np.nan, 7.0], [np.nan, np.nan, np.nan]])
+    assert margins.score(beyond).tolist() == [pytest.approx(np.log(510 / 0.5)), 0.0]
+    parts = [margins.score(np.where(np.arange(3) == j, x, np.nan)) for j in range(3)]
+    np.testing.assert_allclose(sum(parts), whole)
 
 
 def test_clean_rows_are_scored_beside_all_others() -> None:

@@ -11,11 +11,13 @@ The score of a row is the logarithm of that distance, averaged over the members,
     score(x) = mean_m log( e_m + mean_t min_{k in S_mt} |u_m(x) - u_m(x_k)| )
 
 S_mt: the exemplars of draw t; e_m: a hundredth of the median distance of training, for rows that are exemplars
-themselves. Members alternate between two scalings: to the range of a column, and to its standard deviation, cut at 5.
+themselves. Columns are scaled to their range.
 
 Where the training rows may hold outliers, exemplars are few and drawn often, so that an outlier seldom is one (as in
-Sugiyama and Borgwardt, 2013, Rapid Distance-Based Outlier Detection via Sampling); and the whole is fitted twice, the
-second time without the rows that scored highest. Where they are known to be clean, all are exemplars.
+Sugiyama and Borgwardt, 2013, Rapid Distance-Based Outlier Detection via Sampling); the whole is fitted twice, the
+second time without the rows that scored highest; and the rarity of single cells (`nelbo.apps.margins`) is added, both
+on the scale of their quartiles over the training rows. Where the rows are known to be clean, all are exemplars, and
+every other member has the columns scaled to their standard deviation, cut at 5.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nelbo.apps.margins import Margins
 from nelbo.apps.stacked import Stack, Training
 
 CUT = 5.0  # standard deviations
@@ -37,7 +40,10 @@ AT_ONCE = 1024  # rows scored together
 
 @dataclass(frozen=True)
 class Plan:
-    """An ensemble: its members, the rows each is trained on at most, and its exemplars in each of some draws."""
+    """An ensemble: its members, the rows each is trained on at most, and its exemplars in each of some draws.
+
+    `scalings` is 1 where columns are scaled to their range, 2 where for every other member to their deviation.
+    """
 
     members: int = 4
     rows: int = 1024
@@ -45,12 +51,13 @@ class Plan:
     draws: int = 8
     codes: int = 32
     hidden: int = 64
+    scalings: int = 1
     training: Training = field(default_factory=Training)
 
     @property
     def clean(self) -> Plan:
         """The same where no row is an outlier: more rows, and all of them exemplars."""
-        return replace(self, rows=4096, exemplars=4096, draws=1)
+        return replace(self, rows=4096, exemplars=4096, draws=1, scalings=2)
 
 
 class Scaling:
@@ -86,7 +93,7 @@ class Exemplars:
 
     def __init__(self, x: np.ndarray, plan: Plan, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
-        self.scalings = (ranged(x), standardised(x))
+        self.scalings = (ranged(x), standardised(x))[: plan.scalings]
         self.members = [m % len(self.scalings) for m in range(plan.members)]
         rows = max(min(plan.rows, len(x) * 9 // 10), min(len(x), 8))
         kept = torch.stack([torch.randperm(len(x), generator=generator)[:rows] for _ in self.members])
@@ -136,9 +143,28 @@ def parts(rows: int) -> Iterator[np.ndarray]:
         yield np.arange(first, min(first + AT_ONCE, rows))
 
 
-def exemplars(x: np.ndarray, plan: Plan, seed: int, clean: bool = False) -> Exemplars:
-    """The ensemble of rows that are known to be `clean`, or of the best part of rows that may not be."""
-    if clean:
-        return Exemplars(x, plan.clean, seed)
-    first = Exemplars(x, plan, seed).score(x)
-    return Exemplars(x[first <= np.quantile(first, 1 - TRIMMED)], plan, seed)
+class Outliers:
+    """How odd rows are beside those of x, of which most are usual; or, if they are known to be `clean`, all.
+
+    `exemplars`, and where x may hold outliers `margins`, with the median and the quartiles' distance of each's scores.
+    """
+
+    def __init__(self, x: np.ndarray, plan: Plan, seed: int, clean: bool = False) -> None:
+        self.margins: Margins | None = None
+        if clean:
+            self.exemplars = Exemplars(x, plan.clean, seed)
+            return
+        first = Exemplars(x, plan, seed).score(x)
+        kept = x[first <= np.quantile(first, 1 - TRIMMED)]
+        self.exemplars, self.margins = Exemplars(kept, plan, seed), Margins(kept)
+        both = np.stack([self.exemplars.score(x), self.margins.score(x)])
+        low, self.middle, high = np.quantile(both, [0.25, 0.5, 0.75], axis=1)
+        self.spread = np.maximum(high - low, 1e-9)
+
+    def score(self, x: np.ndarray, left_out: bool = False) -> np.ndarray:
+        """The scores of rows, float64 `(n,)`, high for odd ones; `left_out` as in `Exemplars.score`."""
+        distances = self.exemplars.score(x, left_out)
+        if self.margins is None:
+            return distances
+        both = np.stack([distances, self.margins.score(x)], 1)
+        return ((both - self.middle) / self.spread).mean(1)

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from nelbo.apps.exemplars import Plan, exemplars
+from nelbo.apps.exemplars import Outliers, Plan
 from nelbo.apps.stacked import Training
 from nelbo.data import tables
 from nelbo.data.schema import Schema
@@ -23,6 +23,8 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
         score_samples(X) = - mean over members of log(distance to the nearest exemplar),    high for inliers
 
+    to which, unless `novelty`, the rarity of single cells is added, both on one scale (see `nelbo.apps.exemplars`).
+
     - `contamination`: the share of the training rows that `predict` takes for outliers, in (0, 0.5];
     - `novelty`: whether all training rows are known to be inliers; then each of them is an exemplar, and the training
       scores, from which `offset_` is taken, are those of a row beside all others. Score other rows than those of `fit`;
@@ -31,7 +33,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     After `fit`: `offset_`, below which `score_samples` means an outlier; the names that PyOD has for the same,
     `decision_scores_` (high for outliers), `threshold_` and `labels_` (1 for outliers) of the training rows;
-    `ensemble_`, a `nelbo.apps.exemplars.Exemplars`; `n_features_in_`, and `feature_names_in_` of a DataFrame. Texts
+    `ensemble_`, a `nelbo.apps.exemplars.Outliers`; `n_features_in_`, and `feature_names_in_` of a DataFrame. Texts
     become one column a category. Raises `UserError` (a `ValueError`) for parameters out of range.
 
     >>> import numpy as np
@@ -70,7 +72,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         x = self._rows(X, reset=True)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         plan = Plan(self.members, codes=self.codes, hidden=self.hidden, training=Training(self.steps))
-        self.ensemble_ = exemplars(x, plan, seed, self.novelty)
+        self.ensemble_ = Outliers(x, plan, seed, self.novelty)
         self.decision_scores_ = self.ensemble_.score(x, left_out=self.novelty)
         self.threshold_ = float(np.quantile(self.decision_scores_, 1 - self.contamination))
         self.offset_ = -self.threshold_
@@ -78,7 +80,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """How much of an inlier each row is, `(n,)`: minus the mean logarithm of its distances."""
+        """How much of an inlier each row is, `(n,)`: minus its score in `nelbo.apps.exemplars`."""
         check_is_fitted(self)
         return -self.ensemble_.score(self._rows(X))
 
