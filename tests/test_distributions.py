@@ -128,7 +128,7 @@ def test_log_prob_is_the_sum_of_the_elements(family: Family, batch: tuple[int, .
     d = family.make(batch)
     value = d.sample(sample)
     if type(d) in WHOLE:
-        with pytest.raises(UserError, match=f"a {type(d).__name__} has no log-probability for each element"):
+        with pytest.raises(UserError, match=f"{type(d).__name__} has no log-probability for each element"):
             d.element_log_prob(value)  # type: ignore[attr-defined]
         return
     elements = d.element_log_prob(value)  # type: ignore[attr-defined]
