@@ -77,7 +77,8 @@ def test_binary_concrete_integrates_to_one(logit: float, temperature: float) -> 
 
     def density(x: float) -> float:
         y = torch.tensor([x]).double()
-        return (d.sum_event(d.element_log_prob_logits(y)) + torch.nn.functional.logsigmoid(y) + torch.nn.functional.logsigmoid(-y)).exp()
+        slope = torch.nn.functional.logsigmoid(y) + torch.nn.functional.logsigmoid(-y)
+        return (d.sum_event(d.element_log_prob_logits(y)) + slope).exp()
 
     width = 60 / temperature
     assert scipy.integrate.quad(density, -width, width, points=[logit / temperature])[0] == pytest.approx(1, abs=1e-7)
