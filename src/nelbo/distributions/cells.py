@@ -84,6 +84,9 @@ class CellByCell(Distribution):
         (x, summed), found = self._whole(value), []
         codes = self.net.cells.codes(x, self.gaps)
         for j in range(x.shape[-1]):
+            if not self.gaps and bool((codes[..., j] == self.net.cells.unknown[j]).all()):
+                found.append(torch.zeros_like(summed[..., 0]))  # a column that no row asks for costs no pass
+                continue
             masses = self.net.logits_of(summed, j, self.gaps).log_softmax(-1)
             found.append(masses.gather(-1, codes[..., j : j + 1].clamp_max(masses.shape[-1] - 1)).squeeze(-1))
             summed = self.net.tell(summed, j, codes[..., j], x[..., j])
