@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -128,6 +128,27 @@ def people_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         warnings.simplefilter("ignore")  # the identifier is left out
         nelbo.fit(people.write(folder / "people.csv"), out=folder / "people", **people.TINY)
     return folder / "people"
+
+
+@pytest.fixture
+def people_file(people_run: Path) -> Path:
+    """The table of people."""
+    return people_run.parent / "people.csv"
+
+
+@pytest.fixture(scope="session")
+def people_model(people_run: Path) -> Model:
+    """The model of the table of people."""
+    return nelbo.load(people_run)
+
+
+@pytest.fixture
+def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Files go into a folder of the test's own; that an identifier is left out is known."""
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @pytest.fixture(params=["pictures", "density", "vectors"])

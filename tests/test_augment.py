@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,31 +11,13 @@ import pandas
 import pytest
 import torch
 
-import nelbo
 from conftest import Run
 from nelbo.apps import augment, privacy
 from nelbo.data import Data, load, tables
 from nelbo.errors import UserError
 from nelbo.model import Model
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Files go into a folder of the test's own; that an identifier is left out is known."""
-    monkeypatch.chdir(tmp_path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@pytest.fixture
-def data(people_run: Path) -> Path:
-    return people_run.parent / "people.csv"
-
-
-@pytest.fixture(scope="module")
-def table_model(people_run: Path) -> Model:
-    return nelbo.load(people_run)
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 @pytest.fixture(scope="module")
@@ -47,53 +28,55 @@ def split(people_run: Path) -> Data:
         return load(people_run.parent / "people.csv", seed=1)
 
 
-def test_rows_have_the_cells_given(run: Run, people_run: Path, table_model: Model) -> None:
+def test_rows_have_the_cells_given(run: Run, people_run: Path, people_model: Model) -> None:
     said = run("augment", people_run, "-n", 200, "--condition", "income=>50K,sex=Male", "--out", "a.csv", "--json")
     assert json.loads(said.out) == {"out": "a.csv", "shape": [200, 4], "rows": 200}
     rows = pandas.read_csv("a.csv")
     assert set(rows["income"]) == {">50K"} and set(rows["sex"]) == {"Male"} and 50 < rows["age"].mean() < 70
-    again = augment.augment(table_model, 200, {"income": ">50K", "sex": "Male"})
+    again = augment.augment(people_model, 200, {"income": ">50K", "sex": "Male"})
     pandas.testing.assert_frame_equal(rows, again, check_dtype=False)
-    assert not augment.augment(table_model, 200, {"income": ">50K", "sex": "Male"}, seed=1).equals(again)
+    assert not augment.augment(people_model, 200, {"income": ">50K", "sex": "Male"}, seed=1).equals(again)
 
 
-def test_balance_makes_classes_equally_frequent(run: Run, people_run: Path, data: Path, table_model: Model) -> None:
-    real = pandas.read_csv(data, sep=";")
+def test_balance_makes_classes_equally_frequent(
+    run: Run, people_run: Path, people_file: Path, people_model: Model
+) -> None:
+    real = pandas.read_csv(people_file, sep=";")
     counts = real["income"].value_counts()
     assert run("augment", people_run, "--balance", "income", "--out", "new.csv").code == 0
     assert pandas.read_csv("new.csv")["income"].value_counts().to_dict() == {">50K": counts["<=50K"] - counts[">50K"]}
-    assert run("augment", people_run, data, "--balance", "income", "--append", "--out", "all.csv").code == 0
-    written, was = Path("all.csv").read_text().splitlines(), data.read_text().splitlines()
+    assert run("augment", people_run, people_file, "--balance", "income", "--append", "--out", "all.csv").code == 0
+    written, was = Path("all.csv").read_text().splitlines(), people_file.read_text().splitlines()
     assert written[: len(was)] == was
     whole = pandas.read_csv("all.csv", sep=";")
     assert whole["income"].value_counts().to_dict() == {">50K": counts["<=50K"], "<=50K": counts["<=50K"]}
     new = whole[len(real) :]
     assert new["id"].isna().all() and set(new["note"]) == {"a;b"} and new["age"].astype(float).mean() > 50
     even = real.groupby("income").head(20)
-    assert augment.balance(table_model, "income", even).shape == (0, 4)
+    assert augment.balance(people_model, "income", even).shape == (0, 4)
 
 
-def test_the_filter_keeps_likely_rows(run: Run, people_run: Path, table_model: Model, split: Data) -> None:
-    limit = augment.highest(table_model, split.train, 0.5)
-    rows = augment.augment(table_model, 100, keep=0.5, real=split.train)
-    assert len(rows) == 100 and (table_model.score(rows, 4, 0) <= limit).mean() > 0.8  # draws of z differ
-    free = augment.augment(table_model, 100)
-    assert 0.2 < (table_model.score(free, 4, 0) <= limit).mean() < 0.8
+def test_the_filter_keeps_likely_rows(run: Run, people_run: Path, people_model: Model, split: Data) -> None:
+    limit = augment.highest(people_model, split.train, 0.5)
+    rows = augment.augment(people_model, 100, keep=0.5, real=split.train)
+    assert len(rows) == 100 and (people_model.score(rows, 4, 0) <= limit).mean() > 0.8  # draws of z differ
+    free = augment.augment(people_model, 100)
+    assert 0.2 < (people_model.score(free, 4, 0) <= limit).mean() < 0.8
     assert run("augment", people_run, "-n", 50, "--filter", 0.9, "--out", "f.csv").out == "Wrote f.csv (50, 4)\n"
 
 
-def test_the_filter_compares_with_rows_alike(table_model: Model, split: Data) -> None:
+def test_the_filter_compares_with_rows_alike(people_model: Model, split: Data) -> None:
     """A rare class is less likely as such: its rows are not held to the standard of the frequent one."""
-    rare = augment._alike(table_model, split.train, {"income": ">50K"})
-    place = [c.name for c in table_model.schema.modelled].index("income")
+    rare = augment._alike(people_model, split.train, {"income": ">50K"})
+    place = [c.name for c in people_model.schema.modelled].index("income")
     assert (rare.batch(torch.arange(len(rare)))[:, place] == 1).all() and 50 < len(rare) < 150
-    assert len(augment._alike(table_model, split.train, {"age": 15, "income": ">50K"})) == len(split.train)
+    assert len(augment._alike(people_model, split.train, {"age": 15, "income": ">50K"})) == len(split.train)
 
 
-def test_a_filter_that_keeps_nothing_says_so(table_model: Model, split: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_filter_that_keeps_nothing_says_so(people_model: Model, split: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(augment, "highest", lambda *_: -1e9)
     with pytest.raises(UserError, match=r"filter=0.5: kept 0 of the 10 rows wanted in 20 rounds"):
-        augment.augment(table_model, 10, keep=0.5, real=split.train)
+        augment.augment(people_model, 10, keep=0.5, real=split.train)
 
 
 def continuous(n: int, seed: int) -> pandas.DataFrame:
@@ -134,8 +117,8 @@ def test_the_auc_is_that_of_scikit_learn() -> None:
     assert error == pytest.approx((71 / (12 * 40 * 30)) ** 0.5)
 
 
-def test_privacy_is_reported(run: Run, people_run: Path, data: Path) -> None:
+def test_privacy_is_reported(run: Run, people_run: Path, people_file: Path) -> None:
     lines = run("augment", people_run, "-n", 100, "--privacy", "--out", "a.csv").out.splitlines()
     assert lines[0] == "Wrote a.csv (100, 4)" and lines[2].startswith("synthetic") and lines[4].startswith("membership")
-    said = json.loads(run("augment", people_run, data, "-n", 100, "--privacy", "--json").out)
+    said = json.loads(run("augment", people_run, people_file, "-n", 100, "--privacy", "--json").out)
     assert set(said["privacy"]) == {"synthetic", "held_out", "membership_auc", "membership_error"}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +11,13 @@ import numpy as np
 import pandas
 import pytest
 
-import nelbo
 import people
 from conftest import Run
 from nelbo.apps import impute
 from nelbo.data import tables
 from nelbo.model import Model
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Files go into a folder of the test's own; that an identifier is left out is known."""
-    monkeypatch.chdir(tmp_path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@pytest.fixture
-def data(people_run: Path) -> Path:
-    return people_run.parent / "people.csv"
-
-
-@pytest.fixture(scope="module")
-def table_model(people_run: Path) -> Model:
-    return nelbo.load(people_run)
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 def cells(path: str | Path, delimiter: str = ";") -> list[list[str]]:
@@ -45,12 +25,14 @@ def cells(path: str | Path, delimiter: str = ";") -> list[list[str]]:
         return list(csv.reader(file, delimiter=delimiter))
 
 
-def test_cells_that_are_there_stay_text_for_text(run: Run, people_run: Path, data: Path, table_model: Model) -> None:
-    code, out, _ = run("impute", people_run, data, "--out", "f.csv", "--unsure", "u.csv")
+def test_cells_that_are_there_stay_text_for_text(
+    run: Run, people_run: Path, people_file: Path, people_model: Model
+) -> None:
+    code, out, _ = run("impute", people_run, people_file, "--out", "f.csv", "--unsure", "u.csv")
     assert (code, out) == (0, "Wrote f.csv (400, 5)\n")
-    expected, unsure = table_model.impute(data)
+    expected, unsure = people_model.impute(people_file)
     missing = 0
-    for i, (was, now) in enumerate(zip(cells(data)[1:], cells("f.csv")[1:], strict=True)):
+    for i, (was, now) in enumerate(zip(cells(people_file)[1:], cells("f.csv")[1:], strict=True)):
         for name, a, b in zip(people.HEADER.split(";"), was, now, strict=True):
             gap = a in ("", "?")
             missing += gap
@@ -59,38 +41,38 @@ def test_cells_that_are_there_stay_text_for_text(run: Run, people_run: Path, dat
             else:
                 assert b == (expected[name][i] if gap else a)
             assert gap == (name in unsure and bool(unsure[name][i] > 0))
-    assert missing > 60 and cells("f.csv")[0] == cells(data)[0]
+    assert missing > 60 and cells("f.csv")[0] == cells(people_file)[0]
     doubt = pandas.read_csv("u.csv")
     assert list(doubt) == ["age", "sex", "income"]
     np.testing.assert_allclose(doubt.to_numpy(), unsure.to_numpy(), rtol=1e-5)
     assert Path("f.csv").read_text().splitlines()[8].startswith("8; ")  # spaces, too
 
 
-def test_filled_cells_are_near_what_others_say(table_model: Model) -> None:
+def test_filled_cells_are_near_what_others_say(people_model: Model) -> None:
     frame = pandas.DataFrame(
         {"age": [None, None, 60.0], "sex": ["Female", "Male", None], "income": ["<=50K", ">50K", None]}
     )
-    filled, unsure = impute.fill(table_model, frame)
+    filled, unsure = impute.fill(people_model, frame)
     age, _, income = (filled.table[name].to_pylist() for name in ("age", "sex", "income"))
     assert abs(age[0] - 30) < 8 and abs(age[1] - 60) < 8 and age[2] == 60
     assert income[2] == ">50K" and 0 < unsure["income"][2] < 0.5 and unsure["income"][0] == 0
 
 
-def test_draws_differ_and_have_their_seed(run: Run, people_run: Path, data: Path) -> None:
+def test_draws_differ_and_have_their_seed(run: Run, people_run: Path, people_file: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        assert run("impute", people_run, data, "--draws", 2, "--seed", seed, "--out", f"{name}.csv").code == 0
+        assert run("impute", people_run, people_file, "--draws", 2, "--seed", seed, "--out", f"{name}.csv").code == 0
     text = {path.stem: path.read_bytes() for path in Path().glob("*.csv")}
     assert sorted(text) == ["a_1", "a_2", "b_1", "b_2", "c_1", "c_2"]
     assert text["a_1"] == text["b_1"] and text["a_2"] == text["b_2"]
     assert len({text["a_1"], text["a_2"], text["c_1"], text["c_2"]}) == 4
     ages = [np.array([float(row[1]) for row in cells(f"a_{k}.csv")[1:]]) for k in (1, 2)]
-    gaps = np.array([row[1] == "?" for row in cells(data)[1:]])
+    gaps = np.array([row[1] == "?" for row in cells(people_file)[1:]])
     assert (ages[0] == ages[1])[~gaps].all() and (ages[0] != ages[1])[gaps].mean() > 0.5
 
 
-def test_other_forms_of_file(run: Run, people_run: Path, data: Path) -> None:
-    run("impute", people_run, data, "--out", "f.csv")
-    assert json.loads(run("impute", people_run, data, "--out", "f.tsv", "--json").out) == {
+def test_other_forms_of_file(run: Run, people_run: Path, people_file: Path) -> None:
+    run("impute", people_run, people_file, "--out", "f.csv")
+    assert json.loads(run("impute", people_run, people_file, "--out", "f.tsv", "--json").out) == {
         "out": "f.tsv",
         "shape": [400, 5],
     }
