@@ -23,6 +23,7 @@ LAYERS = [
     {"presets", "storage", "rates", "likelihood", "completion", "explore"},
     {"citations", "model"},
     {"loading", "plots", "plots_table", "refit"},
+    {"showing"},
     {"report", "progress"},
     {"runs"},
     {"apps"},

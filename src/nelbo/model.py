@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from nelbo import completion, likelihood, rates, storage
-from nelbo.data import Context, Data, Dataset, Schema, batches, load_like, mean, some, tables
+from nelbo.data import Context, Data, Dataset, Schema, batches, form, load_like, mean, some, tables
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
 from nelbo.explore import Explorer
@@ -31,7 +31,6 @@ from nelbo.training import Callback, State, fit
 from nelbo.vae import VAE
 
 Report = Callable[[likelihood.Estimate], None]
-START_ROWS = {"image": 1000, "vector": 1000, "table": 20_000}  # from which a model is started
 
 
 class Model(Explorer):
@@ -76,7 +75,7 @@ class Model(Explorer):
     ) -> State:
         """Train on `data` by the model's recipe; see `nelbo.training.fit`."""
         if not resume:  # the checkpoint holds all that `start` sets
-            rows = some(data.train, START_ROWS[self.schema.kind], self.recipe.training.seed)
+            rows = some(data.train, form(self.schema).start_rows, self.recipe.training.seed)
             start(self.vae, self.recipe.model, mean(data.train), rows)
         objective = self.recipe.objective.build()
         state = fit(self.vae, objective, data.train, data.test, self.recipe.training, folder, callbacks, resume)
@@ -165,11 +164,11 @@ class Model(Explorer):
                 raise UserError(f"temperature={temperature}: samples given cells have none: leave it at 1")
             return completion.complete(self.vae, self.cells.expand(n, -1), c, gaps=True)
         d = self.vae.decode(self.vae.latent.generate(n, c, temperature), c)
-        return self.schema.decode(d.sample() if noise or self.schema.kind == "table" else d.mean)
+        return self.schema.decode(d.sample() if noise or form(self.schema).drawn else d.mean)
 
     def _told(self, values: np.ndarray) -> Any:
-        """Data in their own units: of a table, a DataFrame."""
-        return tables.decode(values, self.schema) if self.schema.kind == "table" else values
+        """Data in their own units, as a user holds them."""
+        return form(self.schema).told(values, self.schema)
 
     @torch.no_grad()
     def impute(self, data: Any, seed: int = 0) -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from nelbo import recipes
 from nelbo.model import Model
+from nelbo.showing import showing
 from nelbo.training import State
 
 MEANINGS = {
@@ -21,17 +22,14 @@ MEANINGS = {
     "lr": "The learning rate at the epoch's last step.",
 }
 
-REBUILT = ("Test data (above) and their reconstructions (below)", "Cells of test rows, rebuilt from the rows' codes")
-DRAWN = ("64 draws from the prior, decoded", "Each column of rows drawn from the model, beside the training data")
-
 
 def report(model: Model, state: State, folder: Path) -> str:
     """The HTML of a run: numbers, curves, pictures and settings; `folder` holds the pictures of its epochs."""
     last = max((row["epoch"] for row in state.rows), default=0)
-    table = model.schema.kind == "table"
+    rebuilt, drawn = showing(model.schema).captions
     pictures = {
-        f"reconstruction_{last}.png": REBUILT[table],
-        f"sample_{last}.png": DRAWN[table],
+        f"reconstruction_{last}.png": rebuilt,
+        f"sample_{last}.png": drawn,
         f"loss_curve_{last}.png": "Loss by epoch, with its two parts",
     }
     figures = "".join(

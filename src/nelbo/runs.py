@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from nelbo import plots, plots_table, presets, recipes
+from nelbo import plots, presets, recipes
 from nelbo.data import Context, Data, Dataset, load, some, tables
 from nelbo.data import condition as conditioned
 from nelbo.errors import UserError
@@ -30,6 +30,7 @@ from nelbo.model import Model
 from nelbo.recipes import Recipe
 from nelbo.registry import dump
 from nelbo.report import report
+from nelbo.showing import showing
 from nelbo.training import Callback, State
 from nelbo.training.checkpoint import write_bytes
 from nelbo.training.engine import choose_device
@@ -42,7 +43,6 @@ WRITTEN = (
     *("reconstruction_[0-9]*.png", "sample_[0-9]*.png", "loss_curve_[0-9]*.png"),
 )
 RESUMABLE = {"epochs", "max_seconds", "checkpoint_seconds", "device", "precision"}
-SHOWN = {"image": 8, "vector": 8, "table": 500}  # test data in the pictures of an epoch; samples are 8 times as many
 LEADER = int(os.environ.get("RANK", "0")) == 0
 
 
@@ -226,27 +226,21 @@ class Artefacts(Callback):
     def __init__(self, model: Model, data: Data, out: Path) -> None:
         self.model = model
         self.out = out
-        self.schema = data.schema
-        first = torch.arange(min(SHOWN[data.schema.kind], len(data.test)))
+        self.showing = showing(data.schema)
+        first = torch.arange(min(self.showing.count, len(data.test)))
         self.originals = data.test.batch(first)
-        drawn = 8 * SHOWN["table"] if self.schema.kind == "table" else 0
-        self.real = some(data.train, drawn, model.recipe.training.seed).numpy() if drawn else None
+        compared = 8 * self.showing.count if self.showing.compared else 1
+        self.real = some(data.train, compared, model.recipe.training.seed).numpy()
         self.context = None if data.test.context is None else data.test.context[first].to(model.device)
 
     def on_epoch(self, vae: VAE, epoch: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        model, show = self.model, self.showing
         with torch.no_grad():
-            device = self.model.device
-            remade = self.model.remake(self.originals.to(device), self.context).cpu()
-        samples: Any = self.model.sample(8 * SHOWN[self.schema.kind], seed=self.model.recipe.training.seed)
-        if self.real is not None:
-            rebuilt = plots_table.rebuilt(self.originals.numpy(), remade.numpy(), self.schema)
-            drawn = plots_table.marginals(self.real, tables.encode(samples, self.schema), self.schema)
-            reconstruction, sample = plots.figure_image(rebuilt), plots.figure_image(drawn)
-        else:
-            pair = self.schema.decode(torch.cat([self.originals, remade])).numpy()
-            reconstruction, sample = plots.sheet(pair, self.schema, len(remade)), plots.sheet(samples, self.schema)
-        self._png(f"reconstruction_{epoch}.png", reconstruction)
-        self._png(f"sample_{epoch}.png", sample)
+            remade = model.remake(self.originals.to(model.device), self.context).cpu()
+        samples = model.sample(8 * show.count, seed=model.recipe.training.seed)
+        rebuilt = show.rebuilt(self.originals.numpy(), remade.numpy(), model.schema)
+        self._png(f"reconstruction_{epoch}.png", rebuilt)
+        self._png(f"sample_{epoch}.png", show.drawn(samples, self.real, model.schema))
         self._png(f"loss_curve_{epoch}.png", plots.figure_image(plots.loss_curve(rows)))
         self.write_metrics(rows)
 

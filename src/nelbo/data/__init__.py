@@ -4,6 +4,7 @@ from nelbo.data.columns import Column
 from nelbo.data.context import Context, condition
 from nelbo.data.dataset import MEMORY_BUDGET, Arrays, Dataset, Rows, Subset, batches, mean, some, subset
 from nelbo.data.folder import Files
+from nelbo.data.forms import form
 from nelbo.data.load import Data, load, load_like
 from nelbo.data.schema import Schema
 
@@ -20,6 +21,7 @@ __all__ = [
     "Subset",
     "batches",
     "condition",
+    "form",
     "load",
     "load_like",
     "mean",

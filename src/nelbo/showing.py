@@ -1,0 +1,69 @@
+"""What a run's pictures show, by kind of data: test data with their reconstructions, and samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from nelbo import plots, plots_table
+from nelbo.data import Schema, tables
+
+
+@dataclass(frozen=True)
+class Showing:
+    """The two pictures of data of a kind, and what to say of them.
+
+    `rebuilt` draws test data x and their reconstructions, `(n, *shape)` in the model's units; `drawn` draws samples as
+    `Model.sample` gives them, beside as many training data, in the model's units, if `compared`. `count` test data
+    are shown, and 8 times as many samples.
+    """
+
+    rebuilt: Callable[[np.ndarray, np.ndarray, Schema], Image.Image]
+    drawn: Callable[[Any, np.ndarray, Schema], Image.Image]
+    captions: tuple[str, str]
+    count: int = 8
+    compared: bool = False
+
+
+def _sheet_of_both(x: np.ndarray, remade: np.ndarray, schema: Schema) -> Image.Image:
+    return plots.sheet(schema.decode(torch.from_numpy(np.concatenate([x, remade]))).numpy(), schema, len(x))
+
+
+def _sheet(samples: np.ndarray, real: np.ndarray, schema: Schema) -> Image.Image:
+    return plots.sheet(samples, schema)
+
+
+def _cells_of_both(x: np.ndarray, remade: np.ndarray, schema: Schema) -> Image.Image:
+    return plots.figure_image(plots_table.rebuilt(x, remade, schema))
+
+
+def _columns(samples: Any, real: np.ndarray, schema: Schema) -> Image.Image:
+    return plots.figure_image(plots_table.marginals(real, tables.encode(samples, schema), schema))
+
+
+SHEETS = Showing(
+    _sheet_of_both,
+    _sheet,
+    ("Test data (above) and their reconstructions (below)", "64 draws from the prior, decoded"),
+)
+CELLS = Showing(
+    _cells_of_both,
+    _columns,
+    (
+        "Cells of test rows, rebuilt from the rows' codes",
+        "Each column of rows drawn from the model, beside the training data",
+    ),
+    count=500,
+    compared=True,
+)
+SHOWINGS = {"image": SHEETS, "vector": SHEETS, "table": CELLS}
+
+
+def showing(schema: Schema) -> Showing:
+    """How data of the schema's kind are shown."""
+    return SHOWINGS[schema.kind]
