@@ -74,7 +74,7 @@ def names() -> list[str]:
     """The shipped recipes.
 
     >>> names()
-    ['digits', 'fast', 'mnist', 'pictures', 'table', 'tutorial']
+    ['codec', 'digits', 'fast', 'mnist', 'pictures', 'table', 'tutorial']
     """
     return sorted(f.name.removesuffix(".toml") for f in _folder().iterdir() if f.name.endswith(".toml"))
 
