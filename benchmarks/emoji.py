@@ -1,12 +1,12 @@
-"""Emoji of 32 x 32 pixels: how well groups that training never saw are rebuilt, as 64 numbers and as codes of 1024 bits.
+"""Emoji of 32 x 32 pixels: how well groups that training never saw are rebuilt, from 64 numbers and from 1024 bits.
 
     python benchmarks/emoji.py EMOJI.npz [--minutes 10] [--pictures docs/emoji.png]
 
 EMOJI.npz holds `x` `(n, 32, 32, 3)` bytes and `group`; variants of an emoji (skin tones, genders) share a group. Groups
-are split at random by seed 0: a tenth to test on, a tenth that is left out (for choosing settings by), the rest to train
-on. `pictures` is that recipe, 64 latent numbers; `codec` is two codes of 8 bits for each of 8 x 8 places: 1024 bits, as
-many as 64 numbers of 16 bits. Both train with mirrored pictures beside the others, on one thread for twice the minutes.
-PSNR in dB: the mean over pictures of -10 log10 of the mean squared error of values in [0, 1].
+are split at random by seed 0: a tenth to test on, a tenth left out to choose settings by, the rest to train on. The
+recipe `pictures` has 64 latent numbers; `codec` has two codes of 8 bits for each of 8 x 8 places: 1024 bits, as many as
+64 numbers of 16 bits. Both train with mirrored pictures beside the others, on one thread for twice the minutes. PSNR in
+dB: the mean over pictures of -10 log10 of the mean squared error of values in [0, 1].
 
 Writes emoji.json beside this file, and with --pictures a figure of test emoji, samples and morphs.
 """
