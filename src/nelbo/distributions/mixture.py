@@ -13,6 +13,7 @@ from functools import singledispatch
 import torch
 from torch import Tensor
 from torch.distributions import Distribution as TorchDistribution
+from torch.distributions import MultivariateNormal
 
 from nelbo.distributions import noise
 from nelbo.distributions.base import Distribution, sample_and_log_prob
@@ -65,6 +66,16 @@ def draw_of(components: TorchDistribution, chosen: Tensor) -> Tensor:
     lead = chosen.dim()
     index = chosen.reshape(*chosen.shape, 1, *[1] * len(components.event_shape))
     return draws.gather(lead, index.expand(*chosen.shape, 1, *components.event_shape)).squeeze(lead)
+
+
+@draw_of.register
+def _(components: MultivariateNormal, chosen: Tensor) -> Tensor:
+    """The same noise through each component's factor."""
+    size = components.event_shape
+    eps = noise.normal(chosen.shape, torch.Size(), size, components.loc)
+    draws = components.loc + torch.einsum("kij,...j->...ki", components.scale_tril, eps)
+    index = chosen[..., None, None].expand(*chosen.shape, 1, *size)
+    return draws.gather(-2, index).squeeze(-2)
 
 
 @draw_of.register
