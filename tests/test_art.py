@@ -483,7 +483,7 @@ def test_codes_of_a_codebook_have_nothing_between_them() -> None:
 
 
 REFUSED: dict[str, tuple[list[Any], str]] = {
-    "an unknown class": (["attribute", "M", "--plus", "22"], "class '22' is not in these data: did you mean 2?"),
+    "an unknown class": (["attribute", "M", "--plus", "22"], "class '22' is not known: did you mean 2?"),
     "one picture": (["morph", "M", "a.png"], "morph: 1 picture given: give 2 or more"),
     "a row beyond the last": (["morph", "M", "0", "99"], "item 99: the data has 30 rows, give 0 to 29"),
     "a picture that is not there": (["morph", "M", "x.png", "y.png"], "x.png"),

@@ -14,6 +14,7 @@ Multivariate Density Estimation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,17 +32,23 @@ def class_names(rows: Dataset) -> tuple[str, ...]:
     return rows.schema.classes or tuple(map(str, range(int(rows.labels.max()) + 1)))
 
 
+def known(name: Any, names: Sequence[str]) -> str:
+    """The name of a class given by its name or number; raises `UserError` if it is unknown."""
+    if isinstance(name, int | np.integer) and 0 <= name < len(names):
+        return names[int(name)]
+    if str(name) not in names:
+        raise UserError(f"class {str(name)!r} is not known: {nearest(str(name), names)}")
+    return str(name)
+
+
 def of_class(rows: Dataset, name: Any) -> Dataset:
     """The rows of a class, given by its name or number; raises `UserError` if it is unknown or has none."""
     names = class_names(rows)
-    if isinstance(name, int | np.integer) and 0 <= name < len(names):
-        name = names[name]
-    if str(name) not in names:
-        raise UserError(f"class {str(name)!r} is not in these data: {nearest(str(name), names)}")
+    name = known(name, names)
     assert rows.labels is not None
-    found = (rows.labels == names.index(str(name))).nonzero().flatten()
+    found = (rows.labels == names.index(name)).nonzero().flatten()
     if not len(found):
-        raise UserError(f"class {str(name)!r} has no pictures in these data: name other data")
+        raise UserError(f"class {name!r} has no pictures in these data: name other data")
     return subset(rows, found)
 
 
