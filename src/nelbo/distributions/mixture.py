@@ -85,6 +85,14 @@ def _(components: DiagonalNormal, chosen: Tensor) -> Tensor:
     return DiagonalNormal(components.loc[chosen], log_scale[chosen], len(components.event_shape)).rsample()
 
 
+@draw_of.register
+def _(components: MultivariateNormal, chosen: Tensor) -> Tensor:
+    """Only the components that were chosen."""
+    return MultivariateNormal(
+        components.loc[chosen], scale_tril=components.scale_tril[chosen], validate_args=False
+    ).rsample()
+
+
 class Marginal(Distribution):
     """p(z) = integral of p(z | u) p(u) du, known through q(u | z).
 
