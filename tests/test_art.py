@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import shutil
@@ -22,9 +23,10 @@ from nelbo import geometry, presets, recipes
 from nelbo.apps import art, classwise, picturefiles, record
 from nelbo.apps.piece import MOMENTS, Piece
 from nelbo.data import load, subset
-from nelbo.distributions import noise
+from nelbo.distributions import Mixture, noise
 from nelbo.errors import UserError
 from nelbo.model import Model
+from nelbo.priors import Effort, fit_prior
 from nelbo.sheets import Sheet, enlarge
 
 ENDINGS = [".png", ".svg", ".webp", ".gif", ".mp4"]
@@ -143,14 +145,32 @@ def test_truncation_of_a_hierarchy_bounds_each_level_given_those_above() -> None
 
 def test_truncation_of_fitted_priors(model: Model, pictures: np.ndarray) -> None:
     """About the centre chosen for a mixture; of the base for a flow."""
-    mixture = nelbo.with_prior(model, pictures, "gmm")
-    p: Any = mixture.vae.latent.prior(None)  # type: ignore[operator]
-    codes = torch.from_numpy(art._drawn(mixture, 300, 1.0, 1e-4, 0))
-    assert (codes[:, None] - p.components.mean).norm(dim=-1).min(1).values.max() < 1e-2
-    flow = nelbo.with_prior(model, pictures, "flow-realnvp")
-    p = flow.vae.latent.prior(None)  # type: ignore[operator]
-    z, _ = p.transform.inverse(torch.from_numpy(art._drawn(flow, 200, 1.0, 0.3, 0)), p.context)
+    codes = model.draw(pictures)
+    fitted = copy.deepcopy(model)
+    latent: Any = fitted.vae.latent
+    latent.prior = fit_prior(codes, "gmm", Effort(rounds=5, components=(3,)))[0]
+    p: Any = latent.prior(None)
+    z = torch.from_numpy(art._drawn(fitted, 300, 1.0, 1e-4, 0))
+    assert (z[:, None] - p.components.mean).norm(dim=-1).min(1).values.max() < 1e-2
+    latent.prior = fit_prior(codes, "flow-realnvp", Effort(steps=3))[0]
+    p = latent.prior(None)
+    z, _ = p.transform.inverse(torch.from_numpy(art._drawn(fitted, 200, 1.0, 0.3, 0)), p.context)
     assert z.abs().max() < 0.3 + 1e-3
+
+
+def test_a_full_mixture_is_drawn_from_as_before() -> None:
+    """Mean and covariance of draws are those of the mixture, whose components share the noise."""
+    torch.manual_seed(0)
+    root = torch.tensor([[[1.0, 0.0], [0.8, 0.5]], [[0.3, 0.0], [-0.2, 1.0]]])
+    components = torch.distributions.MultivariateNormal(torch.tensor([[3.0, 0.0], [-1.0, 2.0]]), scale_tril=root)
+    z = Mixture(components, torch.tensor([0.7, 0.3]).log()).sample((200_000,))
+    first = z[:, 0] > 1  # the components lie far apart
+    assert first.float().mean().item() == pytest.approx(
+        0.7 * stats.norm.cdf(2) + 0.3 * stats.norm.sf(2 / 0.3), abs=5e-3
+    )
+    apart = Mixture(components, torch.tensor([0.0, -99.0])).sample((100_000,))
+    torch.testing.assert_close(apart.mean(0), components.mean[0], atol=0.02, rtol=0)
+    torch.testing.assert_close(torch.cov(apart.T), components.covariance_matrix[0], atol=0.02, rtol=0)
 
 
 def test_the_codes_drawn_are_those_of_samples() -> None:
@@ -512,22 +532,16 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_refused(
-    run: Run,
-    picture_run: Path,
-    conditional_run: Path,
-    people_run: Path,
-    vector_model: Model,
-    pictures: np.ndarray,
-    what: str,
-) -> None:
+def test_refused(request: pytest.FixtureRequest, run: Run, pictures: np.ndarray, what: str) -> None:
     Image.fromarray(pictures[0]).save("a.png")
     Path("broken.gif").write_bytes(b"GIF89a nothing")
     np.save("x.npy", pictures[:5])
-    vector_model.save("vectors")
-    places = {"M": picture_run, "C": conditional_run, "PEOPLE": people_run, "VECTORS": "vectors"}
+    places = {"M": "picture_run", "C": "conditional_run", "PEOPLE": "people_run"}
     arguments, message = REFUSED[what]
-    said = run("art", *(places.get(str(argument), argument) for argument in arguments))
+    if "VECTORS" in arguments:
+        request.getfixturevalue("vector_model").save("VECTORS")
+    given = [request.getfixturevalue(places[a]) if a in places else a for a in arguments]
+    said = run("art", *given)
     assert said.code == 2 and said.err.startswith(f"Error: {message}") and len(said.err.splitlines()) == 1
 
 

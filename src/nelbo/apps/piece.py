@@ -28,8 +28,8 @@ class Piece:
 
     On a sheet, still ones stand `columns` to a row (`names` has one for each row, `captions` one for each cell), and
     of moving ones each cell has a row, in which time runs (`captions` has one for each moment). As an animation,
-    moving ones stand `columns` to a row (0: about as many as rows), `fps` moments a second. A cell is about `size`
-    pixels high or wide (0: one that suits), enlarged by a whole factor, or with `smooth` to exactly that, smoothly.
+    moving ones stand `columns` to a row (0: about as many as rows), `fps` moments a second. A picture's longer side is
+    about `size` pixels (0: what suits), enlarged by a whole factor, or with `smooth` to exactly that, smoothly.
     `record` says how the piece is made again; it is written into files. See `nelbo.apps.record`.
     """
 
@@ -71,6 +71,7 @@ class Piece:
 
     def _sheet(self, cells: np.ndarray, columns: int, names: Sequence[str] = (), captions: Sequence[str] = ()) -> Sheet:
         size = self.size or (ALONE if len(cells) == 1 else CELL)
+        size = round(size * max(cells.shape[1:3]) / max(self.schema.shape[1:]))  # a cell may hold two pictures
         return Sheet(enlarge(cells, size, self.smooth), max(columns, 1), names, captions)
 
     def encode(self, ending: str) -> bytes:
