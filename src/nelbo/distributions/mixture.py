@@ -17,6 +17,7 @@ from torch.distributions import MultivariateNormal
 
 from nelbo.distributions import noise
 from nelbo.distributions.base import Distribution, sample_and_log_prob
+from nelbo.distributions.multivariate import FullNormal
 from nelbo.distributions.normal import DiagonalNormal
 
 
@@ -69,16 +70,6 @@ def draw_of(components: TorchDistribution, chosen: Tensor) -> Tensor:
 
 
 @draw_of.register
-def _(components: MultivariateNormal, chosen: Tensor) -> Tensor:
-    """The same noise through each component's factor."""
-    size = components.event_shape
-    eps = noise.normal(chosen.shape, torch.Size(), size, components.loc)
-    draws = components.loc + torch.einsum("kij,...j->...ki", components.scale_tril, eps)
-    index = chosen[..., None, None].expand(*chosen.shape, 1, *size)
-    return draws.gather(-2, index).squeeze(-2)
-
-
-@draw_of.register
 def _(components: DiagonalNormal, chosen: Tensor) -> Tensor:
     """Only the components that were chosen."""
     log_scale = components.log_scale.expand_as(components.loc)
@@ -88,9 +79,7 @@ def _(components: DiagonalNormal, chosen: Tensor) -> Tensor:
 @draw_of.register
 def _(components: MultivariateNormal, chosen: Tensor) -> Tensor:
     """Only the components that were chosen."""
-    return MultivariateNormal(
-        components.loc[chosen], scale_tril=components.scale_tril[chosen], validate_args=False
-    ).rsample()
+    return FullNormal(components.loc[chosen], components.scale_tril[chosen]).rsample()
 
 
 class Marginal(Distribution):
