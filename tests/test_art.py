@@ -513,13 +513,14 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "a still film": (["grid", "M", "--out", "a.mp4"], "a picture that stands still is no film"),
     "no frames": (["walk", "M", "--seconds", "0"], "seconds=0.0, fps=25.0: give at most 100 frames a second"),
     "frames without end": (["walk", "M", "--seconds", "1e9"], "seconds=1000000000.0, fps=25.0: "),
-    "one point": (["walk", "M", "--points", "1"], "points=1, n=1: give 2 points and 1 walk or more"),
+    "one point": (["walk", "M", "--points", "1"], "points=1: give 2 or more"),
     "a temperature of 0": (["walk", "M", "--temperature", "0"], "temperature=0.0: give a number above 0"),
     "a truncation of 0": (["grid", "M", "--truncation", "0"], "truncation=0.0: give a number of standard"),
-    "no columns": (["classes", "M", "--columns", "0"], "columns=0: give 1 or more"),
+    "no columns": (["classes", "M", "--columns", "0"], "columns=0: give 1 to 10000"),
+    "more than memory holds": (["grid", "M", "-n", "1000000000"], "n=1000000000: give 1 to 10000"),
     "a size": (["grid", "M", "--size", "-3"], "size=-3: give 1 to 4096 pixels"),
     "no labels": (["classes", "M", "--data", "x.npy"], "these data have no labels"),
-    "one step": (["attribute", "M", "--plus", "1", "--steps", "1"], "steps=1, n=4, strength=2.0: give 2 steps"),
+    "one step": (["attribute", "M", "--plus", "1", "--steps", "1"], "steps=1, strength=2.0: give 2 steps"),
     "a truncated class": (["classes", "M", "--truncation", "1"], "truncation: is for a model's prior"),
     "an attribute of a condition": (["attribute", "C", "--plus", "1"], "attribute: the model is conditioned on"),
     "a morph under no condition": (["morph", "C", "0", "1"], "morph: the model is conditional: give the one"),
@@ -562,3 +563,8 @@ def test_without_a_command_it_says_what_there_is(run: Run) -> None:
 def test_subset_of_pictures_is_shown(model: Model, pictures: np.ndarray) -> None:
     rows = subset(model.rows(pictures), [7, 2])
     np.testing.assert_allclose(art.contact(model, rows).values[0, :, 0, :SIDE], pictures[[7, 2]], atol=1e-4)
+
+
+def test_what_is_not_made_is_told() -> None:
+    with pytest.raises(UserError, match="'walks' is nothing that nelbo art makes: did you mean walk"):
+        record.make("walks", "nowhere")

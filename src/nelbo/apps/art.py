@@ -35,7 +35,7 @@ from nelbo.runs import held_out
 
 OF_NORMAL_NOISE = (d.StandardNormal, d.DiagonalNormal, d.FullNormal, d.LowRankNormal, d.LogisticNormal, d.WrappedNormal)
 OF_MIXTURES = (*OF_NORMAL_NOISE, torch.distributions.MultivariateNormal)  # drawn by the mixture, from the same noise
-MOST_FRAMES = 10_000
+MOST = 10_000  # frames, or pictures of a sheet: a record is no licence to fill the memory
 
 
 def grid(
@@ -47,7 +47,8 @@ def grid(
     columns: int = 8,
 ) -> Piece:
     """`n` samples, the same as `Model.sample` draws with this seed, unless truncated."""
-    _draws(model, columns)
+    _draws(model)
+    _counts(n=n, columns=columns)
     with _within(model, truncation):
         values = model.sample(n, seed, temperature)
     return Piece(values[None], model.schema, columns)
@@ -70,8 +71,9 @@ def walk(
     """
     _between(model, "walk")
     frames = _frames(seconds, fps)
-    if points < 2 or n < 1:
-        raise UserError(f"points={points}, n={n}: give 2 points and 1 walk or more")
+    _counts(n=n, points=points, columns=columns or 1)
+    if points < 2:
+        raise UserError(f"points={points}: give 2 or more")
     shown = []
     for i in range(n):
         in_turn = model.context is not None and model.context.classes and model.condition is None
@@ -126,8 +128,9 @@ def attribute(
         raise UserError(
             "attribute: the model is conditioned on classes, so its codes hold none: use classes, or --condition"
         )
-    if steps < 2 or n < 1 or not np.isfinite(strength):
-        raise UserError(f"steps={steps}, n={n}, strength={strength}: give 2 steps and 1 picture or more")
+    _counts(n=n, steps=steps)
+    if steps < 2 or not np.isfinite(strength):
+        raise UserError(f"steps={steps}, strength={strength}: give 2 steps or more, and a finite strength")
     rows = _rows(model, data)
     towards = classwise.mean_code(model, classwise.of_class(rows, plus))
     if minus is None:
@@ -159,7 +162,8 @@ def classes(
     A model conditioned on classes draws each row with the same noise. Of another, rows are of codes like those that
     pictures of the class have in `data`, labelled (None: the model's test data); see `nelbo.apps.classwise`.
     """
-    _draws(model, columns)
+    _draws(model)
+    _counts(columns=columns)
     if model.context is not None and model.context.classes:
         names = model.context.classes
         with _within(model, truncation):
@@ -177,9 +181,8 @@ def classes(
 
 def contact(model: Model, data: Any = None, n: int = 32, columns: int = 8) -> Piece:
     """The first `n` pictures of `data`, each above its reconstruction, with its class or number beneath."""
-    _draws(model, columns)
-    if n < 1:
-        raise UserError(f"n={n}: give 1 picture or more")
+    _draws(model)
+    _counts(n=n, columns=columns)
     rows = _rows(model, data)
     first = subset(rows, range(min(n, len(rows))))
     originals = model.schema.decode(first.batch(torch.arange(len(first)))).numpy()
@@ -193,9 +196,13 @@ def contact(model: Model, data: Any = None, n: int = 32, columns: int = 8) -> Pi
 MAKERS = {f.__name__: f for f in (grid, walk, morph, attribute, classes, contact)}
 
 
-def _draws(model: Model, columns: int = 1) -> None:
-    if columns < 1:
-        raise UserError(f"columns={columns}: give 1 or more")
+def _counts(**given: int) -> None:
+    for name, count in given.items():
+        if not 1 <= count <= MOST:
+            raise UserError(f"{name}={count}: give 1 to {MOST}")
+
+
+def _draws(model: Model) -> None:
     if model.schema.kind != "image":
         raise UserError(f"art: the model is of data of kind {model.schema.kind}: train on pictures")
 
@@ -211,10 +218,8 @@ def _between(model: Model, what: str) -> None:
 
 
 def _frames(seconds: float, fps: float) -> int:
-    if not 0 < fps <= 100 or not 2 <= round(seconds * fps) <= MOST_FRAMES:
-        raise UserError(
-            f"seconds={seconds}, fps={fps}: give at most 100 frames a second, and 2 to {MOST_FRAMES} in all"
-        )
+    if not 0 < fps <= 100 or not 2 <= round(seconds * fps) <= MOST:
+        raise UserError(f"seconds={seconds}, fps={fps}: give at most 100 frames a second, and 2 to {MOST} in all")
     return round(seconds * fps)
 
 

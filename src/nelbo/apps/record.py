@@ -25,7 +25,7 @@ from nelbo.apps.piece import Piece
 from nelbo.errors import UserError
 from nelbo.loading import load_given
 from nelbo.model import Model
-from nelbo.registry import parse
+from nelbo.registry import nearest, parse
 
 TEXTS = {Sequence[Any]: tuple[str, ...], Any: str | None}  # what a record has for arguments of any kind
 
@@ -60,8 +60,9 @@ def make(
     if size < 0 or size > 4096:
         raise UserError(f"size={size}: give 1 to 4096 pixels, or 0 for a size that suits")
     kept = {name: value for name, value in options.items() if value is not None}
+    checked = _checked(made, kept)
     model = load_given(path, condition)
-    piece = dataclasses.replace(art.MAKERS[made](model, **_checked(made, kept)), size=size, smooth=smooth)
+    piece = dataclasses.replace(art.MAKERS[made](model, **checked), size=size, smooth=smooth)
     known = (__version__, weights_of(model), digest(piece.pixels))
     record = Record(made, str(path), condition, kept, size, smooth, *known)
     return dataclasses.replace(piece, record=dataclasses.asdict(record))
@@ -96,11 +97,11 @@ def read(path: Path) -> Record:
     try:
         values = json.loads(text)
         names = {field.name for field in dataclasses.fields(Record)}
-        if not isinstance(values, dict) or set(values) != names or values["made"] not in art.MAKERS:
+        if not isinstance(values, dict) or set(values) != names:
             raise ValueError("is not of nelbo art")
         hints = typing.get_type_hints(Record)
         known = {name: parse(hints[name], values[name], name) for name in names - {"options"}}
-        record = Record(**known, options=_checked(values["made"], values["options"]))
+        record = Record(**known, options=_checked(known["made"], values["options"]))
     except (ValueError, TypeError, RecursionError, AttributeError) as error:
         reason = str(error).splitlines()[0][:200]
         raise UserError(f"{path}: its record cannot be used ({reason}): give a file that nelbo art wrote") from None
@@ -109,6 +110,8 @@ def read(path: Path) -> Record:
 
 def _checked(made: str, options: dict[str, Any]) -> dict[str, Any]:
     """The options, each of the type that the function names."""
+    if made not in art.MAKERS:
+        raise UserError(f"{made!r} is nothing that nelbo art makes: {nearest(made, art.MAKERS)}")
     hints = {name: TEXTS.get(hint, hint) for name, hint in typing.get_type_hints(art.MAKERS[made]).items()}
     unknown = sorted(set(options) - (set(hints) - {"model", "return"}))
     if unknown:

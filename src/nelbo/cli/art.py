@@ -11,7 +11,7 @@ from nelbo.cli import output
 from nelbo.cli.use import JSON, Given, ModelPath, Out, Seed
 from nelbo.errors import UserError
 
-app = typer.Typer(rich_markup_mode=None, help="Sheets, walks, morphs and arithmetic of pictures.")
+app = typer.Typer(rich_markup_mode=None)
 
 ENDINGS = (".png", ".svg", ".webp", ".gif", ".mp4")
 Columns = Annotated[int, typer.Option(help="Pictures to a row.")]
