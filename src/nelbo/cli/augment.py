@@ -51,8 +51,6 @@ def augment(
       nelbo augment results/digits digits/ -n 5000 --filter 0.99 --out more/
       nelbo augment results/digits digits/ --balance label --append --out balanced.npz
     """
-    from nelbo.data import tables
-
     if balance is not None and condition is not None:
         raise UserError("--balance and --condition: give one of them")
     if not 0 < keep <= 1:
@@ -61,11 +59,17 @@ def augment(
     if m.schema.kind == "image":
         if privacy:
             raise UserError("--privacy: is for tables: leave it out")
-        return _pictures(
-            m, data, n, condition, balance, keep, temperature, append, out or Path("augmented"), seed, as_json
-        )
+        folder = out or Path("augmented")
+        return _pictures(m, data, n, condition, balance, keep, temperature, append, folder, seed, as_json)
     out = output.named(out, "augmented.csv", ENDINGS)
     rows = _made(m, data, n, condition, balance, keep, temperature, seed)
+    return _rows(m, data, rows, append, privacy, out, seed, as_json)
+
+
+def _rows(m: Model, data: str, rows: Any, append: bool, privacy: bool, out: Path, seed: int, as_json: bool) -> None:
+    """Synthetic rows, written."""
+    from nelbo.data import tables
+
     whole = tables.appended(tables.whole(_source(m, data)), rows) if append else None
     found = _privacy(m, data, rows, seed) if privacy else {}
     ending = out.suffix.lower()
@@ -76,7 +80,6 @@ def augment(
         from nelbo.apps.privacy import to_text
 
         print(to_text(found))
-    return None
 
 
 def _pictures(
