@@ -20,7 +20,7 @@ LAYERS = [
     {"spec"},
     {"priors"},
     {"recipes"},
-    {"presets", "storage", "rates", "likelihood", "completion", "explore"},
+    {"presets", "storage", "rates", "likelihood", "completion", "explore", "sheets"},
     {"citations", "model", "metrics"},
     {"loading", "plots", "plots_table", "refit"},
     {"showing", "sizing"},

@@ -75,7 +75,7 @@ def test_the_filter_compares_with_rows_alike(people_model: Model, split: Data) -
 
 def test_a_filter_that_keeps_nothing_says_so(people_model: Model, split: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(augment, "highest", lambda *_: -1e9)
-    with pytest.raises(UserError, match=r"filter=0.5: kept 0 of the 10 rows wanted in 20 rounds"):
+    with pytest.raises(UserError, match=r"filter=0.5: kept 0 of the 10 wanted in 20 rounds"):
         augment.augment(people_model, 10, keep=0.5, real=split.train)
 
 

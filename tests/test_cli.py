@@ -18,7 +18,7 @@ from conftest import SIDE, Run
 from nelbo import recipes
 from nelbo.cli import use
 from nelbo.model import Model
-from nelbo.plots import PAD
+from nelbo.sheets import PAD
 
 FIELDS = ["epoch", "split", "loss", "distortion", "rate", "seconds", "lr"]
 TINY = ["--batch-size", 25, "--set", "model.encoder=mlp", "--set", "model.encoder.hidden=[8]", "--latent-dim", 2]

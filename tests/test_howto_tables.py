@@ -1,4 +1,4 @@
-"""The how-tos of tables run as they stand."""
+"""The how-tos of tables and pictures run as they stand."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ pytest.importorskip("sklearn")
 
 DOCS = Path(__file__).parents[1] / "docs"
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-PAGES = ["howto-augment.md", "howto-embed.md", "howto-impute.md"]
+PAGES = ["howto-art.md", "howto-augment.md", "howto-embed.md", "howto-impute.md"]
 
 
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("page", PAGES)
 def test_the_code_runs(page: str) -> None:

@@ -61,10 +61,6 @@ ARGUMENTS = {
         "--out f.png: the file must end in .csv, .tsv, .txt or .parquet",
     ),
     "pictures": (["impute", "PICTURES", "one.csv"], "one.csv: is a table, the model takes rows of shape (1, 8, 8): "),
-    "pictures to augment": (
-        ["augment", "PICTURES"],
-        "augment: the model is of data of kind image, not of a table: use sample",
-    ),
     "one row to train on": (["train", "single.csv"], "single.csv: holds 1 row: give at least 2, one to train on"),
 }
 

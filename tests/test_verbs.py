@@ -16,8 +16,8 @@ from PIL import Image
 from conftest import SIDE, Run
 from nelbo import plots
 from nelbo.model import Model
-from nelbo.plots import PAD
 from nelbo.runs import held_out
+from nelbo.sheets import PAD
 
 ZOOM = 7
 STEP = ZOOM * SIDE + PAD

@@ -37,7 +37,7 @@ class Explorer(ABC):
         """
         if steps < 2 or len(items) < 2:
             raise UserError(f"{len(items)} items, steps={steps}: give 2 items and 2 steps or more")
-        codes = [self.embed(self._one(item))[0] for item in items]
+        codes = [self.embed(self.one(item))[0] for item in items]
         return self.decode(geometry.way(codes, steps))
 
     def traverse(self, origin: Any = None, steps: int = 9, reach: float = 3.0) -> tuple[np.ndarray, list[int]]:
@@ -50,7 +50,7 @@ class Explorer(ABC):
         if self.schema.kind == "table":
             raise UserError("traverse draws curves and pictures, and the model is of a table: use map or interpolate")
         order = np.argsort(self.rates)[::-1].tolist()
-        centre = np.zeros(len(order), np.float32) if origin is None else self.embed(self._one(origin))[0]
+        centre = np.zeros(len(order), np.float32) if origin is None else self.embed(self.one(origin))[0]
         points = geometry.along_axes(centre, order, steps, reach)
         return self.decode(points.reshape(-1, len(order))).reshape(len(order), steps, *self.schema.shape), order
 
@@ -69,7 +69,7 @@ class Explorer(ABC):
         """The posterior means on their first two principal components, `(n, 2)`, and their share of the variance."""
         return geometry.principal_plane(self.embed(data))
 
-    def _one(self, item: Any) -> Any:
+    def one(self, item: Any) -> Any:
         """A single datum, given without its batch dimension, as a batch of one."""
         if isinstance(item, np.ndarray | Tensor) and tuple(item.shape) in (self.schema.shape, self.schema.shape[1:]):
             return item[None]

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+LEG_PARTS = 256  # in which the length of a leg is measured
+
 
 def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
     """Points at fractions t of the way from a to b: directions along the great circle, lengths in between.
@@ -32,6 +34,25 @@ def way(codes: Sequence[np.ndarray], steps: int) -> np.ndarray:
     fractions = np.arange(steps - 1) / (steps - 1)
     legs = [slerp(a, b, fractions) for a, b in itertools.pairwise(codes)]
     return np.concatenate([*legs, codes[-1][None]])
+
+
+def tour(codes: Sequence[np.ndarray], points: int, closed: bool = False) -> np.ndarray:
+    """Points `(points, features)` at equal distances along the way by `slerp` through all codes, from first to last.
+
+    Closed, it goes on to the first, which is not said twice: the step from the last point to the first is as any other.
+
+    >>> corners = [np.array([1.0, 0.0]), np.array([0.0, 1.0]), np.array([-1.0, 0.0])]
+    >>> tour(corners, 5).round(3).tolist()
+    [[1.0, 0.0], [0.707, 0.707], [0.0, 1.0], [-0.707, 0.707], [-1.0, 0.0]]
+    """
+    legs = list(itertools.pairwise([*codes, codes[0]] if closed else codes))
+    parts = np.linspace(0, 1, LEG_PARTS + 1)
+    lengths = [np.linalg.norm(np.diff(slerp(*leg, parts), axis=0), axis=1) for leg in legs]
+    done = np.concatenate([[0.0], np.cumsum(lengths)])
+    wanted = np.linspace(0, done[-1], points, endpoint=not closed)
+    at = np.interp(wanted, done, np.linspace(0, len(legs), len(done)))  # leg and fraction
+    of = np.minimum(at.astype(int), len(legs) - 1)
+    return np.concatenate([slerp(*leg, at[of == i] - i) for i, leg in enumerate(legs)])
 
 
 def along_axes(centre: np.ndarray, order: Sequence[int], steps: int, reach: float) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nelbo import storage
-from nelbo.data import Context, Schema
+from nelbo.data import Context, Schema, tables
 from nelbo.errors import UserError
 from nelbo.model import Model
 from nelbo.recipes import Recipe
@@ -35,3 +35,22 @@ def load(path: str | Path) -> Model:
             f"{folder}: the weights are not of the model in model.json; restore it, or train again"
         ) from None
     return Model(vae, schema, recipe, rates, context)
+
+
+def load_given(path: str | Path, condition: str | None = None) -> Model:
+    """A saved model under the condition that a text says: a class, numbers, or cells of a table's row.
+
+    Raises `UserError` if the model is not conditioned on such a thing.
+    """
+    loaded = load(path)
+    if condition is None:
+        return loaded
+    if loaded.schema.kind == "table":
+        return loaded.given(tables.parse_condition(condition))
+    if loaded.context is None or loaded.context.classes:
+        return loaded.given(condition)
+    try:
+        return loaded.given([float(value) for value in condition.split(",")])
+    except ValueError:
+        wanted = loaded.context.width
+        raise UserError(f"condition {condition!r}: give {wanted} numbers, with commas between them") from None

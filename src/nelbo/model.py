@@ -147,7 +147,7 @@ class Model(Explorer):
             raise UserError(f"n={n}: give 1 sample or more")
         if not 0 < temperature < math.inf:
             raise UserError(f"temperature={temperature}: give a number above 0; 1 is the model's own")
-        c = self._shown(n)
+        c = self.shown(n)
         made = torch.from_numpy(np.empty((n, *self.schema.shape), np.float32))  # NumPy takes large pages
         parts = torch.arange(n).split(self.schema.at_once)
         seeds = torch.randint(2**62, (len(parts),), generator=torch.Generator().manual_seed(seed)).tolist()
@@ -196,7 +196,7 @@ class Model(Explorer):
     def decode(self, h: np.ndarray | Tensor) -> Any:
         """The likelihood's mean given codes `(n, features)` as `embed` gives them, in the data's units."""
         points = torch.as_tensor(np.asarray(h), dtype=torch.float32).to(self.device)
-        means = [self._mean(part, c) for part, c in self._parts(points, self._shown(len(points)))]
+        means = [self._mean(part, c) for part, c in self._parts(points, self.shown(len(points)))]
         return self._told(self.schema.decode(torch.cat(means).cpu()).numpy())
 
     @torch.no_grad()
@@ -259,7 +259,7 @@ class Model(Explorer):
         """The likelihood's mean given a code as `embed` gives it."""
         return self.vae.decode(self.vae.latent.expand(code, c), c).mean
 
-    def _shown(self, n: int) -> Tensor | None:
+    def shown(self, n: int) -> Tensor | None:
         """The context of n things that are not data: the fixed condition, or a default."""
         if self.context is None:
             return None

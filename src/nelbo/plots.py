@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from nelbo import sheets
 from nelbo.data import Schema
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PAD = 2
 CELL = 56  # smaller pictures are enlarged by a whole factor to about this many pixels
 
 
@@ -33,16 +33,7 @@ def sheet(values: np.ndarray, schema: Schema, columns: int = 8) -> Image.Image:
     """A sheet of data in the data's units, `columns` to a row: pictures, or for vectors their curves."""
     if schema.kind != "image":
         return _curves_sheet(values, columns)
-    cells = pixels(values, schema)
-    n, height, width, channels = cells.shape
-    zoom = max(1, round(CELL / max(height, width)))
-    cells = cells.repeat(zoom, 1).repeat(zoom, 2)
-    rows, height, width = math.ceil(n / columns), height * zoom, width * zoom
-    canvas = np.zeros((rows * (height + PAD) + PAD, columns * (width + PAD) + PAD, channels), np.uint8)
-    for i, cell in enumerate(cells):
-        top, left = PAD + i // columns * (height + PAD), PAD + i % columns * (width + PAD)
-        canvas[top : top + height, left : left + width] = cell
-    return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
+    return sheets.Sheet(sheets.enlarge(pixels(values, schema), CELL), columns).draw()
 
 
 def frames(values: np.ndarray, schema: Schema) -> list[Image.Image]:

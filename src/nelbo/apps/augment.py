@@ -1,26 +1,29 @@
-"""Synthetic rows of a table: given some cells, as many of each class as are wanted, and none that are unlikely.
+"""Synthetic data: of the classes wanted, or given some cells, and none that are unlikely.
 
-Rows are drawn given the cells asked for, p(x | x_o), and none is rejected for having others. The quality filter keeps a
-row if the model finds it no less likely than it finds real rows:
+Rows of a table are drawn given the cells asked for, p(x | x_o), and none is rejected for having others; pictures are
+drawn of their class (`nelbo.apps.augment_pictures`). The quality filter keeps what the model finds no less likely than
+it finds real data:
 
-    -log p(x) <= the q-quantile of -log p over the real rows that have the cells asked for (all, if fewer than 20 do)
+    -log p(x) <= the q-quantile of -log p over the real data of the class or cells asked for (all, if fewer than 20)
 
-with the bound of `nelbo.Model.score` for -log p of both; rows that are dropped are drawn anew.
+with the bound of `nelbo.Model.score` for -log p of both, and for pictures, if their class is confirmed; what is dropped
+is drawn anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
+from nelbo.apps import augment_pictures, classwise
+from nelbo.apps.augment_pictures import SAMPLES, OfClass
 from nelbo.data import Dataset, Schema, subset, tables
 from nelbo.errors import UserError
 from nelbo.model import Model
 
-SAMPLES = 4  # of z for a row's score
 ENOUGH, MOST = 20, 2000  # real rows that tell a quantile
 ROUNDS = 20  # of drawing anew
 
@@ -28,49 +31,110 @@ ROUNDS = 20  # of drawing anew
 def augment(
     model: Model,
     n: int,
-    given: Mapping[str, Any] | None = None,
+    given: Any = None,
     keep: float = 1.0,
     real: Dataset | None = None,
     seed: int = 0,
+    temperature: float = 1.0,
 ) -> Any:
-    """`n` synthetic rows, a DataFrame, that have the cells `given`; `keep` below 1 is the q of the quality filter.
+    """`n` synthetic data, as likely as real ones; `keep` below 1 is the q of the quality filter.
 
-    Raises `UserError` for a column or value that the model does not know, and where the filter keeps next to nothing.
+    Of a table, a DataFrame of rows that have the cells `given`, by name. Of pictures, `(x, y)`: pictures `(n, *shape)`
+    in the data's units and the names of their classes `(n,)`, all of the class `given` (None: of each alike).
+    `temperature` scales the spread of pictures.
+
+    Raises `UserError` for a class, column or value that is not known, and where the filter keeps next to nothing.
     """
+    if n < 1:
+        raise UserError(f"n={n}: give 1 or more")
+    if model.schema.kind == "image":
+        known = augment_pictures.names(model, real)
+        counts = augment_pictures.shares(n, known) if given is None else {classwise.known(given, known): n}
+        return _pictures(model, counts, keep, real, seed, temperature)
+    if model.schema.kind != "table":
+        raise UserError(f"augment: the model is of data of kind {model.schema.kind}: train on pictures or a table")
     given = given or {}
     conditioned = model.given(given)
     if keep == 1:
-        return conditioned.sample(n, seed)
-    if not 0 < keep < 1 or real is None:
-        raise UserError(f"filter={keep}: give a quantile above 0, at most 1 (1: no filter), and real rows")
+        return conditioned.sample(n, seed, temperature)
+    _check(keep, real)
+    assert real is not None
     limit = highest(model, _alike(model, real, given), keep, seed)
-    found: list[Any] = []
-    held = 0
-    for round_seed in np.random.SeedSequence(seed).generate_state(ROUNDS).tolist():
-        drawn = conditioned.sample(max(n - held, 16), round_seed)
-        good = drawn[model.score(drawn, SAMPLES, seed) <= limit]
-        found.append(good)
-        held += len(good)
-        if held >= n:
-            return _concatenated(found).iloc[:n].reset_index(drop=True)
-    raise UserError(
-        f"filter={keep}: kept {held} of the {n} rows wanted in {ROUNDS} rounds: give a higher one, or train longer"
-    )
+
+    def draw(count: int, own: int) -> Any:
+        return conditioned.sample(count, own, temperature)
+
+    rows = _until(n, keep, seed, draw, lambda drawn: model.score(drawn, SAMPLES, seed) <= limit)
+    return _concatenated(rows)[:n]
 
 
-def balance(model: Model, column: str, data: Any, keep: float = 1.0, real: Dataset | None = None, seed: int = 0) -> Any:
-    """The synthetic rows, a DataFrame, that make each category of `column` as frequent as the largest is in `data`.
+def balance(
+    model: Model,
+    column: str,
+    data: Any,
+    keep: float = 1.0,
+    real: Dataset | None = None,
+    seed: int = 0,
+    temperature: float = 1.0,
+) -> Any:
+    """The synthetic data that make each category of `column` as frequent as the largest is in `data`; see `augment`.
 
-    Raises `UserError` if the column is not one of categories, or has a single one in the data.
+    The column of pictures is "label". Raises `UserError` if the column is not one of categories, or has a single one.
     """
+    if model.schema.kind == "image":
+        if column != "label":
+            raise UserError(f'balance {column!r}: pictures have one column of classes: give "label"')
+        rows = model.rows(data)
+        return _pictures(model, augment_pictures.lacking(rows), keep, real or rows, seed, temperature)
     needed = missing_rows(model.schema, column, model.rows(data))
     seeds = np.random.SeedSequence(seed).generate_state(len(needed)).tolist()
     parts = [
-        augment(model, n, {column: name}, keep, real, own)
+        augment(model, n, {column: name}, keep, real, own, temperature)
         for (name, n), own in zip(needed.items(), seeds, strict=True)
         if n
     ]
     return _concatenated(parts) if parts else model.sample(1, seed).iloc[:0]
+
+
+def _pictures(
+    model: Model, counts: Mapping[str, int], keep: float, real: Dataset | None, seed: int, temperature: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """So many pictures of each class, and their classes' names."""
+    if keep != 1:
+        _check(keep, real)
+    seeds = np.random.SeedSequence(seed).generate_state(len(counts)).tolist()
+    parts = [np.empty((0, *model.schema.shape), np.float32)]
+    for (name, n), own in zip(counts.items(), seeds, strict=True):
+        if n:
+            of = OfClass(model, name, real, temperature)
+            if keep == 1:
+                parts.append(of.draw()(n, own))
+            else:
+                good = of.likely(lambda judge, alike: highest(judge, alike, keep, seed), ENOUGH, seed)
+                parts.append(np.concatenate(_until(n, keep, own, of.draw(), good))[:n])
+    return np.concatenate(parts), np.repeat(np.array(list(counts)), list(counts.values()))
+
+
+def _check(keep: float, real: Dataset | None) -> None:
+    if not 0 < keep < 1 or real is None:
+        raise UserError(f"filter={keep}: give a quantile above 0, at most 1 (1: no filter), and real data")
+
+
+def _until(
+    n: int, keep: float, seed: int, draw: Callable[[int, int], Any], good: Callable[[Any], np.ndarray]
+) -> list[Any]:
+    """Draws that are good, in parts of n together or more."""
+    found: list[Any] = []
+    held = 0
+    for round_seed in np.random.SeedSequence(seed).generate_state(ROUNDS).tolist():
+        drawn = draw(max(n - held, 16), round_seed)
+        found.append(drawn[good(drawn)])
+        held += len(found[-1])
+        if held >= n:
+            return found
+    raise UserError(
+        f"filter={keep}: kept {held} of the {n} wanted in {ROUNDS} rounds: give a higher one, or train longer"
+    )
 
 
 def missing_rows(schema: Schema, column: str, rows: Dataset) -> dict[str, int]:

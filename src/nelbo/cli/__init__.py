@@ -8,7 +8,7 @@ import warnings
 
 import typer
 
-from nelbo.cli import augment, catalogue, cite_command, data_commands, detect, impute, recipe_commands, train, use
+from nelbo.cli import art, augment, catalogue, cite_command, data_commands, detect, impute, recipe_commands, train, use
 from nelbo.errors import UserError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("impute")(impute.impute)
 app.command("detect")(detect.detect)
 app.command("cite")(cite_command.cite)
 app.command("presets")(catalogue.presets)
+app.add_typer(art.app, name="art")
 app.add_typer(data_commands.app, name="data")
 app.add_typer(catalogue.prior, name="prior")
 app.add_typer(recipe_commands.app, name="recipes")

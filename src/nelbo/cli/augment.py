@@ -1,7 +1,8 @@
-"""`nelbo augment`: synthetic rows of a table."""
+"""`nelbo augment`: synthetic rows of a table, or labelled pictures."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,39 +19,57 @@ ENDINGS = (".csv", ".tsv", ".txt", ".parquet")
 
 def augment(
     model: ModelPath,
-    data: Annotated[str, typer.Argument(metavar="[DATA]", help="The real rows.  [default: what MODEL saw]")] = "",
-    n: Annotated[int, typer.Option("-n", help="How many rows.")] = 1000,
-    condition: Annotated[str | None, typer.Option(help="Cells that they have: income=>50K,sex=Female")] = None,
-    balance: Annotated[
-        str | None, typer.Option(help="As many rows as make each class of this column frequent.")
+    data: Annotated[str, typer.Argument(metavar="[DATA]", help="The real data.  [default: what MODEL saw]")] = "",
+    n: Annotated[int, typer.Option("-n", help="How many.")] = 1000,
+    condition: Annotated[
+        str | None, typer.Option(help="Cells that they have: income=>50K,sex=Female; a class of pictures.")
     ] = None,
-    keep: Annotated[float, typer.Option("--filter", help="Drop rows less likely than this share of real ones.")] = 1.0,
-    append: Annotated[bool, typer.Option("--append", help="Write them after the real rows, not alone.")] = False,
+    balance: Annotated[
+        str | None, typer.Option(help="As many as make each class of this column (of pictures: label) frequent.")
+    ] = None,
+    keep: Annotated[float, typer.Option("--filter", help="Drop those less likely than this share of real ones.")] = 1.0,
+    append: Annotated[bool, typer.Option("--append", help="Write them after the real ones, not alone.")] = False,
+    temperature: Annotated[float, typer.Option(help="Spread of pictures; below 1: more typical.")] = 1.0,
     privacy: Annotated[bool, typer.Option("--privacy", help="Report whether they give real rows away.")] = False,
     out: Out = None,
     seed: Seed = 0,
     as_json: JSON = False,
 ) -> None:
-    """Write N synthetic rows of a table, or as many as make the classes of a column equally frequent.
+    """Write N synthetic rows of a table, or labelled pictures, or as many as make classes equally frequent.
 
-    --filter 0.99 draws anew the rows whose -log p exceeds the 99 % quantile of real rows alike. --privacy compares the
-    distance to the closest training row with that of held-out rows, and tests whether training rows can be told.
+    --filter 0.99 draws anew what has a -log p beyond the 99 % quantile of real data alike, and pictures whose class is
+    not confirmed. Pictures become a folder with a subfolder for each class, or a .npz with x and y.
+
+    --privacy compares the distance to the closest training row with that of held-out rows, and tests whether training
+    rows can be told.
 
     \b
     Examples:
       nelbo augment results/people -n 5000 --filter 0.99 --privacy --out rows.csv
       nelbo augment results/people --condition "income=>50K,sex=Female" -n 500 --out rows.csv
       nelbo augment results/people people.csv --balance income --append --out balanced.csv
+      nelbo augment results/digits digits/ -n 5000 --filter 0.99 --out more/
+      nelbo augment results/digits digits/ --balance label --append --out balanced.npz
     """
-    from nelbo.data import tables
-
-    out = output.named(out, "augmented.csv", ENDINGS)
     if balance is not None and condition is not None:
         raise UserError("--balance and --condition: give one of them")
     if not 0 < keep <= 1:
         raise UserError(f"--filter {keep}: give a quantile above 0, at most 1, such as 0.99")
     m = inputs.model(model, None)
-    rows = _made(m, data, n, condition, balance, keep, seed)
+    if m.schema.kind == "image":
+        if privacy:
+            raise UserError("--privacy: is for tables: leave it out")
+        folder = out or Path("augmented")
+        return _pictures(m, data, n, condition, balance, keep, temperature, append, folder, seed, as_json)
+    out = output.named(out, "augmented.csv", ENDINGS)
+    rows = _made(m, data, n, condition, balance, keep, temperature, seed)
+    return _rows(m, data, rows, append, privacy, out, seed, as_json)
+
+
+def _rows(m: Model, data: str, rows: Any, append: bool, privacy: bool, out: Path, seed: int, as_json: bool) -> None:
+    """Synthetic rows, written."""
+    from nelbo.data import tables
+
     whole = tables.appended(tables.whole(_source(m, data)), rows) if append else None
     found = _privacy(m, data, rows, seed) if privacy else {}
     ending = out.suffix.lower()
@@ -63,17 +82,76 @@ def augment(
         print(to_text(found))
 
 
-def _made(m: Model, data: str, n: int, condition: str | None, balance: str | None, keep: float, seed: int) -> Any:
+def _pictures(
+    m: Model,
+    data: str,
+    n: int,
+    condition: str | None,
+    balance: str | None,
+    keep: float,
+    temperature: float,
+    append: bool,
+    out: Path,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Synthetic pictures, written."""
+    import numpy as np
+    import torch
+
+    from nelbo.apps import augment as app
+    from nelbo.apps import augment_pictures, classwise, picture_sets
+
+    picture_sets.check(out)
+    needed = append or keep < 1 or balance is not None or not augment_pictures.conditional(m)
+    real = _real_pictures(m, data) if needed else None
+    if balance is not None:
+        x, y = app.balance(m, balance, real, keep, real, seed, temperature)
+    else:
+        x, y = app.augment(m, n, condition, keep, real, seed, temperature)
+    made = x.shape
+    if append and real is not None and real.labels is not None:
+        before = m.schema.decode(real.batch(torch.arange(len(real)))).numpy()
+        names = np.array(classwise.class_names(real))[real.labels.numpy()]
+        x, y = np.concatenate([before, x]), np.concatenate([names, y])
+    picture_sets.write(out, x, y, m.schema, len(x) - made[0])
+    output.say(out, made, as_json)
+
+
+def _real_pictures(m: Model, data: str) -> Any:
+    """The labelled pictures named, else those that training saw."""
+    from nelbo import runs
+    from nelbo.data import load_like
+
+    if data:
+        return load_like(data, m.schema, split="train")
+    if not m.recipe.data.source:
+        raise UserError("the model was trained on an array: name the data to use")
+    return runs.read(m.recipe)[0].train
+
+
+def _made(
+    m: Model,
+    data: str,
+    n: int,
+    condition: str | None,
+    balance: str | None,
+    keep: float,
+    temperature: float,
+    seed: int,
+) -> Any:
     """The synthetic rows, a DataFrame."""
     from nelbo.apps import augment as app
     from nelbo.data import tables
 
     if m.schema.kind != "table":
-        raise UserError(f"augment: the model is of data of kind {m.schema.kind}, not of a table: use sample")
+        raise UserError(
+            f"augment: the model is of data of kind {m.schema.kind}, not of pictures or a table: use sample"
+        )
     real = m.rows(_source(m, data)) if keep < 1 or balance else None
     if balance is not None:
-        return app.balance(m, balance, real, keep, real, seed)
-    return app.augment(m, n, tables.parse_condition(condition) if condition else None, keep, real, seed)
+        return app.balance(m, balance, real, keep, real, seed, temperature)
+    return app.augment(m, n, tables.parse_condition(condition) if condition else None, keep, real, seed, temperature)
 
 
 def _source(m: Model, data: str) -> str:

@@ -14,17 +14,9 @@ if TYPE_CHECKING:
 
 def model(path: Path, condition: str | None) -> Model:
     """The saved model, under the condition given: a class, numbers, or cells of a table's row."""
-    from nelbo.loading import load
+    from nelbo.loading import load_given
 
-    loaded = load(path)
-    if condition is None:
-        return loaded
-    if loaded.schema.kind == "table":
-        from nelbo.data import tables
-
-        return loaded.given(tables.parse_condition(condition))
-    classes = loaded.context and loaded.context.classes
-    return loaded.given(condition if classes else [float(v) for v in condition.split(",")])
+    return load_given(path, condition)
 
 
 def rows(m: Model, data: str) -> Dataset:

@@ -181,6 +181,7 @@ def interpolate(
       nelbo interpolate results/faces anna.png ben.png --steps 24 --out morph.png
     """
     from nelbo import plots
+    from nelbo.apps import picturefiles
 
     m = inputs.model(model, condition)
     out = output.data_file(m, out, "interpolation")
@@ -189,11 +190,9 @@ def interpolate(
     values = m.interpolate(*(inputs.item(rows, item) for item in chosen), steps=steps)
     more = {}
     if m.schema.kind == "image" and out.suffix.lower() == ".png":
-        first, *rest = plots.frames(values, m.schema)
+        there = plots.frames(values, m.schema)
         animation = out.with_suffix(".gif")
-        loop = [*rest, *rest[-2::-1]]
-        options = {"save_all": True, "append_images": loop, "duration": 80, "loop": 0}
-        output.write(animation, output.encode_image(first, "GIF", **options))
+        output.write(animation, picturefiles.gif([*there, *there[-2:0:-1]], fps=12.5))
         more = {"animation": str(animation)}
         if not as_json:
             print(f"Wrote {animation}")

@@ -17,6 +17,7 @@ from torch.distributions import MultivariateNormal
 
 from nelbo.distributions import noise
 from nelbo.distributions.base import Distribution, sample_and_log_prob
+from nelbo.distributions.multivariate import FullNormal
 from nelbo.distributions.normal import DiagonalNormal
 
 
@@ -78,9 +79,7 @@ def _(components: DiagonalNormal, chosen: Tensor) -> Tensor:
 @draw_of.register
 def _(components: MultivariateNormal, chosen: Tensor) -> Tensor:
     """Only the components that were chosen."""
-    return MultivariateNormal(
-        components.loc[chosen], scale_tril=components.scale_tril[chosen], validate_args=False
-    ).rsample()
+    return FullNormal(components.loc[chosen], components.scale_tril[chosen]).rsample()
 
 
 class Marginal(Distribution):

@@ -3,11 +3,13 @@
 A distribution written as `z = g(eps)` draws `eps` here and nowhere else. That one place lets several
 processes share a batch: inside `shard(start, stop, total)` each draws the noise of the whole batch from the
 same generator state and keeps its own rows, so that two processes compute what one would. Inside `common()` all data of
-a batch have the same noise, so that what is found of one does not depend on those beside it.
+a batch have the same noise, so that what is found of one does not depend on those beside it. Inside `truncated(bound)`
+Normal noise keeps within bounds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,6 +19,7 @@ from torch import Tensor
 
 _rows: ContextVar[tuple[int, int, int] | None] = ContextVar("rows", default=None)
 _common: ContextVar[bool] = ContextVar("common", default=False)
+_bound: ContextVar[float | None] = ContextVar("bound", default=None)
 
 
 @contextmanager
@@ -56,6 +59,24 @@ def common() -> Iterator[None]:
 
 
 @contextmanager
+def truncated(bound: float | None) -> Iterator[None]:
+    """Within it, standard Normal noise is as if drawn anew until it is between -bound and bound; None: no bound.
+
+    Source: Brock, Donahue, Simonyan (2019), Large Scale GAN Training for High Fidelity Natural Image Synthesis.
+
+    >>> with truncated(0.5):
+    ...     eps = normal(torch.Size((1000,)), torch.Size(), torch.Size(), torch.zeros(()))
+    >>> bool(eps.abs().max() <= 0.5)
+    True
+    """
+    token = _bound.set(bound)
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+@contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Within it, torch's generators start from `seed`; after it, they are as before."""
     with torch.random.fork_rng():
@@ -69,12 +90,22 @@ def normal(sample_shape: torch.Size, batch_shape: torch.Size, event_shape: torch
     >>> normal(torch.Size((5,)), torch.Size((3,)), torch.Size((2,)), torch.zeros(())).shape
     torch.Size([5, 3, 2])
     """
-    return _draw(torch.randn, sample_shape, batch_shape, event_shape, like)
+    return _draw(_normal, sample_shape, batch_shape, event_shape, like)
 
 
 def uniform(sample_shape: torch.Size, batch_shape: torch.Size, event_shape: torch.Size, like: Tensor) -> Tensor:
     """Noise uniform on [0, 1), otherwise as `normal`."""
     return _draw(torch.rand, sample_shape, batch_shape, event_shape, like)
+
+
+def _normal(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """With a bound b, by the inverse of the distribution function: Phi^-1 of a number between Phi(-b) and Phi(b)."""
+    bound = _bound.get()
+    if bound is None:
+        return torch.randn(shape, dtype=dtype, device=device)
+    u = torch.rand(shape, dtype=dtype, device=device)
+    tail = 0.5 * math.erfc(bound / math.sqrt(2))
+    return torch.special.ndtri(tail + (1 - 2 * tail) * u).clamp(-bound, bound)
 
 
 def _draw(draw, sample_shape, batch_shape, event_shape, like: Tensor) -> Tensor:  # type: ignore[no-untyped-def]

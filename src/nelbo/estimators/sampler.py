@@ -1,4 +1,4 @@
-"""`VAESampler`: rows of the rarer classes drawn until they are as frequent as the largest (imbalanced-learn's API)."""
+"""`VAESampler`: more of the rarer classes, until they are as frequent as the largest, by imbalanced-learn's API."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy as np
 import pandas
 from sklearn.base import OneToOneFeatureMixin
 from sklearn.preprocessing import label_binarize
-from sklearn.utils import InputTags, Tags, column_or_1d
+from sklearn.utils import InputTags, Tags, check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from nelbo.errors import UserError
-from nelbo.estimators.base import TableEstimator, dense
+from nelbo.estimators.base import Lines, TableEstimator, dense, settings
+from nelbo.estimators.picture_sampler import draw, is_pictures, pictures, train
 
 Counts = dict[Any, int]
 
@@ -49,6 +50,10 @@ class VAESampler(OneToOneFeatureMixin, TableEstimator):  # type: ignore[misc]
     function of y that returns one. The rows given come first, as they are. X may be an array or a DataFrame, with
     missing cells, texts and categories. See `TableEstimator` for the other parameters.
 
+    Pictures are sampled too: X of shape `(n, h, w)`, `(n, channels, h, w)` or `(n, h, w, channels)`, or vectors of
+    which `shape`, an argument of `fit_resample`, makes pictures; what comes back is shaped like X. `width` is then 400
+    if None, and all `max_iter` epochs are taken.
+
     >>> x, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) < 10
     >>> more, classes = VAESampler(max_iter=1, random_state=0).fit_resample(x, y)
     >>> more.shape, int(classes.sum())
@@ -78,16 +83,21 @@ class VAESampler(OneToOneFeatureMixin, TableEstimator):  # type: ignore[misc]
         inputs = SamplerInputTags(**_held(tags.input_tags))
         return ResamplerTags(**{**_held(tags), "input_tags": inputs, "sampler_tags": SamplerTags()})
 
-    def fit(self, X: Any, y: Any) -> VAESampler:
+    def fit(self, X: Any, y: Any, shape: tuple[int, ...] | None = None) -> VAESampler:
         """Look at X and y and find how many rows are wanted of each class, `sampling_strategy_`; trains nothing."""
-        self._look(X, y)
+        if is_pictures(X, shape):
+            self._labels(y, len(pictures(X, shape)))
+        else:
+            self._look(X, y)
         return self
 
-    def fit_resample(self, X: Any, y: Any) -> tuple[Any, Any]:
+    def fit_resample(self, X: Any, y: Any, shape: tuple[int, ...] | None = None) -> tuple[Any, Any]:
         """(X, y) with the rows drawn after those given; both of the types given.
 
         Raises `UserError` if y has one class, or `sampling_strategy` asks for fewer rows than there are.
         """
+        if is_pictures(X, shape):
+            return self._more_pictures(X, y, pictures(X, shape))
         table, labels = self._look(X, y)
         classes, codes = np.unique(labels, return_inverse=True)
         target = next(name for name in ("class", *(f"class_{i}" for i in range(table.shape[1]))) if name not in table)
@@ -99,25 +109,46 @@ class VAESampler(OneToOneFeatureMixin, TableEstimator):  # type: ignore[misc]
             if n:
                 parts.append(self.model_.given({target: str(code)}).sample(n, seed).drop(columns=target))
                 drawn.append(np.full(n, code))
+        new = [self._like(part) for part in parts]
+        return self._joined(X, new), _labels_like(classes, np.concatenate([codes, *drawn]), y)
+
+    def _more_pictures(self, X: Any, y: Any, x: np.ndarray) -> tuple[Any, Any]:
+        labels = self._labels(y, len(x))
+        self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
+        classes, codes = np.unique(labels, return_inverse=True)
+        counts = {k: self.sampling_strategy_.get(name, 0) for k, name in enumerate(classes.tolist())}
+        counts = {k: n for k, n in counts.items() if n}
+        self.model_, self.n_iter_ = train(x, self._picture_settings(len(x)), [Lines()] if self.verbose else [])
+        parts = [part.reshape(len(part), *np.shape(X)[1:]) for part in draw(self.model_, x, codes, counts, self.seed_)]
+        drawn = [np.full(n, k) for k, n in counts.items()]
         return self._joined(X, parts), _labels_like(classes, np.concatenate([codes, *drawn]), y)
 
-    def _look(self, X: Any, y: Any) -> tuple[pandas.DataFrame, np.ndarray]:
+    def _picture_settings(self, n: int) -> dict[str, Any]:
+        """What the parameters say of a recipe of pictures, for n of them."""
+        kept = ("epochs", "batch_size", "epoch_size", "learning_rate", "seed", "model.latent.dim")
+        net = {"kind": "mlp", "hidden": [self.width]}
+        return {name: settings(self, n)[name] for name in kept} | ({"model.encoder": net} if self.width else {})
+
+    def _labels(self, y: Any, n: int) -> np.ndarray:
+        """The class of each of n rows; how many are wanted of each is found."""
         if y is None:
             raise UserError("requires y to be passed, but the target y is None: give the class of each row")
         check_classification_targets(y)
         labels = one_column(y)
-        table = self._begin(X)
-        if len(labels) != len(table):
-            raise UserError(f"X has {len(table)} rows and y {len(labels)}: give y a class for each row of X")
+        if len(labels) != n:
+            raise UserError(f"X has {n} rows and y {len(labels)}: give y a class for each row of X")
         self.sampling_strategy_ = wanted(self.sampling_strategy, labels)
-        return table, labels
+        return labels
 
-    def _joined(self, X: Any, parts: list[pandas.DataFrame]) -> Any:
+    def _look(self, X: Any, y: Any) -> tuple[pandas.DataFrame, np.ndarray]:
+        table = self._begin(X)
+        return table, self._labels(y, len(table))
+
+    def _joined(self, X: Any, parts: list[Any]) -> Any:
         """The rows given, and after them those drawn, in the type of X."""
-        new = [self._like(part) for part in parts]
         if isinstance(X, pandas.DataFrame):
-            return pandas.concat([dense(X), *new], ignore_index=True).astype(X.dtypes)
-        whole = np.concatenate([np.asarray(X), *new])
+            return pandas.concat([dense(X), *parts], ignore_index=True).astype(X.dtypes)
+        whole = np.concatenate([np.asarray(X), *parts])
         if isinstance(X, list):
             return whole.tolist()
         return whole.astype(np.asarray(X).dtype)

@@ -26,6 +26,10 @@ class Latent(nn.Module, ABC):
     def generate(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """h of `n` draws from the model's own prior, `(n, features)`."""
 
+    def draw(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        """The codes, as `embed` has them, of `n` draws from the prior: `expand` makes of them what `generate` gives."""
+        return self.generate(n, c, temperature)
+
     def expand(self, code: Tensor, c: Tensor | None = None) -> Tensor:
         """h of a code `(batch, n)` as `embed` gives it."""
         return code

@@ -64,10 +64,14 @@ class TopDown(Latent):
         """h of `n` draws from the model's own prior, `(n, features)`; one temperature, or one a level, top first."""
         return self.walk(self._chooser({}, (), temperature), n, None, c)[0]
 
+    @torch.no_grad()
+    def draw(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        return _joined(self.walk(self._chooser({}, (), temperature), n, None, c)[1])
+
     def embed(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The posterior's means, each level's given the means above it, `(batch, sum of the levels' sizes)`."""
         _, levels = self.walk(lambda i, p, q: q.mean, len(x), self._features(x, c), c)  # type: ignore[union-attr]
-        return torch.cat([level.z.flatten(1) for level in levels], 1)
+        return _joined(levels)
 
     def expand(self, code: Tensor, c: Tensor | None = None) -> Tensor:
         return self.replay(self.split(code), c)
@@ -130,3 +134,8 @@ class TopDown(Latent):
             return d.rsample(torch.Size(shape[: max(len(shape) + 1 - len(d.batch_shape), 0)]))
 
         return choose
+
+
+def _joined(levels: Sequence[Level]) -> Tensor:
+    """Each level's z, side by side, `(batch, sum of the levels' sizes)`."""
+    return torch.cat([level.z.flatten(1) for level in levels], 1)

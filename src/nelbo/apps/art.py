@@ -1,0 +1,273 @@
+"""Pictures worth showing: sheets, walks, morphs, and arithmetic with what classes have in common.
+
+Each function returns a `Piece`: its pictures as an array, drawn as a sheet, as frames, or saved in a file.
+
+    walk         z goes through draws of the prior along great circles, at constant speed, and back to the first
+    attribute    z + s (mean code of one class - mean code of another), s growing from 0
+    temperature  scales the spread of the prior
+    truncation   the Normal noise that a prior is made of is drawn anew until within so many standard deviations:
+                 of z for a Normal prior; of each level given those above it, for a hierarchy; of what a flow
+                 transforms, and about the centre chosen, for a mixture. Other priors have none.
+
+Source: White (2016), Sampling Generative Networks; Brock, Donahue, Simonyan (2019), Large Scale GAN Training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from nelbo import distributions as d
+from nelbo import geometry
+from nelbo.apps import classwise
+from nelbo.apps.piece import Piece
+from nelbo.data import Dataset, subset
+from nelbo.distributions.mixture import Mixture
+from nelbo.distributions.noise import seeded, truncated
+from nelbo.errors import UserError
+from nelbo.latents import Flat, Quantised, TopDown
+from nelbo.model import Model
+from nelbo.runs import held_out
+
+OF_NORMAL_NOISE = (d.StandardNormal, d.DiagonalNormal, d.FullNormal, d.LowRankNormal, d.LogisticNormal, d.WrappedNormal)
+OF_MIXTURES = (*OF_NORMAL_NOISE, torch.distributions.MultivariateNormal)  # drawn by the mixture, from the same noise
+MOST = 10_000  # frames, or pictures of a sheet: a record is no licence to fill the memory
+
+
+def grid(
+    model: Model,
+    n: int = 64,
+    temperature: float = 1.0,
+    truncation: float | None = None,
+    seed: int = 0,
+    columns: int = 8,
+) -> Piece:
+    """`n` samples, the same as `Model.sample` draws with this seed, unless truncated."""
+    _draws(model)
+    _counts(n=n, columns=columns)
+    with _within(model, truncation):
+        values = model.sample(n, seed, temperature)
+    return Piece(values[None], model.schema, columns)
+
+
+def walk(
+    model: Model,
+    seconds: float = 6.0,
+    points: int = 4,
+    n: int = 1,
+    fps: float = 25.0,
+    temperature: float = 1.0,
+    truncation: float | None = None,
+    seed: int = 0,
+    columns: int = 0,
+) -> Piece:
+    """`n` closed walks side by side, each through `points` draws of the prior; of a conditional model, in a class each.
+
+    The step from the last frame to the first is as long as any other.
+    """
+    _between(model, "walk")
+    frames = _frames(seconds, fps)
+    _counts(n=n, points=points, columns=columns or 1)
+    if points < 2:
+        raise UserError(f"points={points}: give 2 or more")
+    shown = []
+    for i in range(n):
+        in_turn = model.context is not None and model.context.classes and model.condition is None
+        one = model.given(i % len(model.context.classes)) if in_turn else model  # type: ignore[union-attr]
+        codes = _drawn(one, points, temperature, truncation, seed + i)
+        shown.append(one.decode(geometry.tour(list(codes), frames, closed=True)))
+    return Piece(np.stack(shown, 1), model.schema, columns, fps=fps)
+
+
+def morph(
+    model: Model,
+    items: Sequence[Any],
+    data: Any = None,
+    seconds: float = 4.0,
+    fps: float = 25.0,
+    loop: bool = True,
+) -> Piece:
+    """From each picture to the next, in equal times; with `loop`, back to the first.
+
+    Items are pictures, files, or texts of digits: rows of `data` (None: the model's test data).
+    """
+    _between(model, "morph")
+    if len(items) < 2:
+        raise UserError(f"morph: {len(items)} picture given: give 2 or more")
+    if model.context is not None and model.condition is None:
+        raise UserError("morph: the model is conditional: give the one condition that holds all the way (--condition)")
+    chosen = _items(model, items, data)
+    legs = len(items) if loop else len(items) - 1
+    steps = max(round(_frames(seconds, fps) / legs), 1) + 1
+    values = model.interpolate(*chosen, *(chosen[:1] if loop else ()), steps=steps)
+    return Piece((values[:-1] if loop else values)[:, None], model.schema, fps=fps)
+
+
+def attribute(
+    model: Model,
+    plus: str,
+    minus: str | None = None,
+    items: Sequence[Any] = (),
+    data: Any = None,
+    strength: float = 2.0,
+    steps: int = 8,
+    n: int = 4,
+    seed: int = 0,
+) -> Piece:
+    """Each picture moved from class `minus` towards class `plus`, from 0 to `strength` times the way between the means.
+
+    Without `minus`, it is all other classes together; without items, `n` draws of the prior are moved. `data` is
+    labelled (None: the model's test data).
+    """
+    _between(model, "attribute")
+    if model.context is not None and model.context.classes:
+        raise UserError(
+            "attribute: the model is conditioned on classes, so its codes hold none: use classes, or --condition"
+        )
+    _counts(n=n, steps=steps)
+    if steps < 2 or not np.isfinite(strength):
+        raise UserError(f"steps={steps}, strength={strength}: give 2 steps or more, and a finite strength")
+    rows = _rows(model, data)
+    towards = classwise.mean_code(model, classwise.of_class(rows, plus))
+    if minus is None:
+        others = [name for name in classwise.class_names(rows) if name != str(plus)]
+        away = np.mean([classwise.mean_code(model, classwise.of_class(rows, name)) for name in others], 0)
+    else:
+        away = classwise.mean_code(model, classwise.of_class(rows, minus))
+    if items:
+        codes = np.concatenate([model.embed(item) for item in _items(model, items, data)])
+    else:
+        codes = _drawn(model, n, 1.0, None, seed)
+    strengths = np.linspace(0, strength, steps, dtype=np.float32)
+    moved = codes + strengths[:, None, None] * (towards - away)
+    values = model.decode(moved.reshape(-1, codes.shape[1])).reshape(steps, len(codes), *model.schema.shape)
+    captions = [f"{value:+.2g}" if value else "0" for value in strengths]
+    return Piece(values, model.schema, fps=5.0, captions=captions)
+
+
+def classes(
+    model: Model,
+    data: Any = None,
+    temperature: float = 1.0,
+    truncation: float | None = None,
+    seed: int = 0,
+    columns: int = 8,
+) -> Piece:
+    """A row of samples for each class.
+
+    A model conditioned on classes draws each row with the same noise. Of another, rows are of codes like those that
+    pictures of the class have in `data`, labelled (None: the model's test data); see `nelbo.apps.classwise`.
+    """
+    _draws(model)
+    _counts(columns=columns)
+    if model.context is not None and model.context.classes:
+        names = model.context.classes
+        with _within(model, truncation):
+            rows = [model.given(name).sample(columns, seed, temperature) for name in names]
+        return Piece(np.concatenate(rows)[None], model.schema, columns, names=names)
+    _between(model, "classes of an unconditional model")
+    if truncation is not None:
+        raise UserError("truncation: is for a model's prior, and these codes are of data: use temperature")
+    held = _rows(model, data)
+    names = classwise.class_names(held)
+    parts = [model.embed(classwise.of_class(held, name)) for name in names]
+    rows = [model.decode(classwise.like(part, columns, seed, temperature)) for part in parts]
+    return Piece(np.concatenate(rows)[None], model.schema, columns, names=names)
+
+
+def contact(model: Model, data: Any = None, n: int = 32, columns: int = 8) -> Piece:
+    """The first `n` pictures of `data`, each above its reconstruction, with its class or number beneath."""
+    _draws(model)
+    _counts(n=n, columns=columns)
+    rows = _rows(model, data)
+    first = subset(rows, range(min(n, len(rows))))
+    originals = model.schema.decode(first.batch(torch.arange(len(first)))).numpy()
+    captions = [str(i) for i in range(len(first))]
+    if first.labels is not None:
+        captions = [classwise.class_names(rows)[k] if k >= 0 else "" for k in first.labels.tolist()]
+    values = np.concatenate([originals, model.reconstruct(first)], 2)
+    return Piece(values[None], model.schema, columns, captions=captions)
+
+
+MAKERS = {f.__name__: f for f in (grid, walk, morph, attribute, classes, contact)}
+
+
+def _counts(**given: int) -> None:
+    for name, count in given.items():
+        if not 1 <= count <= MOST:
+            raise UserError(f"{name}={count}: give 1 to {MOST}")
+
+
+def _draws(model: Model) -> None:
+    if model.schema.kind != "image":
+        raise UserError(f"art: the model is of data of kind {model.schema.kind}: train on pictures")
+
+
+def _between(model: Model, what: str) -> None:
+    """Raises `UserError` for a model that has nothing between two codes."""
+    _draws(model)
+    if isinstance(model.vae.latent, Quantised):
+        raise UserError(
+            f"{what}: the model's codes are entries of a codebook, with nothing between two of them: "
+            "use grid or contact, or a model of continuous codes"
+        )
+
+
+def _frames(seconds: float, fps: float) -> int:
+    if not 0 < fps <= 100 or not 2 <= round(seconds * fps) <= MOST:
+        raise UserError(f"seconds={seconds}, fps={fps}: give at most 100 frames a second, and 2 to {MOST} in all")
+    return round(seconds * fps)
+
+
+def _rows(model: Model, data: Any) -> Dataset:
+    return held_out(model) if data is None else model.rows(data)
+
+
+def _items(model: Model, items: Sequence[Any], data: Any) -> list[Any]:
+    """Pictures as batches of one; a text of digits is a row of the data."""
+    numbered = [isinstance(item, str) and item.isdecimal() for item in items]
+    rows = _rows(model, data) if any(numbered) else None
+    found: list[Any] = []
+    for item, by_number in zip(items, numbered, strict=True):
+        if by_number and rows is not None:
+            if int(item) >= len(rows):
+                raise UserError(f"item {item}: the data has {len(rows)} rows, give 0 to {len(rows) - 1}")
+            item = subset(rows, [int(item)])
+        found.append(model.one(item))
+    return found
+
+
+@contextmanager
+def _within(model: Model, truncation: float | None) -> Iterator[None]:
+    """Within it, noise is truncated; raises `UserError` for a prior that is not made of Normal noise."""
+    if truncation is not None:
+        if not 0 < truncation < np.inf:
+            raise UserError(f"truncation={truncation}: give a number of standard deviations above 0")
+        latent = model.vae.latent
+        with torch.no_grad():
+            prior = latent.prior(model.shown(1)) if isinstance(latent, Flat) else None
+        if not isinstance(latent, TopDown) and not _normal(prior):
+            name = type(prior or latent).__name__
+            raise UserError(f"truncation: the model's prior ({name}) is not made of Normal noise: use temperature")
+    with truncated(truncation):
+        yield
+
+
+def _normal(prior: Any) -> bool:
+    if isinstance(prior, Mixture):
+        return isinstance(prior.components, OF_MIXTURES)
+    return _normal(prior.base) if isinstance(prior, d.Flow) else isinstance(prior, OF_NORMAL_NOISE)
+
+
+@torch.no_grad()
+def _drawn(model: Model, n: int, temperature: float, truncation: float | None, seed: int) -> np.ndarray:
+    """Codes of draws of the prior, `(n, features)`."""
+    if not 0 < temperature < np.inf:
+        raise UserError(f"temperature={temperature}: give a number above 0; 1 is the model's own")
+    with seeded(seed), _within(model, truncation):
+        codes: np.ndarray = model.vae.latent.draw(n, model.shown(n), temperature).cpu().numpy()
+    return codes
