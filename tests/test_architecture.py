@@ -23,7 +23,7 @@ LAYERS = [
     {"presets", "storage", "rates", "likelihood", "completion", "explore"},
     {"citations", "model"},
     {"loading", "plots", "plots_table", "refit"},
-    {"showing"},
+    {"showing", "plots_series"},
     {"report", "progress"},
     {"runs"},
     {"apps"},

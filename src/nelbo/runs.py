@@ -46,12 +46,15 @@ RESUMABLE = {"epochs", "max_seconds", "checkpoint_seconds", "device", "precision
 LEADER = int(os.environ.get("RANK", "0")) == 0
 
 
-def default_recipe(source: Any) -> str | None:
-    """The shipped recipe that suits a source; None: one chosen from the data.
+def default_recipe(source: Any, settings: Mapping[str, Any] | None = None) -> str | None:
+    """The shipped recipe that suits a source, read by these settings; None: one chosen from the data.
 
-    >>> default_recipe("mnist"), default_recipe("pictures/")
-    ('mnist', None)
+    >>> default_recipe("mnist"), default_recipe("pictures/"), default_recipe("a.csv", {"data.window": 64})
+    ('mnist', None, 'series')
     """
+    said = settings or {}
+    if said.get("data.kind") == "series" or said.get("data.window") is not None:
+        return "series"
     if tables.is_table(source):
         return "table"
     return "mnist" if isinstance(source, str) and source in ("mnist", "fashion-mnist") else None
@@ -113,7 +116,7 @@ def choose(
     if isinstance(source, str | Path) and str(source):
         overrides = {**overrides, "data.source": str(source)}
     begun = str(out / "recipe.toml") if resume and out and (out / "recipe.toml").is_file() else None
-    recipe = recipes.load(name or begun or default_recipe(source))
+    recipe = recipes.load(name or begun or default_recipe(source, overrides))
     recipe = recipes.override(presets.find(preset).over(recipe, preset) if preset else recipe, overrides)
     if begun is None:
         return recipe

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from nelbo import nets
-from nelbo.conditionals import AggregatePrior, RiemannianPosterior
+from nelbo.conditionals import AggregatePrior, Observed, RiemannianPosterior
 from nelbo.data import Schema
 from nelbo.distributions import Levels, OneHotAlong
 from nelbo.errors import UserError
@@ -19,7 +19,7 @@ from nelbo.registry import kind_of
 from nelbo.spec.latents import Flat, Latent
 from nelbo.spec.likelihoods import Bernoulli, Likelihood, Normal
 from nelbo.spec.likelihoods import Table as TableCells
-from nelbo.spec.nets import MLP, Conv, Net, Table
+from nelbo.spec.nets import MLP, Conv, Conv1d, Gapped, Net, Table
 from nelbo.spec.riemannian import RiemannianPosterior as RiemannianSpec
 from nelbo.vae import VAE
 
@@ -50,14 +50,14 @@ class ModelSpec:
 def resolve(spec: ModelSpec, schema: Schema) -> ModelSpec:
     """The spec with every choice made for data of this schema.
 
-    Pictures whose shorter side is at least 8 get convolutions; other data, a perceptron. Values in {0, 1} get a
-    Bernoulli, all others a Normal of optimal variance. Tables get nets and a likelihood of their own; raises
+    Pictures whose shorter side is at least 8, and series, get convolutions; other data, a perceptron. Values in {0, 1}
+    get a Bernoulli, all others a Normal of optimal variance. Tables get nets and a likelihood of their own; raises
     `UserError` for others.
     """
     if schema.kind == "table":
         return _resolve_table(spec, schema)
     picture = len(schema.shape) == 3 and min(schema.shape[1:]) >= 8
-    net: Net = Conv() if picture else MLP()
+    net: Net = Conv() if picture else Conv1d() if schema.kind == "series" else MLP()
     chosen = Bernoulli() if schema.support == "binary" else Normal()
     return dataclasses.replace(
         spec,
@@ -85,11 +85,16 @@ def _resolve_table(spec: ModelSpec, schema: Schema) -> ModelSpec:
 
 
 def build(spec: ModelSpec, shape: tuple[int, ...], context: int = 0) -> VAE:
-    """The VAE that a resolved spec describes, for data of `shape` and a context of so many numbers."""
+    """The VAE that a resolved spec describes, for data of `shape` and a context of so many numbers.
+
+    Series, `(steps, channels)`, may have gaps (NaN).
+    """
     assert spec.likelihood and spec.encoder and spec.decoder, "resolve the spec first"
-    latent = spec.latent.build(spec.encoder, shape, context)
+    series = len(shape) == 2
+    latent = spec.latent.build(Gapped(spec.encoder) if series else spec.encoder, shape, context)
     net = spec.decoder.decoder(spec.latent.features, shape, spec.likelihood.outputs, context)
-    vae = VAE(latent, spec.likelihood.build(net, len(shape)))
+    likelihood = spec.likelihood.build(net, len(shape))
+    vae = VAE(latent, Observed(likelihood) if series else likelihood)
     for rescale in _rescales(vae):
         rescale.scale.fill_(spec.input.scale)
         if not isinstance(spec.input.center, str):
@@ -105,9 +110,10 @@ def start(vae: VAE, spec: ModelSpec, mean: Tensor, rows: Tensor) -> None:
     if spec.start_at_mean:
         with torch.no_grad():
             vae.likelihood.start_at(mean)
+    filled = torch.where(rows.isnan(), mean, rows) if isinstance(vae.likelihood, Observed) else rows
     for part in vae.modules():
         if isinstance(part, AggregatePrior | RiemannianPosterior | nets.TableEncoder | nets.TableDecoder):
-            part.start_from(rows)
+            part.start_from(filled)
 
 
 def _rescales(vae: VAE) -> list[nets.Rescale]:
@@ -129,10 +135,11 @@ def check_support(vae: VAE, schema: Schema) -> None:
     takes, held = SUPPORTS.get(type(vae.likelihood.support), ("any", ("binary", "unit", "real")))
     scaled = vae.likelihood.support is constraints.nonnegative_integer and {*schema.shift, *schema.scale} != {0.0, 1.0}
     if schema.support not in held or scaled:
-        name = type(vae.likelihood).__name__
         remedy = (
             "model.likelihood.grey=true"
             if schema.support == "unit" and vae.likelihood.support is constraints.boolean
             else "model.likelihood=normal"
         )
-        raise UserError(f"the {name} likelihood takes {takes}, and the data has other values: --set {remedy}")
+        raise UserError(
+            f"the {vae.likelihood.name} likelihood takes {takes}, and the data has other values: --set {remedy}"
+        )
