@@ -18,16 +18,16 @@ MANY = 3  # channels from which on their names would fill the figure
 
 def oddities(
     series: np.ndarray,
-    remade: np.ndarray,
+    expected: np.ndarray,
     heat: np.ndarray,
     stretches: Sequence[Sequence[tuple[int, int]]],
     titles: Sequence[str],
     schema: Schema,
 ) -> Figure:
-    """Two panels for each odd series: it and (dashed) its reconstruction, and below the nats that each step costs.
+    """Two panels for each odd series: it and (dashed) what is expected of it, and below the nats that each step costs.
 
-    `series` and `remade` are `(n, steps, channels)` in the data's units, `heat` `(n, steps)` nats above usual; the odd
-    `stretches` of each, from a step to before another, are shaded. Several channels are drawn standardised.
+    `series` and `expected` are `(n, steps, channels)` in the data's units, `heat` `(n, steps)` is nats above usual; the
+    odd `stretches` of each, from a step to before another, are shaded. Several channels are drawn standardised.
     """
     from matplotlib.figure import Figure
 
@@ -36,7 +36,7 @@ def oddities(
     rows = -(-count // columns)
     figure = Figure((5.2 * columns, 2.6 * rows), layout="constrained")
     panels = figure.subplots(2 * rows, columns, squeeze=False, sharex=True, height_ratios=[2, 1] * rows)
-    drawn = (series, remade) if channels == 1 else (standard(series, schema), standard(remade, schema))
+    drawn = (series, expected) if channels == 1 else (standard(series, schema), standard(expected, schema))
     top = max(float(np.nanmax(heat)), 1e-9)
     for i in range(rows * columns):
         curves, below = panels[2 * (i // columns) : 2 * (i // columns) + 2, i % columns]
@@ -62,7 +62,7 @@ def oddities(
             below.set_ylabel("nats above\nusual", fontsize=8)
     if 1 < channels <= MANY or (channels > 1 and schema.names):
         figure.axes[0].legend(frameon=False, fontsize=7, ncols=MANY)
-    figure.supxlabel("step; dashed: reconstruction; shaded: odd", fontsize=8)
+    figure.supxlabel("step; dashed: expected; shaded: odd", fontsize=8)
     return figure
 
 

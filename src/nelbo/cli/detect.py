@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from nelbo.apps.anomaly import Detector, Findings
+    from nelbo.apps.stretches import Findings as Where
     from nelbo.apps.stretches import Stretch
     from nelbo.data import Dataset
 
@@ -65,11 +66,11 @@ def detect(
         source = "the other half of the test data"
     detector = Detector(m, score, usual, samples, seed)
     found = detector.detect(rows, false_alarms)
-    stretches = _stretches(detector, rows, false_alarms)
-    written = _write(detector, found, rows, numbers, out, stretches)
+    where = _where(detector, rows, false_alarms)
+    written = _write(detector, found, rows, numbers, out, where)
     said = _summary(detector, found, numbers, false_alarms) | {"calibrated_on": source}
-    if rows.schema.kind == "series":
-        said["stretches"] = [_placed(stretch, rows, numbers) for stretch in stretches]
+    if where:
+        said["stretches"] = [_placed(stretch, rows, numbers) for stretch in where.stretches]
     print(json.dumps({"out": [str(path) for path in written], **said}) if as_json else _text(said, written))
 
 
@@ -86,10 +87,10 @@ def _halves(rows: Dataset, seed: int) -> tuple[Dataset, Dataset, list[int]]:
     return subset(rows, first), subset(rows, second), first.tolist()
 
 
-def _stretches(detector: Detector, rows: Dataset, false_alarms: float) -> list[Stretch]:
-    """The odd stretches of series; of other data, none."""
+def _where(detector: Detector, rows: Dataset, false_alarms: float) -> Where | None:
+    """The odd stretches of series; of other data, nothing."""
     if rows.schema.kind != "series":
-        return []
+        return None
     from nelbo.apps import stretches
 
     return stretches.find(detector, rows, false_alarms)
@@ -103,20 +104,22 @@ def _placed(stretch: Stretch, rows: Dataset, numbers: list[int]) -> dict[str, fl
 
 
 def _write(
-    detector: Detector, found: Findings, rows: Dataset, numbers: list[int], out: Path, stretches: list[Stretch]
+    detector: Detector, found: Findings, rows: Dataset, numbers: list[int], out: Path, where: Where | None
 ) -> list[Path]:
     """The tables, the figure beside them for what is drawn, or where a .png is asked for the figure alone."""
     picture = out.with_suffix(".png") if rows.schema.kind in DRAWN else None
     files: dict[Path, bytes] = {}
     if out != picture:
         files[out] = _table(detector, found, rows, numbers)
-        if rows.schema.kind == "series":
-            placed = [_placed(stretch, rows, numbers) for stretch in stretches]
+        if where:
+            placed = [_placed(stretch, rows, numbers) for stretch in where.stretches]
             files[out.with_stem(f"{out.stem}_stretches")] = _stretch_table(placed, rows)
     if picture:
         try:
-            draw = _figure if rows.schema.kind == "image" else _figure_of_series
-            files[picture] = draw(detector, found, rows, numbers, stretches)
+            if where:
+                files[picture] = _figure_of_series(where, found, rows, numbers)
+            else:
+                files[picture] = _figure(detector, found, rows, numbers)
         except UserError as error:
             if out == picture:
                 raise
@@ -151,7 +154,7 @@ def _stretch_table(placed: list[dict[str, float]], rows: Dataset) -> bytes:
     return text.getvalue().encode()
 
 
-def _figure(detector: Detector, found: Findings, rows: Dataset, numbers: list[int], stretches: list[Stretch]) -> bytes:
+def _figure(detector: Detector, found: Findings, rows: Dataset, numbers: list[int]) -> bytes:
     """The oddest pictures, their reconstructions and what in them is odd."""
     import torch
 
@@ -167,24 +170,19 @@ def _figure(detector: Detector, found: Findings, rows: Dataset, numbers: list[in
     return output.encode_image(plots.figure_image(figure), "PNG")
 
 
-def _figure_of_series(
-    detector: Detector, found: Findings, rows: Dataset, numbers: list[int], stretches: list[Stretch]
-) -> bytes:
-    """The oddest series, their reconstructions, and where they are odd."""
+def _figure_of_series(where: Where, found: Findings, rows: Dataset, numbers: list[int]) -> bytes:
+    """The oddest series, what the rest of each says of its steps, and where they are odd."""
     import torch
 
     from nelbo import plots, plots_series
-    from nelbo.apps.stretches import heat
     from nelbo.data import subset
 
     order = _oddest(found)
-    chosen = subset(rows, order)
-    series = rows.schema.decode(chosen.batch(torch.arange(len(order)))).numpy()
-    shaded = [[(of.start, of.end) for of in stretches if of.row == i] for i in order]
+    series = rows.schema.decode(subset(rows, order).batch(torch.arange(len(order)))).numpy()
+    shaded = [[(of.start, of.end) for of in where.stretches if of.row == i] for i in order]
     begins = ["" if rows.origin is None else f" from step {int(rows.origin[i, 1])}" for i in order]
     titles = [f"row {numbers[i]}{of}, p = {found.p_values[i]:.2g}" for i, of in zip(order, begins, strict=True)]
-    remade = detector.model.reconstruct(chosen)
-    figure = plots_series.oddities(series, remade, heat(detector, chosen), shaded, titles, rows.schema)
+    figure = plots_series.oddities(series, where.expected[order], where.heat[order], shaded, titles, rows.schema)
     return output.encode_image(plots.figure_image(figure), "PNG")
 
 

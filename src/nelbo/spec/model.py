@@ -26,10 +26,18 @@ from nelbo.vae import VAE
 
 @dataclass(frozen=True)
 class Input:
-    """What the encoder is given: (x - center) * scale, where center may be the "mean" of the training data."""
+    """What the encoder is given: (x - center) * scale, where center may be the "mean" of the training data.
+
+    In training, of a share `hide` of series a random stretch is hidden from it (`nelbo.nets.GapEncoder`).
+    """
 
     center: float | Literal["mean"] = "mean"
     scale: float = 1.0
+    hide: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.hide <= 1:
+            raise UserError(f"hide={self.hide}: give a share of the series, from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,10 @@ def resolve(spec: ModelSpec, schema: Schema) -> ModelSpec:
     get a Bernoulli, all others a Normal of optimal variance. Tables get nets and a likelihood of their own; raises
     `UserError` for others.
     """
+    if spec.input.hide and schema.kind != "series":
+        raise UserError(
+            f"model.input.hide={spec.input.hide}: the data are no series, of which steps are hidden: give 0"
+        )
     if schema.kind == "table":
         return _resolve_table(spec, schema)
     picture = len(schema.shape) == 3 and min(schema.shape[1:]) >= 8
@@ -91,7 +103,7 @@ def build(spec: ModelSpec, shape: tuple[int, ...], context: int = 0) -> VAE:
     """
     assert spec.likelihood and spec.encoder and spec.decoder, "resolve the spec first"
     series = len(shape) == 2
-    latent = spec.latent.build(Gapped(spec.encoder) if series else spec.encoder, shape, context)
+    latent = spec.latent.build(Gapped(spec.encoder, spec.input.hide) if series else spec.encoder, shape, context)
     net = spec.decoder.decoder(spec.latent.features, shape, spec.likelihood.outputs, context)
     likelihood = spec.likelihood.build(net, len(shape))
     vae = VAE(latent, Observed(likelihood) if series else likelihood)

@@ -110,9 +110,10 @@ class Gapped(Net):
     """A net on data `(steps, channels)` of which some elements may be missing; no choice of a recipe's."""
 
     net: Net
+    hide: float = 0.0
 
     def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
-        return nets.GapEncoder(self.net.encoder((shape[0], 2 * shape[1]), features, context), shape)
+        return nets.GapEncoder(self.net.encoder((shape[0], 2 * shape[1]), features, context), shape, self.hide)
 
     def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
         return self.net.decoder(features, shape, outputs, context)
