@@ -18,7 +18,7 @@ class GapEncoder(nn.Module):
     So a gap is first taken for the mean, and a series without one leaves the net as it would be for complete data.
     `net` must have a `rescale`, which this takes over.
 
-    In training, of a share `hide` of the series a random stretch, up to half of the steps, is hidden too: the net learns
+    In training, of a share `hide` of the series a random stretch, up to half of its steps, is hidden: the net learns
     to tell a series from any part of it. The bound stays one, since q(z | a part of x) is a distribution of z, too.
 
     Source: Vincent, Larochelle, Bengio, Manzagol (2008), Extracting and Composing Robust Features with Denoising
