@@ -16,11 +16,13 @@ SHAPES: list[Shape] = [(2, 1), (17, 3), (5, 2)]
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "conv1d": lambda shape, features, context: nets.ConvEncoder(shape, features, 4, 1, context),
+    "conv1d, patches": lambda shape, features, context: nets.ConvEncoder(shape, features, 4, 1, context, 3),
     "recurrent": lambda shape, features, context: nets.RecurrentEncoder(shape, features, 4, context),
 }
 
 DECODERS: dict[str, Callable[..., nn.Module]] = {
     "conv1d": lambda shape, features, context, outputs=1: nets.ConvDecoder(features, shape, 4, 1, outputs, context),
+    "conv1d, patches": lambda shape, features, context: nets.ConvDecoder(features, shape, 4, 1, 1, context, 3),
     "conv1d, two outputs": lambda shape, features, context: nets.ConvDecoder(features, shape, 4, 0, 2, context),
     "recurrent": lambda shape, features, context, outputs=1: nets.RecurrentDecoder(
         features, shape, 4, outputs, context
