@@ -21,7 +21,7 @@ LAYERS = [
     {"priors"},
     {"recipes"},
     {"presets", "storage", "rates", "likelihood", "completion", "explore"},
-    {"citations", "model"},
+    {"citations", "model", "metrics"},
     {"loading", "plots", "plots_table", "refit"},
     {"showing", "plots_series"},
     {"report", "progress"},

@@ -182,7 +182,7 @@ def test_what_is_wrong_with_series_is_said() -> None:
     said([np.zeros((3, 2, 1))], "item 0 of the list has shape (3, 2, 1)")
     said([["a", "b"]], "item 0 of the list", "give numbers")
     said([], "the list of series is empty")
-    said(STEPS, "window=10", "array: series 0 has 9 steps: give one of 9 or less", window=10)
+    said(STEPS, "window=10", "array: series 0 has 9 steps, window=10: give one of 9 or less", window=10)
     said(STEPS, "window=1, stride=1", window=1)
     said(STEPS, "window=4, stride=5", window=4, stride=5)
     said(STEPS[:1, :4], "give a shorter window than 4", window=4)

@@ -50,3 +50,5 @@ LIKELIHOODS: dict[str, Callable[[nn.Module, int], Likelihood]] = {
     "observed optimal normal": lambda net, dims: conditionals.Observed(conditionals.OptimalNormal(net, dims)),
     "observed bernoulli": lambda net, dims: conditionals.Observed(conditionals.Bernoulli(net, dims)),
 }
+
+VARIED: dict[str, dict[str, Any]] = {"conv1d": {"width": 3, "blocks": 2, "patch": 3}, "recurrent": {"width": 5}}

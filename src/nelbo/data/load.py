@@ -1,4 +1,15 @@
-"""`load`: a source to train on, split in two; `load_like`: a source for a model that is trained already."""
+"""`load`: a source to train on, split in two; `load_like`: a source for a model that is trained already.
+
+A source is "mnist", "fashion-mnist" (IDX files under `data_root`), a `.npy` or `.npz` file (`file.npz:name` selects an
+array), a folder of pictures, a NumPy array, a tensor, a tuple (x, y) of them, a Torch map-style dataset of x or (x, y),
+or a table: a CSV, TSV or Parquet file, a pandas or polars DataFrame, an Arrow table.
+
+For folders: `size` ("64", "64x48" = height x width, an int, or a pair), `fit` ("crop", "pad" or "stretch"), `channels`
+(1 or 3; None: 1 if every picture is grey) and `skip_bad` (leave out pictures that cannot be read). For tables: `columns`,
+a TOML file or a dictionary, says what columns are. Series are such by `kind` "series", or by the `window` of steps into
+which recordings are cut, one every `stride` (None: `window`); a list of arrays of any lengths, and a table of a row for
+each step, are series too. `nelbo.data.arrays`, `.series` and `.tables` say how values are scaled.
+"""
 
 from __future__ import annotations
 
@@ -42,16 +53,8 @@ def load(
 ) -> Data:
     """Data to train on, from any source.
 
-    `source`: "mnist", "fashion-mnist" (IDX files under `data_root`), a `.npy` or `.npz` file (`file.npz:name`
-    selects an array), a folder of pictures, a NumPy array, a tensor, a tuple (x, y) of them, a Torch map-style
-    dataset of x or (x, y), or a table: a CSV, TSV or Parquet file, a pandas or polars DataFrame, an Arrow table.
-    Where the source has no test split of its own, a random `val_fraction` of the rows is held out, the same for the
-    same `seed`. For folders: `size` ("64", "64x48" = height x width, an int, or a pair), `fit` ("crop", "pad" or
-    "stretch"), `channels` (1 or 3; None: 1 if every picture is grey) and `skip_bad` (leave out pictures that cannot
-    be read). For tables: `columns`, a TOML file or a dictionary, says what columns are. Series are such by `kind`
-    "series", or by a `window` of steps into which recordings are cut, one every `stride` (`window` if None): an array,
-    a list of arrays of any lengths, or a table of a row for each step. `nelbo.data.arrays`, `.series` and `.tables` say
-    how values are scaled. Raises `UserError` for anything wrong with the source or an option.
+    Sources and options are those at the top of `nelbo.data.load`. Where the source has no test split, a random
+    `val_fraction` is held out, the same for the same `seed`. Raises `UserError` for anything wrong with either.
 
     >>> data = load(torch.eye(10), val_fraction=0.2)
     >>> len(data.train), len(data.test), data.schema.support
@@ -60,17 +63,15 @@ def load(
     wanted = _size(size)
     _check(val_fraction, fit, channels)
     if _are_series(kind, window, stride):
-        _no_picture_options(size, channels)
-        name, train, test = series.load(source, data_root, window, stride, (val_fraction, seed))
-        return Data(name, train, test, train.schema)
+        _no_picture_options(size, channels, columns)
+        return _load_series(source, data_root, (window, stride), (val_fraction, seed))
     if tables.is_table(source):
         _no_picture_options(size, channels)
         return _load_table(source, columns, (val_fraction, seed))
-    if columns is not None:
-        raise UserError(f"columns={columns}: these are for tables: leave them out")
     if (path := sources.locate(source)) is not None:
+        _no_picture_options(None, None, columns)
         return _load_folder(path, wanted, fit, channels, skip_bad, (val_fraction, seed))
-    _no_picture_options(size, channels)
+    _no_picture_options(size, channels, columns)
     return _load_arrays(source, data_root, (val_fraction, seed))
 
 
@@ -154,6 +155,13 @@ def _load_arrays(source: Any, data_root: str | Path | None, held_out: tuple[floa
     return Data(name, subset(whole, first), subset(whole, second), schema)
 
 
+def _load_series(
+    source: Any, data_root: str | Path | None, cut: tuple[int | None, int | None], held_out: tuple[float, int]
+) -> Data:
+    name, train, test = series.load(source, data_root, *cut, held_out)
+    return Data(name, train, test, train.schema)
+
+
 def _load_table(source: Any, columns: tables.Overrides, held_out: tuple[float, int]) -> Data:
     whole = tables.read(source, columns)
     name = Path(source).name.partition(".")[0] if isinstance(source, str | Path) else "table"
@@ -180,7 +188,9 @@ def _are_series(kind: str | None, window: int | None, stride: int | None) -> boo
     return kind is not None or window is not None
 
 
-def _no_picture_options(size: Any, channels: int | None) -> None:
+def _no_picture_options(size: Any, channels: int | None, columns: Any = None) -> None:
+    if columns is not None:
+        raise UserError(f"columns={columns}: these are for tables: leave them out")
     if size is not None or channels is not None:
         raise UserError(f"size={size}, channels={channels}: these are for folders of pictures: leave them out")
 

@@ -32,9 +32,7 @@ class Windows:
         for i, steps in enumerate(map(len, recordings)):
             if steps < window:
                 which = f"{name}: series {i}" if len(recordings) > 1 else name
-                raise UserError(
-                    f"{which} has {steps} steps, fewer than window={window}: give a window of {steps} or less"
-                )
+                raise UserError(f"{which} has {steps} steps, window={window}: give one of {steps} or less")
             first = np.arange(0, steps - window + 1, stride)
             starts.append(first if first[-1] == steps - window else np.append(first, steps - window))
         self.recording = np.repeat(np.arange(len(recordings)), [len(of) for of in starts])
