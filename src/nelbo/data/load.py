@@ -5,8 +5,8 @@ array), a folder of pictures, a NumPy array, a tensor, a tuple (x, y) of them, a
 or a table: a CSV, TSV or Parquet file, a pandas or polars DataFrame, an Arrow table.
 
 For folders: `size` ("64", "64x48" = height x width, an int, or a pair), `fit` ("crop", "pad" or "stretch"), `channels`
-(1 or 3; None: 1 if every picture is grey) and `skip_bad` (leave out pictures that cannot be read). For tables: `columns`,
-a TOML file or a dictionary, says what columns are. Series are such by `kind` "series", or by the `window` of steps into
+(1 or 3; None: 1 if every picture is grey) and `skip_bad` (leave out pictures that cannot be read). For tables:
+`columns`, a TOML file or a dictionary, says what columns are. Series are such by `kind` "series", or by the `window` of steps into
 which recordings are cut, one every `stride` (None: `window`); a list of arrays of any lengths, and a table of a row for
 each step, are series too. `nelbo.data.arrays`, `.series` and `.tables` say how values are scaled.
 """
@@ -85,12 +85,11 @@ def load_like(
 ) -> Dataset:
     """Rows of any source, or a single picture file, for a model trained on data of this schema.
 
-    Pictures in files are brought to the schema's size and channels; arrays must have its shape and are scaled by
-    its shift and scale. A source that holds two splits gives the one named by `split`, any other all rows in
-    order. Classes that the schema does not know are added after its own in the schema of the result. A table's
-    columns are found by name; what the schema does not know is passed over, or missing (`tables.read_like`).
-
-    Raises `UserError` if the source does not fit; warns if values lie beyond the range of training.
+    Pictures in files are brought to the schema's size and channels, series to its length; arrays must have its shape.
+    All are scaled by its shift and scale. Of two splits it gives the one named by `split`, of any other source all rows
+    in order. Classes that the schema does not know are added after its own. A table's columns are found by name; what
+    the schema does not know is passed over, or missing. Raises `UserError` if the source does not fit; warns if values
+    lie beyond the range of training.
 
     >>> schema = load(torch.eye(10)).schema
     >>> load_like(torch.eye(10)[:1], schema).batch(torch.tensor([0])).shape
