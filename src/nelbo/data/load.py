@@ -6,9 +6,9 @@ or a table: a CSV, TSV or Parquet file, a pandas or polars DataFrame, an Arrow t
 
 For folders: `size` ("64", "64x48" = height x width, an int, or a pair), `fit` ("crop", "pad" or "stretch"), `channels`
 (1 or 3; None: 1 if every picture is grey) and `skip_bad` (leave out pictures that cannot be read). For tables:
-`columns`, a TOML file or a dictionary, says what columns are. Series are such by `kind` "series", or by the `window` of steps into
-which recordings are cut, one every `stride` (None: `window`); a list of arrays of any lengths, and a table of a row for
-each step, are series too. `nelbo.data.arrays`, `.series` and `.tables` say how values are scaled.
+`columns`, a TOML file or a dictionary, says what columns are. Series are such by `kind` "series", or by the `window`
+of steps into which recordings are cut, one every `stride` (None: `window`); a list of arrays of any lengths, and a
+table of a row for each step, are series too. `nelbo.data.arrays`, `.series` and `.tables` say how values are scaled.
 """
 
 from __future__ import annotations
