@@ -1,4 +1,4 @@
-"""Abnormal heartbeats found by a model that saw normal ones only: ECG5000, beside isolation forest and nearest neighbours.
+"""Abnormal heartbeats by a model that saw normal ones only: ECG5000, beside isolation forest and nearest neighbours.
 
     python benchmarks/series.py /path/to/ecg5000.npz [--seeds 3] [--json results.json] [--figure beats.png]
 

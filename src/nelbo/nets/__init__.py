@@ -10,6 +10,7 @@ from nelbo.nets.common import Rescale
 from nelbo.nets.conv import ConvDecoder, ConvEncoder
 from nelbo.nets.features import FixedFeatures
 from nelbo.nets.gaps import GapEncoder
+from nelbo.nets.grid import GridDecoder, GridEncoder, grid_sizes
 from nelbo.nets.mlp import MLPDecoder, MLPEncoder
 from nelbo.nets.recurrent import RecurrentDecoder, RecurrentEncoder
 from nelbo.nets.similarity import FeatureLoss, StructuralLoss

@@ -163,7 +163,7 @@ class Enlarge(nn.Module):
 class PixelHead(nn.Module):
     """A convolution to patches of pixels, put in their places: `(batch, width, h, w)` -> `(batch, channels, *size)`."""
 
-    def __init__(self, width: int, channels: int, size: Sequence[int], patch: int, sides: int) -> None:
+    def __init__(self, width: int, channels: int, size: Sequence[int], patch: int, sides: int = 2) -> None:
         super().__init__()
         self.size, self.patch, self.sides = size, patch, sides
         start = convolution(width, channels * patch**sides, sides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -79,8 +80,7 @@ class Conv(Convolutional):
     """A residual convolutional net over pictures."""
 
     def check(self, shape: tuple[int, ...]) -> None:
-        if len(shape) != 3:
-            raise UserError(f'a conv net takes pictures, and the data has shape {shape}: use kind = "mlp"')
+        _require_picture(shape)
 
 
 @register(Net, "conv1d")
@@ -126,6 +126,40 @@ class Gapped(Net):
         return self.net.decoder(features, shape, outputs, context)
 
 
+@register(Net, "grid")
+@dataclass(frozen=True)
+class Grid(Net):
+    """A convolutional net that keeps places apart, for codes: a vector for each place of a picture halved so often.
+
+    `width` channels at each size, `blocks` residual blocks a size; patches of `patch` x `patch` pixels are channels.
+    """
+
+    width: int = 48
+    blocks: int = 2
+    patch: int = 2
+    halvings: int = 1
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.blocks < 0 or self.patch < 1 or self.halvings < 0:
+            raise UserError(
+                f"width={self.width}, blocks={self.blocks}, patch={self.patch}, halvings={self.halvings}: give width "
+                "and patch >= 1, blocks and halvings >= 0"
+            )
+
+    def places(self, shape: tuple[int, ...]) -> int:
+        """How many vectors the features of data of this shape are."""
+        _require_picture(shape)
+        return math.prod(nets.grid_sizes(shape, self.patch, self.halvings)[-1])
+
+    def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
+        _require_picture(shape)
+        return nets.GridEncoder(shape, features, self.width, self.blocks, self.patch, self.halvings, context)
+
+    def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
+        _require_picture(shape)
+        return nets.GridDecoder(features, shape, self.width, self.blocks, self.patch, self.halvings, outputs, context)
+
+
 @register(Net, "table")
 @dataclass(frozen=True)
 class Table(Net):
@@ -158,6 +192,11 @@ class Table(Net):
         if shape != (len(self.sizes),):
             raise UserError(f'a table net takes tables, and the data has shape {shape}: use kind = "mlp"')
         return nets.Cells(self.sizes, self.bins, self.gaps)
+
+
+def _require_picture(shape: tuple[int, ...]) -> None:
+    if len(shape) != 3:
+        raise UserError(f'a conv net takes pictures, and the data has shape {shape}: use kind = "mlp"')
 
 
 def _require_series(shape: tuple[int, ...], kind: str) -> None:
