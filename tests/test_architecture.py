@@ -23,7 +23,7 @@ LAYERS = [
     {"presets", "storage", "rates", "likelihood", "completion", "explore", "sheets"},
     {"citations", "model", "metrics"},
     {"loading", "plots", "plots_table", "refit"},
-    {"showing", "sizing"},
+    {"showing", "sizing", "plots_series"},
     {"report", "progress"},
     {"runs"},
     {"apps"},

@@ -221,7 +221,7 @@ def test_optimal_normal_gradient_is_that_of_the_profile_likelihood() -> None:
 def test_optimal_normal_scores_under_the_batch_variance() -> None:
     told: list[Tensor] = []
     loc, x = torch.randn(2, 5, 1, 3, generator=torch.Generator().manual_seed(0)).double().unbind(0)
-    d = distributions.OptimalNormal(loc, 2, lambda squares: told.append(squares.mean()) or squares.mean())
+    d = distributions.OptimalNormal(loc, 2, lambda squares, n: told.append(squares.sum() / n) or squares.sum() / n)
     mse = (x - loc).square().mean()
     torch.testing.assert_close(d.log_prob(x), torch.distributions.Normal(loc, mse.sqrt()).log_prob(x).sum((1, 2)))
     torch.testing.assert_close(told[0], mse)

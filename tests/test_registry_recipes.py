@@ -15,6 +15,7 @@ import zoo_hierarchy
 import zoo_likelihoods
 import zoo_objectives
 import zoo_riemannian
+import zoo_series
 import zoo_tables
 from nelbo import recipes, schedules, training
 from nelbo.data import load as load_data
@@ -75,6 +76,7 @@ VARIED |= {
     "zuko": {"flow": "MAF", "inverse": True},
 }
 VARIED |= {(Net, "table"): zoo_tables.VARIED["net"], (Likelihood, "table"): zoo_tables.VARIED["likelihood"]}
+VARIED |= {(Net, kind): fields for kind, fields in zoo_series.VARIED.items()}
 VARIED |= {(Likelihood, kind): fields for kind, fields in zoo_likelihoods.VARIED.items()}
 PLACES: dict[type, str] = {
     Net: "model.encoder",

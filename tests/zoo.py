@@ -21,6 +21,7 @@ import zoo_hierarchy
 import zoo_likelihoods
 import zoo_objectives
 import zoo_riemannian
+import zoo_series
 import zoo_tables
 from nelbo import conditionals, distributions, nets, objectives, schedules
 from nelbo.conditionals import Conditional, Likelihood
@@ -125,6 +126,7 @@ DISTRIBUTIONS: dict[str, Family] = {
     **{name: Family(**row) for name, row in zoo_likelihoods.DISTRIBUTIONS.items()},
     **{name: Family(**row) for name, row in zoo_geometry.DISTRIBUTIONS.items()},
     **{name: Family(**row) for name, row in zoo_tables.DISTRIBUTIONS.items()},
+    **{name: Family(**row) for name, row in zoo_series.DISTRIBUTIONS.items()},
 }
 
 PRIORS: dict[str, Callable[[], Conditional]] = {
@@ -149,6 +151,7 @@ LIKELIHOODS: dict[str, Callable[[nn.Module, int], Likelihood]] = {
     "normal, fixed sigma": lambda net, event_dims: conditionals.Normal(net, event_dims, sigma=0.7),
     "optimal normal": conditionals.OptimalNormal,
     **zoo_likelihoods.LIKELIHOODS,
+    **zoo_series.LIKELIHOODS,
 }
 
 
@@ -186,6 +189,7 @@ ENCODERS: dict[str, Net] = {
         lambda shape, features, context: nets.ConvEncoder(shape, features, 4, 0, context), _PICTURES
     ),
     **{name: Net(make, [(7,)]) for name, make in zoo_tables.ENCODERS.items()},
+    **{name: Net(make, zoo_series.SHAPES) for name, make in zoo_series.ENCODERS.items()},
 }
 
 DECODERS: dict[str, Net] = {
@@ -211,6 +215,7 @@ DECODERS: dict[str, Net] = {
         lambda shape, features, context: nets.ConvDecoder(features, shape, 4, 2, 2, context), _PICTURES
     ),
     **{name: Net(make, zoo_hierarchy.HEAD_SHAPES) for name, make in zoo_hierarchy.HEADS.items()},
+    **{name: Net(make, zoo_series.SHAPES) for name, make in zoo_series.DECODERS.items()},
 }
 
 SCHEDULES: dict[str, Schedule] = {

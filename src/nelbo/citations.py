@@ -30,6 +30,8 @@ CITES: dict[type, tuple[str, ...]] = {
     # Nets
     s.MLP: (),
     s.Conv: ("he2016identity",),
+    s.Conv1d: ("he2016identity",),
+    s.Recurrent: ("cho2014learning",),
     s.Table: ("he2016identity",),
     s.Head: (),
     # Latents

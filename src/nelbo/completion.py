@@ -1,4 +1,4 @@
-"""The missing cells of a table's rows, given those that are there.
+"""The missing cells of a table's rows, or elements of series, given those that are there.
 
     p(x_m | x_o) = integral of p(x_m | x_o, z) p(z | x_o) dz,
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from nelbo.data import Schema, tables
-from nelbo.distributions import CellByCell, noise
+from nelbo.distributions import CellByCell, Observed, noise
 from nelbo.distributions.cells import Bins
 from nelbo.vae import VAE, Trace
 
@@ -29,27 +29,36 @@ POINTS = (np.arange(32) + 0.5) / 32
 
 
 def complete(vae: VAE, x: Tensor, c: Tensor | None = None, gaps: bool = False) -> Tensor:
-    """Rows `(batch, columns)` with each missing cell (NaN) drawn from the model given the other cells.
+    """Rows `(batch, *shape)` with each missing element (NaN) drawn from the model given the others.
 
-    With `gaps`, as in whole samples, a cell may be drawn to be missing.
+    With `gaps`, as in whole samples, a table's cell may be drawn to be missing.
     """
     d, log_weight = _weighed(vae, x, c)
     sums = log_weight.softmax(0).cumsum(0).t().contiguous()
     u = noise.uniform(torch.Size(), torch.Size([len(x)]), torch.Size([1]), sums)
     chosen = torch.searchsorted(sums, u * sums[:, -1:], right=True).squeeze(1).clamp_max(len(log_weight) - 1)
-    begun = d.begun[chosen, torch.arange(len(x), device=x.device)]
+    rows = torch.arange(len(x), device=x.device)
+    if not isinstance(d, CellByCell):
+        return torch.where(x.isnan(), d.sample()[chosen, rows], x)
+    begun = d.begun[chosen, rows]
     return CellByCell(d.net, begun, gaps=gaps).complete(x)
 
 
 def expect(vae: VAE, x: Tensor, schema: Schema, c: Tensor | None = None) -> Tensor:
-    """What to expect in missing cells of rows `(batch, columns)`, and how unsure that is: `(batch, 2, columns)`.
+    """What to expect where rows `(batch, *shape)` lack something, and how unsure that is: `(batch, 2, *shape)`.
 
-    First x filled, with the mean (in the data's units) of numbers and the likeliest of categories; then the standard
-    deviation of numbers in the data's units (days, for a date), and the probability of another category; 0 for a cell
-    that is there.
+    Of a table, first x filled, with the mean (in the data's units) of numbers and the likeliest of categories; then the
+    standard deviation of numbers in the data's units (days, for a date), and the probability of another category; 0 for
+    a cell that is there. Of series, the same of numbers, all of it in the data's units.
     """
     d, log_weight = _weighed(vae, x, c)
     weight = log_weight.softmax(0).unsqueeze(-1)
+    if not isinstance(d, CellByCell):
+        weight = weight.unsqueeze(-1)
+        mean = (weight * d.mean).sum(0)
+        variance = (weight * (d.variance + (d.mean - mean).square())).sum(0)
+        spread = (torch.tensor(schema.scale).to(x) * variance.sqrt()).masked_fill(~x.isnan(), 0.0)
+        return torch.stack([schema.decode(torch.where(x.isnan(), mean, x)), spread], 1)
     filled, unsure = _moments([(weight * masses).sum(0) for masses in d.marginals(x)], d.net.cells, schema)
     missing, x = x.isnan().cpu().numpy(), x.cpu()
     both = np.stack([np.where(missing, filled, x.numpy()), np.where(missing, unsure, 0.0)], 1)
@@ -84,9 +93,11 @@ def _moments(marginals: list[Tensor], cells: Bins, schema: Schema) -> tuple[np.n
     return filled, unsure
 
 
-def _weighed(vae: VAE, x: Tensor, c: Tensor | None) -> tuple[CellByCell, Tensor]:
+def _weighed(vae: VAE, x: Tensor, c: Tensor | None) -> tuple[CellByCell | Observed, Tensor]:
     """p(x | z) under `DRAWS` draws of z for each row, and their log importance weights `(draws, batch)`."""
     trace = vae(x, c, (DRAWS,))
+    if isinstance(trace.likelihood, Observed):
+        return trace.likelihood, trace.log_weight
     assert isinstance(trace.likelihood, CellByCell)
     d = trace.likelihood.without_gaps()
     return d, Trace(x, d, trace.levels).log_weight

@@ -172,23 +172,24 @@ class Model(Explorer):
 
     @torch.no_grad()
     def impute(self, data: Any, seed: int = 0) -> tuple[Any, Any]:
-        """Rows of a table with their missing cells filled, and how unsure each is; both a DataFrame.
+        """Rows of a table, or series, with what is missing filled, and how unsure that is; both in the data's form.
 
-        A number is filled with its mean given the row's other cells, and is unsure by its standard deviation, in its
-        own units (days, for a date); a category with the likeliest, and is unsure by the probability of another. Cells
-        that are there are kept, and 0. See `nelbo.completion`.
+        A number is filled with its mean given what is there, and is unsure by its standard deviation, in its own units
+        (days, for a date); a category with the likeliest, and is unsure by the probability of another. What is there is
+        kept, and 0. See `nelbo.completion`.
         """
         filled = self._cells_of(data, seed, lambda x, c: completion.expect(self.vae, x, self.schema, c))
-        return self._told(filled[:, 0]), tables.frame_of(filled[:, 1], self.schema)
+        return self._told(filled[:, 0]), form(self.schema).beside(filled[:, 1], self.schema)
 
     @torch.no_grad()
     def complete(self, data: Any, seed: int = 0) -> Any:
-        """Rows of a table with their missing cells drawn given the others: another seed, another imputation."""
-        return self._told(self._cells_of(data, seed, lambda x, c: completion.complete(self.vae, x, c)))
+        """The same with what is missing drawn, given what is there: another seed, another imputation."""
+        drawn = self._cells_of(data, seed, lambda x, c: self.schema.decode(completion.complete(self.vae, x, c)))
+        return self._told(drawn)
 
     def _cells_of(self, data: Any, seed: int, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
-        if self.schema.kind != "table":
-            raise UserError(f"impute: the model is of data of kind {self.schema.kind}: train on a table")
+        if not form(self.schema).gaps:
+            raise UserError(f"impute: the model is of data of kind {self.schema.kind}: train on a table or series")
         with seeded(seed):
             return self.over(data, function)
 
@@ -229,10 +230,9 @@ class Model(Explorer):
         Raises `UserError` where the likelihood is not a density.
         """
         if not self.vae.likelihood.normalized:
-            name = type(self.vae.likelihood).__name__
             raise UserError(
-                f"the {name} likelihood as it is used here is no density, so the model has no -log p(x): "
-                "train with --set model.likelihood=continuous-bernoulli, or use score()"
+                f"the {self.vae.likelihood.name} likelihood as it is used here is no density, so the model has no "
+                "-log p(x): train with --set model.likelihood=continuous-bernoulli, or use score()"
             )
         return self.score(data, samples, seed, report)
 

@@ -18,6 +18,7 @@ from nelbo import sheets
 from nelbo.data import Schema
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CELL = 56  # smaller pictures are enlarged by a whole factor to about this many pixels
@@ -30,9 +31,9 @@ def pixels(values: np.ndarray, schema: Schema) -> np.ndarray:
 
 
 def sheet(values: np.ndarray, schema: Schema, columns: int = 8) -> Image.Image:
-    """A sheet of data in the data's units, `columns` to a row: pictures, or for vectors their curves."""
+    """A sheet of data in the data's units, `columns` to a row: pictures, or curves of all others."""
     if schema.kind != "image":
-        return _curves_sheet(values, columns)
+        return _curves_sheet(standard(values, schema) if schema.kind == "series" else values, columns)
     return sheets.Sheet(sheets.enlarge(pixels(values, schema), CELL), columns).draw()
 
 
@@ -50,6 +51,19 @@ def figure_image(figure: Figure) -> Image.Image:
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
+def standard(values: np.ndarray, schema: Schema) -> np.ndarray:
+    """Series in the data's units as the model sees them, so that all channels have one scale."""
+    return schema.encode(torch.from_numpy(np.ascontiguousarray(values))).numpy()
+
+
+def draw_curve(axis: Axes, value: np.ndarray, **style: Any) -> None:
+    """One datum: a vector `(features,)` as steps, the channels of a series `(steps, channels)` as lines."""
+    if value.ndim == 2:
+        axis.plot(value, linewidth=1, **style)
+    else:
+        axis.step(range(len(value)), value, where="mid", linewidth=1, **style)
+
+
 def _curves_sheet(values: np.ndarray, columns: int) -> Image.Image:
     from matplotlib.figure import Figure
 
@@ -59,7 +73,7 @@ def _curves_sheet(values: np.ndarray, columns: int) -> Image.Image:
     for axis in axes.flat:
         axis.axis("off")
     for axis, value in zip(axes.flat, values, strict=False):
-        axis.step(range(len(value)), value, where="mid", linewidth=1)
+        draw_curve(axis, value)
     return figure_image(figure)
 
 
@@ -120,11 +134,13 @@ def traversal(values: np.ndarray, order: Sequence[int], rates: Sequence[float], 
             axis.imshow(strip[..., 0] if strip.shape[2] == 1 else strip, cmap="gray", vmin=0, vmax=255, aspect="auto")
             axis.set(xticks=(np.arange(steps) + 0.5) * cells.shape[2] - 0.5, xticklabels=ticks, yticks=[])
         else:
-            for curve, shade in zip(row, np.linspace(0, 1, steps), strict=True):
-                axis.step(range(len(curve)), curve, where="mid", color=colormaps["viridis"](shade), linewidth=1)
+            curves = standard(row, schema) if schema.kind == "series" else row
+            for curve, shade in zip(curves, np.linspace(0, 1, steps), strict=True):
+                draw_curve(axis, curve, color=colormaps["viridis"](shade))
         axis.set_ylabel(f"z{latent}\n{rates[latent]:.2f} nats", rotation=0, ha="right", va="center", fontsize=8)
         axis.tick_params(labelbottom=latent == order[-1], labelsize=8, length=0)
-    figure.supxlabel("value of the latent", fontsize=9)
+    picture = schema.kind == "image"
+    figure.supxlabel("value of the latent" if picture else f"latent from {-reach:g} (dark) to {reach:g}", fontsize=9)
     return figure
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -41,6 +41,9 @@ class DataSpec:
     channels: int | None = None
     skip_bad: bool = False
     columns: str | None = None
+    kind: Literal["series"] | None = None
+    window: int | None = None
+    stride: int | None = None
     condition: str | None = None
 
 
@@ -74,7 +77,7 @@ def names() -> list[str]:
     """The shipped recipes.
 
     >>> names()
-    ['codec', 'digits', 'fast', 'mnist', 'pictures', 'table', 'tutorial']
+    ['codec', 'digits', 'fast', 'mnist', 'pictures', 'series', 'table', 'tutorial']
     """
     return sorted(f.name.removesuffix(".toml") for f in _folder().iterdir() if f.name.endswith(".toml"))
 

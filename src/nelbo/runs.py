@@ -47,16 +47,21 @@ RESUMABLE = {"epochs", "max_seconds", "checkpoint_seconds", "device", "precision
 LEADER = int(os.environ.get("RANK", "0")) == 0
 
 
-def default_recipe(source: Any, minutes: float = 0.0) -> str | None:
-    """The shipped recipe that suits a source and the time given; None: one chosen from the data.
+def default_recipe(source: Any, settings: Mapping[str, Any] | None = None) -> str | None:
+    """The shipped recipe that suits a source, read and trained by these settings; None: one chosen from the data.
 
-    >>> default_recipe("mnist"), default_recipe("mnist", 10), default_recipe("pictures/")
+    >>> default_recipe("mnist"), default_recipe("mnist", {"minutes": 10}), default_recipe("pictures/")
     ('mnist', 'digits', 'pictures')
+    >>> default_recipe("sensors.csv", {"data.window": 64})
+    'series'
     """
+    said = settings or {}
+    if said.get("data.kind") == "series" or said.get("data.window") is not None:
+        return "series"
     if tables.is_table(source):
         return "table"
     if isinstance(source, str) and source in ("mnist", "fashion-mnist"):
-        return "digits" if minutes else "mnist"
+        return "digits" if said.get("minutes") else "mnist"
     return "pictures" if _shows_pictures(source) else None
 
 
@@ -126,7 +131,7 @@ def choose(
     begun = str(out / "recipe.toml") if resume and out and (out / "recipe.toml").is_file() else None
     if begun:  # its minutes have become epochs
         overrides = {key: value for key, value in overrides.items() if key != "minutes"}
-    recipe = recipes.load(name or begun or default_recipe(source, overrides.get("minutes", 0.0)))
+    recipe = recipes.load(name or begun or default_recipe(source, overrides))
     recipe = recipes.override(presets.find(preset).over(recipe, preset) if preset else recipe, overrides)
     if begun is None:
         return recipe

@@ -61,7 +61,7 @@ CELLS = Showing(
     count=500,
     compared=True,
 )
-SHOWINGS = {"image": SHEETS, "vector": SHEETS, "table": CELLS}
+SHOWINGS = {"image": SHEETS, "vector": SHEETS, "series": SHEETS, "table": CELLS}
 
 
 def showing(schema: Schema) -> Showing:

@@ -100,10 +100,11 @@ class Detector:
 
         What is above 0 is odder than usual there; see `blame` for the errors.
         """
-        return blame(self.model, data) - self._usual
+        return blame(self.model, data) - self.usual
 
     @cached_property
-    def _usual(self) -> np.ndarray:
+    def usual(self) -> np.ndarray:
+        """What each element costs calibration rows in the mean, `(*shape)` nats."""
         return blame(self.model, self.rows).mean(0, dtype=np.float64).astype(np.float32)
 
 

@@ -45,7 +45,12 @@ def at_mean(vae: VAE, x: Tensor, c: Tensor | None) -> Distribution:
 
 def of_elements(vae: VAE, x: Tensor, c: Tensor | None) -> Tensor:
     """-log p(x_j | z) at the posterior's mean, `(batch, *shape)` nats; 0 where x_j is missing (NaN)."""
-    return -at_mean(vae, x, c).element_log_prob(x).masked_fill(x.isnan(), 0.0)
+    return elements_under(at_mean(vae, x, c), x)
+
+
+def elements_under(d: Distribution, x: Tensor) -> Tensor:
+    """-log p(x_j) of each element, nats; 0 where it is missing (NaN)."""
+    return -d.element_log_prob(x).masked_fill(x.isnan(), 0.0)
 
 
 def _reconstruction(vae: VAE, x: Tensor, c: Tensor | None, samples: int) -> Tensor:

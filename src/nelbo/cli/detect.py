@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from nelbo.apps.anomaly import Detector, Findings
+    from nelbo.apps.stretches import Findings as Where
+    from nelbo.apps.stretches import Stretch
     from nelbo.data import Dataset
 
 SHOWN = 8  # the oddest rows, printed and drawn
+DRAWN = ("image", "series")  # of which a figure shows where they are odd
 
 
 def detect(
@@ -35,21 +38,25 @@ def detect(
     out: use.Out = None,
     as_json: use.JSON = False,
 ) -> None:
-    """Find the odd ones in DATA: score, p-value, and what is to blame (.csv); for pictures, where it is (.png).
+    """Find the odd ones in DATA: score, p-value, what is to blame (.csv); of pictures and series, where it is (.png).
 
     What is usual is learned from rows that were not trained on: a share of --false-alarms of such rows is found odd, or
     less. Without DATA, one half of the model's test data is examined and the other half is what is usual.
+
+    Of series, odd_stretches.csv lists the odd stretches: the row, the first step, the step after the last, and the nats
+    above usual. Where recordings were cut into windows, steps are counted in the recording.
 
     \b
     Examples:
       nelbo detect results/mnist
       nelbo detect results/mnist my_digits/ --false-alarms 0.001 --out odd.png
       nelbo detect results/adult new.csv --calibration usual.csv --score reconstruction
+      nelbo detect results/sensors today.csv --json
     """
     from nelbo.apps.anomaly import Detector
 
     m = inputs.model(model, condition)
-    out = output.named(out, "odd.csv", (".csv", ".png") if m.schema.kind == "image" else (".csv",))
+    out = output.named(out, "odd.csv", (".csv", ".png") if m.schema.kind in DRAWN else (".csv",))
     usual, source = inputs.rows(m, calibration), calibration or "the test data"
     if data or calibration:
         rows = inputs.rows(m, data)
@@ -59,8 +66,11 @@ def detect(
         source = "the other half of the test data"
     detector = Detector(m, score, usual, samples, seed)
     found = detector.detect(rows, false_alarms)
-    written = _write(detector, found, rows, numbers, out)
+    where = _where(detector, rows, false_alarms)
+    written = _write(detector, found, rows, numbers, out, where)
     said = _summary(detector, found, numbers, false_alarms) | {"calibrated_on": source}
+    if where:
+        said["stretches"] = [_placed(stretch, rows, numbers) for stretch in where.stretches]
     print(json.dumps({"out": [str(path) for path in written], **said}) if as_json else _text(said, written))
 
 
@@ -77,15 +87,39 @@ def _halves(rows: Dataset, seed: int) -> tuple[Dataset, Dataset, list[int]]:
     return subset(rows, first), subset(rows, second), first.tolist()
 
 
-def _write(detector: Detector, found: Findings, rows: Dataset, numbers: list[int], out: Path) -> list[Path]:
-    """The table, the figure beside it for pictures, or where a .png is asked for the figure alone."""
-    picture = out.with_suffix(".png") if rows.schema.kind == "image" else None
+def _where(detector: Detector, rows: Dataset, false_alarms: float) -> Where | None:
+    """The odd stretches of series; of other data, nothing."""
+    if rows.schema.kind != "series":
+        return None
+    from nelbo.apps import stretches
+
+    return stretches.find(detector, rows, false_alarms)
+
+
+def _placed(stretch: Stretch, rows: Dataset, numbers: list[int]) -> dict[str, float]:
+    """A stretch in the numbers of the source: its row and steps, or where recordings were cut its recording's."""
+    recording, first = (numbers[stretch.row], 0) if rows.origin is None else rows.origin[stretch.row].tolist()
+    name = "row" if rows.origin is None else "recording"
+    return {name: recording, "start": first + stretch.start, "end": first + stretch.end, "nats": stretch.nats}
+
+
+def _write(
+    detector: Detector, found: Findings, rows: Dataset, numbers: list[int], out: Path, where: Where | None
+) -> list[Path]:
+    """The tables, the figure beside them for what is drawn, or where a .png is asked for the figure alone."""
+    picture = out.with_suffix(".png") if rows.schema.kind in DRAWN else None
     files: dict[Path, bytes] = {}
     if out != picture:
         files[out] = _table(detector, found, rows, numbers)
+        if where:
+            placed = [_placed(stretch, rows, numbers) for stretch in where.stretches]
+            files[out.with_stem(f"{out.stem}_stretches")] = _stretch_table(placed, rows)
     if picture:
         try:
-            files[picture] = _figure(detector, found, rows, numbers)
+            if where:
+                files[picture] = _figure_of_series(where, found, rows, numbers)
+            else:
+                files[picture] = _figure(detector, found, rows, numbers)
         except UserError as error:
             if out == picture:
                 raise
@@ -99,14 +133,24 @@ def _table(detector: Detector, found: Findings, rows: Dataset, numbers: list[int
     """A row for each datum: of vectors and tables also its columns most to blame."""
     from nelbo.apps.wording import COUNT, worst
 
-    blamed = [[]] * len(rows) if rows.schema.kind == "image" else worst(detector.blame(rows), rows)
+    worded = rows.schema.kind not in DRAWN
+    blamed = worst(detector.blame(rows), rows) if worded else [[]] * len(rows)
     text = StringIO()
     table = csv.writer(text, lineterminator="\n")
-    columns = min(COUNT, rows.schema.shape[0]) if rows.schema.kind != "image" else 0
+    columns = min(COUNT, rows.schema.shape[0]) if worded else 0
     table.writerow(["row", "score", "p_value", "odd", *(f"blame_{k + 1}" for k in range(columns))])
     listed = zip(numbers, found.scores.tolist(), found.p_values.tolist(), found.odd.tolist(), blamed, strict=True)
     for number, score, p, odd, words in listed:
         table.writerow([number, f"{score:.9g}", f"{p:.6g}", int(odd), *words])
+    return text.getvalue().encode()
+
+
+def _stretch_table(placed: list[dict[str, float]], rows: Dataset) -> bytes:
+    """A row for each odd stretch."""
+    text = StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["row" if rows.origin is None else "recording", "start", "end", "nats"])
+    table.writerows([*list(of.values())[:-1], f"{of['nats']:.6g}"] for of in placed)
     return text.getvalue().encode()
 
 
@@ -123,6 +167,22 @@ def _figure(detector: Detector, found: Findings, rows: Dataset, numbers: list[in
     pictures = rows.schema.decode(chosen.batch(torch.arange(len(order)))).numpy()
     titles = [f"row {numbers[i]}\np = {found.p_values[i]:.2g}" for i in order]
     figure = plots.oddities(pictures, detector.model.reconstruct(chosen), heat, titles, rows.schema)
+    return output.encode_image(plots.figure_image(figure), "PNG")
+
+
+def _figure_of_series(where: Where, found: Findings, rows: Dataset, numbers: list[int]) -> bytes:
+    """The oddest series, what the rest of each says of its steps, and where they are odd."""
+    import torch
+
+    from nelbo import plots, plots_series
+    from nelbo.data import subset
+
+    order = _oddest(found)
+    series = rows.schema.decode(subset(rows, order).batch(torch.arange(len(order)))).numpy()
+    shaded = [[(of.start, of.end) for of in where.stretches if of.row == i] for i in order]
+    begins = ["" if rows.origin is None else f" from step {int(rows.origin[i, 1])}" for i in order]
+    titles = [f"row {numbers[i]}{of}, p = {found.p_values[i]:.2g}" for i, of in zip(order, begins, strict=True)]
+    figure = plots_series.oddities(series, where.expected[order], where.heat[order], shaded, titles, rows.schema)
     return output.encode_image(plots.figure_image(figure), "PNG")
 
 

@@ -1,21 +1,25 @@
-"""`nelbo impute`: fill the missing cells of a table."""
+"""`nelbo impute`: fill the missing cells of a table, or the missing steps of series."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nelbo.cli import inputs, output
 from nelbo.cli.use import JSON, ModelPath, Out, Seed
 
+if TYPE_CHECKING:
+    from nelbo.model import Model
+
 ENDINGS = (".csv", ".tsv", ".txt", ".parquet")
+SERIES = (".npy", ".csv", ".png")
 
 
 def impute(
     model: ModelPath,
-    data: Annotated[str, typer.Argument(metavar="DATA", help="A table with the columns that MODEL was trained on.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A table, or series, as MODEL was trained on.")],
     draws: Annotated[int, typer.Option(help="Files, each with its own draw of the missing cells.  [default: 1]")] = 0,
     unsure: Annotated[Path | None, typer.Option(help="A table to write of how unsure each cell is.")] = None,
     out: Out = None,
@@ -26,22 +30,26 @@ def impute(
 
     A number is filled with its mean, a category with the likeliest. With --draws 5, five files (filled_1.csv, ...)
     have the missing cells drawn instead: multiple imputation. --unsure has the standard deviation of each filled
-    number, the probability of another category, and 0 for cells that are there.
+    number, the probability of another category, and 0 for cells that are there. Series are filled likewise where they
+    are NaN (.npy, .csv or .png; a table that is one recording, as a table).
 
     \b
     Examples:
       nelbo impute results/people survey.csv --out filled.csv --unsure unsure.csv
       nelbo impute results/people survey.csv --draws 5 --out filled.csv
+      nelbo impute results/heartbeats gaps.npy --out filled.npy
     """
     from nelbo.apps import impute as app
     from nelbo.data import tables
     from nelbo.errors import UserError
 
-    out = output.named(out, "filled.csv", ENDINGS)
-    unsure = unsure and output.named(unsure, "unsure.csv", ENDINGS)
     if draws < 0:
         raise UserError(f"--draws {draws}: give 1 or more, or leave it out")
     m = inputs.model(model, None)
+    if m.schema.kind == "series" and not tables.is_table(data):
+        return _series(m, data, draws, unsure, out, seed, as_json)
+    out = output.named(out, "filled.csv", ENDINGS)
+    unsure = unsure and output.named(unsure, "unsure.csv", ENDINGS)
     filled, doubt = app.fill(m, data, seed)
     if unsure:
         output.write(unsure, tables.to_bytes(doubt, unsure.suffix.lower()))
@@ -50,3 +58,20 @@ def impute(
         path = out.with_stem(f"{out.stem}_{number}") if draws else out
         output.write(path, tables.raw_bytes(table, path.suffix.lower()))
         output.say(path, (table.table.num_rows, table.table.num_columns), as_json)
+    return None
+
+
+def _series(m: Model, data: str, draws: int, unsure: Path | None, out: Path | None, seed: int, as_json: bool) -> None:
+    """The same of series that are no table."""
+    from nelbo.apps import impute as app
+
+    out = output.named(out, "filled.npy", SERIES)
+    unsure = unsure and output.named(unsure, "unsure.npy", SERIES)
+    for number in range(1, max(draws, 1) + 1):
+        filled, doubt = app.fill_series(m, data, seed + number - 1, draw=draws > 0)
+        path = out.with_stem(f"{out.stem}_{number}") if draws else out
+        output.write(path, output.encode_data(m, filled, path))
+        output.say(path, filled.shape, as_json)
+    if unsure:
+        doubt = app.fill_series(m, data, seed)[1] if draws else doubt
+        output.write(unsure, output.encode_data(m, doubt, unsure))

@@ -15,6 +15,7 @@ from nelbo.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
+    from nelbo.data import Schema
     from nelbo.likelihood import Estimate
     from nelbo.model import Model
 
@@ -45,7 +46,26 @@ def encode_data(m: Model, values: Any, out: Path, columns: int = 8) -> bytes:
 
     if out.suffix.lower() == ".png":
         return encode_image(plots.sheet(values, m.schema, columns), "PNG")
-    return encode_array(values, out)
+    return encode_series(values, m.schema) if values.ndim == 3 and out.suffix == ".csv" else encode_array(values, out)
+
+
+def encode_series(values: np.ndarray, schema: Schema) -> bytes:
+    """Series `(n, steps, channels)` as a `.csv` of a row for each step: series, step, and the channels by name."""
+    import numpy as np
+
+    n, steps, channels = values.shape
+    place = np.stack(np.divmod(np.arange(n * steps), steps), 1)
+    text = StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["series", "step", *channel_names(schema)])
+    for at, numbers in zip(place.tolist(), values.reshape(-1, channels).tolist(), strict=True):
+        table.writerow([*at, *("" if number != number else f"{number:.9g}" for number in numbers)])
+    return text.getvalue().encode()
+
+
+def channel_names(schema: Schema) -> tuple[str, ...]:
+    """What the channels of a series are called."""
+    return schema.names or tuple(f"x{j}" for j in range(schema.shape[1]))
 
 
 def encode_array(values: np.ndarray, out: Path) -> bytes:

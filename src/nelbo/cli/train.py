@@ -12,7 +12,8 @@ import typer
 HELP = """Train a VAE on DATA and write pictures, curves, metrics, a report and the model.
 
 DATA is "mnist", "fashion-mnist", a .npy or .npz file, a table (.csv, .tsv, .parquet), or a folder of pictures (a class
-per subfolder, if there are subfolders); left out, it is the recipe's.
+per subfolder, if there are subfolders); left out, it is the recipe's. An array is of series by --kind series, a table
+one long series by --window.
 
 \b
 Examples:
@@ -21,6 +22,8 @@ Examples:
   nelbo train mnist --recipe tutorial --out results/tutorial
   nelbo train my_pictures/ --size 64 --epochs 50 --latent-dim 64
   nelbo train data.npz --set model.encoder=mlp --set model.encoder.hidden=[512,256]
+  nelbo train heartbeats.npz --kind series
+  nelbo train sensors.csv --window 128 --stride 64
   nelbo train mnist --preset beta-tc
   nelbo train mnist --condition label
   nelbo train mnist --resume --epochs 20
@@ -62,6 +65,9 @@ def train(
     columns: Annotated[
         str | None, typer.Option("--schema", help="A TOML file that says what a table's columns are.")
     ] = None,
+    kind: Annotated[str | None, typer.Option(help="series: arrays (n, steps) or (n, steps, channels).")] = None,
+    window: Annotated[int | None, typer.Option(help="Cut long series into windows of so many steps.")] = None,
+    stride: Annotated[int | None, typer.Option(help="Steps from one window to the next.  [default: WINDOW]")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")] = False,
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any field of the recipe.")

@@ -7,6 +7,7 @@ from nelbo.conditionals.flows import FlowPosterior, FlowPrior
 from nelbo.conditionals.hamiltonian import HamiltonianPosterior
 from nelbo.conditionals.latent import DiagonalNormal, Fixed, StandardNormal
 from nelbo.conditionals.likelihoods import Bernoulli, ContinuousBernoulli, Normal, OptimalNormal, PictureLoss
+from nelbo.conditionals.observed import Observed
 from nelbo.conditionals.pixels import Beta, DiscretisedLogistic, DiscretisedLogisticMixture, LevelCategorical
 from nelbo.conditionals.posteriors_continuous import (
     Dirac,

@@ -65,6 +65,11 @@ class Likelihood(Conditional, ABC):
         super().__init__()
         self.net, self.event_dims = net, event_dims
 
+    @property
+    def name(self) -> str:
+        """What to call it in messages."""
+        return type(self).__name__
+
     def start_at(self, mean: Tensor) -> None:
         """Set the output bias so that, before training, the likelihood's mean is near `mean` (of shape `shape`)."""
         self.set_bias(0, mean, self.link)

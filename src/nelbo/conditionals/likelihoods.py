@@ -106,9 +106,9 @@ class OptimalNormal(Likelihood):
         variance = torch.where(self.batches > 0, self.variance, torch.ones_like(self.variance))
         return distributions.DiagonalNormal(loc, 0.5 * variance.log(), self.event_dims)
 
-    def _observe(self, squares: Tensor) -> Tensor:
-        """The mean of the squared residuals, over all processes; the running variance takes it in."""
-        sums = torch.stack([squares.sum(), squares.new_tensor(squares.numel())])
+    def _observe(self, squares: Tensor, count: Tensor) -> Tensor:
+        """The mean of `count` squared residuals, over all processes; the running variance takes it in."""
+        sums = torch.stack([squares.sum(), count])
         if torch.distributed.is_initialized():
             torch.distributed.all_reduce(sums)
         variance = (sums[0] / sums[1]).clamp_min(1e-6)

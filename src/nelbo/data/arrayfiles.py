@@ -10,6 +10,7 @@ import numpy as np
 
 from nelbo.data.filerows import FileRows, rows_of
 from nelbo.data.items import Items
+from nelbo.data.layout import Layout, lay_out
 from nelbo.errors import UserError
 
 SUFFIXES = (".npy", ".npz")
@@ -29,7 +30,7 @@ class Stored:
     y_test: Any = None
 
 
-def read(path: Path, member: str = "") -> Stored:
+def read(path: Path, member: str = "", layout: Layout = lay_out) -> Stored:
     """The arrays of a NumPy file; a `.npy` is not read yet; `member` selects one of an `.npz`.
 
     In an `.npz`, `x_train`, `x_test` (and `y_train`, `y_test`) or `train`, `test` are splits; otherwise `x`, `X`,
@@ -40,7 +41,7 @@ def read(path: Path, member: str = "") -> Stored:
     if isinstance(loaded, np.ndarray):
         if member:
             raise UserError(f"{path}:{member}: the file holds one array without a name: leave :{member} out")
-        return Stored(str(path), rows_of(loaded, str(path)))
+        return Stored(str(path), rows_of(loaded, str(path), layout))
     with loaded:
         if not member:
             return _splits(path, loaded)

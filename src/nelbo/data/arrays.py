@@ -102,6 +102,41 @@ def summarise(part: Part, train: np.ndarray | None = None, brief: bool = False) 
     return seen.summary()
 
 
+class Moments:
+    """Mean and standard deviation of each feature over the values that are there (not NaN), chunk by chunk.
+
+    Source: Chan, Golub, LeVeque (1983), Algorithms for Computing the Sample Variance.
+    """
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.squares = np.zeros(1), np.zeros(1), np.zeros(1)
+
+    def add(self, chunk: np.ndarray) -> None:
+        """Merge float64 values `(rows, features)` in."""
+        gaps = np.isnan(chunk)
+        if gaps.any():
+            count = (~gaps).sum(0)
+            own = np.where(gaps, 0.0, chunk).sum(0) / np.maximum(count, 1)
+            deviations = np.where(gaps, 0.0, chunk - own)
+        else:
+            count = np.full(chunk.shape[1], len(chunk))
+            with np.errstate(over="ignore", invalid="ignore"):  # the schema refuses numbers that are not finite
+                own = chunk.mean(0)
+                deviations = chunk - own
+        total = np.maximum(self.count + count, 1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            gap = own - self.mean
+            self.squares = self.squares + np.square(deviations).sum(0)
+            self.squares = self.squares + np.square(gap) * self.count * count / total
+            self.mean = self.mean + gap * count / total
+        self.count = self.count + count
+
+    @property
+    def std(self) -> np.ndarray:
+        """Per feature."""
+        return np.sqrt(self.squares / np.maximum(self.count, 1))
+
+
 class _Tally:
     """What is known of the rows so far: range, and for vectors moments, per feature."""
 
@@ -110,7 +145,7 @@ class _Tally:
         self.low, self.high = np.inf, -np.inf
         self.only_01 = self.only_0255 = True
         self.fitted_low, self.fitted_high = np.array(np.inf), np.array(-np.inf)
-        self.count, self.mean, self.squares = 0, np.zeros(1), np.zeros(1)
+        self.moments = Moments()
 
     def extremes(self, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest values: of each picture, or of each feature."""
@@ -133,20 +168,8 @@ class _Tally:
         else:
             flat = flat[chosen]
             low, high = self.extremes(flat)
-            self.add_moments(flat.astype(np.float64))
+            self.moments.add(flat.astype(np.float64))
         self.fitted_low, self.fitted_high = np.minimum(self.fitted_low, low), np.maximum(self.fitted_high, high)
-
-    def add_moments(self, chunk: np.ndarray) -> None:
-        """Merge mean and sum of squared deviations: Chan, Golub, LeVeque (1983), Algorithms for Computing the
-        Sample Variance."""
-        total = self.count + len(chunk)
-        with np.errstate(over="ignore", invalid="ignore"):  # the schema refuses numbers that are not finite
-            mean = chunk.mean(0)
-            gap = mean - self.mean
-            self.squares = self.squares + np.square(chunk - mean).sum(0)
-            self.squares = self.squares + np.square(gap) * self.count * len(chunk) / total
-            self.mean = self.mean + gap * len(chunk) / total
-        self.count = total
 
     def summary(self) -> Summary:
         same = self.fitted_low == self.fitted_high
@@ -157,8 +180,8 @@ class _Tally:
             only_0255=bool(self.only_0255),
             fitted_low=float(self.fitted_low.min()),
             fitted_high=float(self.fitted_high.max()),
-            mean=self.mean,
-            std=np.where(same, 1.0, np.sqrt(self.squares / max(self.count, 1))),
+            mean=self.moments.mean,
+            std=np.where(same, 1.0, self.moments.std),
         )
 
 

@@ -45,11 +45,13 @@ class Dataset(ABC):
     `labels` is int64 of shape `(n,)`, or None; where the schema names classes, labels index them. `context`
     `(n, width)` is what a model of these rows is conditioned on, or None. `resident` tells whether the rows lie in
     memory, so that a batch costs no reading; `threaded`, whether several threads may read at once, and should.
+    `origin` `(n, 2)` says where each row was cut from: the number of the recording, and the step at which it begins.
     """
 
     schema: Schema
     labels: Tensor | None
     context: Tensor | None = None
+    origin: Tensor | None = None
     resident: bool
     threaded: bool = False
 
@@ -112,6 +114,7 @@ class Subset(Dataset):
         self.schema, self.resident, self.threaded = whole.schema, whole.resident, whole.threaded
         self.labels = None if whole.labels is None else whole.labels[index]
         self.context = None if whole.context is None else whole.context[index]
+        self.origin = None if whole.origin is None else whole.origin[index]
 
     def __len__(self) -> int:
         return len(self.index)
@@ -144,15 +147,17 @@ def batches(dataset: Dataset, order: Iterable[Tensor]) -> Iterator[Tensor]:
 
 
 def mean(data: Dataset) -> Tensor:
-    """The mean of the data in the model's units, `(*shape)`, summed in 64 bit.
+    """The mean of the data in the model's units, `(*shape)`, summed in 64 bit; gaps (NaN) are passed over.
 
     Of data that do not lie in memory, that of `SAMPLE` rows drawn at random: to read all may take hours.
     """
     rows = torch.arange(len(data)) if data.resident else draw(len(data), SAMPLE)
     total = torch.zeros(data.schema.shape, dtype=torch.float64)
+    count = torch.zeros(data.schema.shape)
     for x in batches(data, rows.split(data.schema.at_once)):
-        total += x.sum(0, dtype=torch.float64)
-    return (total / len(rows)).float()
+        total += x.nansum(0, dtype=torch.float64)
+        count += len(x) - x.isnan().sum(0)
+    return (total / count.clamp_min(1)).float()
 
 
 def some(dataset: Dataset, n: int, seed: int = 0) -> Tensor:

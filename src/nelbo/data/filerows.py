@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from nelbo.data.layout import lay_out
+from nelbo.data.layout import Layout, lay_out
 from nelbo.errors import UserError
 
 
 class FileRows:
-    """Rows of a mapped array in C order, laid out as `nelbo.data.arrays` says; indexed by row numbers or a slice.
+    """Rows of a mapped array in C order, laid out by `layout`; indexed by row numbers or a slice.
 
     Raises `UserError` if the array is not laid out so, or the file can no longer be read. Several threads may read.
     """
 
-    def __init__(self, mapped: np.memmap[Any, Any], name: str) -> None:
+    def __init__(self, mapped: np.memmap[Any, Any], name: str, layout: Layout = lay_out) -> None:
         assert mapped.filename is not None
         self.path, self.name, self.offset = Path(mapped.filename), name, mapped.offset
-        self.dtype, self._row = mapped.dtype, mapped.shape[1:]
-        self.shape: tuple[int, ...] = lay_out(mapped, name).shape
+        self.dtype, self._row, self._layout = mapped.dtype, mapped.shape[1:], layout
+        self.shape: tuple[int, ...] = layout(mapped, name).shape
 
     def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
         if isinstance(index, slice):
@@ -49,7 +49,7 @@ class FileRows:
             raise UserError(
                 f"{self.path}: cannot be read ({error.strerror}): see to the file and begin again"
             ) from None
-        return lay_out(out, self.name) if n else out.reshape(0, *self.shape[1:])
+        return self._layout(out, self.name) if n else out.reshape(0, *self.shape[1:])
 
     def _fill(self, file: int, out: np.ndarray, row: int) -> None:
         """Read consecutive rows, `row` being the first."""
@@ -63,11 +63,11 @@ class FileRows:
             place, left = place + got, left[got:]
 
 
-def rows_of(array: np.ndarray, name: str) -> np.ndarray | FileRows:
+def rows_of(array: np.ndarray, name: str, layout: Layout = lay_out) -> np.ndarray | FileRows:
     """The array, or the rows of its file if it is mapped from one that can be read row by row."""
     if sys.platform == "win32" or not isinstance(array, np.memmap) or not array.flags.c_contiguous or array.ndim < 2:
         return array
-    return FileRows(array, name)
+    return FileRows(array, name, layout)
 
 
 def _runs(index: np.ndarray) -> list[tuple[int, int, int]]:

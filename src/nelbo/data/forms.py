@@ -20,16 +20,24 @@ def _as_they_are(values: np.ndarray, schema: Schema) -> np.ndarray:
 class Form:
     """How data of a kind are handled.
 
-    `told` makes of values `(n, *shape)` in the data's units what a user is given. `drawn`: a sample is a draw from the
-    likelihood, never its mean, which is no such datum. A model is started from `start_rows` training rows.
+    `told` makes of values `(n, *shape)` in the data's units what a user is given, `beside` of one number for each
+    element of such values; `gaps`: data may lack elements (NaN). `drawn`: a sample is a draw from the likelihood, never
+    its mean, which is no such datum. A model is started from `start_rows` training rows.
     """
 
     told: Callable[[np.ndarray, Schema], Any] = _as_they_are
+    beside: Callable[[np.ndarray, Schema], Any] = _as_they_are
+    gaps: bool = False
     drawn: bool = False
     start_rows: int = 1000
 
 
-FORMS = {"image": Form(), "vector": Form(), "table": Form(tables.decode, drawn=True, start_rows=20_000)}
+FORMS = {
+    "image": Form(),
+    "vector": Form(),
+    "series": Form(gaps=True),
+    "table": Form(tables.decode, tables.frame_of, gaps=True, drawn=True, start_rows=20_000),
+}
 
 
 def form(schema: Schema) -> Form:

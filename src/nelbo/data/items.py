@@ -9,19 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nelbo.data.layout import lay_out
+from nelbo.data.layout import Layout, lay_out
 from nelbo.errors import UserError
 
 
 class Items:
     """Rows of a Torch dataset whose items are x or (x, y); x is a tensor, an array or a PIL picture.
 
-    Indexing with row numbers, or a slice, gives rows laid out as `nelbo.data.arrays` says. Items are read
-    every time they are asked for. Raises `UserError` if their shapes differ.
+    Indexing with row numbers, or a slice, gives rows laid out by `layout`. Items are read every time they are asked
+    for. Raises `UserError` if their shapes differ.
     """
 
-    def __init__(self, items: Any, name: str) -> None:
-        self.items, self.name = items, name
+    def __init__(self, items: Any, name: str, layout: Layout = lay_out) -> None:
+        self.items, self.name, self._layout = items, name, layout
         first = _split(items[0])[0]
         self._shape = tuple(np.shape(first))
         laid_out = self[[0]]
@@ -30,7 +30,7 @@ class Items:
 
     def __getitem__(self, index: slice | Iterable[int]) -> np.ndarray:
         numbers = range(*index.indices(len(self.items))) if isinstance(index, slice) else index
-        return lay_out(np.stack([self._checked(int(i))[0] for i in numbers]), self.name)
+        return self._layout(np.stack([self._checked(int(i))[0] for i in numbers]), self.name)
 
     def read(self) -> tuple[np.ndarray, list[Any] | None]:
         """All x as they are, and the y of every item (None if items have none), reading each item once."""

@@ -1,4 +1,15 @@
-"""`load`: a source to train on, split in two; `load_like`: a source for a model that is trained already."""
+"""`load`: a source to train on, split in two; `load_like`: a source for a model that is trained already.
+
+A source is "mnist", "fashion-mnist" (IDX files under `data_root`), a `.npy` or `.npz` file (`file.npz:name` selects an
+array), a folder of pictures, a NumPy array, a tensor, a tuple (x, y) of them, a Torch map-style dataset of x or (x, y),
+or a table: a CSV, TSV or Parquet file, a pandas or polars DataFrame, an Arrow table.
+
+For folders: `size` ("64", "64x48" = height x width, an int, or a pair), `fit` ("crop", "pad" or "stretch"), `channels`
+(1 or 3; None: 1 if every picture is grey) and `skip_bad` (leave out pictures that cannot be read). For tables:
+`columns`, a TOML file or a dictionary, says what columns are. Series are such by `kind` "series", or by the `window`
+of steps into which recordings are cut, one every `stride` (None: `window`); a list of arrays of any lengths, and a
+table of a row for each step, are series too. `nelbo.data.arrays`, `.series` and `.tables` say how values are scaled.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +18,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
 
-from nelbo.data import arrays, folder, sources, tables
+from nelbo.data import arrays, folder, series, sources, tables
 from nelbo.data.dataset import Dataset, subset
 from nelbo.data.schema import Fit, Schema
+from nelbo.data.splitting import at_random
 from nelbo.errors import UserError
 
 
@@ -36,17 +47,14 @@ def load(
     channels: int | None = None,
     skip_bad: bool = False,
     columns: tables.Overrides = None,
+    kind: Literal["series"] | None = None,
+    window: int | None = None,
+    stride: int | None = None,
 ) -> Data:
     """Data to train on, from any source.
 
-    `source`: "mnist", "fashion-mnist" (IDX files under `data_root`), a `.npy` or `.npz` file (`file.npz:name`
-    selects an array), a folder of pictures, a NumPy array, a tensor, a tuple (x, y) of them, a Torch map-style
-    dataset of x or (x, y), or a table: a CSV, TSV or Parquet file, a pandas or polars DataFrame, an Arrow table.
-    Where the source has no test split of its own, a random `val_fraction` of the rows is held out, the same for the
-    same `seed`. For folders: `size` ("64", "64x48" = height x width, an int, or a pair), `fit` ("crop", "pad" or
-    "stretch"), `channels` (1 or 3; None: 1 if every picture is grey) and `skip_bad` (leave out pictures that cannot
-    be read). For tables: `columns`, a TOML file or a dictionary, says what columns are. `nelbo.data.arrays` and
-    `nelbo.data.tables` say how values are scaled. Raises `UserError` for anything wrong with the source or an option.
+    Sources and options are those at the top of `nelbo.data.load`. Where the source has no test split, a random
+    `val_fraction` is held out, the same for the same `seed`. Raises `UserError` for anything wrong with either.
 
     >>> data = load(torch.eye(10), val_fraction=0.2)
     >>> len(data.train), len(data.test), data.schema.support
@@ -54,14 +62,16 @@ def load(
     """
     wanted = _size(size)
     _check(val_fraction, fit, channels)
+    if _are_series(kind, window, stride):
+        _no_picture_options(size, channels, columns)
+        return _load_series(source, data_root, (window, stride), (val_fraction, seed))
     if tables.is_table(source):
         _no_picture_options(size, channels)
         return _load_table(source, columns, (val_fraction, seed))
-    if columns is not None:
-        raise UserError(f"columns={columns}: these are for tables: leave them out")
     if (path := sources.locate(source)) is not None:
+        _no_picture_options(None, None, columns)
         return _load_folder(path, wanted, fit, channels, skip_bad, (val_fraction, seed))
-    _no_picture_options(size, channels)
+    _no_picture_options(size, channels, columns)
     return _load_arrays(source, data_root, (val_fraction, seed))
 
 
@@ -75,12 +85,11 @@ def load_like(
 ) -> Dataset:
     """Rows of any source, or a single picture file, for a model trained on data of this schema.
 
-    Pictures in files are brought to the schema's size and channels; arrays must have its shape and are scaled by
-    its shift and scale. A source that holds two splits gives the one named by `split`, any other all rows in
-    order. Classes that the schema does not know are added after its own in the schema of the result. A table's
-    columns are found by name; what the schema does not know is passed over, or missing (`tables.read_like`).
-
-    Raises `UserError` if the source does not fit; warns if values lie beyond the range of training.
+    Pictures in files are brought to the schema's size and channels, series to its length; arrays must have its shape.
+    All are scaled by its shift and scale. Of two splits it gives the one named by `split`, of any other source all rows
+    in order. Classes that the schema does not know are added after its own. A table's columns are found by name; what
+    the schema does not know is passed over, or missing. Raises `UserError` if the source does not fit; warns if values
+    lie beyond the range of training.
 
     >>> schema = load(torch.eye(10)).schema
     >>> load_like(torch.eye(10)[:1], schema).batch(torch.tensor([0])).shape
@@ -88,6 +97,8 @@ def load_like(
     """
     if split not in ("train", "test"):
         raise UserError(f"split={split!r}: give train or test")
+    if schema.kind == "series":
+        return series.load_like(source, schema, split, data_root)
     if tables.is_table(source) or schema.kind == "table":
         return _table_like(source, schema)
     if (path := sources.locate(source)) is not None:
@@ -121,7 +132,7 @@ def _load_folder(
     built = [folder.build(found, schema, skip_bad) for found in surveys]
     if len(built) == 2:
         return Data(path.name, built[0], built[1], schema)
-    train, test = _split(len(built[0]), str(path), *held_out)
+    train, test = at_random(len(built[0]), str(path), *held_out)
     return Data(path.name, subset(built[0], train), subset(built[0], test), schema)
 
 
@@ -134,7 +145,7 @@ def _load_arrays(source: Any, data_root: str | Path | None, held_out: tuple[floa
         seen, seen_test = (arrays.summarise(part, brief=alike) for part in (train, test))
         schema = arrays.fit_schema(train, seen | seen_test, classes)
         return Data(name, arrays.build(train, schema, seen), arrays.build(test, schema, seen_test), schema)
-    first, second = _split(train.rows.shape[0], train.name, *held_out)
+    first, second = at_random(train.rows.shape[0], train.name, *held_out)
     chosen = np.ones(train.rows.shape[0], bool)
     chosen[second.numpy()] = False
     seen = arrays.summarise(train, chosen, brief=True)
@@ -143,10 +154,17 @@ def _load_arrays(source: Any, data_root: str | Path | None, held_out: tuple[floa
     return Data(name, subset(whole, first), subset(whole, second), schema)
 
 
+def _load_series(
+    source: Any, data_root: str | Path | None, cut: tuple[int | None, int | None], held_out: tuple[float, int]
+) -> Data:
+    name, train, test = series.load(source, data_root, *cut, held_out)
+    return Data(name, train, test, train.schema)
+
+
 def _load_table(source: Any, columns: tables.Overrides, held_out: tuple[float, int]) -> Data:
     whole = tables.read(source, columns)
     name = Path(source).name.partition(".")[0] if isinstance(source, str | Path) else "table"
-    train, test = _split(len(whole), name, *held_out)
+    train, test = at_random(len(whole), name, *held_out)
     return Data(name, subset(whole, train), subset(whole, test), whole.schema)
 
 
@@ -160,17 +178,18 @@ def _table_like(source: Any, schema: Schema) -> Dataset:
     return tables.read_like(source, schema)
 
 
-def _split(n: int, name: str, fraction: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row numbers to train on and to hold out, each in order; at least one of each."""
-    if n < 2:
-        raise UserError(f"{name}: holds {n} row: give at least 2, one to train on and one to hold out")
-    held_out = min(max(round(n * fraction), 1), n - 1)
-    test = torch.zeros(n, dtype=torch.bool)
-    test[torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:held_out]] = True
-    return (~test).nonzero().flatten(), test.nonzero().flatten()
+def _are_series(kind: str | None, window: int | None, stride: int | None) -> bool:
+    """Whether the data are said to be series; `UserError` for options that say nothing."""
+    if kind not in (None, "series"):
+        raise UserError(f"kind={kind!r}: give series, or leave it out")
+    if stride is not None and window is None:
+        raise UserError(f"stride={stride}: goes with a window: give that too")
+    return kind is not None or window is not None
 
 
-def _no_picture_options(size: Any, channels: int | None) -> None:
+def _no_picture_options(size: Any, channels: int | None, columns: Any = None) -> None:
+    if columns is not None:
+        raise UserError(f"columns={columns}: these are for tables: leave them out")
     if size is not None or channels is not None:
         raise UserError(f"size={size}, channels={channels}: these are for folders of pictures: leave them out")
 

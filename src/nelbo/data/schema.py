@@ -19,18 +19,20 @@ from torch import Tensor
 from nelbo.data.columns import Column
 from nelbo.errors import UserError
 
-Kind = Literal["image", "vector", "table"]
+Kind = Literal["image", "vector", "table", "series"]
 Support = Literal["binary", "unit", "real"]
 Fit = Literal["crop", "pad", "stretch"]
+OF_KIND = {"columns": "table", "names": "series"}  # fields that only one kind has
 
 
 @dataclass(frozen=True)
 class Schema:
     """The type of one datum; `support` is what x takes: {0, 1}, [0, 1] or any real number.
 
-    `shape` is (channels, height, width) for pictures and (features,) for vectors; `classes` names the labels;
-    `fit` is the rule by which pictures of other sizes are brought to this one. A table's `columns` are all of its
-    columns in order; its features are those that are `modelled`. Raises `UserError` for values that describe no data.
+    `shape` is (channels, height, width) for pictures, (steps, channels) for series and (features,) for vectors;
+    `classes` names the labels; `fit` is the rule by which pictures of other sizes are brought to this one; `names` are
+    those of a series' channels, if known. A table's `columns` are all of its columns in order; its features are those
+    that are `modelled`. Raises `UserError` for values that describe no data.
 
     >>> Schema("image", (1, 2, 2), (0.0,), (255.0,), "unit").encode(torch.full((1, 1, 2, 2), 51)).mean().item()
     0.20000000298023224
@@ -44,16 +46,21 @@ class Schema:
     classes: tuple[str, ...] = ()
     fit: Fit = "crop"
     columns: tuple[Column, ...] = ()
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, choices in (("kind", Kind), ("support", Support), ("fit", Fit)):
             if getattr(self, name) not in get_args(choices):
                 raise UserError(f"{name}={getattr(self, name)!r}: give one of {', '.join(get_args(choices))}")
-        if len(self.shape) != (3 if self.kind == "image" else 1) or min(self.shape) < 1:
-            raise UserError(f"shape={self.shape}: give (channels, height, width) for image, (features,) for vector")
+        wanted = {"image": "(channels, height, width)", "series": "(steps, channels)"}.get(self.kind, "(features,)")
+        sides = {"image": 3, "series": 2}.get(self.kind, 1)
+        if len(self.shape) != sides or min(self.shape) < 1:
+            raise UserError(f"shape={self.shape}: give {wanted} for {self.kind}")
         for name, values in (("shift", self.shift), ("scale", self.scale)):
-            if len(values) not in {1, self.shape[0] if self.kind == "vector" else 1}:
-                raise UserError(f"{name} has {len(values)} numbers: give 1, or one per feature of {self.shape}")
+            if len(values) not in {1, self.shape[-1] if self.kind in ("vector", "series") else 1}:
+                raise UserError(
+                    f"{name} has {len(values)} numbers: give 1, or one per feature or channel of {self.shape}"
+                )
             if not all(abs(value) <= torch.finfo(torch.float32).max for value in values):
                 raise UserError(f"{name} holds a number beyond float32: rescale the data, its values are too large")
         if min(self.scale) <= 0:
@@ -105,7 +112,8 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of numbers, strings and lists; `from_json` reads it back exactly."""
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "columns"}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in OF_KIND}
+        values |= {"names": self.names} if self.kind == "series" else {}
         listed = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
         return listed | ({"columns": [column.to_json() for column in self.columns]} if self.columns else {})
 
@@ -113,7 +121,7 @@ class Schema:
     def from_json(cls, d: dict[str, Any]) -> Schema:
         """The schema that `to_json` wrote; raises `UserError` naming what is missing or unknown."""
         d = dict(d)
-        known = {field.name for field in fields(cls)} - (set() if d.get("kind") == "table" else {"columns"})
+        known = {field.name for field in fields(cls) if OF_KIND.get(field.name, d.get("kind")) == d.get("kind")}
         if unknown := sorted(set(d) ^ known):
             raise UserError(f"schema: {', '.join(unknown)} missing or unknown; it must hold {', '.join(sorted(known))}")
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in d.items()}

@@ -19,7 +19,7 @@ from nelbo.data.arrays import Part
 from nelbo.data.dataset import fits_memory
 from nelbo.data.filerows import FileRows
 from nelbo.data.items import Items, to_numpy
-from nelbo.data.layout import lay_out
+from nelbo.data.layout import Layout, lay_out
 from nelbo.errors import UserError
 
 
@@ -40,24 +40,26 @@ def locate(source: Any) -> Path | None:
     )
 
 
-def read(source: Any, data_root: str | Path | None = None) -> Stored:
+def read(source: Any, data_root: str | Path | None = None, layout: Layout = lay_out) -> Stored:
     """The arrays of any source but pictures in files; raises `UserError` if it holds none."""
     if isinstance(source, str | Path):
         if name := _known_name(source):
             return named.read(name, data_root)
         if found := _array_file(source):
-            return arrayfiles.read(*found)
+            return arrayfiles.read(*found, layout)
         raise UserError(f"{source}: is no data source: give a table, pictures, .npy, .npz or a known name")
     if isinstance(source, tuple):
         if len(source) != 2:
             raise UserError(f"a tuple of {len(source)} is no data source: give (x, y), rows and their labels")
         return Stored("array", _array(source[0]), source[1])
     if isinstance(source, TorchDataset):
-        return _items(source)
+        return _items(source, layout)
     return Stored("array", _array(source))
 
 
-def parts(stored: Stored, classes: tuple[str, ...] = ()) -> tuple[Part, Part | None, tuple[str, ...]]:
+def parts(
+    stored: Stored, classes: tuple[str, ...] = (), layout: Layout = lay_out
+) -> tuple[Part, Part | None, tuple[str, ...]]:
     """Training rows, test rows if any, and the names of the classes: `classes`, then new ones in order.
 
     Raises `UserError` if shapes or labels do not fit together.
@@ -71,7 +73,7 @@ def parts(stored: Stored, classes: tuple[str, ...] = ()) -> tuple[Part, Part | N
     made = [
         Part(
             name,
-            x if isinstance(x, Items | FileRows) else lay_out(x, name),
+            x if isinstance(x, Items | FileRows) else layout(x, name),
             None if y is None else _numbers(y, classes),
         )
         for (name, x, _), y in zip(found, labels, strict=True)
@@ -106,14 +108,14 @@ def _array(x: Any) -> np.ndarray:
     raise UserError(f"a {type(x).__name__} is no data source: give an array, a table, (x, y), a Torch dataset, a path")
 
 
-def _items(source: Any) -> Stored:
+def _items(source: Any, layout: Layout) -> Stored:
     """A Torch dataset: read whole if it fits memory, else left where it is."""
     name = type(source).__name__
     if isinstance(source, IterableDataset) or not callable(getattr(source, "__len__", None)):
         raise UserError(f"{name}: is no map-style dataset: give one with a length, whose items are x or (x, y)")
     if len(source) == 0:
         raise UserError(f"{name}: is empty: give at least one item")
-    items = Items(source, name)
+    items = Items(source, name, layout)
     if fits_memory(int(np.prod(items.shape)) * items.dtype.itemsize):
         return Stored(name, *items.read())
     return Stored(name, items, items.labels())

@@ -18,6 +18,7 @@ from nelbo.distributions.levels import DiscretisedLogistic, LevelCategorical, Le
 from nelbo.distributions.mixture import Marginal, Mixture
 from nelbo.distributions.multivariate import FullNormal, LowRankNormal
 from nelbo.distributions.normal import DiagonalNormal, OptimalNormal, StandardNormal
+from nelbo.distributions.observed import Observed
 from nelbo.distributions.poincare import WrappedNormal
 from nelbo.distributions.riemannian import InverseVolume, Metric, Riemannian
 from nelbo.distributions.robust import Laplace, LogCosh, StudentT

@@ -82,18 +82,26 @@ class OptimalNormal(Distribution):
         sigma^2 = mean over batch and elements of (x - mu)^2
 
     By the envelope theorem its gradient in mu is that of the profile likelihood, so sigma is held fixed in
-    the backward pass. `observe` is given the squared residuals and returns sigma^2.
+    the backward pass. `observe` is given the squared residuals and their number, and returns sigma^2.
 
     Source: Rybkin, Daniilidis, Levine (2021), Simple and Effective VAE Training with Calibrated Decoders.
     """
 
-    def __init__(self, loc: Tensor, event_dims: int, observe: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, loc: Tensor, event_dims: int, observe: Callable[[Tensor, Tensor], Tensor]) -> None:
         self.loc, self.observe = loc, observe
         super().__init__(loc.shape, event_dims)
 
     def element_log_prob(self, value: Tensor) -> Tensor:
-        variance = self.observe((value - self.loc).detach().square())
-        return DiagonalNormal(self.loc, 0.5 * variance.log(), len(self.event_shape)).element_log_prob(value)
+        squares = (value - self.loc).detach().square()
+        return self._fitted(squares, squares.new_tensor(squares.numel())).element_log_prob(value)
+
+    def observed_log_prob(self, value: Tensor, gaps: Tensor) -> Tensor:
+        """`element_log_prob` of values of which sigma^2 leaves those in `gaps` out."""
+        squares = (value - self.loc).detach().square().masked_fill(gaps, 0.0)
+        return self._fitted(squares, (~gaps).expand_as(squares).sum().to(squares)).element_log_prob(value)
+
+    def _fitted(self, squares: Tensor, count: Tensor) -> DiagonalNormal:
+        return DiagonalNormal(self.loc, 0.5 * self.observe(squares, count).log(), len(self.event_shape))
 
 
 @temper.register

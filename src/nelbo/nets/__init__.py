@@ -9,8 +9,10 @@ from nelbo.nets.cells import Cells
 from nelbo.nets.common import Rescale
 from nelbo.nets.conv import ConvDecoder, ConvEncoder
 from nelbo.nets.features import FixedFeatures
+from nelbo.nets.gaps import GapEncoder
 from nelbo.nets.grid import GridDecoder, GridEncoder, grid_sizes
 from nelbo.nets.mlp import MLPDecoder, MLPEncoder
+from nelbo.nets.recurrent import RecurrentDecoder, RecurrentEncoder
 from nelbo.nets.similarity import FeatureLoss, StructuralLoss
 from nelbo.nets.table import TableDecoder, TableEncoder
 from nelbo.nets.topdown import ConvHead

@@ -1,6 +1,9 @@
-"""Residual convolutional networks for pictures of any height, width and channel count, odd sizes included.
+"""Residual convolutional networks for pictures and series of any size and channel count, odd sizes included.
 
-An encoder halves the picture (rounding up) until its shorter side is at most `smallest`; the decoder goes
+A picture is `(channels, height, width)`, a series `(steps, channels)`; the shape says which. A series is convolved as a
+picture of height 1, which it is already in memory, and faster so.
+
+An encoder halves the datum (rounding up) until its shorter side is at most `SMALLEST`; the decoder goes
 through the same sizes backwards, enlarging by nearest-neighbour to the exact size it must reach, which
 avoids the checkerboard of transposed convolutions (Odena, Dumoulin, Olah, 2016). Blocks are pre-activation
 residual blocks (He, Zhang, Ren, Sun, 2016, Identity Mappings in Deep Residual Networks) without batch
@@ -23,17 +26,17 @@ from nelbo.nets.common import Rescale, join
 SMALLEST = 4
 
 
-def pyramid(height: int, width: int) -> list[tuple[int, int]]:
+def pyramid(*sides: int) -> list[tuple[int, ...]]:
     """The sizes an encoder passes through, largest first.
 
     >>> pyramid(28, 27)
     [(28, 27), (14, 14), (7, 7), (4, 4)]
-    >>> pyramid(1, 1)
-    [(1, 1)]
+    >>> pyramid(1)
+    [(1,)]
     """
-    sizes = [(height, width)]
+    sizes = [sides]
     while min(sizes[-1]) > SMALLEST:
-        sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
+        sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
     return sizes
 
 
@@ -46,13 +49,20 @@ def channels_at(width: int, levels: int) -> list[int]:
     return [width * min(2**level, 4) for level in range(levels)]
 
 
+def convolution(before: int, after: int, sides: int = 2, stride: int = 1) -> nn.Conv2d:
+    """A convolution over both sides of pictures, or (`sides` 1) the steps of series `(batch, channels, 1, steps)`."""
+    if sides == 1:
+        return nn.Conv2d(before, after, (1, 3), (1, stride), (0, 1))
+    return nn.Conv2d(before, after, 3, stride, 1)
+
+
 class Residual(nn.Module):
     """x + conv(silu(conv(silu(x)))); the last convolution starts at zero, so the block starts as the identity."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, sides: int = 2) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.first = convolution(channels, channels, sides)
+        self.second = convolution(channels, channels, sides)
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
 
@@ -60,17 +70,42 @@ class Residual(nn.Module):
         return x + self.second(F.silu(self.first(F.silu(x))))
 
 
-def patches(shape: Sequence[int], patch: int) -> tuple[int, int, int]:
+def patches(shape: Sequence[int], patch: int, sides: int = 2) -> tuple[int, int, int]:
     """(channels, height, width) of a picture as patches, the last ones filled up at its edges.
 
-    >>> patches((3, 32, 27), 2)
-    (12, 16, 14)
+    >>> patches((3, 32, 27), 2), patches((3, 1, 27), 2, 1)
+    ((12, 16, 14), (6, 1, 14))
     """
-    return shape[0] * patch**2, -(-shape[1] // patch), -(-shape[2] // patch)
+    height = -(-shape[1] // patch) if sides == 2 else 1
+    return shape[0] * patch**sides, height, -(-shape[2] // patch)
+
+
+def patched(x: Tensor, patch: int, sides: int) -> Tensor:
+    """Pictures `(batch, channels, *size)` with each patch as channels of one place."""
+    if sides == 2:
+        return F.pixel_unshuffle(x, patch)
+    return x.reshape(*x.shape[:2], -1, patch).transpose(2, 3).flatten(1, 2).unsqueeze(2)
+
+
+def unpatched(x: Tensor, patch: int, sides: int) -> Tensor:
+    """The inverse of `patched`."""
+    if sides == 2:
+        return F.pixel_shuffle(x, patch)
+    return x.reshape(len(x), -1, patch, x.shape[3]).transpose(2, 3).flatten(2).unsqueeze(2)
+
+
+def as_picture(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape of a picture, or of a series `(steps, channels)` as a picture of height 1."""
+    return (shape[1], 1, shape[0]) if len(shape) == 2 else tuple(shape)
+
+
+def sizes_of(size: Sequence[int], sides: int) -> list[tuple[int, ...]]:
+    """The sizes `(height, width)` that an encoder passes through, where so many sides are convolved."""
+    return [(1, steps) for (steps,) in pyramid(size[1])] if sides == 1 else pyramid(*size)
 
 
 class ConvEncoder(nn.Module):
-    """`(batch, channels, height, width)` and context -> `(batch, features)`.
+    """`(batch, *shape)`, pictures or series, and context -> `(batch, features)`.
 
     `width` is the number of channels at full size; it doubles at each halving, up to four times itself.
     """
@@ -85,18 +120,19 @@ class ConvEncoder(nn.Module):
         patch: int = 1,
     ) -> None:
         super().__init__()
-        channels, *size = patches(shape, patch)
-        sizes = pyramid(size[0], size[1])
+        sides, picture = len(shape) - 1, as_picture(shape)
+        channels, *size = patches(picture, patch, sides)
+        sizes = sizes_of(size, sides)
         widths = channels_at(width, len(sizes))
         self.rescale = Rescale(shape)
-        self.patch = patch
-        self.edge = (0, size[1] * patch - shape[2], 0, size[0] * patch - shape[1])
-        self.stem = nn.Conv2d(channels + context, widths[0], 3, padding=1)
+        self.patch, self.sides = patch, sides
+        self.edge = (0, size[1] * patch - picture[2], 0, size[0] * patch - picture[1] if sides == 2 else 0)
+        self.stem = convolution(channels + context, widths[0], sides)
         stages: list[nn.Module] = []
         for level, now in enumerate(widths):
             if level:
-                stages.append(nn.Conv2d(widths[level - 1], now, 3, stride=2, padding=1))
-            stages += [Residual(now) for _ in range(blocks)]
+                stages.append(convolution(widths[level - 1], now, sides, 2))
+            stages += [Residual(now, sides) for _ in range(blocks)]
         self.stages = nn.Sequential(*stages, nn.SiLU(), nn.Flatten())
         self.head = nn.Linear(widths[-1] * sizes[-1][0] * sizes[-1][1], features)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -107,14 +143,16 @@ class ConvEncoder(nn.Module):
         return self.head.bias
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
-        x = F.pixel_unshuffle(F.pad(self.rescale(x), self.edge), self.patch)
+        x = self.rescale(x)
+        x = x.transpose(1, 2).unsqueeze(2) if self.sides == 1 else x
+        x = patched(F.pad(x, self.edge), self.patch, self.sides)
         return self.head(self.stages(self.stem(join(x, *context))))
 
 
 class Enlarge(nn.Module):
     """Nearest-neighbour enlargement to a stated size."""
 
-    def __init__(self, size: tuple[int, int]) -> None:
+    def __init__(self, size: tuple[int, ...]) -> None:
         super().__init__()
         self.size = size
 
@@ -125,20 +163,21 @@ class Enlarge(nn.Module):
 class PixelHead(nn.Module):
     """A convolution to patches of pixels, put in their places: `(batch, width, h, w)` -> `(batch, channels, *size)`."""
 
-    def __init__(self, width: int, channels: int, size: tuple[int, int], patch: int) -> None:
+    def __init__(self, width: int, channels: int, size: Sequence[int], patch: int, sides: int = 2) -> None:
         super().__init__()
-        start = nn.Conv2d(width, channels * patch**2, 3)
+        self.size, self.patch, self.sides = size, patch, sides
+        start = convolution(width, channels * patch**sides, sides)
         assert start.bias is not None
-        self.weight, self.bias = start.weight, nn.Parameter(start.bias.detach()[:: patch**2].clone())
-        self.size, self.patch = size, patch
+        self.weight, self.bias = start.weight, nn.Parameter(start.bias.detach()[:: patch**sides].clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        made = F.conv2d(x, self.weight, self.bias.repeat_interleave(self.patch**2), padding=1)
-        return F.pixel_shuffle(made, self.patch)[..., : self.size[0], : self.size[1]]
+        bias, padding = self.bias.repeat_interleave(self.patch**self.sides), (self.sides - 1, 1)
+        made = unpatched(F.conv2d(x, self.weight, bias, padding=padding), self.patch, self.sides)
+        return made[..., : self.size[0], : self.size[1]]
 
 
 class ConvDecoder(nn.Module):
-    """`(batch, features)` and context -> `(batch, outputs, channels, height, width)`."""
+    """`(batch, features)` and context -> `(batch, outputs, *shape)`, pictures or series."""
 
     def __init__(
         self,
@@ -151,24 +190,30 @@ class ConvDecoder(nn.Module):
         patch: int = 1,
     ) -> None:
         super().__init__()
-        _, *size = patches(shape, patch)
-        sizes = pyramid(size[0], size[1])
+        sides, picture = len(shape) - 1, as_picture(shape)
+        _, *size = patches(picture, patch, sides)
+        sizes = sizes_of(size, sides)
         widths = channels_at(width, len(sizes))
         self.output_shape = (outputs, *shape)
         self.stem = nn.Linear(features + context, widths[-1] * sizes[-1][0] * sizes[-1][1])
         stages: list[nn.Module] = [nn.Unflatten(1, (widths[-1], *sizes[-1]))]
         for level in reversed(range(len(sizes))):
-            stages += [Residual(widths[level]) for _ in range(blocks)]
+            stages += [Residual(widths[level], sides) for _ in range(blocks)]
             if level:
-                stages += [Enlarge(sizes[level - 1]), nn.Conv2d(widths[level], widths[level - 1], 3, padding=1)]
+                stages += [Enlarge(sizes[level - 1]), convolution(widths[level], widths[level - 1], sides)]
         self.stages = nn.Sequential(*stages, nn.SiLU())
-        self.head = PixelHead(widths[0], outputs * shape[0], (shape[1], shape[2]), patch)
+        self.head = PixelHead(widths[0], outputs * picture[0], picture[1:], patch, sides)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def output_bias(self) -> Tensor:
-        """The bias of the outputs as `(outputs, channels, 1, 1)`: one number a channel."""
+        """The bias of the outputs as `(outputs, channels, 1, 1)`, or `(outputs, 1, channels)`: one number a channel."""
+        if len(self.output_shape) == 3:
+            return self.head.bias.view(self.output_shape[0], 1, -1)
         return self.head.bias.view(*self.output_shape[:2], 1, 1)
 
     def forward(self, h: Tensor, *context: Tensor) -> Tensor:
-        return self.head(self.stages(self.stem(join(h, *context)))).reshape(len(h), *self.output_shape)
+        made = self.head(self.stages(self.stem(join(h, *context))))
+        if len(self.output_shape) == 3:
+            return made.reshape(len(h), self.output_shape[0], -1, made.shape[-1]).transpose(2, 3)
+        return made.reshape(len(h), *self.output_shape)

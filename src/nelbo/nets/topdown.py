@@ -104,7 +104,7 @@ class ConvBottomUp(nn.Module):
 class Descend(nn.Module):
     """A residual block, then one enlargement and convolution for each of the sizes and widths to go through."""
 
-    def __init__(self, width: int, sizes: Sequence[tuple[int, int]] = (), widths: Sequence[int] = ()) -> None:
+    def __init__(self, width: int, sizes: Sequence[tuple[int, ...]] = (), widths: Sequence[int] = ()) -> None:
         super().__init__()
         self.sizes = list(sizes)
         self.block = Residual(width)

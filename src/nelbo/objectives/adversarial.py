@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from nelbo.conditionals import Table
+from nelbo.conditionals import Observed, Table
 from nelbo.distributions import noise
 from nelbo.errors import UserError
 from nelbo.nets.mlp import perceptron
@@ -119,9 +119,9 @@ class VAEGAN(Objective):
         self.head: nn.Module = nn.Sequential()
 
     def start(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
-        if isinstance(vae.likelihood, Table):
+        if isinstance(vae.likelihood, Table | Observed):
             raise UserError(
-                "vae-gan compares numbers of the data, and a table has missing cells: use another objective"
+                "vae-gan compares numbers of the data, and tables and series may lack some: use another objective"
             )
         self.trunk = _like(self.make(tuple(x.shape[1:])), vae)
         self.head = _like(nn.Linear(self.features, 1), vae)  # here and not above: the run's seed decides it

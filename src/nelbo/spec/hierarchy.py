@@ -111,7 +111,7 @@ class TopDownConv(Latent):
             rungs += [self._rung(sizes[level], widths[level], block, context) for block in blocks]
         return latents.TopDown(bottom_up, rungs, (widths[0], *sizes[0]))
 
-    def _rung(self, size: tuple[int, int], width: int, block: nn.Module, context: int) -> Rung:
+    def _rung(self, size: tuple[int, ...], width: int, block: nn.Module, context: int) -> Rung:
         merge, k = MERGES[self.posterior], self.channels
         prior = topdown.conv_block(width + context, width, 2 * k, silent=True)
         posterior = topdown.conv_block(width * (1 + merge.reads_state) + context, width, 2 * k)

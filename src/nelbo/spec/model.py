@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from nelbo import nets
-from nelbo.conditionals import AggregatePrior, RiemannianPosterior
+from nelbo.conditionals import AggregatePrior, Observed, RiemannianPosterior
 from nelbo.data import Schema
 from nelbo.distributions import Levels, OneHotAlong
 from nelbo.errors import UserError
@@ -21,7 +21,7 @@ from nelbo.spec.codes import Quantised
 from nelbo.spec.latents import Flat, Latent
 from nelbo.spec.likelihoods import Bernoulli, Likelihood, Normal
 from nelbo.spec.likelihoods import Table as TableCells
-from nelbo.spec.nets import MLP, Conv, Grid, Net, Table
+from nelbo.spec.nets import MLP, Conv, Conv1d, Gapped, Grid, Net, Table
 from nelbo.spec.riemannian import RiemannianPosterior as RiemannianSpec
 from nelbo.vae import VAE
 
@@ -32,10 +32,18 @@ WIDTH = 40  # channels of convolutions over patches
 
 @dataclass(frozen=True)
 class Input:
-    """What the encoder is given: (x - center) * scale, where center may be the "mean" of the training data."""
+    """What the encoder is given: (x - center) * scale, where center may be the "mean" of the training data.
+
+    In training, of a share `hide` of series a random stretch is hidden from it (`nelbo.nets.GapEncoder`).
+    """
 
     center: float | Literal["mean"] = "mean"
     scale: float = 1.0
+    hide: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.hide <= 1:
+            raise UserError(f"hide={self.hide}: give a share of the series, from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -56,14 +64,19 @@ class ModelSpec:
 def resolve(spec: ModelSpec, schema: Schema) -> ModelSpec:
     """The spec with every choice made for data of this schema.
 
-    Pictures whose shorter side is at least 8 get convolutions, over patches where they are large; other
-    data, a perceptron. Codes of a grid net are as many as it has places. Values in {0, 1} get a Bernoulli, all others a
-    Normal of optimal variance. Tables get nets and a likelihood of their own; raises `UserError` for others.
+    Pictures whose shorter side is at least 8 get convolutions, over patches where they are large; series, convolutions
+    over their steps; other data, a perceptron. Codes of a grid net are as many as it has places. Values in {0, 1} get
+    a Bernoulli, all others a Normal of optimal variance. Tables get nets and a likelihood of their own; raises
+    `UserError` for others.
     """
+    if spec.input.hide and schema.kind != "series":
+        raise UserError(
+            f"model.input.hide={spec.input.hide}: the data are no series, of which steps are hidden: give 0"
+        )
     if schema.kind == "table":
         return _resolve_table(spec, schema)
     picture = len(schema.shape) == 3 and min(schema.shape[1:]) >= 8
-    net: Net = _convolutions(max(schema.shape[1:])) if picture else MLP()
+    net: Net = _convolutions(max(schema.shape[1:])) if picture else Conv1d() if schema.kind == "series" else MLP()
     if isinstance(spec.encoder, Grid) and isinstance(spec.latent, Quantised):
         latent = dataclasses.replace(spec.latent, groups=spec.encoder.places(schema.shape))
         spec = dataclasses.replace(spec, latent=latent)
@@ -105,11 +118,16 @@ def _resolve_table(spec: ModelSpec, schema: Schema) -> ModelSpec:
 
 
 def build(spec: ModelSpec, shape: tuple[int, ...], context: int = 0) -> VAE:
-    """The VAE that a resolved spec describes, for data of `shape` and a context of so many numbers."""
+    """The VAE that a resolved spec describes, for data of `shape` and a context of so many numbers.
+
+    Series, `(steps, channels)`, may have gaps (NaN).
+    """
     assert spec.likelihood and spec.encoder and spec.decoder, "resolve the spec first"
-    latent = spec.latent.build(spec.encoder, shape, context)
+    series = len(shape) == 2
+    latent = spec.latent.build(Gapped(spec.encoder, spec.input.hide) if series else spec.encoder, shape, context)
     net = spec.decoder.decoder(spec.latent.features, shape, spec.likelihood.outputs, context)
-    vae = VAE(latent, spec.likelihood.build(net, len(shape)))
+    likelihood = spec.likelihood.build(net, len(shape))
+    vae = VAE(latent, Observed(likelihood) if series else likelihood)
     for rescale in _rescales(vae):
         rescale.scale.fill_(spec.input.scale)
         if not isinstance(spec.input.center, str):
@@ -125,9 +143,10 @@ def start(vae: VAE, spec: ModelSpec, mean: Tensor, rows: Tensor) -> None:
     if spec.start_at_mean:
         with torch.no_grad():
             vae.likelihood.start_at(mean)
+    filled = torch.where(rows.isnan(), mean, rows) if isinstance(vae.likelihood, Observed) else rows
     for part in vae.modules():
         if isinstance(part, AggregatePrior | RiemannianPosterior | nets.TableEncoder | nets.TableDecoder):
-            part.start_from(rows)
+            part.start_from(filled)
 
 
 def _rescales(vae: VAE) -> list[nets.Rescale]:
@@ -149,10 +168,11 @@ def check_support(vae: VAE, schema: Schema) -> None:
     takes, held = SUPPORTS.get(type(vae.likelihood.support), ("any", ("binary", "unit", "real")))
     scaled = vae.likelihood.support is constraints.nonnegative_integer and {*schema.shift, *schema.scale} != {0.0, 1.0}
     if schema.support not in held or scaled:
-        name = type(vae.likelihood).__name__
         remedy = (
             "model.likelihood.grey=true"
             if schema.support == "unit" and vae.likelihood.support is constraints.boolean
             else "model.likelihood=normal"
         )
-        raise UserError(f"the {name} likelihood takes {takes}, and the data has other values: --set {remedy}")
+        raise UserError(
+            f"the {vae.likelihood.name} likelihood takes {takes}, and the data has other values: --set {remedy}"
+        )

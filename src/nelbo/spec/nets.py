@@ -43,12 +43,11 @@ class MLP(Net):
         return nets.MLPDecoder(features, shape, self.hidden, outputs, context)
 
 
-@register(Net, "conv")
 @dataclass(frozen=True)
-class Conv(Net):
+class Convolutional(Net, ABC):
     """A residual convolutional net: `width` channels at full size, `blocks` residual blocks a size.
 
-    It sees patches of `patch` x `patch` pixels as channels: full size is then the number of patches.
+    It sees patches of `patch` x `patch` pixels, or `patch` steps, as channels: full size is then the number of these.
     """
 
     width: int = 16
@@ -62,13 +61,69 @@ class Conv(Net):
                 "patch >= 1"
             )
 
+    @abstractmethod
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raise `UserError` for data of another kind."""
+
     def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
-        _require_picture(shape)
+        self.check(shape)
         return nets.ConvEncoder(shape, features, self.width, self.blocks, context, self.patch)
 
     def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
-        _require_picture(shape)
+        self.check(shape)
         return nets.ConvDecoder(features, shape, self.width, self.blocks, outputs, context, self.patch)
+
+
+@register(Net, "conv")
+@dataclass(frozen=True)
+class Conv(Convolutional):
+    """A residual convolutional net over pictures."""
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        _require_picture(shape)
+
+
+@register(Net, "conv1d")
+@dataclass(frozen=True)
+class Conv1d(Convolutional):
+    """A residual convolutional net over the steps of series."""
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        _require_series(shape, "conv1d")
+
+
+@register(Net, "recurrent")
+@dataclass(frozen=True)
+class Recurrent(Net):
+    """Gated recurrent units over the steps of series, `width` of them (in each direction, of the encoder)."""
+
+    width: int = 64
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise UserError(f"width={self.width}: give 1 unit or more")
+
+    def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
+        _require_series(shape, "recurrent")
+        return nets.RecurrentEncoder(shape, features, self.width, context)
+
+    def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
+        _require_series(shape, "recurrent")
+        return nets.RecurrentDecoder(features, shape, self.width, outputs, context)
+
+
+@dataclass(frozen=True)
+class Gapped(Net):
+    """A net on data `(steps, channels)` of which some elements may be missing; no choice of a recipe's."""
+
+    net: Net
+    hide: float = 0.0
+
+    def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
+        return nets.GapEncoder(self.net.encoder((shape[0], 2 * shape[1]), features, context), shape, self.hide)
+
+    def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
+        return self.net.decoder(features, shape, outputs, context)
 
 
 @register(Net, "grid")
@@ -142,3 +197,8 @@ class Table(Net):
 def _require_picture(shape: tuple[int, ...]) -> None:
     if len(shape) != 3:
         raise UserError(f'a conv net takes pictures, and the data has shape {shape}: use kind = "mlp"')
+
+
+def _require_series(shape: tuple[int, ...], kind: str) -> None:
+    if len(shape) != 2:
+        raise UserError(f'a {kind} net takes series, and the data has shape {shape}: use kind = "mlp"')

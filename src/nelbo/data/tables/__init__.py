@@ -39,6 +39,7 @@ from nelbo.data.tables.conditions import known_cells
 from nelbo.data.tables.conditions import parse as parse_condition
 from nelbo.data.tables.decoding import decode, frame_of
 from nelbo.data.tables.describe import describe, to_text, written
+from nelbo.data.tables.extra import need
 from nelbo.data.tables.gaps import Raw, appended, gaps, raw_bytes, replaced, whole
 from nelbo.data.tables.overrides import Overrides, nearest, to_toml
 from nelbo.data.tables.rows import encode, infer, read, read_like
@@ -62,6 +63,7 @@ __all__ = [
     "known_cells",
     "natural",
     "nearest",
+    "need",
     "parse_condition",
     "raw_bytes",
     "read",
