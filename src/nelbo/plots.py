@@ -68,10 +68,11 @@ def _curves_sheet(values: np.ndarray, columns: int) -> Image.Image:
     from matplotlib.figure import Figure
 
     rows = math.ceil(len(values) / columns)
-    figure = Figure((1.2 * columns, 0.9 * rows), layout="constrained")
+    figure = Figure((1.2 * columns, 0.9 * rows))  # placed by hand, as below
+    figure.subplots_adjust(0.01, 0.01, 0.99, 0.99, wspace=0.05, hspace=0.05)
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axis in axes.flat:
-        axis.axis("off")
+        axis.set_axis_off()
     for axis, value in zip(axes.flat, values, strict=False):
         draw_curve(axis, value)
     return figure_image(figure)
