@@ -34,6 +34,8 @@ class DataSpec:
     size: str | None = None
     fit: str = "crop"
     channels: int | None = None
+    labels: str | None = None
+    augment: str | None = None
     skip_bad: bool = False
     columns: str | None = None
     condition: str | None = None

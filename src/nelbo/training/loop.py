@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from nelbo.data import Dataset, batches
+from nelbo.data.augment import draws
 from nelbo.distributions import noise
 from nelbo.errors import UserError
 from nelbo.objectives import Objective
@@ -137,7 +138,8 @@ class Run:
         looked = time.monotonic()
         began = looked - state.seconds
         for piece, x in zip(mine, batches(train, [p.index for p in mine]), strict=True):
-            self.learn(x.to(e.device, non_blocking=True), _context(train, piece, e), piece)
+            x = _augmented(x.to(e.device, non_blocking=True), train, piece, (settings.seed, state.step))
+            self.learn(x, _context(train, piece, e), piece)
             now = time.monotonic()
             if piece.last and (now - looked > LOOK_SECONDS if e.world == 1 else state.batch % LOOK_STEPS == 0):
                 looked, state.seconds = now, now - began
@@ -272,6 +274,13 @@ class Run:
 def _context(dataset: Dataset, piece: Piece, e: Engine) -> Tensor | None:
     """What the rows of a piece are conditioned on."""
     return None if dataset.context is None else dataset.context[piece.index].to(e.device)
+
+
+def _augmented(x: Tensor, dataset: Dataset, piece: Piece, place: tuple[int, int]) -> Tensor:
+    """The rows of a piece, changed at random if the dataset says so, as the place (seed, step) determines."""
+    if dataset.augment is None:
+        return x
+    return dataset.augment(x, dataset.schema, draws(piece.total, *place)[piece.start : piece.stop])
 
 
 def _rows_of(piece: Piece, world: int) -> AbstractContextManager[None]:
