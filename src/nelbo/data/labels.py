@@ -30,6 +30,8 @@ def read(table: str, root: Path, paths: Sequence[str]) -> list[str]:
     named = max(range(len(header)), key=shared.__getitem__)
     if not shared[named]:
         raise UserError(f"{file}: no column names pictures in {root}: give their paths in it, or the files' names")
+    if header[named] in places:
+        raise UserError(f"{file}: its first line is of a picture: write the columns' names above it, as file,label")
     chosen = _class_column(table, header, named)
     classes: dict[int, tuple[int, str]] = {}
     for line, cells in rows.items():

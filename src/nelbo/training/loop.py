@@ -138,7 +138,7 @@ class Run:
         looked = time.monotonic()
         began = looked - state.seconds
         for piece, x in zip(mine, batches(train, [p.index for p in mine]), strict=True):
-            x = _augmented(x.to(e.device, non_blocking=True), train, piece, (settings.seed, state.step))
+            x = augmented(x.to(e.device, non_blocking=True), train, piece, (settings.seed, state.step))
             self.learn(x, _context(train, piece, e), piece)
             now = time.monotonic()
             if piece.last and (now - looked > LOOK_SECONDS if e.world == 1 else state.batch % LOOK_STEPS == 0):
@@ -276,7 +276,7 @@ def _context(dataset: Dataset, piece: Piece, e: Engine) -> Tensor | None:
     return None if dataset.context is None else dataset.context[piece.index].to(e.device)
 
 
-def _augmented(x: Tensor, dataset: Dataset, piece: Piece, place: tuple[int, int]) -> Tensor:
+def augmented(x: Tensor, dataset: Dataset, piece: Piece, place: tuple[int, int]) -> Tensor:
     """The rows of a piece, changed at random if the dataset says so, as the place (seed, step) determines."""
     if dataset.augment is None:
         return x
