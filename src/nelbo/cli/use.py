@@ -184,7 +184,7 @@ def interpolate(
         first, *rest = plots.frames(values, m.schema)
         animation = out.with_suffix(".gif")
         loop = [*rest, *rest[-2::-1]]
-        options = {"save_all": True, "append_images": loop, "duration": 80, "loop": 0}
+        options = {"save_all": True, "append_images": loop, "duration": 80, "loop": 0, "disposal": 2}
         output.write(animation, output.encode_image(first, "GIF", **options))
         more = {"animation": str(animation)}
         if not as_json:

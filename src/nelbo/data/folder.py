@@ -197,7 +197,7 @@ def _report(found: Survey, bad: dict[Original, UserError], skip_bad: bool) -> No
     if not skip_bad or len(bad) == total:
         remedy = "mend or remove them" if len(bad) == total else "mend or remove them, or leave them out by --skip-bad"
         raise UserError(f"{text}: {remedy}; the first is {first}")
-    warnings.warn(f"{text} and are left out; the first is {first}", stacklevel=4)
+    warnings.warn(f"{text} and are left out; the first is {first}", stacklevel=2)
 
 
 def _by(header: Header) -> str:
