@@ -169,6 +169,9 @@ ENCODERS: dict[str, Net] = {
     "mlp": Net(lambda shape, features, context: nets.MLPEncoder(shape, features, [16, 12], context)),
     "linear": Net(lambda shape, features, context: nets.MLPEncoder(shape, features, [], context)),
     "conv": Net(lambda shape, features, context: nets.ConvEncoder(shape, features, 4, 1, context), _PICTURES),
+    "conv, patches": Net(
+        lambda shape, features, context: nets.ConvEncoder(shape, features, 4, 1, context, patch=3), _PICTURES
+    ),
     "conv, no blocks": Net(
         lambda shape, features, context: nets.ConvEncoder(shape, features, 4, 0, context), _PICTURES
     ),
