@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import nelbo
 from nelbo.data import load
 from rows import GREYS, labels, refused, save, whole
 
@@ -39,6 +40,15 @@ def test_rows_find_their_pictures(form: str, delimiter: str, order: tuple[int, .
     data = load(folder, labels=str(table))
     assert data.schema.classes == ("cat", "dog", "owl")
     assert labels(whole(data.train)).tolist() == [0, 1, 0, 2, -1, 1]
+
+
+def test_pictures_without_a_class_are_for_the_model_that_learns_it(folder: Path) -> None:
+    table = write(folder, "file,label\n" + rows())
+    small = {"epochs": 1, "model__encoder": {"kind": "mlp", "hidden": [8]}, "model__latent__dim": 2}
+    options = {"data__labels": table, "condition": "label", **small}
+    refused(lambda: nelbo.fit(folder, **options), "condition: 1 of ", "rows have none: fill it in, or use --preset m2")
+    refused(lambda: nelbo.fit(folder, preset="m2", **options), "objective.classes=10: the data have 3", "classes=3")
+    assert nelbo.fit(folder, preset="m2", objective__classes=3, **options).given("owl").sample(2).shape == (2, 1, 5, 6)
 
 
 def write(folder: Path, text: str) -> str:

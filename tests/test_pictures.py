@@ -42,6 +42,15 @@ def test_sixteen_bits_are_the_numbers_of_an_array(suffix: str, tmp_path: Path, h
     assert torch.equal(everything(one), both(truth)[3:4])
 
 
+@pytest.mark.parametrize("shape", [(9, 5, 6), (9, 5, 6, 3), (9, 4, 5, 6)])
+def test_sixteen_bits_of_arrays_are_kept(shape: tuple[int, ...], tmp_path: Path, held: bool) -> None:
+    x = RNG.integers(0, 65_536, shape).astype(np.uint16)
+    np.save(tmp_path / "x.npy", x)
+    data = load(tmp_path / "x.npy")
+    truth = x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2) if shape[-1] == 3 else x
+    assert np.array_equal(data.schema.decode(both(data)).round().numpy(), truth) and data.train.resident == held
+
+
 def test_sixteen_bits_and_eight_share_black_and_white(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 65535]], np.uint16)).save(tmp_path / "a.png")
     Image.fromarray(np.array([[0, 255]], np.uint8)).save(tmp_path / "b.png")

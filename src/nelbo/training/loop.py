@@ -74,8 +74,12 @@ def fit(
     The weights left in `vae` are the averaged ones if there is an average, and the best epoch's if `patience`
     is set. Torch's global generators are left as they were.
 
-    Raises `UserError` when a loss is not finite, naming the step and the part.
+    Raises `UserError` when a loss is not finite, naming the step and the part, and for data without a context among
+    others if the objective takes none such.
     """
+    for context in (train.context, test.context):
+        if context is not None and not objective.unlabelled and (missing := int(context.isnan().any(1).sum())):
+            raise UserError(f"condition: {missing} of {len(context)} rows have none: fill it in, or use --preset m2")
     with torch.random.fork_rng(), interruptions() as interrupted:
         torch.manual_seed(settings.seed)
         c = None if train.context is None else train.context[:1]
