@@ -13,6 +13,7 @@ from PIL import Image
 from nelbo.data import batches, folder, load, load_like
 from nelbo.data import dataset as store
 from nelbo.data.pictures import decode
+from nelbo.runs import default_recipe
 from rows import COLOURS, RNG, both, everything, labels, refused, save, whole
 
 TRUTH = COLOURS.transpose(0, 3, 1, 2)
@@ -74,6 +75,12 @@ def test_a_hub_dataset_of_columns_is_a_table(hub: Any) -> None:
     data = load(hub.Dataset.from_dict(columns))
     assert data.schema.kind == "table" and [column.name for column in data.schema.columns] == ["age", "town"]
     assert torch.equal(everything(load_like(hub.Dataset.from_dict(columns), data.schema)), both(data))
+
+
+def test_the_recipe_suits_what_a_hub_dataset_holds(hub: Any) -> None:
+    pictures, table = dataset(hub, COLOURS), hub.Dataset.from_dict({"age": [1, 2]})
+    assert default_recipe(pictures) == default_recipe(hub.DatasetDict({"train": pictures})) == "pictures"
+    assert default_recipe(table) == default_recipe(hub.DatasetDict(dict.fromkeys("abc", table))) == "table"
 
 
 def test_hub_datasets_that_are_refused(hub: Any) -> None:

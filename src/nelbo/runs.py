@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from nelbo import plots, presets, recipes, sizing
-from nelbo.data import Context, Data, Dataset, load, some, tables
+from nelbo.data import Context, Data, Dataset, hub, load, some, tables
 from nelbo.data import condition as conditioned
 from nelbo.errors import UserError
 from nelbo.model import Model
@@ -53,6 +53,8 @@ def default_recipe(source: Any, minutes: float = 0.0) -> str | None:
     >>> default_recipe("mnist"), default_recipe("mnist", 10), default_recipe("pictures/")
     ('mnist', 'digits', 'pictures')
     """
+    if hub.is_hub(source):
+        return "pictures" if hub.has_pictures(source) else "table"
     if tables.is_table(source):
         return "table"
     if isinstance(source, str) and source in ("mnist", "fashion-mnist"):

@@ -44,6 +44,17 @@ def is_hub(source: Any) -> bool:
     return type(source).__module__.partition(".")[0] == "datasets"
 
 
+def has_pictures(source: Any) -> bool:
+    """Whether a dataset of the package `datasets`, or its first split, has a column of pictures."""
+    first = next(iter(source.values()), None) if isinstance(source, Mapping) else source
+    return first is not None and bool(_columns(first))
+
+
+def _columns(dataset: Any) -> list[str]:
+    """The names of the columns of pictures."""
+    return [name for name, feature in (dataset.features or {}).items() if type(feature).__name__ == "Image"]
+
+
 def unwrap(source: Any) -> tuple[Album, Album | None] | Any:
     """Of a dataset with pictures, the training (or only) ones and those of a test split; of another, an Arrow table.
 
@@ -57,7 +68,7 @@ def unwrap(source: Any) -> tuple[Album, Album | None] | Any:
         )
     if not callable(getattr(train, "__len__", None)):
         raise UserError(f"{type(train).__name__}: is a stream: load it with streaming=False, so that rows have numbers")
-    pictures = [name for name, feature in train.features.items() if type(feature).__name__ == "Image"]
+    pictures = _columns(train)
     if not pictures:
         return train.with_format("arrow")[:]
     if len(pictures) > 1:
