@@ -66,7 +66,8 @@ def measure(name: str, arguments: tuple[str, ...], data_mb: int = 0, bar_mb: int
             resource.setrlimit(resource.RLIMIT_DATA, (limit_mb * 2**20, limit_mb * 2**20))
 
     began = time.monotonic()
-    child = subprocess.Popen([sys.executable, *arguments], preexec_fn=confine, stdout=subprocess.DEVNULL)
+    kept = {**os.environ, "NELBO_CACHE": "off"}  # what is kept of pictures is for a second run
+    child = subprocess.Popen([sys.executable, *arguments], preexec_fn=confine, stdout=subprocess.DEVNULL, env=kept)
     try:
         _, status, usage = os.wait4(child.pid, 0)
     except BaseException:

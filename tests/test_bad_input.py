@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -204,6 +206,58 @@ def test_a_damaged_picture_among_good_ones(refused: Refused, pictures: np.ndarra
     Path("p/2.png").write_bytes(content[: len(content) // 2])
     message = refused("train", "p", "--out", "r")
     assert "p/2.png" in message and "1 of 4" in message and "--skip-bad" in message
+
+
+def png(side: int) -> bytes:
+    """The beginning of a PNG of so many pixels, and none of them."""
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)), (b"IDAT", b""), (b"IEND", b""))
+    made = (struct.pack(">I", len(c)) + name + c + struct.pack(">I", zlib.crc32(name + c)) for name, c in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(made)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "no format that is known"),
+        (b"no picture", "no format that is known"),
+        (png(8), "truncated"),
+        (
+            png(30_000),
+            "is too large (Image size (900000000 pixels) exceeds limit of 178956970 pixels): shrink or remove it",
+        ),
+    ],
+)
+def test_bad_pictures_are_named_and_left_out_where_that_is_asked_for(
+    refused: Refused, run: Run, pictures: np.ndarray, copied: Path, content: bytes, says: str
+) -> None:
+    Path("p").mkdir()
+    for i in range(4):
+        Image.fromarray(pictures[i]).save(f"p/{i}.png")
+    Path("p/2.png").write_bytes(content)
+    message = refused("train", "p", "--out", "r")
+    assert "p: 1 of 4 pictures cannot be read" in message and "p/2.png" in message and says in message
+    assert says in refused("embed", copied, "p/2.png")
+    code, _, err = run("train", "p", "--out", "r", "--skip-bad", *TINY)
+    assert code == 0 and err.startswith(
+        "Warning: p: 1 of 4 pictures cannot be read and are left out; the first is p/2.png"
+    )
+    assert err.count("\n") == 1
+
+
+def test_folders_that_are_no_set_of_pictures(refused: Refused, pictures: np.ndarray) -> None:
+    Path("p").mkdir()
+    Path("p/notes.txt").write_text("x")
+    assert "p: holds no pictures: give a folder with files such as .png" in refused("train", "p", "--out", "r")
+    Image.fromarray(pictures[0]).save("p/0.png")
+    assert "p: holds 1 row: give at least 2" in refused("train", "p", "--out", "r")
+    assert "p/0.png: holds 1 row: give at least 2" in refused("train", "p/0.png", "--out", "r")
+    Image.fromarray(pictures[1][:5]).save("p/1.png")
+    assert "p/0.png is 8x8, p/1.png is 5x8" in (message := refused("train", "p", "--out", "r")) and "--size" in message
+    Path("labels.csv").write_text("file,label\n0.png,a\n")
+    message = refused("train", "p", "--size", 8, "--labels", "labels.csv", "--out", "r")
+    assert "labels.csv: 1 of 2 pictures have no row" in message and "p/1.png" in message
+    assert "augment='flop'" in refused("train", "p", "--size", 8, "--augment", "flop", "--out", "r")
 
 
 def test_an_output_that_cannot_be_written(refused: Refused, run: Run, picture_file: Path, copied: Path) -> None:

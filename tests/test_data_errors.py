@@ -224,7 +224,11 @@ def test_floating_point_pictures_name_the_remedy(tmp_path: Path) -> None:
         ({"size": (1, 2, 3)}, "size=(1, 2, 3):"),
         ({"fit": "squash"}, "fit='squash': give one of crop, pad, stretch"),
         ({"channels": 2}, "channels=2:"),
-        ({"size": 8}, "size=8, channels=None: these are for folders"),
+        ({"labels": "labels.csv"}, "labels=labels.csv: this is for folders of pictures"),
+        ({"augment": "flop"}, "augment='flop': 'flop' is unknown: give some of flip, vflip"),
+        ({"augment": "rotate=much"}, "'rotate=much': give a number from 0 to 180, as rotate=15"),
+        ({"augment": "flip=1.5"}, "'flip=1.5': give a number from 0 to 1"),
+        ({"size": 8}, "size=8: this is for folders of pictures"),
     ],
 )
 def test_options_that_are_refused(options: dict[str, Any], says: str) -> None:

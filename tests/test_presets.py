@@ -138,3 +138,8 @@ def test_names_of_functions_are_names_of_presets() -> None:
 def test_an_unknown_preset_suggests_the_nearest() -> None:
     with pytest.raises(ValueError, match="did you mean beta-tc"):
         presets.find("beta-tcc")
+
+
+@pytest.mark.parametrize("name", ["beta-vae", "vamp", "ladder", "m2"])
+def test_its_prior_is_kept_where_the_recipe_would_fit_another(name: str) -> None:
+    assert recipes.load("pictures").prior and presets.find(name).over(recipes.load("pictures"), name).prior == ""

@@ -84,7 +84,7 @@ def test_a_bad_frame_is_refused() -> None:
     refused(lambda: load(pd.DataFrame({"a\tb": ["1", "3"]})), "parted by tabs")
     refused(lambda: load(good.assign(a=[1.5, np.inf, 2])), "column 'a': row 2 is infinite")
     refused(lambda: load(pl.DataFrame({"a": [1.5, -np.inf, 2]})), "column 'a': row 2 is infinite")
-    refused(lambda: load(good, size=64), "these are for folders of pictures")
+    refused(lambda: load(good, size=64), "this is for folders of pictures")
     refused(lambda: load(np.eye(3), columns={"a": "count"}), "these are for tables")
 
 

@@ -164,7 +164,7 @@ def oddities(
     for i, title in enumerate(titles):
         for axis, values in zip(axes[:2, i], shown, strict=True):
             axis.imshow(values[i].squeeze(-1) if schema.shape[0] == 1 else values[i], cmap="gray", vmin=0, vmax=255)
-        axes[2, i].imshow(shown[0][i].mean(-1) / 2.5, cmap="gray", vmin=0, vmax=255)  # dim, beneath the heat
+        axes[2, i].imshow(shown[0][i][..., :3].mean(-1) / 2.5, cmap="gray", vmin=0, vmax=255)  # dim, beneath the heat
         strength = (warm[i] / top).clip(0, 1) ** 0.5
         drawn = axes[2, i].imshow(warm[i], cmap="hot", vmin=0, vmax=top, alpha=strength)
         axes[0, i].set_title(title, fontsize=8)

@@ -39,6 +39,8 @@ class DataSpec:
     size: str | None = None
     fit: str = "crop"
     channels: int | None = None
+    labels: str | None = None
+    augment: str | None = None
     skip_bad: bool = False
     columns: str | None = None
     kind: Literal["series"] | None = None

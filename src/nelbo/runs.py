@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from nelbo import plots, presets, recipes, sizing
-from nelbo.data import Context, Data, Dataset, load, some, tables
+from nelbo.data import Context, Data, Dataset, hub, load, some, tables
 from nelbo.data import condition as conditioned
 from nelbo.errors import UserError
 from nelbo.model import Model
@@ -58,6 +58,8 @@ def default_recipe(source: Any, settings: Mapping[str, Any] | None = None) -> st
     said = settings or {}
     if said.get("data.kind") == "series" or said.get("data.window") is not None:
         return "series"
+    if hub.is_hub(source):
+        return "pictures" if hub.has_pictures(source) else "table"
     if tables.is_table(source):
         return "table"
     if isinstance(source, str) and source in ("mnist", "fashion-mnist"):

@@ -45,6 +45,7 @@ def options(
 
 def main() -> None:
     """Run the command line; what a user can mend is one line and exit code 2."""
+    warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")  # one of twice the size is refused
     warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr)
     try:
         app()

@@ -21,6 +21,7 @@ Examples:
   nelbo train mnist --minutes 10
   nelbo train mnist --recipe tutorial --out results/tutorial
   nelbo train my_pictures/ --size 64 --epochs 50 --latent-dim 64
+  nelbo train my_pictures/ --labels labels.csv --condition label --augment flip,rotate=5
   nelbo train data.npz --set model.encoder=mlp --set model.encoder.hidden=[512,256]
   nelbo train heartbeats.npz --kind series
   nelbo train sensors.csv --window 128 --stride 64
@@ -60,7 +61,14 @@ def train(
     data_root: Annotated[str | None, typer.Option(help="Folder of named data sets, in torchvision's layout.")] = None,
     size: Annotated[str | None, typer.Option(help="Resize pictures: 64, or HEIGHTxWIDTH.")] = None,
     fit: Annotated[str | None, typer.Option(help="How to resize: crop, pad or stretch.")] = None,
-    channels: Annotated[int | None, typer.Option(help="1: grey, 3: colour.  [default: as the pictures]")] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="1: grey, 3: colour, 4: with transparency.  [default: 1 or 3]")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="A CSV file of the pictures' classes.")] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="Random changes in training: flip, vflip, shift, rotate, scale, brightness, contrast."),
+    ] = None,
     condition: Annotated[str | None, typer.Option(help='Condition the model on "label".')] = None,
     columns: Annotated[
         str | None, typer.Option("--schema", help="A TOML file that says what a table's columns are.")

@@ -25,7 +25,7 @@ import numpy as np
 from torch import Tensor
 
 from nelbo.data.dataset import Arrays, Dataset, Rows, RowSource, fits_memory, tensor_dtype, to_tensor
-from nelbo.data.filerows import FileRows
+from nelbo.data.items import Items
 from nelbo.data.schema import Schema
 from nelbo.errors import UserError
 
@@ -226,7 +226,7 @@ def build(part: Part, schema: Schema, seen: Summary) -> Dataset:
     rows = part.rows
     whole = type(rows) is np.ndarray
     if not (whole or fits_memory(int(np.prod(rows.shape)) * rows.dtype.itemsize)):
-        return Rows(rows, schema, part.labels, isinstance(rows, np.ndarray | FileRows))
+        return Rows(rows, schema, part.labels, not isinstance(rows, Items))
     bytes_do = schema.kind == "image" and rows.dtype.kind in "iu" and seen.low >= 0 and seen.high <= 255
     dtype = np.dtype(np.uint8) if bytes_do else tensor_dtype(rows.dtype)
     if whole:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nelbo.data.ahead import CORES, ahead
+from nelbo.data.augment import Augment
 from nelbo.data.schema import Schema
 
 MEMORY_BUDGET = 2 * 1024**3
@@ -43,15 +44,17 @@ class Dataset(ABC):
     """`len(dataset)` rows of the type that `schema` names.
 
     `labels` is int64 of shape `(n,)`, or None; where the schema names classes, labels index them. `context`
-    `(n, width)` is what a model of these rows is conditioned on, or None. `resident` tells whether the rows lie in
-    memory, so that a batch costs no reading; `threaded`, whether several threads may read at once, and should.
-    `origin` `(n, 2)` says where each row was cut from: the number of the recording, and the step at which it begins.
+    `(n, width)` is what a model of these rows is conditioned on, or None. `augment` changes pictures at random when
+    they are trained on, and only then. `resident` tells whether the rows lie in memory, so that a batch costs no
+    reading; `threaded`, whether several threads may read at once, and should. `origin` `(n, 2)` says where each row was
+    cut from: the number of the recording, and the step at which it begins.
     """
 
     schema: Schema
     labels: Tensor | None
     context: Tensor | None = None
     origin: Tensor | None = None
+    augment: Augment | None = None
     resident: bool
     threaded: bool = False
 

@@ -1,17 +1,11 @@
-"""Pictures in folders: which files, of which classes and sizes; and the dataset that decodes them.
-
-A folder that holds `train` and `test` (or `val`) gives both splits. One whose subfolders hold pictures has those
-as classes, in order of name. Names that start with a dot are passed over.
-"""
+"""Pictures in albums, looked at and read: what they have in common, and the dataset that gives them."""
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -19,58 +13,56 @@ import torch
 from torch import Tensor
 
 from nelbo.data.ahead import ahead, groups
+from nelbo.data.album import Album
+from nelbo.data.cache import cache
 from nelbo.data.dataset import Arrays, Dataset, fits_memory
-from nelbo.data.pictures import Header, decode, read_header
+from nelbo.data.pictures import Header, Original, Target, decode, read_header
 from nelbo.data.schema import Schema
 from nelbo.errors import UserError
 
-SUFFIXES = (
-    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".dib", ".gif", ".webp", ".avif"),
-    *(".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm", ".tga", ".ico"),
-)
 A = TypeVar("A")
 R = TypeVar("R")
 AT_ONCE = 16  # files that a thread takes at once: a task for each would cost as much as opening it
 
 
-@dataclass(frozen=True)
-class Album:
-    """Picture files in order, with the class of each (empty if the folder has none).
+class Decoded:
+    """Pixels `(n, channels, height, width)` of pictures, decoded when rows are asked for, and then kept if they may be.
 
-    Files are strings: there may be millions, and a `Path` is four times as large.
+    `chosen` are the numbers of those that are rows, in order; None: all. Raises `UserError` naming a picture that is
+    damaged. Several threads may read.
     """
 
-    root: Path
-    paths: tuple[str, ...]
-    classes: tuple[str, ...] = ()
+    def __init__(self, originals: tuple[Original, ...], target: Target, chosen: np.ndarray | None = None) -> None:
+        self.originals, self.target, self.dtype = originals, target, target.dtype
+        self.chosen = np.arange(len(originals)) if chosen is None else chosen
+        self.shape: tuple[int, ...] = (len(self.chosen), *target.shape)
+        self.cache = cache(originals, target)
 
-    def keep(self, good: list[bool]) -> Album:
-        """The album without the files that are not good."""
-        classes = tuple(c for c, ok in zip(self.classes, good, strict=True) if ok) if self.classes else ()
-        return replace(self, paths=tuple(p for p, ok in zip(self.paths, good, strict=True) if ok), classes=classes)
-
-    def labels(self, classes: tuple[str, ...]) -> Tensor | None:
-        """The place of each file's class in `classes`; None if the folder has no classes."""
-        place = {name: number for number, name in enumerate(classes)}
-        return torch.tensor([place[name] for name in self.classes]) if self.classes else None
+    def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
+        numbers = self.chosen[index].tolist()
+        pixels = np.empty((len(numbers), *self.target.shape), self.dtype)
+        for place, i in zip(pixels, numbers, strict=True):
+            if self.cache is None:
+                place[:] = decode(self.originals[i], self.target)
+            elif not self.cache.get(i, place):
+                place[:] = decode(self.originals[i], self.target)
+                self.cache.put(i, place)
+        return pixels
 
 
 class Files(Dataset):
-    """Pictures decoded when a batch asks for them; raises `UserError` naming a file that is damaged."""
+    """Pictures of 8 bits in the units of any schema, decoded when a batch asks for them."""
 
     resident, threaded = False, True
 
-    def __init__(self, paths: tuple[str, ...], schema: Schema, labels: Tensor | None = None) -> None:
-        self.paths, self.schema, self.labels = paths, schema, labels
+    def __init__(self, rows: Decoded, schema: Schema, labels: Tensor | None = None) -> None:
+        self.rows, self.schema, self.labels = rows, schema, labels
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return self.rows.shape[0]
 
     def read(self, index: Tensor) -> Tensor:
-        pixels = np.empty((len(index), *self.schema.shape), np.uint8)
-        for place, i in enumerate(index.tolist()):
-            pixels[place] = decode(self.paths[i], self.schema.shape, self.schema.fit)
-        return from_pixels(torch.from_numpy(pixels), self.schema)
+        return from_pixels(torch.from_numpy(self.rows[index.numpy()]), self.schema)
 
 
 def from_pixels(pixels: Tensor, schema: Schema) -> Tensor:
@@ -82,87 +74,48 @@ def from_pixels(pixels: Tensor, schema: Schema) -> Tensor:
     return schema.decode(pixels.to(torch.float32) / 255)
 
 
-def albums(root: Path) -> tuple[Album, Album | None]:
-    """The training (or only) pictures under `root`, which may be a picture itself, and those of a test split."""
-    if root.is_file():
-        if root.suffix.lower() not in SUFFIXES:
-            raise UserError(f"{root}: is no data source: give a table, pictures, .npy, .npz or a known name")
-        return Album(root, (str(root),)), None
-    held_out = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
-    if held_out is not None and (root / "train").is_dir():
-        return _album(root / "train"), _album(held_out)
-    return _album(root), None
-
-
-def _album(root: Path) -> Album:
-    loose = tuple(_pictures(str(root), deep=False))
-    folders = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-    found = {name: tuple(_pictures(str(root / name))) for name in folders}
-    classes = {name: paths for name, paths in found.items() if paths}
-    if loose and classes:
-        raise UserError(
-            f"{root}: holds pictures beside folders of pictures ({next(iter(classes))}): move them into one"
-        )
-    if not loose and not classes:
-        raise UserError(f"{root}: holds no pictures: give a folder with files such as .png or .jpg")
-    names = tuple(name for name, paths in classes.items() for _ in paths)
-    return Album(root, loose or tuple(path for paths in classes.values() for path in paths), names)
-
-
-def _pictures(folder: str, deep: bool = True) -> Iterator[str]:
-    """The pictures in a folder and, if `deep`, those below it, in order of their names, folder by folder."""
-    folders: set[str] = set()
-    files = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.add(entry.name)
-                elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():
-                    files.append(entry.name)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be listed ({error.strerror}): see to it, or move it away") from None
-    for name in sorted([*files, *folders] if deep else files):
-        path = os.path.join(folder, name)
-        if name in folders:
-            yield from _pictures(path)
-        else:
-            yield path
-
-
 @dataclass(frozen=True)
 class Survey:
     """The readable pictures of an album with their headers, and what is wrong with the others."""
 
     album: Album
     headers: tuple[Header, ...]
-    bad: dict[str, UserError]
+    bad: dict[Original, UserError]
+
+    @property
+    def deep(self) -> bool:
+        """Whether there are pictures of 16 bits."""
+        return any(header.deep for header in self.headers)
 
 
 def survey(album: Album) -> Survey:
-    """The header of every file; no pixel is decoded."""
+    """The header of every picture; no pixel is decoded."""
     headers: list[Header] = []
-    bad: dict[str, UserError] = {}
+    bad: dict[Original, UserError] = {}
     known: dict[Header, Header] = {}  # equal headers are kept once
-    for path, found in zip(album.paths, _every(read_header, album.paths), strict=True):
+    for original, found in zip(album.originals, _every(read_header, album.originals), strict=True):
         if isinstance(found, UserError):
-            bad[path] = found
+            bad[original] = found
         else:
             headers.append(known.setdefault(found, found))
-    return Survey(album.keep([path not in bad for path in album.paths]) if bad else album, tuple(headers), bad)
+    kept = album.keep([original not in bad for original in album.originals]) if bad else album
+    return Survey(kept, tuple(headers), bad)
 
 
 def common_shape(surveys: list[Survey], size: tuple[int, int] | None, channels: int | None) -> tuple[int, int, int]:
     """(channels, height, width) of all pictures; raises `UserError` if sizes differ and none is given."""
     headers = [header for s in surveys for header in s.headers]
     if not headers:
-        _report(surveys[0], {}, skip_bad=False)
-    paths = (path for s in surveys for path in s.album.paths)
-    header, first = headers[0], next(paths)
+        _report(surveys[0], surveys[0].bad, skip_bad=False)
+    originals = (original for s in surveys for original in s.album.originals)
+    header, first = headers[0], next(originals)
     odd = next(
-        ((path, other) for path, other in zip(paths, headers[1:], strict=True) if other.size != header.size), None
+        (
+            (original, other)
+            for original, other in zip(originals, headers[1:], strict=True)
+            if other.size != header.size
+        ),
+        None,
     )
     if odd and size is None:
         raise UserError(
@@ -172,30 +125,38 @@ def common_shape(surveys: list[Survey], size: tuple[int, int] | None, channels: 
     return (channels or (1 if all(header.grey for header in headers) else 3), *(size or header.size))
 
 
-def build(found: Survey, schema: Schema, skip_bad: bool) -> Dataset:
-    """The pictures at the schema's size: decoded into memory if they fit there, else file by file when asked for.
+def read(found: Survey, target: Target, skip_bad: bool, itemsize: int = 0) -> tuple[np.ndarray | Decoded, Album]:
+    """The pixels of the pictures, in memory if they fit there at `itemsize` bytes each, and whose they are.
 
-    Raises `UserError` naming the first damaged picture and how many there are; with `skip_bad` these are left
-    out, with a warning.
+    Raises `UserError` naming the first damaged picture and how many there are; with `skip_bad` these are left out, with
+    a warning. Where they do not fit memory, all are decoded at once only if some may have to be left out.
     """
-    album = found.album
-    sample = from_pixels(torch.zeros(1, dtype=torch.uint8), schema)
-    if not fits_memory(len(album.paths) * prod(schema.shape) * sample.itemsize):
-        _report(found, {}, skip_bad)
-        return Files(album.paths, schema, album.labels(schema.classes))
-    raw = torch.empty(len(album.paths), *schema.shape, dtype=sample.dtype)
-    values = raw.numpy()
+    album, n = found.album, len(found.album.originals)
+    if not fits_memory(n * prod(target.shape) * max(itemsize, target.dtype.itemsize)):
+        rows = Decoded(album.originals, target)
+        good = _good(found, (lambda i: rows[np.array([i])]) if skip_bad else None, skip_bad)
+        chosen = np.flatnonzero(good)
+        return (rows if len(chosen) == n else Decoded(album.originals, target, chosen)), album.keep(good)
+    pixels = np.empty((n, *target.shape), target.dtype)
 
     def fill(i: int) -> None:
-        values[i] = from_pixels(torch.from_numpy(decode(album.paths[i], schema.shape, schema.fit)), schema).numpy()
+        pixels[i] = decode(album.originals[i], target)
 
-    bad = {path: e for path, e in zip(album.paths, _every(fill, range(len(values))), strict=True) if e is not None}
-    _report(found, bad, skip_bad)
-    good = [path not in bad for path in album.paths]
-    kept = np.flatnonzero(good)
-    for place, i in enumerate(kept.tolist() if bad else []):  # they close up one by one: a copy might not fit beside
-        values[place] = values[i]
-    return Arrays(raw[: len(kept)], schema, album.keep(good).labels(schema.classes))
+    good = _good(found, fill, skip_bad)
+    chosen = np.flatnonzero(good)
+    for place, i in enumerate(chosen.tolist() if len(chosen) < n else []):
+        pixels[place] = pixels[i]  # they close up one by one: a copy might not fit beside
+    return pixels[: len(chosen)], album.keep(good)
+
+
+def build(found: Survey, schema: Schema, skip_bad: bool) -> Dataset:
+    """The pictures at 8 bits in the schema's units: decoded into memory if they fit there, else when asked for."""
+    itemsize = from_pixels(torch.zeros(1, dtype=torch.uint8), schema).itemsize
+    rows, album = read(found, Target.of(schema), skip_bad, itemsize)
+    labels = album.labels(schema.classes)
+    if isinstance(rows, Decoded):
+        return Files(rows, schema, labels)
+    return Arrays(from_pixels(torch.from_numpy(rows), schema), schema, labels)
 
 
 def _every(read: Callable[[A], R], things: Sequence[A]) -> Iterator[R | UserError]:
@@ -212,19 +173,31 @@ def _every(read: Callable[[A], R], things: Sequence[A]) -> Iterator[R | UserErro
             yield from found
 
 
-def _report(found: Survey, more: dict[str, UserError], skip_bad: bool) -> None:
-    """Raise, or warn of, the pictures that cannot be read: those known from their headers and `more`."""
-    bad = found.bad | more
-    total = len(found.album.paths) + len(found.bad)
+def _good(found: Survey, attempt: Callable[[int], object] | None, skip_bad: bool) -> list[bool]:
+    """Which of the pictures can be read, by an attempt at the number of each, if any.
+
+    Raises, or warns of, those that cannot, be it by their headers.
+    """
+    originals = found.album.originals
+    tried = list(_every(attempt, range(len(originals)))) if attempt else [None] * len(originals)
+    bad = found.bad | {o: e for o, e in zip(originals, tried, strict=True) if isinstance(e, UserError)}
+    _report(found, bad, skip_bad)
+    return [original not in bad for original in originals] if bad else [True] * len(originals)
+
+
+def _report(found: Survey, bad: dict[Original, UserError], skip_bad: bool) -> None:
+    """Raise, or warn of, the pictures that cannot be read."""
+    total = len(found.album.originals) + len(found.bad)
     if not bad:
         return
+    first = bad[min(bad, key=str)]
     if total == 1:
-        raise bad[min(bad)]
-    text = f"{found.album.root}: {len(bad)} of {total} pictures cannot be read"
+        raise first
+    text = f"{found.album.name}: {len(bad)} of {total} pictures cannot be read"
     if not skip_bad or len(bad) == total:
         remedy = "mend or remove them" if len(bad) == total else "mend or remove them, or leave them out by --skip-bad"
-        raise UserError(f"{text}: {remedy}; the first is {bad[min(bad)]}")
-    warnings.warn(f"{text} and are left out; the first is {bad[min(bad)]}", stacklevel=4)
+        raise UserError(f"{text}: {remedy}; the first is {first}")
+    warnings.warn(f"{text} and are left out; the first is {first}", stacklevel=2)
 
 
 def _by(header: Header) -> str:

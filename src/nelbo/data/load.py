@@ -2,13 +2,15 @@
 
 A source is "mnist", "fashion-mnist" (IDX files under `data_root`), a `.npy` or `.npz` file (`file.npz:name` selects an
 array), a folder of pictures, a NumPy array, a tensor, a tuple (x, y) of them, a Torch map-style dataset of x or (x, y),
-or a table: a CSV, TSV or Parquet file, a pandas or polars DataFrame, an Arrow table.
+a Hugging Face dataset, or a table: a CSV, TSV or Parquet file, a pandas or polars DataFrame, an Arrow table.
 
-For folders: `size` ("64", "64x48" = height x width, an int, or a pair), `fit` ("crop", "pad" or "stretch"), `channels`
-(1 or 3; None: 1 if every picture is grey) and `skip_bad` (leave out pictures that cannot be read). For tables:
-`columns`, a TOML file or a dictionary, says what columns are. Series are such by `kind` "series", or by the `window`
-of steps into which recordings are cut, one every `stride` (None: `window`); a list of arrays of any lengths, and a
-table of a row for each step, are series too. `nelbo.data.arrays`, `.series` and `.tables` say how values are scaled.
+For encoded pictures: `size` ("64", "64x48" = height x width, an int, or a pair), `fit` ("crop", "pad" or "stretch"),
+`channels` (1, 3, 4: with transparency; None: 1 if every picture is grey, else 3), `labels` (a CSV file, see
+`nelbo.data.labels`) and `skip_bad` (leave out pictures that cannot be read). For pictures: `augment` ("flip,shift", see
+`nelbo.data.augment`) changes them in training. For tables: `columns`, a TOML file or a dictionary, says what columns
+are. Series are such by `kind` "series", or by the `window` of steps into which recordings are cut, one every `stride`
+(None: `window`); a list of arrays of any lengths, and a table of a row for each step, are series too.
+`nelbo.data.arrays`, `.series` and `.tables` say how values are scaled.
 """
 
 from __future__ import annotations
@@ -19,8 +21,11 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from nelbo.data import arrays, folder, series, sources, tables
+from nelbo.data import arrays, folder, hub, series, sources, tables
+from nelbo.data.album import Album, albums, extend
+from nelbo.data.augment import Augment
 from nelbo.data.dataset import Dataset, subset
+from nelbo.data.pictures import MODES, Target
 from nelbo.data.schema import Fit, Schema
 from nelbo.data.splitting import at_random
 from nelbo.errors import UserError
@@ -45,6 +50,8 @@ def load(
     size: str | int | tuple[int, int] | None = None,
     fit: Fit = "crop",
     channels: int | None = None,
+    labels: str | None = None,
+    augment: str | None = None,
     skip_bad: bool = False,
     columns: tables.Overrides = None,
     kind: Literal["series"] | None = None,
@@ -60,19 +67,58 @@ def load(
     >>> len(data.train), len(data.test), data.schema.support
     (8, 2, 'binary')
     """
-    wanted = _size(size)
-    _check(val_fraction, fit, channels)
+    _check(val_fraction, fit, channels, size)
+    how = None if augment is None else Augment.parse(augment)
+    pictures = _Pictures(size, fit, channels, labels, skip_bad)
     if _are_series(kind, window, stride):
-        _no_picture_options(size, channels, columns)
-        return _load_series(source, data_root, (window, stride), (val_fraction, seed))
+        pictures.refuse()
+        _no_columns(columns)
+        data = _load_series(source, data_root, (window, stride), (val_fraction, seed))
+    else:
+        data = _load(source, pictures, data_root, columns, (val_fraction, seed))
+    if how is not None:
+        how.check(data.schema)
+        data.train.augment = how
+    return data
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """How encoded pictures are read."""
+
+    size: str | int | tuple[int, int] | None
+    fit: Fit
+    channels: int | None
+    labels: str | None
+    skip_bad: bool
+
+    def refuse(self) -> None:
+        """Raise `UserError` if anything is said of pictures where there are none."""
+        for name in ("size", "channels", "labels"):
+            if (value := getattr(self, name)) is not None:
+                raise UserError(f"{name}={value}: this is for folders of pictures: leave it out")
+
+
+def _load(
+    source: Any,
+    pictures: _Pictures,
+    data_root: str | Path | None,
+    columns: tables.Overrides,
+    held_out: tuple[float, int],
+) -> Data:
+    if hub.is_hub(source):
+        source = hub.unwrap(source)
+        if isinstance(source, tuple):
+            return _load_albums(source, "dataset", pictures, held_out)
     if tables.is_table(source):
-        _no_picture_options(size, channels)
-        return _load_table(source, columns, (val_fraction, seed))
+        pictures.refuse()
+        return _load_table(source, columns, held_out)
+    _no_columns(columns)
     if (path := sources.locate(source)) is not None:
-        _no_picture_options(None, None, columns)
-        return _load_folder(path, wanted, fit, channels, skip_bad, (val_fraction, seed))
-    _no_picture_options(size, channels, columns)
-    return _load_arrays(source, data_root, (val_fraction, seed))
+        return _load_albums(albums(path, pictures.labels), path.name, pictures, held_out)
+    pictures.refuse()
+    train, test, classes = sources.parts(stored := sources.read(source, data_root))
+    return _fitted(Path(stored.name).stem, train, test, classes, held_out)
 
 
 def load_like(
@@ -99,57 +145,79 @@ def load_like(
         raise UserError(f"split={split!r}: give train or test")
     if schema.kind == "series":
         return series.load_like(source, schema, split, data_root)
+    if hub.is_hub(source):
+        source = hub.unwrap(source)
+        if isinstance(source, tuple):
+            return _album_like(source, schema, split, skip_bad)
     if tables.is_table(source) or schema.kind == "table":
         return _table_like(source, schema)
     if (path := sources.locate(source)) is not None:
-        train_album, test_album = folder.albums(path)
-        album = train_album if split == "train" or test_album is None else test_album
-        if schema.kind != "image" or schema.shape[0] not in (1, 3):
-            raise UserError(f"{path}: holds pictures, the model takes rows of shape {schema.shape}: give an array")
-        known = replace(schema, classes=sources.extend(schema.classes, album.classes))
-        return folder.build(folder.survey(album), known, skip_bad)
+        return _album_like(albums(path), schema, split, skip_bad)
     train, test, classes = sources.parts(sources.read(source, data_root), schema.classes)
     part = train if split == "train" or test is None else test
     if part.shape != schema.shape:
         raise UserError(f"{part.name}: rows have shape {part.shape}, the model takes {schema.shape}: give such rows")
+    return _part_like(part, replace(schema, classes=classes))
+
+
+def _part_like(part: arrays.Part, schema: Schema) -> Dataset:
     seen = arrays.summarise(part, brief=arrays.any_byte_does(schema))
     arrays.check_range(part, schema, seen)
-    return arrays.build(part, replace(schema, classes=classes), seen)
+    return arrays.build(part, schema, seen)
 
 
-def _load_folder(
-    path: Path,
-    size: tuple[int, int] | None,
-    fit: Fit,
-    channels: int | None,
-    skip_bad: bool,
-    held_out: tuple[float, int],
-) -> Data:
-    surveys = [folder.survey(album) for album in folder.albums(path) if album is not None]
-    shape = folder.common_shape(surveys, size, channels)
-    classes = sources.extend((), (name for found in surveys for name in found.album.classes))
-    schema = Schema("image", shape, (0.0,), (255.0,), "unit", classes, fit)
-    built = [folder.build(found, schema, skip_bad) for found in surveys]
+def _album_like(both: tuple[Album, Album | None], schema: Schema, split: str, skip_bad: bool) -> Dataset:
+    album = both[0] if split == "train" or both[1] is None else both[1]
+    if schema.kind != "image" or schema.shape[0] not in MODES:
+        raise UserError(f"{album.name}: holds pictures, the model takes rows of shape {schema.shape}: give an array")
+    known, found = replace(schema, classes=extend(schema.classes, [album])), folder.survey(album)
+    target = Target.of(schema, found.deep)
+    if not target.deep:
+        return folder.build(found, known, skip_bad)
+    rows, kept = folder.read(found, target, skip_bad)
+    return _part_like(arrays.Part(album.name, rows, kept.labels(known.classes)), known)
+
+
+def _load_albums(both: tuple[Album, Album | None], name: str, pictures: _Pictures, held_out: tuple[float, int]) -> Data:
+    surveys = [folder.survey(album) for album in both if album is not None]
+    shape = folder.common_shape(surveys, _size(pictures.size), pictures.channels)
+    classes = extend((), (found.album for found in surveys))
+    if shape[0] == 1 and any(found.deep for found in surveys):
+        target, parts = Target(shape, pictures.fit, deep=True), []
+        for found in surveys:
+            rows, kept = folder.read(found, target, pictures.skip_bad)
+            parts.append(arrays.Part(kept.name, rows, kept.labels(classes)))
+        data = _fitted(name, parts[0], parts[1] if len(parts) == 2 else None, classes, held_out, pictures.fit)
+        if not Target.of(data.schema, deep=True).deep:
+            raise UserError(f"{both[0].name}: the pictures have 16 bits, but no value above 255: save them with 8 bits")
+        return data
+    schema = Schema("image", shape, (0.0,), (255.0,), "unit", classes, pictures.fit)
+    built = [folder.build(found, schema, pictures.skip_bad) for found in surveys]
     if len(built) == 2:
-        return Data(path.name, built[0], built[1], schema)
-    train, test = at_random(len(built[0]), str(path), *held_out)
-    return Data(path.name, subset(built[0], train), subset(built[0], test), schema)
+        return Data(name, built[0], built[1], schema)
+    train, test = at_random(len(built[0]), both[0].name, *held_out)
+    return Data(name, subset(built[0], train), subset(built[0], test), schema)
 
 
-def _load_arrays(source: Any, data_root: str | Path | None, held_out: tuple[float, int]) -> Data:
-    stored = sources.read(source, data_root)
-    train, test, classes = sources.parts(stored)
-    name = Path(stored.name).stem
+def _fitted(
+    name: str,
+    train: arrays.Part,
+    test: arrays.Part | None,
+    classes: tuple[str, ...],
+    held_out: tuple[float, int],
+    fit: Fit = "crop",
+) -> Data:
+    """Rows scaled by what those to train on hold."""
     if test is not None:
         alike = train.rows.dtype == test.rows.dtype
         seen, seen_test = (arrays.summarise(part, brief=alike) for part in (train, test))
-        schema = arrays.fit_schema(train, seen | seen_test, classes)
+        schema = replace(arrays.fit_schema(train, seen | seen_test, classes), fit=fit)
         return Data(name, arrays.build(train, schema, seen), arrays.build(test, schema, seen_test), schema)
     first, second = at_random(train.rows.shape[0], train.name, *held_out)
     chosen = np.ones(train.rows.shape[0], bool)
     chosen[second.numpy()] = False
     seen = arrays.summarise(train, chosen, brief=True)
-    schema = arrays.fit_schema(train, seen, classes)
+    schema = replace(arrays.fit_schema(train, seen, classes), fit=fit)
     whole = arrays.build(train, schema, seen)
     return Data(name, subset(whole, first), subset(whole, second), schema)
 
@@ -187,20 +255,19 @@ def _are_series(kind: str | None, window: int | None, stride: int | None) -> boo
     return kind is not None or window is not None
 
 
-def _no_picture_options(size: Any, channels: int | None, columns: Any = None) -> None:
+def _no_columns(columns: tables.Overrides) -> None:
     if columns is not None:
         raise UserError(f"columns={columns}: these are for tables: leave them out")
-    if size is not None or channels is not None:
-        raise UserError(f"size={size}, channels={channels}: these are for folders of pictures: leave them out")
 
 
-def _check(val_fraction: float, fit: Fit, channels: int | None) -> None:
+def _check(val_fraction: float, fit: Fit, channels: int | None, size: Any) -> None:
+    _size(size)
     if not 0 < val_fraction < 1:
         raise UserError(f"val_fraction={val_fraction}: give a fraction of the rows, 0 < val_fraction < 1")
     if fit not in get_args(Fit):
         raise UserError(f"fit={fit!r}: give one of {', '.join(get_args(Fit))}")
-    if channels not in (None, 1, 3):
-        raise UserError(f"channels={channels}: give 1 (grey), 3 (colour) or None (as the pictures are)")
+    if channels not in (None, *MODES):
+        raise UserError(f"channels={channels}: give 1 (grey), 3 (colour), 4 (with transparency), or leave it out")
 
 
 def _size(size: str | int | tuple[int, int] | None) -> tuple[int, int] | None:

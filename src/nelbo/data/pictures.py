@@ -1,78 +1,136 @@
-"""One picture file: its size and mode from the header, and its pixels at a wanted size.
+"""One encoded picture: its size and mode from the header, and its pixels at a wanted size.
 
-Pixels are uint8, grey or RGB. Transparent parts show white; 16-bit grey keeps its upper eight bits; the camera's
-rotation is applied; of an animation the first frame is taken.
+Pixels are whole numbers, grey, RGB or RGBA: 8 bits, or 16 where they are grey and have 16. Without a channel for it,
+transparent parts show white; palettes and CMYK become RGB; the camera's rotation is applied; of an animation the first
+frame is taken, of several pages the first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from nelbo.data.schema import Fit
+from nelbo.data.schema import Fit, Schema
 from nelbo.errors import UserError
 
-GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
+DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
+GREY_MODES = ("1", "L", "LA", "La", *DEEP_MODES)
 UNSUPPORTED_MODES = ("I", "F")
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 Image.preinit()  # the common formats come first, as a file is tried with each in turn
 Image.init()  # and all others now: registering them from several threads at once loses some
 
 
+class Encoded(Protocol):
+    """An encoded picture that is no file; its `str` names it in messages, its `stamp` tells its content from others."""
+
+    @property
+    def stamp(self) -> str: ...
+    def open(self) -> BinaryIO: ...
+
+
+Original = str | Encoded
+"""A picture as it is stored: the path of its file, or an `Encoded`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of its picture before it is decoded; the size is (height, width), upright."""
+    """What is said of a picture before it is decoded; the size is (height, width), upright; `deep` is 16-bit grey."""
 
     size: tuple[int, int]
     grey: bool
+    deep: bool
 
 
-def read_header(path: str) -> Header:
-    """The header of a picture; raises `UserError` naming the file if it is none."""
+@dataclass(frozen=True)
+class Target:
+    """What pictures are brought to: `shape` is (channels, height, width); `deep` pixels have 16 bits, others 8.
+
+    `fit` says how another size is brought to this one, always by Lanczos' filter: "crop" covers the area and cuts
+    what stands out evenly, "pad" fits inside and fills up with black, "stretch" changes the proportions.
+    """
+
+    shape: tuple[int, ...]
+    fit: Fit
+    deep: bool = False
+
+    @classmethod
+    def of(cls, schema: Schema, deep: bool = False) -> Target:
+        """The target for a model of this schema; 16 bits are kept where its units are those of 16-bit pixels."""
+        return cls(schema.shape, schema.fit, deep and schema.shift[0] >= 0 and schema.shift[0] + schema.scale[0] > 255)
+
+    @property
+    def dtype(self) -> np.dtype[np.unsignedinteger]:
+        """The type of a pixel."""
+        return np.dtype(np.uint16 if self.deep else np.uint8)
+
+
+def read_header(original: Original) -> Header:
+    """The header of a picture; raises `UserError` naming it if it is none."""
     try:
-        with Image.open(path) as picture:
+        with _opened(original) as picture:
             width, height = picture.size
             # TIFF reports the upright size; the base method, unlike PNG's own, decodes no pixels
             turn = 1 if picture.format == "TIFF" else Image.Image.getexif(picture).get(ExifTags.Base.Orientation, 1)
             mode = picture.mode
     except Exception as error:  # decoders fail in many ways on a damaged file
-        raise unreadable(path, error) from None
+        raise unreadable(original, error) from None
     if mode in UNSUPPORTED_MODES:
-        raise UserError(f"{path}: pixels are 32-bit numbers (mode {mode}): save it with 8 or 16 bits, or give .npy")
-    return Header((width, height) if turn in (5, 6, 7, 8) else (height, width), mode in GREY_MODES)
+        raise UserError(f"{original}: pixels are 32-bit numbers (mode {mode}): save it with 8 or 16 bits, or give .npy")
+    size = (width, height) if turn in (5, 6, 7, 8) else (height, width)
+    return Header(size, mode in GREY_MODES, mode in DEEP_MODES)
 
 
-def decode(path: str, shape: tuple[int, ...], fit: Fit) -> np.ndarray:
-    """The pixels, uint8 of `shape` (channels, height, width); raises `UserError` naming the file if damaged.
-
-    `fit` says how another size is brought to this one, always by Lanczos' filter: "crop" covers the area and cuts
-    what stands out evenly, "pad" fits inside and fills up with black, "stretch" changes the proportions.
-    """
-    channels, height, width = shape
+def decode(original: Original, target: Target) -> np.ndarray:
+    """The pixels, `target.shape` of `target.dtype`; raises `UserError` naming the picture if it is damaged."""
+    channels, height, width = target.shape
     try:
-        # from an open file, as Pillow maps a named one, and then scrambles an uncompressed TIFF that is turned
-        with open(path, "rb") as file, Image.open(file) as picture:
+        with _opened(original) as picture:
+            # A JPEG that is far larger is decoded at a half, a quarter or an eighth, but at twice the size or more.
+            picture.draft(None, (2 * max(height, width),) * 2)
             upright = ImageOps.exif_transpose(picture)
-            plain = _convert(upright, "L" if channels == 1 else "RGB")
+            plain = _numbers(upright) if target.deep else _convert(upright, MODES[channels])
     except Exception as error:  # decoders fail in many ways on a damaged file
-        raise unreadable(path, error) from None
-    pixels = np.asarray(_resize(plain, (width, height), fit))
+        raise unreadable(original, error) from None
+    pixels = np.asarray(_resize(plain, (width, height), target.fit))
+    if target.deep:
+        pixels = pixels.clip(0, 2**16 - 1).round().astype(np.uint16)
     return pixels.reshape(height, width, channels).transpose(2, 0, 1).copy()
 
 
-def unreadable(path: str, error: Exception) -> UserError:
-    """The error for a file that is no picture, or a damaged one."""
+@contextmanager
+def _opened(original: Original) -> Iterator[Image.Image]:
+    # from an open file, as Pillow maps a named one, and then scrambles an uncompressed TIFF that is turned
+    with open(original, "rb") if isinstance(original, str) else original.open() as file, Image.open(file) as picture:
+        yield picture
+
+
+def unreadable(original: Original, error: Exception) -> UserError:
+    """The error for a file that is no picture, a damaged one, or one of more pixels than Pillow agrees to decode."""
     reason = (str(error) or type(error).__name__).splitlines()[0]
+    if isinstance(error, Image.DecompressionBombError):
+        return UserError(f"{original}: is too large ({reason.partition(',')[0]}): shrink or remove it")
     if isinstance(error, UnidentifiedImageError):
         reason = "no format that is known"
-    return UserError(f"{path}: cannot be read as a picture ({reason}): mend or remove it")
+    return UserError(f"{original}: cannot be read as a picture ({reason}): mend or remove it")
+
+
+def _numbers(picture: Image.Image) -> Image.Image:
+    """16-bit grey as floating point, which can be resized; of fewer bits, black and white stay what they are."""
+    if picture.mode in DEEP_MODES:
+        return Image.fromarray(np.asarray(picture).astype(np.float32))
+    return Image.fromarray(np.asarray(_convert(picture, "L")) * np.float32(257))
 
 
 def _convert(picture: Image.Image, mode: str) -> Image.Image:
-    if picture.mode.startswith("I;16"):
+    if picture.mode in DEEP_MODES:
         picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    if picture.has_transparency_data:
+    if picture.has_transparency_data and mode != "RGBA":
         coloured = picture.convert("RGBA")
         white = Image.new("RGBA", coloured.size, (255, 255, 255, 255))
         picture = Image.alpha_composite(white, coloured)
@@ -82,6 +140,8 @@ def _convert(picture: Image.Image, mode: str) -> Image.Image:
 def _resize(picture: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
     if picture.size == size:
         return picture
+    if picture.mode == "RGBA":  # colours are weighed by how much they show, else what is clear colours its neighbours
+        return _resize(picture.convert("RGBa"), size, fit).convert("RGBA")
     if fit == "crop":
         return ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
     if fit == "pad":

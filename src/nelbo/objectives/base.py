@@ -36,9 +36,11 @@ class Losses:
 
 
 class Objective(nn.Module, ABC):
-    """Scores one batch under a VAE. `shape` is how often the latents of each datum are drawn."""
+    """Scores one batch under a VAE. `shape` is how often the latents of each datum are drawn; `unlabelled` tells
+    whether data may be without a context (a row of NaN) among data that have one."""
 
     shape: tuple[int, ...] = ()
+    unlabelled = False
     ratio = 1.0
 
     @abstractmethod

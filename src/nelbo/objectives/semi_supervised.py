@@ -14,6 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from nelbo.errors import UserError
 from nelbo.objectives.base import Losses, Objective
 from nelbo.vae import VAE
 
@@ -23,7 +24,11 @@ class SemiSupervised(Objective):
 
     `make(shape)` is a net `(batch, *shape)` -> `(batch, classes)`. Each datum is scored once under every class.
     Without a context every label is unknown. Parts are means under the known class, or under q(y | x).
+
+    Raises `UserError` in training on another number of classes.
     """
+
+    unlabelled = True
 
     def __init__(self, make: Callable[[tuple[int, ...]], nn.Module], classes: int, weight: float = 1.0) -> None:
         super().__init__()
@@ -31,6 +36,10 @@ class SemiSupervised(Objective):
         self.classifier: nn.Module = nn.Sequential()
 
     def start(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
+        if c is not None and c.shape[1] != self.classes:
+            raise UserError(
+                f"objective.classes={self.classes}: the data have {c.shape[1]}: --set objective.classes={c.shape[1]}"
+            )
         self.classifier = self.make(tuple(x.shape[1:])).to(next(vae.parameters()))
 
     def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:

@@ -38,6 +38,7 @@ class Preset:
         return dataclasses.replace(
             recipe,
             preset=name,
+            prior="",  # none is fitted: the preset's own is a part of what it is
             data=dataclasses.replace(data, condition=self.condition or data.condition),
             model=dataclasses.replace(model, **parts),
             objective=self.objective or s.ELBO(),

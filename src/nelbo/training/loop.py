@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from nelbo.data import Dataset, batches
+from nelbo.data.augment import draws
 from nelbo.distributions import noise
 from nelbo.errors import UserError
 from nelbo.objectives import Objective
@@ -73,8 +74,12 @@ def fit(
     The weights left in `vae` are the averaged ones if there is an average, and the best epoch's if `patience`
     is set. Torch's global generators are left as they were.
 
-    Raises `UserError` when a loss is not finite, naming the step and the part.
+    Raises `UserError` when a loss is not finite, naming the step and the part, and for data without a context among
+    others if the objective takes none such.
     """
+    for context in (train.context, test.context):
+        if context is not None and not objective.unlabelled and (missing := int(context.isnan().any(1).sum())):
+            raise UserError(f"condition: {missing} of {len(context)} rows have none: fill it in, or use --preset m2")
     with torch.random.fork_rng(), interruptions() as interrupted:
         torch.manual_seed(settings.seed)
         c = None if train.context is None else train.context[:1]
@@ -137,7 +142,8 @@ class Run:
         looked = time.monotonic()
         began = looked - state.seconds
         for piece, x in zip(mine, batches(train, [p.index for p in mine]), strict=True):
-            self.learn(x.to(e.device, non_blocking=True), _context(train, piece, e), piece)
+            x = augmented(x.to(e.device, non_blocking=True), train, piece, (settings.seed, state.step))
+            self.learn(x, _context(train, piece, e), piece)
             now = time.monotonic()
             if piece.last and (now - looked > LOOK_SECONDS if e.world == 1 else state.batch % LOOK_STEPS == 0):
                 looked, state.seconds = now, now - began
@@ -277,6 +283,13 @@ class Run:
 def _context(dataset: Dataset, piece: Piece, e: Engine) -> Tensor | None:
     """What the rows of a piece are conditioned on."""
     return None if dataset.context is None else dataset.context[piece.index].to(e.device)
+
+
+def augmented(x: Tensor, dataset: Dataset, piece: Piece, place: tuple[int, int]) -> Tensor:
+    """The rows of a piece, changed at random if the dataset says so, as the place (seed, step) determines."""
+    if dataset.augment is None:
+        return x
+    return dataset.augment(x, dataset.schema, draws(piece.total, *place)[piece.start : piece.stop])
 
 
 def _rows_of(piece: Piece, world: int) -> AbstractContextManager[None]:
