@@ -13,3 +13,4 @@ from nelbo.nets.mlp import MLPDecoder, MLPEncoder
 from nelbo.nets.similarity import FeatureLoss, StructuralLoss
 from nelbo.nets.table import TableDecoder, TableEncoder
 from nelbo.nets.topdown import ConvHead
+from nelbo.nets.warp import WarpDecoder
