@@ -149,7 +149,7 @@ def test_train_on_a_folder_of_pictures(run: Run, pictures: np.ndarray, tmp_path:
     m = nelbo.load(tmp_path / "r")
     assert (m.schema.shape, m.schema.classes, m.schema.fit) == ((1, 8, 6), ("left", "right"), "pad")
     data = json.loads(run("evaluate", tmp_path / "r", "--json").out)
-    assert data["n"] == 10 and data["loss"] == pytest.approx(metrics(tmp_path / "r")[-1]["loss"], rel=1e-6)
+    assert data["n"] == 10 and data["distortion"] == pytest.approx(metrics(tmp_path / "r")[-1]["distortion"], rel=1e-6)
 
 
 def test_options_reach_the_recipe(run: Run, picture_file: Path, tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_resume_of_what_is_no_run_is_refused_and_of_nothing_begins(
 
 def test_recipes_are_listed_shown_and_copied(run: Run, picture_file: Path, tmp_path: Path) -> None:
     listed = run("recipes").out.splitlines()
-    assert [line.split()[0] for line in listed] == ["fast", "mnist", "table", "tutorial"]
+    assert [line.split()[0] for line in listed] == ["codec", "digits", "fast", "mnist", "pictures", "table", "tutorial"]
     assert json.loads(run("recipes", "--json").out).keys() == {"fast", "mnist", "table", "tutorial"}
     assert run("recipes", "show", "tutorial").out == recipes.text("tutorial")
     mine = tmp_path / "mine.toml"

@@ -50,7 +50,7 @@ def test_fitted_mixture_is_as_likely_as_scikit_learns() -> None:
     theirs = GaussianMixture(10, random_state=0).fit(codes.numpy()).score(held.numpy())
     assert ours > theirs - 0.05
     apart = torch.cat([torch.randn(300, 2) * s + 30 * i for i, s in enumerate((1.0, 0.3, 2.0))])
-    prior, made_by = fit_prior(apart, "gmm", Effort(components=3))
+    prior, made_by = fit_prior(apart, "gmm", Effort(components=(3,)))
     oracle = GaussianMixture(3, random_state=0, tol=1e-7).fit(apart.numpy())
     expected = torch.as_tensor(oracle.score_samples(apart.numpy())).float()
     torch.testing.assert_close(prior(None).log_prob(apart), expected, rtol=1e-3, atol=1e-2)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import zoo_tables
+from nelbo.errors import UserError
+from nelbo.nets import GridDecoder, GridEncoder
 from nelbo.nets.common import Rescale, join
 from nelbo.nets.conv import Residual, pyramid
 from zoo import CONTEXT, DECODERS, ENCODERS, Net, Shape, awake, context
@@ -139,3 +141,22 @@ def test_a_residual_block_starts_as_the_identity() -> None:
     x = torch.randn(2, 3, 4, 4)
     assert torch.equal(Residual(3)(x), x)
     assert not torch.equal(awake(Residual(3))(x.double()), x.double())
+
+
+def test_a_grids_features_are_of_its_places_in_reading_order() -> None:
+    """A pixel reaches the vectors of the places near it, and a vector the pixels near its place."""
+    torch.manual_seed(4)
+    encoder = awake(GridEncoder((1, 32, 24), 8 * 6 * 2, 4, 0, patch=2, halvings=1))
+    decoder = awake(GridDecoder(8 * 6 * 2, (1, 32, 24), 4, 0, patch=2, halvings=1))
+    x = torch.randn(1, 1, 32, 24).double()
+    for row, column in [(0, 0), (9, 13), (31, 23)]:
+        seen = torch.autograd.functional.jacobian(lambda x: encoder(x)[0], x)[:, 0, 0, row, column]
+        places = (seen.view(8, 6, 2).abs().sum(2) > 0).nonzero()
+        near = torch.tensor([row / 4, column / 4]) - 0.5
+        assert len(places) and ((places - near).abs() <= 1.6).all(), "a place far from the pixel sees it"
+        h = torch.zeros(1, 8, 6, 2).double()
+        h[0, row // 4, column // 4] = 1
+        told = (decoder(h.flatten(1)) - decoder(torch.zeros(1, 96).double()))[0, 0, 0].abs() > 0
+        assert told[row, column] and told.float().mean() < 0.6
+    with pytest.raises(UserError, match="a grid of 8 x 6"):
+        GridEncoder((1, 32, 24), 49, 4, 0, patch=2, halvings=1)

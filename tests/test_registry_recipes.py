@@ -56,7 +56,7 @@ VARIED: dict[Any, dict[str, Any]] = {  # by kind, or by (family, kind) where two
     **zoo_objectives.VARIED,
     "adam": {"beta1": 0.5, "beta2": 0.9, "eps": 1e-30, "weight_decay": 0.01},
 }
-VARIED |= zoo_codes.VARIED
+VARIED |= {"grid": {"width": 8, "blocks": 1, "patch": 1, "halvings": 2}} | zoo_codes.VARIED
 VARIED |= zoo_geometry.VARIED
 VARIED |= zoo_riemannian.VARIED
 VARIED |= {

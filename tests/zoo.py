@@ -165,10 +165,23 @@ class Net:
 
 _PICTURES = [shape for shape in SHAPES if len(shape) == 3]
 
+
+def _to_one_place(shape: Shape, patch: int) -> int:
+    """The halvings after which a grid has one place, which any number of features fills."""
+    return math.ceil(math.log2(-(-max(shape[1:]) // patch)))
+
+
 ENCODERS: dict[str, Net] = {
     "mlp": Net(lambda shape, features, context: nets.MLPEncoder(shape, features, [16, 12], context)),
     "linear": Net(lambda shape, features, context: nets.MLPEncoder(shape, features, [], context)),
     "conv": Net(lambda shape, features, context: nets.ConvEncoder(shape, features, 4, 1, context), _PICTURES),
+    "conv, patches": Net(
+        lambda shape, features, context: nets.ConvEncoder(shape, features, 4, 1, context, patch=3), _PICTURES
+    ),
+    "grid": Net(
+        lambda shape, features, context: nets.GridEncoder(shape, features, 4, 1, 3, _to_one_place(shape, 3), context),
+        _PICTURES,
+    ),
     "conv, no blocks": Net(
         lambda shape, features, context: nets.ConvEncoder(shape, features, 4, 0, context), _PICTURES
     ),
@@ -183,6 +196,16 @@ DECODERS: dict[str, Net] = {
     "linear": Net(lambda shape, features, context, outputs=1: nets.MLPDecoder(features, shape, [], outputs, context)),
     "conv": Net(
         lambda shape, features, context, outputs=1: nets.ConvDecoder(features, shape, 4, 1, outputs, context), _PICTURES
+    ),
+    "conv, patches": Net(
+        lambda shape, features, context, outputs=1: nets.ConvDecoder(features, shape, 4, 1, outputs, context, 3),
+        _PICTURES,
+    ),
+    "grid": Net(
+        lambda shape, features, context, outputs=1: nets.GridDecoder(
+            features, shape, 4, 1, 2, _to_one_place(shape, 2), outputs, context
+        ),
+        _PICTURES,
     ),
     "conv, two outputs": Net(
         lambda shape, features, context: nets.ConvDecoder(features, shape, 4, 2, 2, context), _PICTURES

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,21 +32,27 @@ Fitted = tuple[Conditional, spec.Prior]
 HELD_OUT = 0.2
 LOOKS = 30
 RIDGE = 1e-7  # of the mean variance, added to covariances
+CHUNK = 2000  # codes at once in a mixture
+TOLERANCE = 1e-5  # nats a code: EM ends where it gains less in a round
+LEAST_CODES = 10  # of a component, for each number of a code
 TRIED = ("normal", "gmm", "flow-maf", "flow-realnvp")
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to fit: `steps` of Adam on batches of `batch` codes, or so many rounds of EM; `components` of a GMM."""
+    """How long to fit: `steps` of Adam on batches of `batch` codes, or so many `rounds` of EM.
+
+    A mixture has that number of `components`, of those listed from the fewest, that suits the codes best.
+    """
 
     steps: int = 1500
     batch: int = 256
     rate: float = 2e-3
-    rounds: int = 200
-    components: int = 10
+    rounds: int = 100
+    components: tuple[int, ...] = (10, 30, 100, 300)
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.rate, self.rounds, self.components) <= 0:
+        if min(self.steps, self.batch, self.rate, self.rounds, *self.components) <= 0:
             raise UserError(f"{self}: give numbers above 0")
 
 
@@ -86,30 +92,61 @@ def fit_mixture(codes: Tensor, components: int, rounds: int) -> Fitted:
 
     r_nk = w_k N(z_n; mu_k, S_k) / p(z_n);   w_k = mean_n r_nk, and mu_k, S_k are the moments weighted by r_nk.
     """
-    z, components = codes.double(), min(components, len(codes))
-    ridge = RIDGE * z.var(0).mean().clamp_min(1e-12) * torch.eye(z.shape[1], dtype=z.dtype)
-    loc = spread_out(z, components)
-    share = torch.nn.functional.one_hot(torch.cdist(z, loc).argmin(1), components).to(z.dtype)
+    origin = codes.double().mean(0)
+    z, components = codes.double() - origin, min(components, len(codes))
+    squares = [torch.einsum("ni,nj->nij", part, part).flatten(1) for part in z.split(CHUNK)]
+    nearest_centre = torch.cat([torch.cdist(part, spread_out(z, components)).argmin(1) for part in z.split(CHUNK)])
+    shares: Iterable[Tensor] = torch.nn.functional.one_hot(nearest_centre, components).to(z.dtype).split(CHUNK)
     last = -math.inf
     for _ in range(rounds):
-        mass = share.sum(0) + 1e-10
-        loc = share.T @ z / mass.unsqueeze(1)
-        centred = z.unsqueeze(0) - loc.unsqueeze(1)
-        covariance = torch.einsum("nk,kni,knj->kij", share, centred, centred) / mass.view(-1, 1, 1) + ridge
-        root = torch.linalg.cholesky(covariance)
-        weights = (mass / mass.sum()).log()
-        joint = weights + MultivariateNormal(loc, scale_tril=root, validate_args=False).log_prob(z.unsqueeze(1))
-        share = joint.softmax(1)
-        now = joint.logsumexp(1).mean().item()
-        if now - last < 1e-6:
+        weights, loc, root = _moments(z, squares, shares)
+        normal = MultivariateNormal(loc, scale_tril=root, validate_args=False)
+        joints = [weights.log() + normal.log_prob(part.unsqueeze(1)) for part in z.split(CHUNK)]
+        shares = [joint.softmax(1) for joint in joints]
+        now = torch.cat([joint.logsumexp(1) for joint in joints]).mean().item()
+        if now - last < TOLERANCE:
             break
         last = now
     made_by = spec.MixturePrior(components, "full")
     prior = made_by.build(codes.shape[1])
     assert isinstance(prior, conditionals.Mixture) and prior.lower is not None
-    values = {"logits": weights, "loc": loc, "log_scale": root.diagonal(dim1=-2, dim2=-1).log(), "lower": root.tril(-1)}
+    spread = root.diagonal(dim1=-2, dim2=-1).log()
+    values = {"logits": weights.log(), "loc": loc + origin, "log_scale": spread, "lower": root.tril(-1)}
     prior.load_state_dict(values)
     return prior.to(codes.device), made_by
+
+
+def _moments(z: Tensor, squares: Sequence[Tensor], shares: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """The weight, mean, and root of the covariance of each component, from its share in each datum.
+
+    `squares` are the z z' of each part of z, flattened: all sums are matrix products.
+    """
+    mass, first, second = (torch.zeros((), dtype=z.dtype, device=z.device) for _ in range(3))
+    for part, square, share in zip(z.split(CHUNK), squares, shares, strict=True):
+        mass, first, second = mass + share.sum(0), first + share.T @ part, second + share.T @ square
+    mass = mass + 1e-10
+    loc = first / mass.unsqueeze(1)
+    covariance = (second / mass.unsqueeze(1)).unflatten(1, (z.shape[1], -1)) - torch.einsum("ki,kj->kij", loc, loc)
+    ridge = RIDGE * z.var(0).mean().clamp_min(1e-12) * torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
+    return mass / mass.sum(), loc, torch.linalg.cholesky(covariance + ridge)
+
+
+def fit_best_mixture(codes: Tensor, effort: Effort) -> Fitted:
+    """`fit_mixture` with the number of components, of `effort.components`, under which held-out codes are likeliest.
+
+    One after the other is tried, from the fewest, for as long as it helps and codes are enough for that many
+    covariances.
+    """
+    held, rest = codes[torch.randperm(len(codes))].tensor_split([max(1, int(HELD_OUT * len(codes)))])
+    best, chosen = -math.inf, effort.components[0]
+    for components in effort.components if len(effort.components) > 1 else ():
+        if best > -math.inf and components * LEAST_CODES * codes.shape[1] > len(rest):
+            break
+        found = log_likelihood(fit_mixture(rest, components, effort.rounds)[0], held)
+        if found <= best:
+            break
+        best, chosen = found, components
+    return fit_mixture(codes, chosen, effort.rounds)
 
 
 def spread_out(z: Tensor, count: int) -> Tensor:
@@ -118,9 +155,10 @@ def spread_out(z: Tensor, count: int) -> Tensor:
     Source: Arthur, Vassilvitskii (2007), k-means++: The Advantages of Careful Seeding.
     """
     chosen = z[torch.randint(len(z), (1,))]
+    distance = torch.full((len(z),), math.inf, dtype=z.dtype, device=z.device)
     while len(chosen) < count:
-        distance = torch.cdist(z, chosen).amin(1).square() + 1e-12
-        chosen = torch.cat([chosen, z[torch.multinomial(distance, 1)]])
+        distance = torch.minimum(distance, (z - chosen[-1]).square().sum(1) + 1e-12)
+        chosen = torch.cat([chosen, z[torch.multinomial(distance.float(), 1)]])
     return chosen
 
 
@@ -178,7 +216,7 @@ def fit_two_stage(codes: Tensor, effort: Effort) -> Fitted:
 
 KINDS: dict[str, Callable[[Tensor, Effort], Fitted]] = {
     "normal": lambda codes, effort: fit_mixture(codes, 1, 1),
-    "gmm": lambda codes, effort: fit_mixture(codes, effort.components, effort.rounds),
+    "gmm": fit_best_mixture,
     "flow-maf": lambda codes, effort: fit_flow(codes, effort, spec.MAF()),
     "flow-iaf": lambda codes, effort: fit_flow(codes, effort, spec.IAF()),
     "flow-realnvp": lambda codes, effort: fit_flow(codes, effort, spec.RealNVP()),

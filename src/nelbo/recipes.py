@@ -7,6 +7,7 @@ out has a default or is chosen from the data, and any field can be overridden by
 from __future__ import annotations
 
 import json
+import math
 import platform
 import tomllib
 from collections.abc import Mapping
@@ -19,9 +20,13 @@ import torch
 
 from nelbo import __version__
 from nelbo.errors import UserError
+from nelbo.priors import KINDS
 from nelbo.registry import dump, hints, nearest, parse
 from nelbo.spec import ELBO, ModelSpec, Objective
+from nelbo.spec.codes import CODE_PRIORS
 from nelbo.training import Settings
+
+FITTED = (*KINDS, *CODE_PRIORS, "metric", "auto")  # priors that can be fitted after training
 
 
 @dataclass(frozen=True)
@@ -41,22 +46,35 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Data, model, objective and training; `versions` records with what a finished run was made."""
+    """Data, model, objective and training; `versions` records with what a finished run was made.
+
+    `minutes` is how long training may take, by which the epochs are chosen once the model's speed is known (0: as many
+    as `training.epochs` says). `prior` is a kind of `nelbo.priors` that replaces the model's own after training, fitted
+    to the codes ("": none).
+    """
 
     description: str = ""
     preset: str = ""
+    minutes: float = 0.0
+    prior: str = ""
     data: DataSpec = field(default_factory=DataSpec)
     model: ModelSpec = field(default_factory=ModelSpec)
     objective: Objective = field(default_factory=ELBO)
     training: Settings = field(default_factory=Settings)
     versions: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.minutes < math.inf:
+            raise UserError(f"minutes={self.minutes}: give minutes above 0, or 0 to go by epochs")
+        if self.prior and self.prior not in FITTED:
+            raise UserError(f"prior={self.prior!r}: {nearest(self.prior, FITTED)}")
+
 
 def names() -> list[str]:
     """The shipped recipes.
 
     >>> names()
-    ['fast', 'mnist', 'table', 'tutorial']
+    ['codec', 'digits', 'fast', 'mnist', 'pictures', 'table', 'tutorial']
     """
     return sorted(f.name.removesuffix(".toml") for f in _folder().iterdir() if f.name.endswith(".toml"))
 

@@ -22,12 +22,13 @@ from typing import Any
 
 import torch
 
-from nelbo import plots, presets, recipes
+from nelbo import plots, presets, recipes, sizing
 from nelbo.data import Context, Data, Dataset, load, some, tables
 from nelbo.data import condition as conditioned
 from nelbo.errors import UserError
 from nelbo.model import Model
 from nelbo.recipes import Recipe
+from nelbo.refit import with_prior
 from nelbo.registry import dump
 from nelbo.report import report
 from nelbo.showing import showing
@@ -46,15 +47,23 @@ RESUMABLE = {"epochs", "max_seconds", "checkpoint_seconds", "device", "precision
 LEADER = int(os.environ.get("RANK", "0")) == 0
 
 
-def default_recipe(source: Any) -> str | None:
-    """The shipped recipe that suits a source; None: one chosen from the data.
+def default_recipe(source: Any, minutes: float = 0.0) -> str | None:
+    """The shipped recipe that suits a source and the time given; None: one chosen from the data.
 
-    >>> default_recipe("mnist"), default_recipe("pictures/")
-    ('mnist', None)
+    >>> default_recipe("mnist"), default_recipe("mnist", 10), default_recipe("pictures/")
+    ('mnist', 'digits', 'pictures')
     """
     if tables.is_table(source):
         return "table"
-    return "mnist" if isinstance(source, str) and source in ("mnist", "fashion-mnist") else None
+    if isinstance(source, str) and source in ("mnist", "fashion-mnist"):
+        return "digits" if minutes else "mnist"
+    return "pictures" if _shows_pictures(source) else None
+
+
+def _shows_pictures(source: Any) -> bool:
+    """Whether a source that is not read yet is a folder of pictures, or an array that can hold nothing else."""
+    shape = getattr(source[0] if isinstance(source, tuple) and source else source, "shape", ())
+    return len(shape) in (3, 4) or (isinstance(source, str | Path) and bool(source) and not Path(source).suffix)
 
 
 def fit(
@@ -112,8 +121,10 @@ def choose(
     """
     if isinstance(source, str | Path) and str(source):
         overrides = {**overrides, "data.source": str(source)}
+    if overrides.keys() & {"epochs", "training.epochs"}:
+        overrides = {"minutes": 0.0, **overrides}
     begun = str(out / "recipe.toml") if resume and out and (out / "recipe.toml").is_file() else None
-    recipe = recipes.load(name or begun or default_recipe(source))
+    recipe = recipes.load(name or begun or default_recipe(source, overrides.get("minutes", 0.0)))
     recipe = recipes.override(presets.find(preset).over(recipe, preset) if preset else recipe, overrides)
     if begun is None:
         return recipe
@@ -155,9 +166,12 @@ def train(
         prepare(out, resume, force)
     loaded, context = read(recipe, data, condition)
     model = Model.create(recipe, loaded.schema, context)
+    continuing = resume and out is not None and (out / "checkpoints" / LAST).is_file()
+    if recipe.minutes and not continuing:
+        model.recipe = dataclasses.replace(model.recipe, training=sizing.within(model, loaded))
     if out is None:
-        return model, model.fit(loaded, None, callbacks)
-    continuing = resume and (out / "checkpoints" / LAST).is_file()
+        state = model.fit(loaded, None, callbacks)
+        return _with_prior(model, loaded, state), state
     if LEADER:
         if not continuing:
             clear(out)
@@ -165,10 +179,20 @@ def train(
     artefacts = Artefacts(model, loaded, out)
     state = model.fit(loaded, out / "checkpoints", [artefacts, *callbacks], continuing)
     if LEADER:
+        model = _with_prior(model, loaded, state)
+        if model is not artefacts.model and state.rows:
+            artefacts.draw_samples(model, state.rows[-1]["epoch"])
         artefacts.write_metrics(state.rows)
         model.save(out / "model")
         write_bytes(out / "report.html", report(model, state, out).encode())
     return model, state
+
+
+def _with_prior(model: Model, data: Data, state: State) -> Model:
+    """The trained model with the prior that its recipe wants fitted; as it is where training was interrupted."""
+    if not model.recipe.prior or state.reason == "interrupted":
+        return model
+    return with_prior(model, data.train, model.recipe.prior, model.recipe.training.seed)
 
 
 def read(recipe: Recipe, data: Any = None, on: Any = None) -> tuple[Data, Context | None]:
@@ -237,12 +261,16 @@ class Artefacts(Callback):
         model, show = self.model, self.showing
         with torch.no_grad():
             remade = model.remake(self.originals.to(model.device), self.context).cpu()
-        samples = model.sample(8 * show.count, seed=model.recipe.training.seed)
         rebuilt = show.rebuilt(self.originals.numpy(), remade.numpy(), model.schema)
         self._png(f"reconstruction_{epoch}.png", rebuilt)
-        self._png(f"sample_{epoch}.png", show.drawn(samples, self.real, model.schema))
+        self.draw_samples(model, epoch)
         self._png(f"loss_curve_{epoch}.png", plots.figure_image(plots.loss_curve(rows)))
         self.write_metrics(rows)
+
+    def draw_samples(self, model: Model, epoch: int) -> None:
+        """The picture of samples of an epoch; of the last, drawn again once its prior is another."""
+        samples = model.sample(8 * self.showing.count, seed=model.recipe.training.seed)
+        self._png(f"sample_{epoch}.png", self.showing.drawn(samples, self.real, model.schema))
 
     def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the rows of all epochs so far."""

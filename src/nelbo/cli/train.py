@@ -17,6 +17,7 @@ per subfolder, if there are subfolders); left out, it is the recipe's.
 \b
 Examples:
   nelbo train mnist
+  nelbo train mnist --minutes 10
   nelbo train mnist --recipe tutorial --out results/tutorial
   nelbo train my_pictures/ --size 64 --epochs 50 --latent-dim 64
   nelbo train data.npz --set model.encoder=mlp --set model.encoder.hidden=[512,256]
@@ -25,7 +26,7 @@ Examples:
   nelbo train mnist --resume --epochs 20
   torchrun --nproc_per_node 2 --no-python nelbo train mnist
 """
-SHORT = {"latent_dim": "model.latent.dim", "beta": "objective.beta"}
+SHORT = {"latent_dim": "model.latent.dim", "beta": "objective.beta", "minutes": "minutes", "prior": "prior"}
 
 
 def train(
@@ -35,6 +36,8 @@ def train(
     out: Annotated[Path | None, typer.Option(help="The output folder.  [default: results/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the run in the output folder.")] = False,
+    minutes: Annotated[float | None, typer.Option(help="About how long to train: the epochs follow.")] = None,
+    prior: Annotated[str | None, typer.Option(help="A prior to fit after training: gmm, flow-maf, auto ...")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes through the training data.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Data per step.")] = None,
     epoch_size: Annotated[int | None, typer.Option(help="Rows an epoch takes, fewer or more than all; 0: all.")] = None,

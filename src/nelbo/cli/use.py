@@ -27,6 +27,7 @@ def evaluate(
     model: ModelPath,
     data: DataPath = "",
     samples: Annotated[int, typer.Option(help="Importance samples for -log p(x); 0: only the loss.")] = 0,
+    quality: Annotated[bool, typer.Option("--quality", help="Compare samples with DATA, which are digits.")] = False,
     seed: Annotated[int | None, typer.Option(help="Fixes the draws of z.  [default: that of training]")] = None,
     condition: Given = None,
     out: Out = None,
@@ -34,27 +35,34 @@ def evaluate(
 ) -> None:
     """Loss, distortion and rate of DATA under MODEL, in nats per datum.
 
-    With --samples, -log p(x) too: its estimate is shown as it grows, and is the result where Ctrl-C ends it early.
+    With --samples, -log p(x) too: its estimate is shown as it grows, and is the result where Ctrl-C ends it early. With
+    --quality, as many samples as data are compared with these on the features of a small digit classifier.
 
     \b
     Examples:
       nelbo evaluate results/mnist
       nelbo evaluate results/mnist my_pictures/ --samples 100 --json
+      nelbo evaluate results/mnist --quality
     """
+    import torch
+
+    from nelbo import metrics
+    from nelbo.data import some
+
     m = inputs.model(model, condition)
+    rows, seed = inputs.rows(m, data), m.recipe.training.seed if seed is None else seed
     heard: list[Estimate] = []
     try:
-        result = m.evaluate(
-            inputs.rows(m, data), samples, m.recipe.training.seed if seed is None else seed, output.hear(heard)
-        )
+        result: dict[str, float | str] = {**m.evaluate(rows, samples, seed, output.hear(heard))}
+        if quality:
+            made = m.schema.encode(torch.from_numpy(m.sample(len(rows), seed)))
+            result |= metrics.quality(made, some(rows, len(rows)))
     except KeyboardInterrupt:
         if not heard:
             raise
         e = heard[-1]
         result = {"nll": e.mean, "nll_error": e.error, "n": e.done}
-    lines = "\n".join(
-        f"{name:10} {value:.4f}" if name != "n" else f"{name:10} {value}" for name, value in result.items()
-    )
+    lines = "\n".join(f"{name:10} " + (f"{v:.4f}" if isinstance(v, float) else str(v)) for name, v in result.items())
     if out:
         output.write(out, json.dumps(result).encode() + b"\n")
     print(json.dumps(result) if as_json else lines)

@@ -13,6 +13,7 @@ from functools import singledispatch
 import torch
 from torch import Tensor
 from torch.distributions import Distribution as TorchDistribution
+from torch.distributions import MultivariateNormal
 
 from nelbo.distributions import noise
 from nelbo.distributions.base import Distribution, sample_and_log_prob
@@ -72,6 +73,14 @@ def _(components: DiagonalNormal, chosen: Tensor) -> Tensor:
     """Only the components that were chosen."""
     log_scale = components.log_scale.expand_as(components.loc)
     return DiagonalNormal(components.loc[chosen], log_scale[chosen], len(components.event_shape)).rsample()
+
+
+@draw_of.register
+def _(components: MultivariateNormal, chosen: Tensor) -> Tensor:
+    """Only the components that were chosen."""
+    return MultivariateNormal(
+        components.loc[chosen], scale_tril=components.scale_tril[chosen], validate_args=False
+    ).rsample()
 
 
 class Marginal(Distribution):

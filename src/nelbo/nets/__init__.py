@@ -9,6 +9,7 @@ from nelbo.nets.cells import Cells
 from nelbo.nets.common import Rescale
 from nelbo.nets.conv import ConvDecoder, ConvEncoder
 from nelbo.nets.features import FixedFeatures
+from nelbo.nets.grid import GridDecoder, GridEncoder, grid_sizes
 from nelbo.nets.mlp import MLPDecoder, MLPEncoder
 from nelbo.nets.similarity import FeatureLoss, StructuralLoss
 from nelbo.nets.table import TableDecoder, TableEncoder

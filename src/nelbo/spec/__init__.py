@@ -51,7 +51,7 @@ from nelbo.spec.likelihoods_pixels import (
 )
 from nelbo.spec.likelihoods_real import Laplace, LogCosh, NegativeBinomial, OneHot, Poisson, StudentT
 from nelbo.spec.model import Input, ModelSpec, build, check_support, resolve, start
-from nelbo.spec.nets import MLP, Conv, Net, Table
+from nelbo.spec.nets import MLP, Conv, Grid, Net, Table
 from nelbo.spec.objectives import ELBO, Objective
 from nelbo.spec.objectives_more import (
     CIWAE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,12 +17,17 @@ from nelbo.data import Schema
 from nelbo.distributions import Levels, OneHotAlong
 from nelbo.errors import UserError
 from nelbo.registry import kind_of
+from nelbo.spec.codes import Quantised
 from nelbo.spec.latents import Flat, Latent
 from nelbo.spec.likelihoods import Bernoulli, Likelihood, Normal
 from nelbo.spec.likelihoods import Table as TableCells
-from nelbo.spec.nets import MLP, Conv, Net, Table
+from nelbo.spec.nets import MLP, Conv, Grid, Net, Table
 from nelbo.spec.riemannian import RiemannianPosterior as RiemannianSpec
 from nelbo.vae import VAE
+
+SMALL = 28  # pixels a side, up to which convolutions see pixels
+LARGEST = 32  # patches a side
+WIDTH = 40  # channels of convolutions over patches
 
 
 @dataclass(frozen=True)
@@ -50,14 +56,17 @@ class ModelSpec:
 def resolve(spec: ModelSpec, schema: Schema) -> ModelSpec:
     """The spec with every choice made for data of this schema.
 
-    Pictures whose shorter side is at least 8 get convolutions; other data, a perceptron. Values in {0, 1} get a
-    Bernoulli, all others a Normal of optimal variance. Tables get nets and a likelihood of their own; raises
-    `UserError` for others.
+    Pictures whose shorter side is at least 8 get convolutions, over patches where they are large; other
+    data, a perceptron. Codes of a grid net are as many as it has places. Values in {0, 1} get a Bernoulli, all others a
+    Normal of optimal variance. Tables get nets and a likelihood of their own; raises `UserError` for others.
     """
     if schema.kind == "table":
         return _resolve_table(spec, schema)
     picture = len(schema.shape) == 3 and min(schema.shape[1:]) >= 8
-    net: Net = Conv() if picture else MLP()
+    net: Net = _convolutions(max(schema.shape[1:])) if picture else MLP()
+    if isinstance(spec.encoder, Grid) and isinstance(spec.latent, Quantised):
+        latent = dataclasses.replace(spec.latent, groups=spec.encoder.places(schema.shape))
+        spec = dataclasses.replace(spec, latent=latent)
     chosen = Bernoulli() if schema.support == "binary" else Normal()
     return dataclasses.replace(
         spec,
@@ -65,6 +74,17 @@ def resolve(spec: ModelSpec, schema: Schema) -> ModelSpec:
         encoder=spec.encoder or net,
         decoder=spec.decoder or spec.encoder or net,
     )
+
+
+def _convolutions(side: int) -> Conv:
+    """Convolutions for pictures of that side.
+
+    >>> _convolutions(28), _convolutions(64)
+    (Conv(width=16, blocks=1, patch=1), Conv(width=40, blocks=1, patch=2))
+    """
+    if side <= SMALL:
+        return Conv()
+    return Conv(WIDTH, patch=max(2, 2 ** math.ceil(math.log2(side / LARGEST))))
 
 
 def _resolve_table(spec: ModelSpec, schema: Schema) -> ModelSpec:

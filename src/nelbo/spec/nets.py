@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -45,22 +46,63 @@ class MLP(Net):
 @register(Net, "conv")
 @dataclass(frozen=True)
 class Conv(Net):
-    """A residual convolutional net: `width` channels at full size, `blocks` residual blocks a size."""
+    """A residual convolutional net: `width` channels at full size, `blocks` residual blocks a size.
+
+    It sees patches of `patch` x `patch` pixels as channels: full size is then the number of patches.
+    """
 
     width: int = 16
     blocks: int = 1
+    patch: int = 1
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.blocks < 0:
-            raise UserError(f"width={self.width}, blocks={self.blocks}: give width >= 1 and blocks >= 0")
+        if self.width < 1 or self.blocks < 0 or self.patch < 1:
+            raise UserError(
+                f"width={self.width}, blocks={self.blocks}, patch={self.patch}: give width >= 1, blocks >= 0, "
+                "patch >= 1"
+            )
 
     def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
         _require_picture(shape)
-        return nets.ConvEncoder(shape, features, self.width, self.blocks, context)
+        return nets.ConvEncoder(shape, features, self.width, self.blocks, context, self.patch)
 
     def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
         _require_picture(shape)
-        return nets.ConvDecoder(features, shape, self.width, self.blocks, outputs, context)
+        return nets.ConvDecoder(features, shape, self.width, self.blocks, outputs, context, self.patch)
+
+
+@register(Net, "grid")
+@dataclass(frozen=True)
+class Grid(Net):
+    """A convolutional net that keeps places apart, for codes: a vector for each place of a picture halved so often.
+
+    `width` channels at each size, `blocks` residual blocks a size; patches of `patch` x `patch` pixels are channels.
+    """
+
+    width: int = 48
+    blocks: int = 2
+    patch: int = 2
+    halvings: int = 1
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.blocks < 0 or self.patch < 1 or self.halvings < 0:
+            raise UserError(
+                f"width={self.width}, blocks={self.blocks}, patch={self.patch}, halvings={self.halvings}: give width "
+                "and patch >= 1, blocks and halvings >= 0"
+            )
+
+    def places(self, shape: tuple[int, ...]) -> int:
+        """How many vectors the features of data of this shape are."""
+        _require_picture(shape)
+        return math.prod(nets.grid_sizes(shape, self.patch, self.halvings)[-1])
+
+    def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
+        _require_picture(shape)
+        return nets.GridEncoder(shape, features, self.width, self.blocks, self.patch, self.halvings, context)
+
+    def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
+        _require_picture(shape)
+        return nets.GridDecoder(features, shape, self.width, self.blocks, self.patch, self.halvings, outputs, context)
 
 
 @register(Net, "table")
