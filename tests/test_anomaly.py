@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import nelbo
 import zoo
 from conftest import FEATURES, SIDE, Run
-from nelbo import conditionals, distributions
+from nelbo import conditionals, distributions, recipes
 from nelbo.apps import anomaly, conformal, scores
 from nelbo.apps.regret import regret
 from nelbo.apps.wording import worst
@@ -28,7 +28,7 @@ from nelbo.errors import UserError
 from nelbo.latents import Flat
 from nelbo.model import Model
 from nelbo.vae import VAE
-from small import small
+from small import SMALL, small
 
 RATES = [0.01, 0.05, 0.07, 0.1, 0.29, 0.5, 0.999]
 
@@ -186,25 +186,58 @@ def test_scores_are_what_the_model_says(density_model: Model, model: Model, pict
     x = pictures[:30]
     for score, expected in (("nll", density_model.nll(x, 7, 3)), ("bound", density_model.score(x, 7, 3))):
         np.testing.assert_array_equal(anomaly.Detector(density_model, score, x, 7, 3).score(x), expected)
-    np.testing.assert_array_equal(anomaly.Detector(model, "auto", x, 7, 3).score(x), model.score(x, 7, 3))
+    np.testing.assert_array_equal(anomaly.Detector(model, "bound", x, 7, 3).score(x), model.score(x, 7, 3))
     codes = model.vae.latent.posterior(model.rows(x).batch(torch.arange(30)))  # type: ignore[operator]
     kl = 0.5 * (codes.loc**2 + codes.variance - 1 - codes.variance.log()).sum(-1).detach()
     np.testing.assert_allclose(anomaly.Detector(model, "latent", x).score(x), kl, rtol=1e-4)
 
 
-def test_the_default_suits_the_model(density_model: Model, model: Model, pictures: np.ndarray) -> None:
+def test_the_ratio_is_that_of_two_densities_of_the_best_variance(model: Model, pictures: np.ndarray) -> None:
+    """Of errors about the reconstruction, and about the pixel beside: no other variance is likelier for a picture."""
+    x = model.rows(pictures[:30]).batch(torch.arange(30))
+    remade = model.remake(x).detach()
+    scale = torch.logspace(-3, 1, 4001)[:, None, None]
+    beside = torch.cat([(x[..., 1:, :] - x[..., :-1, :]).flatten(1), (x[..., 1:] - x[..., :-1]).flatten(1)], 1)
+    means = [
+        torch.cat([torch.distributions.Normal(0.0, s).log_prob(error).mean(-1) for s in scale.split(100)]).amax(0)
+        for error in ((x - remade).flatten(1), beside)
+    ]
+    expected = x[0].numel() * (means[1] - means[0])
+    found = torch.from_numpy(anomaly.Detector(model, "ratio", pictures[:30]).score(pictures[:30]))
+    torch.testing.assert_close(found, expected, atol=0.05, rtol=0.0)
+
+
+def test_the_ratio_of_flat_pictures_is_a_number(model: Model, pictures: np.ndarray) -> None:
+    flat = np.stack([np.full_like(pictures[0], level) for level in (0, 128, 255)])
+    detector = anomaly.Detector(model, "ratio", pictures)
+    assert (detector.score(flat) > detector.calibration.max()).all()
+
+
+def test_the_ratio_is_of_pictures(vector_model: Model, vectors: np.ndarray) -> None:
+    with pytest.raises(UserError, match="score='ratio': compares pixels side by side, the data are no pictures"):
+        anomaly.Detector(vector_model, "ratio", vectors[:20]).score(vectors[:20])
+
+
+def test_the_default_suits_the_model(vector_model: Model, model: Model, pictures: np.ndarray) -> None:
     x = pictures[:30]
-    assert anomaly.Detector(density_model, calibration=x).score_name == "nll"
-    assert anomaly.Detector(model, calibration=x).score_name == "bound"
+    assert anomaly.Detector(model, calibration=x).score_name == "ratio"
     with pytest.raises(UserError, match="no density"):
         anomaly.Detector(model, "nll", x).score(x)
-    point, data = small(**{"model.latent.posterior": "dirac"})
-    detector = anomaly.Detector(point, calibration=data.test)
-    assert detector.score_name == "reconstruction" and np.isfinite(detector.score(data.train)).all()
-    assert not anomaly.Detector(point, "latent", data.test).score(data.train).any()
+    data = load(x.reshape(30, -1))
+    for normalized, posterior, name in (
+        (True, "diagonal-normal", "nll"),
+        (False, "diagonal-normal", "bound"),
+        (True, "dirac", "reconstruction"),
+    ):
+        overrides = {**SMALL, "model.likelihood": "normal", "model.latent.posterior": posterior}
+        made = Model.create(recipes.load(None, overrides), data.schema)
+        made.vae.likelihood.normalized = normalized
+        detector = anomaly.Detector(made, calibration=data.test)
+        assert detector.score_name == name and np.isfinite(detector.score(data.train)).all()
+    assert not anomaly.Detector(made, "latent", data.test).score(data.train).any()
 
 
-@pytest.mark.parametrize("score", scores.SCORES)
+@pytest.mark.parametrize("score", sorted({*scores.SCORES} - {"ratio"}))
 def test_the_same_seed_gives_the_same_scores(vector_model: Model, vectors: np.ndarray, score: str) -> None:
     a, b, other = (anomaly.Detector(vector_model, score, vectors[:20], 5, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(a.score(vectors[:20]), b.score(vectors[:20]))

@@ -39,8 +39,9 @@ class Findings:
 class Detector:
     """Finds odd data, at a rate of false alarms that holds whatever the model is.
 
-    `score` is "nll", "bound", "reconstruction", "latent" or "regret" (see `nelbo.apps.scores`); "auto" is nll, bound
-    where the likelihood is no density, and reconstruction where draws of z have no weights; the attribute says which.
+    `score` is "nll", "bound", "reconstruction", "latent", "regret" or "ratio" (see `nelbo.apps.scores`); "auto" is
+    ratio for pictures, else nll, bound where the likelihood is no density, and reconstruction where draws of z have no
+    weights; `score_name` says which.
     `calibration` is data known to be usual and not trained on, from any form that training takes; by default what
     training held out. `samples` draws of z are taken of each datum; `seed` fixes them.
 

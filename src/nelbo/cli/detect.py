@@ -29,7 +29,7 @@ DRAWN = ("image", "series")  # of which a figure shows where they are odd
 def detect(
     model: use.ModelPath,
     data: use.DataPath = "",
-    score: Annotated[str, typer.Option(help="auto, nll, bound, reconstruction, latent or regret.")] = "auto",
+    score: Annotated[str, typer.Option(help="auto, nll, bound, reconstruction, latent, regret or ratio.")] = "auto",
     false_alarms: Annotated[float, typer.Option(help="The share of usual data that may be found odd.")] = 0.01,
     calibration: Annotated[str, typer.Option(help="Usual data.  [default: the model's test data]")] = "",
     samples: Annotated[int, typer.Option(help="Draws of z for each datum.")] = 50,

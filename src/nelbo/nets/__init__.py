@@ -16,3 +16,4 @@ from nelbo.nets.recurrent import RecurrentDecoder, RecurrentEncoder
 from nelbo.nets.similarity import FeatureLoss, StructuralLoss
 from nelbo.nets.table import TableDecoder, TableEncoder
 from nelbo.nets.topdown import ConvHead
+from nelbo.nets.warp import WarpDecoder
