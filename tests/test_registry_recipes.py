@@ -16,6 +16,7 @@ import zoo_likelihoods
 import zoo_objectives
 import zoo_riemannian
 import zoo_tables
+import zoo_text
 from nelbo import recipes, schedules, training
 from nelbo.data import load as load_data
 from nelbo.errors import UserError
@@ -74,6 +75,7 @@ VARIED |= {
     "sylvester": {"reflections": 2},
     "zuko": {"flow": "MAF", "inverse": True},
 }
+VARIED |= zoo_text.VARIED | {(Likelihood, "text"): {}}
 VARIED |= {(Net, "table"): zoo_tables.VARIED["net"], (Likelihood, "table"): zoo_tables.VARIED["likelihood"]}
 VARIED |= {(Likelihood, kind): fields for kind, fields in zoo_likelihoods.VARIED.items()}
 PLACES: dict[type, str] = {

@@ -13,4 +13,5 @@ from nelbo.nets.grid import GridDecoder, GridEncoder, grid_sizes
 from nelbo.nets.mlp import MLPDecoder, MLPEncoder
 from nelbo.nets.similarity import FeatureLoss, StructuralLoss
 from nelbo.nets.table import TableDecoder, TableEncoder
+from nelbo.nets.text import GRU, TextDecoder, TextEncoder, Transformer
 from nelbo.nets.topdown import ConvHead
