@@ -16,6 +16,11 @@ def _as_they_are(values: np.ndarray, schema: Schema) -> np.ndarray:
     return values
 
 
+def _lines(values: np.ndarray, schema: Schema) -> list[str]:
+    assert schema.vocabulary is not None
+    return schema.vocabulary.lines(values)
+
+
 @dataclass(frozen=True)
 class Form:
     """How data of a kind are handled.
@@ -29,7 +34,12 @@ class Form:
     start_rows: int = 1000
 
 
-FORMS = {"image": Form(), "vector": Form(), "table": Form(tables.decode, drawn=True, start_rows=20_000)}
+FORMS = {
+    "image": Form(),
+    "vector": Form(),
+    "table": Form(tables.decode, drawn=True, start_rows=20_000),
+    "text": Form(_lines, drawn=True, start_rows=20_000),
+}
 
 
 def form(schema: Schema) -> Form:

@@ -1,4 +1,13 @@
-"""`load`: a source to train on, split in two; `load_like`: a source for a model that is trained already."""
+"""`load`: a source to train on, split in two; `load_like`: a source for a model that is trained already.
+
+A table is a CSV, TSV or Parquet file, a pandas or polars DataFrame, or an Arrow table.
+
+Options of folders: `size` ("64", "64x48" = height x width, an int, or a pair), `fit` ("crop", "pad" or "stretch"),
+`channels` (1 or 3; None: 1 if every picture is grey) and `skip_bad` (leave out pictures that cannot be read). Of
+tables: `columns`, a TOML file or a dictionary that says what columns are. Of text: `tokens` ("characters" or
+"subwords"), `vocabulary` (4000: tokens at most), `length` (tokens of a row) and `skip_bad` (leave out lines that cannot
+be read). What becomes of values say `nelbo.data.arrays`, `nelbo.data.tables` and `nelbo.data.text`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +18,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
-from nelbo.data import arrays, folder, sources, tables
+from nelbo.data import arrays, folder, sources, tables, text
 from nelbo.data.dataset import Dataset, subset
 from nelbo.data.schema import Fit, Schema
 from nelbo.errors import UserError
@@ -36,29 +45,31 @@ def load(
     channels: int | None = None,
     skip_bad: bool = False,
     columns: tables.Overrides = None,
+    tokens: text.Tokens | None = None,
+    vocabulary: int | None = None,
+    length: int | None = None,
 ) -> Data:
     """Data to train on, from any source.
 
-    `source`: "mnist", "fashion-mnist" (IDX files under `data_root`), a `.npy` or `.npz` file (`file.npz:name`
-    selects an array), a folder of pictures, a NumPy array, a tensor, a tuple (x, y) of them, a Torch map-style
-    dataset of x or (x, y), or a table: a CSV, TSV or Parquet file, a pandas or polars DataFrame, an Arrow table.
-    Where the source has no test split of its own, a random `val_fraction` of the rows is held out, the same for the
-    same `seed`. For folders: `size` ("64", "64x48" = height x width, an int, or a pair), `fit` ("crop", "pad" or
-    "stretch"), `channels` (1 or 3; None: 1 if every picture is grey) and `skip_bad` (leave out pictures that cannot
-    be read). For tables: `columns`, a TOML file or a dictionary, says what columns are. `nelbo.data.arrays` and
-    `nelbo.data.tables` say how values are scaled. Raises `UserError` for anything wrong with the source or an option.
+    `source`: "mnist", "fashion-mnist" (IDX files under `data_root`), a `.npy` or `.npz` file (`file.npz:name` for one
+    array), a folder of pictures, a NumPy array, a tensor, a tuple (x, y) of them, a Torch map-style dataset of x or
+    (x, y), a table, or text (a `.txt` file, a list of strings). Where it has no test split, a random `val_fraction` of
+    its rows is held out, the same for the same `seed`; the module says what else there is. Raises `UserError`.
 
     >>> data = load(torch.eye(10), val_fraction=0.2)
     >>> len(data.train), len(data.test), data.schema.support
     (8, 2, 'binary')
     """
-    wanted = _size(size)
-    _check(val_fraction, fit, channels)
+    wanted, options = _check(size, val_fraction, fit, channels), text.Options(tokens, vocabulary, length)
     if tables.is_table(source):
         _no_picture_options(size, channels)
         return _load_table(source, columns, (val_fraction, seed))
     if columns is not None:
         raise UserError(f"columns={columns}: these are for tables: leave them out")
+    if text.is_text(source):
+        _no_picture_options(size, channels)
+        return _load_text(source, options, skip_bad, (val_fraction, seed))
+    options.refuse()
     if (path := sources.locate(source)) is not None:
         return _load_folder(path, wanted, fit, channels, skip_bad, (val_fraction, seed))
     _no_picture_options(size, channels)
@@ -78,9 +89,8 @@ def load_like(
     Pictures in files are brought to the schema's size and channels; arrays must have its shape and are scaled by
     its shift and scale. A source that holds two splits gives the one named by `split`, any other all rows in
     order. Classes that the schema does not know are added after its own in the schema of the result. A table's
-    columns are found by name; what the schema does not know is passed over, or missing (`tables.read_like`).
-
-    Raises `UserError` if the source does not fit; warns if values lie beyond the range of training.
+    columns are found by name; what the schema does not know is passed over, or missing. For text, a string that
+    names no file is a line. Raises `UserError` if the source does not fit; warns of values beyond those of training.
 
     >>> schema = load(torch.eye(10)).schema
     >>> load_like(torch.eye(10)[:1], schema).batch(torch.tensor([0])).shape
@@ -88,7 +98,9 @@ def load_like(
     """
     if split not in ("train", "test"):
         raise UserError(f"split={split!r}: give train or test")
-    if tables.is_table(source) or schema.kind == "table":
+    if schema.kind == "text" or (text.is_text(source) and schema.kind != "table"):
+        return _text_like(source, schema, skip_bad)
+    if schema.kind == "table" or tables.is_table(source):
         return _table_like(source, schema)
     if (path := sources.locate(source)) is not None:
         train_album, test_album = folder.albums(path)
@@ -160,6 +172,26 @@ def _table_like(source: Any, schema: Schema) -> Dataset:
     return tables.read_like(source, schema)
 
 
+def _load_text(source: Any, options: text.Options, skip_bad: bool, held_out: tuple[float, int]) -> Data:
+    name, lines = text.lines_of(source, skip_bad)
+    train, test = _split(len(lines), name, *held_out)
+    schema = text.learn([lines[i] for i in train.tolist()], options)
+    whole = text.encode(lines, schema, name)
+    return Data(Path(name).name.partition(".")[0], subset(whole, train), subset(whole, test), schema)
+
+
+def _text_like(source: Any, schema: Schema, skip_bad: bool) -> Dataset:
+    if schema.kind != "text":
+        held = source if isinstance(source, str | Path) else "a list of strings"
+        raise UserError(f"{held}: is text, the model takes rows of shape {schema.shape}: give an array or pictures")
+    if not (isinstance(source, str | Path) or text.is_text(source)):
+        raise UserError(
+            f"a {type(source).__name__} is no text as the model takes: give a line, a list of lines, a .txt"
+        )
+    name, lines = text.lines_of(source, skip_bad)
+    return text.encode(lines, schema, name)
+
+
 def _split(n: int, name: str, fraction: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Row numbers to train on and to hold out, each in order; at least one of each."""
     if n < 2:
@@ -175,13 +207,15 @@ def _no_picture_options(size: Any, channels: int | None) -> None:
         raise UserError(f"size={size}, channels={channels}: these are for folders of pictures: leave them out")
 
 
-def _check(val_fraction: float, fit: Fit, channels: int | None) -> None:
+def _check(size: Any, val_fraction: float, fit: Fit, channels: int | None) -> tuple[int, int] | None:
+    """(height, width), if a size is given; raises `UserError` for impossible options."""
     if not 0 < val_fraction < 1:
         raise UserError(f"val_fraction={val_fraction}: give a fraction of the rows, 0 < val_fraction < 1")
     if fit not in get_args(Fit):
         raise UserError(f"fit={fit!r}: give one of {', '.join(get_args(Fit))}")
     if channels not in (None, 1, 3):
         raise UserError(f"channels={channels}: give 1 (grey), 3 (colour) or None (as the pictures are)")
+    return _size(size)
 
 
 def _size(size: str | int | tuple[int, int] | None) -> tuple[int, int] | None:
