@@ -41,6 +41,9 @@ class DataSpec:
     channels: int | None = None
     skip_bad: bool = False
     columns: str | None = None
+    tokens: str | None = None
+    vocabulary: int | None = None
+    length: int | None = None
     condition: str | None = None
 
 
@@ -74,7 +77,7 @@ def names() -> list[str]:
     """The shipped recipes.
 
     >>> names()
-    ['codec', 'digits', 'fast', 'mnist', 'pictures', 'table', 'tutorial']
+    ['codec', 'digits', 'fast', 'mnist', 'pictures', 'table', 'text', 'tutorial']
     """
     return sorted(f.name.removesuffix(".toml") for f in _folder().iterdir() if f.name.endswith(".toml"))
 

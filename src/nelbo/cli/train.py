@@ -11,8 +11,8 @@ import typer
 
 HELP = """Train a VAE on DATA and write pictures, curves, metrics, a report and the model.
 
-DATA is "mnist", "fashion-mnist", a .npy or .npz file, a table (.csv, .tsv, .parquet), or a folder of pictures (a class
-per subfolder, if there are subfolders); left out, it is the recipe's.
+DATA is "mnist", "fashion-mnist", a .npy or .npz file, a table (.csv, .tsv, .parquet), lines of text (.txt, .txt.gz), or
+a folder of pictures (a class per subfolder, if there are subfolders); left out, it is the recipe's.
 
 \b
 Examples:
@@ -21,6 +21,7 @@ Examples:
   nelbo train mnist --recipe tutorial --out results/tutorial
   nelbo train my_pictures/ --size 64 --epochs 50 --latent-dim 64
   nelbo train data.npz --set model.encoder=mlp --set model.encoder.hidden=[512,256]
+  nelbo train captions.txt --vocabulary 8000
   nelbo train mnist --preset beta-tc
   nelbo train mnist --condition label
   nelbo train mnist --resume --epochs 20
@@ -62,7 +63,10 @@ def train(
     columns: Annotated[
         str | None, typer.Option("--schema", help="A TOML file that says what a table's columns are.")
     ] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")] = False,
+    tokens: Annotated[str | None, typer.Option(help="Of text: characters or subwords.  [default: by length]")] = None,
+    vocabulary: Annotated[int | None, typer.Option(help="Of text: tokens at most.  [default: 4000]")] = None,
+    length: Annotated[int | None, typer.Option(help="Of text: tokens of a line at most.  [default: by length]")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures or lines that are damaged.")] = False,
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any field of the recipe.")
     ] = None,
@@ -93,7 +97,7 @@ train.__doc__ = HELP
 
 
 def _name(source: str) -> str:
-    return Path(source.partition(":")[0]).stem or "run"
+    return Path(source.partition(":")[0].removesuffix(".gz")).stem or "run"
 
 
 def _overrides(given: dict[str, Any]) -> dict[str, Any]:
