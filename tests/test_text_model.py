@@ -34,6 +34,7 @@ WORDS = [f"{a}{b}" for a, b in itertools.product(["dodo", "ii", "papapa", "lu"],
 LINES = WORDS * 25
 TINY: dict[str, Any] = {
     "epochs": 18,
+    "epoch_size": 0,
     "batch_size": 16,
     "learning_rate": 1e-2,
     "model.latent.dim": 4,
@@ -101,7 +102,7 @@ def test_the_score_is_that_of_the_likelihood(model: Model) -> None:
 def test_a_saved_model_is_the_model(kind: str) -> None:
     lines = [f"a line about the number {n}" for n in range(60)]
     net = {"kind": kind, "width": 8, "layers": 2}
-    recipe = load_recipe("text", {"model.encoder": net, "epochs": 1})
+    recipe = load_recipe("text", {"model.encoder": net, "epochs": 1, "epoch_size": 0})
     data = load(lines, vocabulary=270)
     made = Model.create(recipe, data.schema)
     made.fit(data)
