@@ -51,8 +51,8 @@ class DataSpec:
 class Recipe:
     """Data, model, objective and training; `versions` records with what a finished run was made.
 
-    `minutes` is how long training may take, by which the epochs are chosen once the model's speed is known (0: as many
-    as `training.epochs` says). `prior` is a kind of `nelbo.priors` that replaces the model's own after training, fitted
+    `minutes` is how long training may take: once the model's speed is known they become epochs, and 0 (0: as many as
+    `training.epochs` says). `prior` is a kind of `nelbo.priors` that replaces the model's own after training, fitted
     to the codes ("": none).
     """
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from typing import Any
 
 import torch
@@ -23,11 +24,12 @@ from nelbo.priors import fit_prior, log_likelihood
 OF_POSTERIOR = {"metric": spec.MetricPrior()}
 
 
-def with_prior(model: Model, data: Any, kind: str = "auto", seed: int = 0) -> Model:
+def with_prior(model: Model, data: Any, kind: str = "auto", seed: int = 0, seconds: float = math.inf) -> Model:
     """The model with a prior of this kind, fitted to draws of its posterior over `data`; see `nelbo.priors`.
 
     "auto" takes the kind under which held-out codes are likeliest. A model of codes from a codebook takes the kinds
-    "transformer" and "pixelcnn", one of vectors the others; "metric" is for a posterior that learned one.
+    "transformer" and "pixelcnn", one of vectors the others; "metric" is for a posterior that learned one. A prior over
+    codes, which may take long, is not trained for more than so many `seconds`.
 
     Raises `UserError` for a hierarchy, and for a kind that does not suit the latents.
     """
@@ -35,7 +37,7 @@ def with_prior(model: Model, data: Any, kind: str = "auto", seed: int = 0) -> Mo
     latent = vae.latent
     if isinstance(latent, Quantised):
         fitted: tuple[Conditional, spec.Prior] = _over_codes(
-            model.draw(data, seed).long(), latent.quantiser.codes, kind, seed
+            model.draw(data, seed).long(), latent.quantiser.codes, kind, seed, seconds
         )
     elif isinstance(latent, Flat) and kind in OF_POSTERIOR:
         fitted = _of_posterior(latent.posterior, model.schema.shape, kind)
@@ -61,11 +63,12 @@ def _of_posterior(posterior: Conditional, shape: tuple[int, ...], kind: str) -> 
     return prior, OF_POSTERIOR[kind]
 
 
-def _over_codes(codes: Tensor, size: int, kind: str, seed: int) -> tuple[Conditional, spec.CodePrior]:
+def _over_codes(codes: Tensor, size: int, kind: str, seed: int, seconds: float) -> tuple[Conditional, spec.CodePrior]:
     """A prior over codes of a codebook; "auto" compares the kinds on a held-out tenth."""
     if kind == "auto":
         with seeded(seed):
             held, rest = codes[torch.randperm(len(codes))].tensor_split([max(1, len(codes) // 10)])
-        tried = {k: spec.fit_code_prior(rest, size, k, seed=seed) for k in spec.codes.CODE_PRIORS}
+        kinds = spec.codes.CODE_PRIORS
+        tried = {k: spec.fit_code_prior(rest, size, k, seed=seed, seconds=seconds / len(kinds)) for k in kinds}
         return max(tried.values(), key=lambda fitted: log_likelihood(fitted[0], held))
-    return spec.fit_code_prior(codes, size, kind, seed=seed)
+    return spec.fit_code_prior(codes, size, kind, seed=seed, seconds=seconds)

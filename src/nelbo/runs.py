@@ -126,6 +126,8 @@ def choose(
     if overrides.keys() & {"epochs", "training.epochs"}:
         overrides = {"minutes": 0.0, **overrides}
     begun = str(out / "recipe.toml") if resume and out and (out / "recipe.toml").is_file() else None
+    if begun:  # its minutes have become epochs
+        overrides = {key: value for key, value in overrides.items() if key != "minutes"}
     recipe = recipes.load(name or begun or default_recipe(source, overrides.get("minutes", 0.0)))
     recipe = recipes.override(presets.find(preset).over(recipe, preset) if preset else recipe, overrides)
     if begun is None:
@@ -170,7 +172,7 @@ def train(
     model = Model.create(recipe, loaded.schema, context)
     continuing = resume and out is not None and (out / "checkpoints" / LAST).is_file()
     if recipe.minutes and not continuing:
-        model.recipe = dataclasses.replace(model.recipe, training=sizing.within(model, loaded))
+        model.recipe = dataclasses.replace(model.recipe, minutes=0.0, training=sizing.within(model, loaded))
     if out is None:
         state = model.fit(loaded, None, callbacks)
         return _with_prior(model, loaded, state), state
@@ -194,7 +196,8 @@ def _with_prior(model: Model, data: Data, state: State) -> Model:
     """The trained model with the prior that its recipe wants fitted; as it is where training was interrupted."""
     if not model.recipe.prior or state.reason == "interrupted":
         return model
-    return with_prior(model, data.train, model.recipe.prior, model.recipe.training.seed)
+    settings = model.recipe.training
+    return with_prior(model, data.train, model.recipe.prior, settings.seed, sizing.left_for_prior(settings))
 
 
 def read(recipe: Recipe, data: Any = None, on: Any = None) -> tuple[Data, Context | None]:

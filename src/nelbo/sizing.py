@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import os
 
 from nelbo.data import Data, subset
@@ -12,7 +13,7 @@ from nelbo.model import Model
 from nelbo.training import Settings
 
 TIMED_SECONDS = 2.0  # of training, on a copy of the model
-FITTING = 0.15  # the share of the time that a prior fitted after training is left
+FITTING = 0.2  # the share of the time that a prior fitted after training is left
 SPARE = 0.15  # the share for scoring test data and drawing
 LEAST_EPOCHS = 8  # if fewer fit, each takes fewer rows
 
@@ -43,3 +44,8 @@ def _rows_a_second(model: Model, data: Data) -> float:
     if state.reason == "interrupted":
         raise KeyboardInterrupt
     return state.step * timed.batch_size / state.elapsed
+
+
+def left_for_prior(settings: Settings) -> float:
+    """The seconds to fit a prior in, after training with settings that `within` made."""
+    return settings.max_seconds * FITTING / (1 - FITTING) if settings.max_seconds else math.inf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Literal
@@ -192,11 +193,18 @@ CODE_PRIORS: dict[str, type[CodePrior]] = {"transformer": Transformer, "pixelcnn
 
 
 def fit_code_prior(
-    indices: Tensor, codes: int, kind: str = "transformer", epochs: int = 20, learning_rate: float = 2e-3, seed: int = 0
+    indices: Tensor,
+    codes: int,
+    kind: str = "transformer",
+    epochs: int = 20,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+    seconds: float = math.inf,
 ) -> tuple[conditionals.Conditional, CodePrior]:
     """A prior fitted by maximum likelihood to codes `(n, positions)` that a trained model chose, and its spec.
 
-    Of the epochs, the weights are those that gave a held-out tenth the highest likelihood. Put the conditional in
+    Of the epochs, of which none begins after so many `seconds`, the weights are those that gave a held-out tenth the
+    highest likelihood. Put the conditional in
     `Quantised.prior`, and the spec in the latent's `prior`.
 
     Raises `UserError` for an unknown kind or too few data.
@@ -214,8 +222,10 @@ def fit_code_prior(
         order = torch.randperm(len(indices)).to(indices.device)
         held, train = indices[order].tensor_split([max(1, len(indices) // 10)])
         adam = torch.optim.AdamW(prior.parameters(), learning_rate)
-        best, weights = math.inf, prior.state_dict()
+        best, weights, began = math.inf, prior.state_dict(), time.monotonic()
         for _ in range(epochs):
+            if time.monotonic() - began > seconds:
+                break
             for rows in torch.randperm(len(train)).to(train.device).split(128):
                 adam.zero_grad()
                 (-prior().log_prob(train[rows]).mean()).backward()

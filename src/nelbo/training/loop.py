@@ -118,7 +118,7 @@ class Run:
         while not state.reason:
             self.train_epoch(train, interrupted)
             if not state.reason:
-                self.end_epoch(test)
+                self.end_epoch(test, interrupted)
             self.save()
         if self.average.decay:
             self.average.swap()
@@ -178,13 +178,17 @@ class Run:
         progress = Progress(state.epoch, settings.epochs, seen, self.rows, means, seen / state.seconds, left)
         for callback in self.callbacks:
             callback.on_progress(progress)
-        late = time.monotonic() > self.deadline
-        votes = self.engine.sum(torch.tensor([bool(interrupted), late], dtype=torch.float, device=self.engine.device))
-        state.reason = "interrupted" if votes[0] else "out of time" if votes[1] else ""
+        state.reason = self.pause(interrupted)
         if time.monotonic() - self.saved > settings.checkpoint_seconds:
             self.save()
 
-    def end_epoch(self, test: Dataset) -> None:
+    def pause(self, interrupted: list[int]) -> str:
+        """Why to stop now, in all processes, if there is a reason."""
+        late = time.monotonic() > self.deadline
+        votes = self.engine.sum(torch.tensor([bool(interrupted), late], dtype=torch.float, device=self.engine.device))
+        return "interrupted" if votes[0] else "out of time" if votes[1] else ""
+
+    def end_epoch(self, test: Dataset, interrupted: list[int]) -> None:
         """Score the test data, record the epoch, keep the best, and see whether to stop."""
         state, settings = self.state, self.settings
         lr = settings.learning_rate * settings.schedule((state.step - 1) / (self.steps * settings.epochs))
@@ -205,7 +209,8 @@ class Run:
             for callback in self.callbacks:
                 callback.on_epoch(self.vae, state.epoch, state.rows)
         stale = settings.patience and state.epoch - state.best_epoch >= settings.patience
-        state.reason = "no better test loss" if stale else "done" if state.epoch == settings.epochs else ""
+        done = "no better test loss" if stale else "done" if state.epoch == settings.epochs else ""
+        state.reason = done or self.pause(interrupted)  # an epoch may be too short for a look
         state.epoch, state.batch, state.seconds = state.epoch + 1, 0, 0.0
         state.elapsed = time.monotonic() - self.started
         self.ledger = Ledger()
