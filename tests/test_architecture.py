@@ -22,7 +22,7 @@ LAYERS = [
     {"recipes"},
     {"presets", "storage", "rates", "likelihood", "completion", "explore", "sheets"},
     {"citations", "model", "metrics"},
-    {"loading", "plots", "plots_table", "refit"},
+    {"loading", "plots", "plots_table", "plots_text", "refit"},
     {"showing", "sizing", "plots_series"},
     {"report", "progress"},
     {"runs"},

@@ -17,6 +17,7 @@ import zoo_objectives
 import zoo_riemannian
 import zoo_series
 import zoo_tables
+import zoo_text
 from nelbo import recipes, schedules, training
 from nelbo.data import load as load_data
 from nelbo.errors import UserError
@@ -75,6 +76,7 @@ VARIED |= {
     "sylvester": {"reflections": 2},
     "zuko": {"flow": "MAF", "inverse": True},
 }
+VARIED |= zoo_text.VARIED | {(Likelihood, "text"): {}}
 VARIED |= {(Net, "table"): zoo_tables.VARIED["net"], (Likelihood, "table"): zoo_tables.VARIED["likelihood"]}
 VARIED |= {(Net, kind): fields for kind, fields in zoo_series.VARIED.items()}
 VARIED |= {(Likelihood, kind): fields for kind, fields in zoo_likelihoods.VARIED.items()}

@@ -23,6 +23,7 @@ import zoo_objectives
 import zoo_riemannian
 import zoo_series
 import zoo_tables
+import zoo_text
 from nelbo import conditionals, distributions, nets, objectives, schedules
 from nelbo.conditionals import Conditional, Likelihood
 from nelbo.latents import Flat
@@ -127,6 +128,7 @@ DISTRIBUTIONS: dict[str, Family] = {
     **{name: Family(**row) for name, row in zoo_geometry.DISTRIBUTIONS.items()},
     **{name: Family(**row) for name, row in zoo_tables.DISTRIBUTIONS.items()},
     **{name: Family(**row) for name, row in zoo_series.DISTRIBUTIONS.items()},
+    **{name: Family(**row) for name, row in zoo_text.DISTRIBUTIONS.items()},
 }
 
 PRIORS: dict[str, Callable[[], Conditional]] = {

@@ -13,7 +13,7 @@ from torch.distributions import Distribution, constraints
 
 from nelbo import conditionals, distributions, spec
 from nelbo.conditionals import Likelihood
-from nelbo.distributions import Levels, OneHotAlong
+from nelbo.distributions import Levels, Lines, OneHotAlong
 
 Shape = tuple[int, ...]
 Line = list[tuple[Distribution, float, float]]
@@ -127,6 +127,9 @@ def every(d: Distribution) -> Tensor:
         index = torch.tensor([*itertools.product(range(classes), repeat=positions)])
         rows = nn.functional.one_hot(index, classes).double().transpose(-1, -2)  # (values, classes, positions)
         return rows.reshape(-1, *shape) if support.dim == -len(shape) else rows.transpose(-1, -2).reshape(-1, *shape)
+    if isinstance(support, Lines):
+        rows = torch.cartesian_prod(*[torch.arange(float(support.vocabulary), dtype=torch.float64)] * shape[0])
+        return rows[support.check(rows)]
     values = torch.tensor([0.0, 1.0])
     if isinstance(support, Levels):
         values = torch.arange(support.count) / (support.count - 1)

@@ -33,6 +33,8 @@ CITES: dict[type, tuple[str, ...]] = {
     s.Conv1d: ("he2016identity",),
     s.Recurrent: ("cho2014learning",),
     s.Table: ("he2016identity",),
+    s.TextGRU: ("cho2014learning", "dieng2019avoiding", "long2020posterior"),
+    s.TextTransformer: ("vaswani2017attention", "dieng2019avoiding", "long2020posterior"),
     s.Head: (),
     # Latents
     s.Flat: (),
@@ -97,6 +99,7 @@ CITES: dict[type, tuple[str, ...]] = {
     s.NegativeBinomial: ("lopez2018deep",),
     s.OneHot: (),
     s.TableCells: ("uria2014deep", "ivanov2019variational"),
+    s.Tokens: ("bowman2016generating",),
     # Objectives
     s.ELBO: ("kingma2014auto",),
     s.Capacity: ("burgess2018understanding",),

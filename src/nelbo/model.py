@@ -140,7 +140,8 @@ class Model(Explorer):
     def sample(self, n: int, seed: int = 0, temperature: float = 1.0, noise: bool = False) -> Any:
         """`n` draws from the model, `(n, *shape)`: z from its own prior, then the likelihood's mean given z.
 
-        With `noise`, and always for a table, a draw of the likelihood instead of its mean. A conditional model under
+        With `noise`, and always for a table or text, a draw of the likelihood instead of its mean; the temperature is
+        that of a text's tokens, too. A conditional model under
         no one condition goes through its classes in turn.
         """
         if n < 1:
@@ -163,7 +164,7 @@ class Model(Explorer):
             if temperature != 1.0:
                 raise UserError(f"temperature={temperature}: samples given cells have none: leave it at 1")
             return completion.complete(self.vae, self.cells.expand(n, -1), c, gaps=True)
-        d = self.vae.decode(self.vae.latent.generate(n, c, temperature), c)
+        d = self.vae.generate(n, c, temperature)
         return self.schema.decode(d.sample() if noise or form(self.schema).drawn else d.mean)
 
     def _told(self, values: np.ndarray) -> Any:

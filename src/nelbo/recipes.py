@@ -46,6 +46,9 @@ class DataSpec:
     kind: Literal["series"] | None = None
     window: int | None = None
     stride: int | None = None
+    tokens: str | None = None
+    vocabulary: int | None = None
+    length: int | None = None
     condition: str | None = None
 
 
@@ -79,7 +82,7 @@ def names() -> list[str]:
     """The shipped recipes.
 
     >>> names()
-    ['codec', 'digits', 'fast', 'mnist', 'pictures', 'series', 'table', 'tutorial']
+    ['codec', 'digits', 'fast', 'mnist', 'pictures', 'series', 'table', 'text', 'tutorial']
     """
     return sorted(f.name.removesuffix(".toml") for f in _folder().iterdir() if f.name.endswith(".toml"))
 

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from nelbo import plots, presets, recipes, sizing
-from nelbo.data import Context, Data, Dataset, hub, load, some, tables
+from nelbo.data import Context, Data, Dataset, hub, load, some, tables, text
 from nelbo.data import condition as conditioned
 from nelbo.errors import UserError
 from nelbo.model import Model
@@ -62,6 +62,8 @@ def default_recipe(source: Any, settings: Mapping[str, Any] | None = None) -> st
         return "pictures" if hub.has_pictures(source) else "table"
     if tables.is_table(source):
         return "table"
+    if text.is_text(source):
+        return "text"
     if isinstance(source, str) and source in ("mnist", "fashion-mnist"):
         return "digits" if said.get("minutes") else "mnist"
     return "pictures" if _shows_pictures(source) else None
@@ -86,10 +88,10 @@ def fit(
 ) -> Model:
     """Train a VAE on `data` and return the model.
 
-    `data` is "mnist", "fashion-mnist", an array, a tensor, a Dataset, a DataFrame, or a path to a .npy, a .npz, a
-    table or a folder of pictures. `recipe` is a shipped recipe's name, a TOML file or a `Recipe`. Overrides name
-    fields of the recipe: `epochs=3`, `learning_rate=1e-3`, `model__latent__dim=8`. With `out`, the run writes its
-    files there.
+    `data` is "mnist", "fashion-mnist", an array, a tensor, a Dataset, a DataFrame, a list of strings, or a path to a
+    .npy, a .npz, a table, lines of text (.txt) or a folder of pictures. `recipe` is a shipped recipe's name, a TOML
+    file or a `Recipe`. Overrides name fields of the recipe: `epochs=3`, `learning_rate=1e-3`, `model__latent__dim=8`.
+    With `out`, the run writes its files there.
     `preset` names a published variant (`nelbo presets` lists them) that replaces parts of the recipe.
     `condition` makes the model conditional: on "label", or on an array of numbers with a row for each datum.
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from nelbo import plots, plots_table
-from nelbo.data import Schema, tables
+from nelbo import plots, plots_table, plots_text
+from nelbo.data import Schema, form, tables
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDE = 28  # characters of a line, above which samples are in one column
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,23 @@ def _columns(samples: Any, real: np.ndarray, schema: Schema) -> Image.Image:
     return plots.figure_image(plots_table.marginals(real, tables.encode(samples, schema), schema))
 
 
+def _lines_of_both(x: np.ndarray, remade: np.ndarray, schema: Schema) -> Image.Image:
+    lines = form(schema).told(np.concatenate([x, remade]), schema)
+    return _page(plots_text.paired(lines[: len(x)], lines[len(x) :]))
+
+
+def _lines(samples: list[str], real: np.ndarray, schema: Schema) -> Image.Image:
+    wide = max(map(len, samples)) > WIDE
+    return _page(plots_text.listed(samples, 1 if wide else 4))
+
+
+def _page(figure: Figure) -> Image.Image:
+    """A picture of text; a character that the font lacks is drawn as a box, and not said for each."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")
+        return plots.figure_image(figure)
+
+
 SHEETS = Showing(
     _sheet_of_both,
     _sheet,
@@ -61,7 +84,12 @@ CELLS = Showing(
     count=500,
     compared=True,
 )
-SHOWINGS = {"image": SHEETS, "vector": SHEETS, "series": SHEETS, "table": CELLS}
+LINES = Showing(
+    _lines_of_both,
+    _lines,
+    ("Test lines (grey) and their reconstructions (black)", "Lines drawn from the model"),
+)
+SHOWINGS = {"image": SHEETS, "vector": SHEETS, "series": SHEETS, "table": CELLS, "text": LINES}
 
 
 def showing(schema: Schema) -> Showing:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from nelbo.conditionals import Likelihood
-from nelbo.distributions import Dirac
+from nelbo.distributions import Dirac, TokenByToken
 from nelbo.errors import UserError
 from nelbo.latents import Latent, Level
 
@@ -94,5 +94,6 @@ class VAE(nn.Module):
         return self.likelihood(h, c)
 
     def generate(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Distribution:
-        """p(x | z) for `n` draws of z from the model's own prior."""
-        return self.likelihood(self.latent.generate(n, c, temperature), c)
+        """p(x | z) for `n` draws of z from the model's own prior; the temperature is that of a text's tokens, too."""
+        d = self.likelihood(self.latent.generate(n, c, temperature), c)
+        return d.at(temperature) if isinstance(d, TokenByToken) else d

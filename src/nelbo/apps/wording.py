@@ -25,12 +25,15 @@ def worst(blame: np.ndarray, rows: Dataset, count: int = COUNT) -> list[list[str
 
 
 def _names(schema: Schema) -> list[str]:
-    """What each element of a datum is called: a table's columns have names, the features of a vector numbers."""
-    return [column.name for column in schema.modelled] or [f"x{j}" for j in range(schema.shape[0])]
+    """What each element of a datum is called: a table's columns have names, others numbers."""
+    mark = "token " if schema.kind == "text" else "x"
+    return [column.name for column in schema.modelled] or [f"{mark}{j}" for j in range(schema.shape[0])]
 
 
 def _cells(x: torch.Tensor, schema: Schema) -> list[list[str]]:
     """Each element of x `(n, columns)` as it was written in the source."""
+    if schema.vocabulary is not None:
+        return [[schema.vocabulary.spelled(int(token)) for token in row] for row in x.tolist()]
     if schema.kind != "table":
         return [[f"{value:.6g}" for value in row] for row in schema.decode(x).tolist()]
     from nelbo.data.tables.decoding import decode

@@ -29,10 +29,12 @@ def named(out: Path | None, default: str, endings: tuple[str, ...]) -> Path:
     return path
 
 
-def data_file(m: Model, out: Path | None, name: str) -> Path:
-    """The file for data of the model's kind: a sheet, an array, or a table."""
+def data_file(m: Model, out: Path | None, name: str) -> Path | None:
+    """The file for data of the model's kind: a sheet, an array, a table, or lines; None: lines are printed."""
     if m.schema.kind == "table":
         return named(out, f"{name}.csv", (".csv", ".tsv", ".parquet"))
+    if m.schema.kind == "text":
+        return out and named(out, "", (".txt",))
     return named(out, name + (".png" if m.schema.kind == "image" else ".csv"), (".png", ".npy", ".csv"))
 
 
@@ -42,6 +44,8 @@ def encode_data(m: Model, values: Any, out: Path, columns: int = 8) -> bytes:
         from nelbo.data import tables
 
         return tables.to_bytes(values, out.suffix.lower())
+    if m.schema.kind == "text":
+        return "".join(f"{line}\n" for line in values).encode()
     from nelbo import plots
 
     if out.suffix.lower() == ".png":
@@ -97,6 +101,17 @@ def encode_image(picture: Any, form: str, **options: Any) -> bytes:
     content = BytesIO()
     picture.save(content, form, **options)
     return content.getvalue()
+
+
+def give(m: Model, values: Any, out: Path | None, as_json: bool, columns: int = 8, **more: Any) -> None:
+    """Write data of the model's kind and say so, or print lines where no file is named."""
+    if out is not None:
+        import numpy as np
+
+        write(out, encode_data(m, values, out, columns))
+        say(out, np.shape(values), as_json, **more)
+    else:
+        print(json.dumps({"lines": values, **more}) if as_json else "\n".join(values))
 
 
 def write(out: Path, content: bytes) -> None:

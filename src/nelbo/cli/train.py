@@ -11,9 +11,9 @@ import typer
 
 HELP = """Train a VAE on DATA and write pictures, curves, metrics, a report and the model.
 
-DATA is "mnist", "fashion-mnist", a .npy or .npz file, a table (.csv, .tsv, .parquet), or a folder of pictures (a class
-per subfolder, if there are subfolders); left out, it is the recipe's. An array is of series by --kind series, a table
-one long series by --window.
+DATA is "mnist", "fashion-mnist", a .npy or .npz file, a table (.csv, .tsv, .parquet), lines of text (.txt, .txt.gz), or
+a folder of pictures (a class per subfolder, if there are subfolders); left out, it is the recipe's. An array is of
+series by --kind series, a table one long series by --window.
 
 \b
 Examples:
@@ -25,6 +25,7 @@ Examples:
   nelbo train data.npz --set model.encoder=mlp --set model.encoder.hidden=[512,256]
   nelbo train heartbeats.npz --kind series
   nelbo train sensors.csv --window 128 --stride 64
+  nelbo train captions.txt --vocabulary 8000
   nelbo train mnist --preset beta-tc
   nelbo train mnist --condition label
   nelbo train mnist --resume --epochs 20
@@ -76,7 +77,10 @@ def train(
     kind: Annotated[str | None, typer.Option(help="series: arrays (n, steps) or (n, steps, channels).")] = None,
     window: Annotated[int | None, typer.Option(help="Cut long series into windows of so many steps.")] = None,
     stride: Annotated[int | None, typer.Option(help="Steps from one window to the next.  [default: WINDOW]")] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")] = False,
+    tokens: Annotated[str | None, typer.Option(help="Of text: characters or subwords.  [default: by length]")] = None,
+    vocabulary: Annotated[int | None, typer.Option(help="Of text: tokens at most.  [default: 4000]")] = None,
+    length: Annotated[int | None, typer.Option(help="Of text: tokens of a line at most.  [default: by length]")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures or lines that are damaged.")] = False,
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any field of the recipe.")
     ] = None,
@@ -107,7 +111,7 @@ train.__doc__ = HELP
 
 
 def _name(source: str) -> str:
-    return Path(source.partition(":")[0]).stem or "run"
+    return Path(source.partition(":")[0].removesuffix(".gz")).stem or "run"
 
 
 def _overrides(given: dict[str, Any]) -> dict[str, Any]:

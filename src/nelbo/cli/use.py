@@ -82,6 +82,8 @@ def sample(
 ) -> None:
     """Draw N data from MODEL's prior and write them (.png, .npy or .csv; a table as .csv, .tsv or .parquet).
 
+    Lines of text are printed, unless --out names a .txt file.
+
     A table's rows can be given some cells: the others are drawn given these, and none is rejected.
 
     \b
@@ -93,14 +95,16 @@ def sample(
     m = inputs.model(model, condition)
     out = output.data_file(m, out, "sample")
     values = m.sample(n, seed, temperature, noise)
-    output.write(out, output.encode_data(m, values, out))
-    output.say(out, values.shape, as_json)
+    output.give(m, values, out, as_json)
 
 
 def reconstruct(
     model: ModelPath,
     data: DataPath = "",
-    n: Annotated[int | None, typer.Option("-n", help="Only the first N.  [default: 8 for a picture, else all]")] = None,
+    n: Annotated[
+        int | None,
+        typer.Option("-n", help="Only the first N.  [default: 8 of pictures or printed lines, else all]"),
+    ] = None,
     condition: Given = None,
     out: Out = None,
     seed: Seed = 0,
@@ -108,24 +112,27 @@ def reconstruct(
 ) -> None:
     """Encode DATA to the posterior's mean and decode it; a picture shows originals above reconstructions.
 
+    Lines of text are printed, each before its reconstruction, unless --out names a .txt file. DATA may be a line.
+
     \b
     Examples:
       nelbo reconstruct results/mnist
       nelbo reconstruct results/mnist my_pictures/ -n 16 --out remade.png
       nelbo reconstruct results/mnist digits.npy --out remade.npy
+      nelbo reconstruct results/captions "A man rides a horse."
     """
     import numpy as np
     import torch
 
-    from nelbo.data import subset
+    from nelbo.data import form, subset
 
     if n is not None and n < 1:
         raise UserError(f"-n {n}: give 1 or more")
     m = inputs.model(model, condition)
     out = output.data_file(m, out, "reconstruction")
-    picture = out.suffix.lower() == ".png"
+    picture = out if out and out.suffix.lower() == ".png" else None
     rows = inputs.rows(m, data)
-    first = torch.arange(min(len(rows), n or (8 if picture else len(rows))))
+    first = torch.arange(min(len(rows), n or (8 if picture or out is None else len(rows))))
     values = m.reconstruct(subset(rows, first))
     columns = min(8, len(first))
     if picture:  # each line of originals above the line of their reconstructions, the last one filled up with zeros
@@ -133,10 +140,13 @@ def reconstruct(
         missing = -len(first) % columns
         pair = np.concatenate([pair, np.zeros_like(pair, shape=(2, missing, *m.schema.shape))], 1)
         lines = pair.reshape(2, -1, columns, *m.schema.shape).swapaxes(0, 1)
-        output.write(out, output.encode_data(m, lines.reshape(-1, *m.schema.shape), out, columns))
+        output.write(picture, output.encode_data(m, lines.reshape(-1, *m.schema.shape), picture, columns))
+        output.say(picture, values.shape, as_json)
+    elif out is None and not as_json:
+        originals = form(m.schema).told(m.schema.decode(rows.batch(first)).numpy(), m.schema)
+        output.give(m, [f"{a}\n  -> {b}" for a, b in zip(originals, values, strict=True)], out, as_json)
     else:
-        output.write(out, output.encode_data(m, values, out))
-    output.say(out, values.shape, as_json)
+        output.give(m, values, out, as_json)
 
 
 def embed(
@@ -165,20 +175,23 @@ def embed(
 
 def interpolate(
     model: ModelPath,
-    items: Annotated[list[str] | None, typer.Argument(help="Picture files, or row numbers of --data.")] = None,
+    items: Annotated[
+        list[str] | None, typer.Argument(help="Pictures, lines of text, or row numbers of --data.")
+    ] = None,
     data: Annotated[str, typer.Option(help="Where row numbers point to.  [default: the model's test data]")] = "",
-    steps: Annotated[int, typer.Option(help="Pictures from one item to the next, both included.")] = 10,
+    steps: Annotated[int, typer.Option(help="Data from one item to the next, both included.")] = 10,
     condition: Given = None,
     out: Out = None,
     seed: Seed = 0,
     as_json: JSON = False,
 ) -> None:
-    """Go from item to item through the latent space: a strip (.png) and an animation (.gif) beside it.
+    """Go from item to item through the latent space: a strip (.png) and an animation (.gif) beside it, or lines.
 
     \b
     Examples:
       nelbo interpolate results/mnist 0 1 2
       nelbo interpolate results/faces anna.png ben.png --steps 24 --out morph.png
+      nelbo interpolate results/captions "A man rides a horse." "Two dogs play in the snow." --steps 6
     """
     from nelbo import plots
     from nelbo.apps import picturefiles
@@ -189,15 +202,14 @@ def interpolate(
     rows = inputs.rows(m, data) if any(item.isdecimal() for item in chosen) else None
     values = m.interpolate(*(inputs.item(rows, item) for item in chosen), steps=steps)
     more = {}
-    if m.schema.kind == "image" and out.suffix.lower() == ".png":
+    if m.schema.kind == "image" and out is not None and out.suffix.lower() == ".png":
         there = plots.frames(values, m.schema)
         animation = out.with_suffix(".gif")
         output.write(animation, picturefiles.gif([*there, *there[-2:0:-1]], fps=12.5))
         more = {"animation": str(animation)}
         if not as_json:
             print(f"Wrote {animation}")
-    output.write(out, output.encode_data(m, values, out, len(values)))
-    output.say(out, values.shape, as_json, **more)
+    output.give(m, values, out, as_json, len(values), **more)
 
 
 def traverse(
@@ -249,8 +261,7 @@ def map_(
     m = inputs.model(model, condition)
     if len(m.rates) == 2 and m.schema.kind == "image":
         values = m.grid(side)
-        output.write(out, output.encode_data(m, values, out, side))
-        return output.say(out, values.shape, as_json)
+        return output.give(m, values, out, as_json, side)
     rows = inputs.rows(m, data)
     points, share = m.project(rows)
     labels = None if rows.labels is None else rows.labels.numpy()

@@ -22,3 +22,4 @@ from nelbo.conditionals.priors import AggregatePrior, AutoregressiveCodes, Exemp
 from nelbo.conditionals.real import Robust, StudentT
 from nelbo.conditionals.riemannian import MetricPrior, RiemannianPosterior
 from nelbo.conditionals.table import Table
+from nelbo.conditionals.text import Text

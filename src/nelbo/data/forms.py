@@ -16,6 +16,11 @@ def _as_they_are(values: np.ndarray, schema: Schema) -> np.ndarray:
     return values
 
 
+def _lines(values: np.ndarray, schema: Schema) -> list[str]:
+    assert schema.vocabulary is not None
+    return schema.vocabulary.lines(values)
+
+
 @dataclass(frozen=True)
 class Form:
     """How data of a kind are handled.
@@ -37,6 +42,7 @@ FORMS = {
     "vector": Form(),
     "series": Form(gaps=True),
     "table": Form(tables.decode, tables.frame_of, gaps=True, drawn=True, start_rows=20_000),
+    "text": Form(_lines, drawn=True, start_rows=20_000),
 }
 
 

@@ -2,7 +2,8 @@
 
 A source is "mnist", "fashion-mnist" (IDX files under `data_root`), a `.npy` or `.npz` file (`file.npz:name` selects an
 array), a folder of pictures, a NumPy array, a tensor, a tuple (x, y) of them, a Torch map-style dataset of x or (x, y),
-a Hugging Face dataset, or a table: a CSV, TSV or Parquet file, a pandas or polars DataFrame, an Arrow table.
+a Hugging Face dataset, a table: a CSV, TSV or Parquet file, a pandas or polars DataFrame, an Arrow table; or text: a
+`.txt` file, a list of strings.
 
 For encoded pictures: `size` ("64", "64x48" = height x width, an int, or a pair), `fit` ("crop", "pad" or "stretch"),
 `channels` (1, 3, 4: with transparency; None: 1 if every picture is grey, else 3), `labels` (a CSV file, see
@@ -10,7 +11,9 @@ For encoded pictures: `size` ("64", "64x48" = height x width, an int, or a pair)
 `nelbo.data.augment`) changes them in training. For tables: `columns`, a TOML file or a dictionary, says what columns
 are. Series are such by `kind` "series", or by the `window` of steps into which recordings are cut, one every `stride`
 (None: `window`); a list of arrays of any lengths, and a table of a row for each step, are series too.
-`nelbo.data.arrays`, `.series` and `.tables` say how values are scaled.
+Of text: `tokens` ("characters" or "subwords"), `vocabulary` (4000: tokens at most), `length` (tokens of a row) and
+`skip_bad` (leave out lines that cannot be read). What becomes of values say `nelbo.data.arrays`, `.series`, `.tables`
+and `.text`.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from nelbo.data import arrays, folder, hub, series, sources, tables
+from nelbo.data import arrays, folder, hub, series, sources, tables, text
 from nelbo.data.album import Album, albums, extend
 from nelbo.data.augment import Augment
 from nelbo.data.dataset import Dataset, subset
@@ -57,6 +60,9 @@ def load(
     kind: Literal["series"] | None = None,
     window: int | None = None,
     stride: int | None = None,
+    tokens: text.Tokens | None = None,
+    vocabulary: int | None = None,
+    length: int | None = None,
 ) -> Data:
     """Data to train on, from any source.
 
@@ -68,18 +74,29 @@ def load(
     (8, 2, 'binary')
     """
     _check(val_fraction, fit, channels, size)
-    how = None if augment is None else Augment.parse(augment)
-    pictures = _Pictures(size, fit, channels, labels, skip_bad)
-    if _are_series(kind, window, stride):
-        pictures.refuse()
-        _no_columns(columns)
+    pictures, lines = _Pictures(size, fit, channels, labels, skip_bad), text.Options(tokens, vocabulary, length)
+    if series.are_meant(kind, window, stride):
+        _refuse(pictures, lines, columns)
         data = _load_series(source, data_root, (window, stride), (val_fraction, seed))
     else:
-        data = _load(source, pictures, data_root, columns, (val_fraction, seed))
-    if how is not None:
-        how.check(data.schema)
-        data.train.augment = how
+        data = _load(source, pictures, lines, data_root, columns, (val_fraction, seed))
+    return data if augment is None else _changed(data, Augment.parse(augment))
+
+
+def _changed(data: Data, how: Augment) -> Data:
+    how.check(data.schema)
+    data.train.augment = how
     return data
+
+
+def _refuse(pictures: _Pictures | None = None, lines: text.Options | None = None, columns: Any = None) -> None:
+    """Raise `UserError` if anything is said of pictures, of text, or of a table's columns, where there are none."""
+    if pictures is not None:
+        pictures.refuse()
+    if lines is not None:
+        lines.refuse()
+    if columns is not None:
+        raise UserError(f"columns={columns}: these are for tables: leave them out")
 
 
 @dataclass(frozen=True)
@@ -102,10 +119,15 @@ class _Pictures:
 def _load(
     source: Any,
     pictures: _Pictures,
+    lines: text.Options,
     data_root: str | Path | None,
     columns: tables.Overrides,
     held_out: tuple[float, int],
 ) -> Data:
+    if text.is_text(source):
+        _refuse(pictures, columns=columns)
+        return _load_text(source, lines, pictures.skip_bad, held_out)
+    lines.refuse()
     if hub.is_hub(source):
         source = hub.unwrap(source)
         if isinstance(source, tuple):
@@ -113,7 +135,7 @@ def _load(
     if tables.is_table(source):
         pictures.refuse()
         return _load_table(source, columns, held_out)
-    _no_columns(columns)
+    _refuse(columns=columns)
     if (path := sources.locate(source)) is not None:
         return _load_albums(albums(path, pictures.labels), path.name, pictures, held_out)
     pictures.refuse()
@@ -135,7 +157,7 @@ def load_like(
     All are scaled by its shift and scale. Of two splits it gives the one named by `split`, of any other source all rows
     in order. Classes that the schema does not know are added after its own. A table's columns are found by name; what
     the schema does not know is passed over, or missing. Raises `UserError` if the source does not fit; warns if values
-    lie beyond the range of training.
+    lie beyond the range of training. For text, a string that names no file is a line.
 
     >>> schema = load(torch.eye(10)).schema
     >>> load_like(torch.eye(10)[:1], schema).batch(torch.tensor([0])).shape
@@ -149,7 +171,9 @@ def load_like(
         source = hub.unwrap(source)
         if isinstance(source, tuple):
             return _album_like(source, schema, split, skip_bad)
-    if tables.is_table(source) or schema.kind == "table":
+    if schema.kind == "text" or (text.is_text(source) and schema.kind != "table"):
+        return text.like(source, schema, skip_bad)
+    if schema.kind == "table" or tables.is_table(source):
         return _table_like(source, schema)
     if (path := sources.locate(source)) is not None:
         return _album_like(albums(path), schema, split, skip_bad)
@@ -246,18 +270,12 @@ def _table_like(source: Any, schema: Schema) -> Dataset:
     return tables.read_like(source, schema)
 
 
-def _are_series(kind: str | None, window: int | None, stride: int | None) -> bool:
-    """Whether the data are said to be series; `UserError` for options that say nothing."""
-    if kind not in (None, "series"):
-        raise UserError(f"kind={kind!r}: give series, or leave it out")
-    if stride is not None and window is None:
-        raise UserError(f"stride={stride}: goes with a window: give that too")
-    return kind is not None or window is not None
-
-
-def _no_columns(columns: tables.Overrides) -> None:
-    if columns is not None:
-        raise UserError(f"columns={columns}: these are for tables: leave them out")
+def _load_text(source: Any, options: text.Options, skip_bad: bool, held_out: tuple[float, int]) -> Data:
+    name, lines = text.lines_of(source, skip_bad)
+    train, test = at_random(len(lines), name, *held_out)
+    schema = text.learn([lines[i] for i in train.tolist()], options)
+    whole = text.encode(lines, schema, name)
+    return Data(Path(name).name.partition(".")[0], subset(whole, train), subset(whole, test), schema)
 
 
 def _check(val_fraction: float, fit: Fit, channels: int | None, size: Any) -> None:

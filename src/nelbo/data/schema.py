@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from nelbo.data.columns import Column
+from nelbo.data.vocabulary import Vocabulary
 from nelbo.errors import UserError
 
-Kind = Literal["image", "vector", "table", "series"]
+Kind = Literal["image", "vector", "table", "series", "text"]
 Support = Literal["binary", "unit", "real"]
 Fit = Literal["crop", "pad", "stretch"]
-OF_KIND = {"columns": "table", "names": "series"}  # fields that only one kind has
+OF_KIND = {"columns": "table", "names": "series", "vocabulary": "text"}  # fields that only one kind has
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Schema:
     `shape` is (channels, height, width) for pictures, (steps, channels) for series and (features,) for vectors;
     `classes` names the labels; `fit` is the rule by which pictures of other sizes are brought to this one; `names` are
     those of a series' channels, if known. A table's `columns` are all of its columns in order; its features are those
-    that are `modelled`. Raises `UserError` for values that describe no data.
+    that are `modelled`. Text has a `vocabulary`, and (length,) tokens. Raises `UserError` for values that describe no
+    data.
 
     >>> Schema("image", (1, 2, 2), (0.0,), (255.0,), "unit").encode(torch.full((1, 1, 2, 2), 51)).mean().item()
     0.20000000298023224
@@ -47,6 +49,7 @@ class Schema:
     fit: Fit = "crop"
     columns: tuple[Column, ...] = ()
     names: tuple[str, ...] = ()
+    vocabulary: Vocabulary | None = None
 
     def __post_init__(self) -> None:
         for name, choices in (("kind", Kind), ("support", Support), ("fit", Fit)):
@@ -67,6 +70,8 @@ class Schema:
             raise UserError(f"scale={min(self.scale)}: give numbers above 0")
         if len(self.modelled) != (self.shape[0] if self.kind == "table" else 0):
             raise UserError(f"{len(self.modelled)} columns to model, shape={self.shape}: give a table a shape of them")
+        if (self.vocabulary is None) == (self.kind == "text"):
+            raise UserError(f"kind={self.kind}: text has a vocabulary, and nothing else has one")
 
     @classmethod
     def table(cls, columns: tuple[Column, ...]) -> Schema:
@@ -115,6 +120,8 @@ class Schema:
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in OF_KIND}
         values |= {"names": self.names} if self.kind == "series" else {}
         listed = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        if self.vocabulary:
+            listed["vocabulary"] = self.vocabulary.to_json()
         return listed | ({"columns": [column.to_json() for column in self.columns]} if self.columns else {})
 
     @classmethod
@@ -126,4 +133,5 @@ class Schema:
             raise UserError(f"schema: {', '.join(unknown)} missing or unknown; it must hold {', '.join(sorted(known))}")
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in d.items()}
         columns = tuple(map(Column.from_json, values.pop("columns", ())))
-        return cls(**values, columns=columns)
+        known_tokens = Vocabulary.from_json(values.pop("vocabulary")) if "vocabulary" in values else None
+        return cls(**values, columns=columns, vocabulary=known_tokens)

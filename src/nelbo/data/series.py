@@ -214,3 +214,12 @@ def _build(part: Part, schema: Schema, seen: Summary) -> Dataset:
     if isinstance(part.rows, Windows):
         made.origin = torch.from_numpy(np.stack([part.rows.recording, part.rows.start], 1))
     return made
+
+
+def are_meant(kind: str | None, window: int | None, stride: int | None) -> bool:
+    """Whether the data are said to be series; `UserError` for options that say nothing."""
+    if kind not in (None, "series"):
+        raise UserError(f"kind={kind!r}: give series, or leave it out")
+    if stride is not None and window is None:
+        raise UserError(f"stride={stride}: goes with a window: give that too")
+    return kind is not None or window is not None

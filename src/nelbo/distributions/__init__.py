@@ -24,3 +24,4 @@ from nelbo.distributions.riemannian import InverseVolume, Metric, Riemannian
 from nelbo.distributions.robust import Laplace, LogCosh, StudentT
 from nelbo.distributions.simplex import LogisticNormal
 from nelbo.distributions.sphere import PowerSpherical, UniformSphere, VonMisesFisher
+from nelbo.distributions.tokens import Lines, TokenByToken

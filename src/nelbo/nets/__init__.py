@@ -15,5 +15,6 @@ from nelbo.nets.mlp import MLPDecoder, MLPEncoder
 from nelbo.nets.recurrent import RecurrentDecoder, RecurrentEncoder
 from nelbo.nets.similarity import FeatureLoss, StructuralLoss
 from nelbo.nets.table import TableDecoder, TableEncoder
+from nelbo.nets.text import GRU, TextDecoder, TextEncoder, Transformer
 from nelbo.nets.topdown import ConvHead
 from nelbo.nets.warp import WarpDecoder

@@ -16,26 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-class _Block(nn.Module):
-    """x + attention(norm(x)), then x + perceptron(norm(x)); causal."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
-        self.inward = nn.Linear(width, 3 * width, bias=False)
-        self.outward = nn.Linear(width, width)
-        self.perceptron = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self._split(x))
-        seen = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.outward(seen.transpose(1, 2).flatten(2))
-        return x + self.perceptron(self.norms[1](x))
-
-    def _split(self, x: Tensor) -> tuple[Tensor, ...]:
-        return self.inward(self.norms[0](x)).chunk(3, -1)
+from nelbo.nets.attention import Block
 
 
 class CausalTransformer(nn.Module):
@@ -48,7 +29,7 @@ class CausalTransformer(nn.Module):
         self.embed = nn.Embedding(codes, width)
         self.place = nn.Parameter(0.02 * torch.randn(positions, width))
         self.context = nn.Linear(context, width) if context else None
-        self.blocks = nn.Sequential(*[_Block(width, heads) for _ in range(layers)])
+        self.blocks = nn.Sequential(*[Block(width, heads) for _ in range(layers)])
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, codes))
 
     def forward(self, codes: Tensor, *context: Tensor) -> Tensor:

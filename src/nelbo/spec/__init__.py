@@ -41,6 +41,7 @@ from nelbo.spec.latents import Flat, Latent
 from nelbo.spec.learned_priors import DataPrior, ExemplarPrior, MixturePrior, TwoStagePrior, VampPrior
 from nelbo.spec.likelihoods import Bernoulli, ContinuousBernoulli, Likelihood, Normal
 from nelbo.spec.likelihoods import Table as TableCells
+from nelbo.spec.likelihoods import Text as Tokens
 from nelbo.spec.likelihoods_pixels import (
     SSIM,
     Beta,
@@ -74,3 +75,4 @@ from nelbo.spec.players import AAE, RAE, VAEGAN, Factor, SemiSupervised
 from nelbo.spec.posteriors import DiagonalNormal, Posterior
 from nelbo.spec.priors import Prior, StandardNormal
 from nelbo.spec.riemannian import MetricPrior, RiemannianPosterior
+from nelbo.spec.text import TextGRU, TextTransformer

@@ -204,8 +204,7 @@ def fit_code_prior(
     """A prior fitted by maximum likelihood to codes `(n, positions)` that a trained model chose, and its spec.
 
     Of the epochs, of which none begins after so many `seconds`, the weights are those that gave a held-out tenth the
-    highest likelihood. Put the conditional in
-    `Quantised.prior`, and the spec in the latent's `prior`.
+    highest likelihood. Put the conditional in `Quantised.prior`, and the spec in the latent's `prior`.
 
     Raises `UserError` for an unknown kind or too few data.
     """
@@ -221,18 +220,25 @@ def fit_code_prior(
         prior = spec.build(indices.shape[1]).to(indices.device)
         order = torch.randperm(len(indices)).to(indices.device)
         held, train = indices[order].tensor_split([max(1, len(indices) // 10)])
-        adam = torch.optim.AdamW(prior.parameters(), learning_rate)
-        best, weights, began = math.inf, prior.state_dict(), time.monotonic()
-        for _ in range(epochs):
-            if time.monotonic() - began > seconds:
-                break
-            for rows in torch.randperm(len(train)).to(train.device).split(128):
-                adam.zero_grad()
-                (-prior().log_prob(train[rows]).mean()).backward()
-                adam.step()
-            with torch.no_grad():
-                loss = -torch.cat([prior().log_prob(part) for part in held.split(500)]).mean().item()
-            if loss < best:
-                best, weights = loss, {name: value.clone() for name, value in prior.state_dict().items()}
-    prior.load_state_dict(weights)
+        _descend(prior, train, held, epochs, learning_rate, time.monotonic() + seconds)
     return prior.eval(), spec
+
+
+def _descend(
+    prior: conditionals.Conditional, train: Tensor, held: Tensor, epochs: int, learning_rate: float, end: float
+) -> None:
+    """Adam on batches of `train`; the weights kept are those of the epoch that is best on `held`."""
+    adam = torch.optim.AdamW(prior.parameters(), learning_rate)
+    best, weights = math.inf, prior.state_dict()
+    for _ in range(epochs):
+        if time.monotonic() > end:
+            break
+        for rows in torch.randperm(len(train)).to(train.device).split(128):
+            adam.zero_grad()
+            (-prior().log_prob(train[rows]).mean()).backward()
+            adam.step()
+        with torch.no_grad():
+            loss = -torch.cat([prior().log_prob(part) for part in held.split(500)]).mean().item()
+        if loss < best:
+            best, weights = loss, {name: value.clone() for name, value in prior.state_dict().items()}
+    prior.load_state_dict(weights)

@@ -70,3 +70,12 @@ class Table(Likelihood):
 
     def build(self, net: nn.Module, event_dims: int) -> conditionals.Likelihood:
         return conditionals.Table(net, event_dims)
+
+
+@register(Likelihood, "text")
+@dataclass(frozen=True)
+class Text(Likelihood):
+    """The tokens of a line of text, one after the other: their masses, and that of its end."""
+
+    def build(self, net: nn.Module, event_dims: int) -> conditionals.Likelihood:
+        return conditionals.Text(net, event_dims)

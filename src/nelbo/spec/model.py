@@ -21,8 +21,10 @@ from nelbo.spec.codes import Quantised
 from nelbo.spec.latents import Flat, Latent
 from nelbo.spec.likelihoods import Bernoulli, Likelihood, Normal
 from nelbo.spec.likelihoods import Table as TableCells
+from nelbo.spec.likelihoods import Text as Tokens
 from nelbo.spec.nets import MLP, Conv, Conv1d, Gapped, Grid, Net, Table
 from nelbo.spec.riemannian import RiemannianPosterior as RiemannianSpec
+from nelbo.spec.text import Text, TextGRU
 from nelbo.vae import VAE
 
 SMALL = 28  # pixels a side, up to which convolutions see pixels
@@ -66,7 +68,7 @@ def resolve(spec: ModelSpec, schema: Schema) -> ModelSpec:
 
     Pictures whose shorter side is at least 8 get convolutions, over patches where they are large; series, convolutions
     over their steps; other data, a perceptron. Codes of a grid net are as many as it has places. Values in {0, 1} get
-    a Bernoulli, all others a Normal of optimal variance. Tables get nets and a likelihood of their own; raises
+    a Bernoulli, all others a Normal of optimal variance. Tables and text get nets and a likelihood of their own; raises
     `UserError` for others.
     """
     if spec.input.hide and schema.kind != "series":
@@ -75,6 +77,8 @@ def resolve(spec: ModelSpec, schema: Schema) -> ModelSpec:
         )
     if schema.kind == "table":
         return _resolve_table(spec, schema)
+    if schema.kind == "text":
+        return _resolve_text(spec, schema)
     picture = len(schema.shape) == 3 and min(schema.shape[1:]) >= 8
     net: Net = _convolutions(max(schema.shape[1:])) if picture else Conv1d() if schema.kind == "series" else MLP()
     if isinstance(spec.encoder, Grid) and isinstance(spec.latent, Quantised):
@@ -117,6 +121,20 @@ def _resolve_table(spec: ModelSpec, schema: Schema) -> ModelSpec:
     return dataclasses.replace(spec, likelihood=likelihood, encoder=sized[0], decoder=sized[1])
 
 
+def _resolve_text(spec: ModelSpec, schema: Schema) -> ModelSpec:
+    likelihood, encoder = spec.likelihood or Tokens(), spec.encoder or TextGRU()
+    parts = (encoder, spec.decoder or encoder)
+    for part in (likelihood, *parts):
+        if not isinstance(part, Tokens | Text):
+            raise UserError(
+                f"the data are text, which a {kind_of(part)} net or likelihood does not take: leave it out, or use "
+                "text-gru or text-transformer"
+            )
+    assert schema.vocabulary is not None
+    sized = [dataclasses.replace(p, vocabulary=schema.vocabulary.size) for p in parts if isinstance(p, Text)]
+    return dataclasses.replace(spec, likelihood=likelihood, encoder=sized[0], decoder=sized[1])
+
+
 def build(spec: ModelSpec, shape: tuple[int, ...], context: int = 0) -> VAE:
     """The VAE that a resolved spec describes, for data of `shape` and a context of so many numbers.
 
@@ -135,6 +153,9 @@ def build(spec: ModelSpec, shape: tuple[int, ...], context: int = 0) -> VAE:
     return vae
 
 
+STARTED = AggregatePrior | RiemannianPosterior | nets.TableEncoder | nets.TableDecoder | nets.TextDecoder
+
+
 def start(vae: VAE, spec: ModelSpec, mean: Tensor, rows: Tensor) -> None:
     """Set what depends on the training data: input centre and output bias by its mean, by rows all that has a start."""
     for rescale in _rescales(vae):
@@ -145,7 +166,7 @@ def start(vae: VAE, spec: ModelSpec, mean: Tensor, rows: Tensor) -> None:
             vae.likelihood.start_at(mean)
     filled = torch.where(rows.isnan(), mean, rows) if isinstance(vae.likelihood, Observed) else rows
     for part in vae.modules():
-        if isinstance(part, AggregatePrior | RiemannianPosterior | nets.TableEncoder | nets.TableDecoder):
+        if isinstance(part, STARTED):
             part.start_from(filled)
 
 

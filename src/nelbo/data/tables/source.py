@@ -10,6 +10,7 @@ from typing import Any
 
 from nelbo.data.tables.extra import need
 from nelbo.data.tables.textfile import DELIMITERS, TextFile
+from nelbo.data.text.files import holds_table
 from nelbo.errors import UserError
 
 TEXT = (".csv", ".tsv", ".txt", ".tab")
@@ -33,10 +34,14 @@ class Source:
 
 
 def is_table(source: Any) -> bool:
-    """Whether a source is a table: a DataFrame, an Arrow table, or a file whose ending says so and that exists."""
+    """Whether a source is a table: a DataFrame, an Arrow table, or a file whose ending says so and that exists.
+
+    A `.txt` file is one if its lines fall into cells (`nelbo.data.text.files`).
+    """
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
-        return (_ending(path) in TEXT + PARQUET) and path.is_file()
+        ending = _ending(path)
+        return ending in TEXT + PARQUET and path.is_file() and (ending != ".txt" or holds_table(path))
     kind = type(source)
     return kind.__name__ in FRAMES.get(kind.__module__.partition(".")[0], ())
 

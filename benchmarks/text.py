@@ -1,0 +1,219 @@
+"""Text: captions beside the same decoder without a code, and names that are new and yet like names.
+
+    python benchmarks/text.py --data DIR [--only captions names] [--samples 200] [--work DIR] [--out FILE]
+
+DIR holds Multi30k's English captions (train.en.gz, val.en.gz, test_2016_flickr.en.gz: 29 000, 1 014 and 1 000) and
+names.txt (32 033 first names, of the project makemore). Settings were chosen on val; test is looked at once.
+
+Captions: -log p(x) in nats a sentence by importance sampling, of a VAE by the recipe `text`; and of a language model:
+the same decoder on h = 0, trained in the same loop by the same settings, of which -log p(x) is exact. Both keep the
+epoch that is best on val. A unit is active if the variance of its posterior mean over the test data is above 0.01
+(Burda et al., 2016).
+
+Names: how many of 2 000 samples are not among the training names, and -log p a name under a character model of another
+kind, which saw the same training names: interpolated 5-grams (Witten, Bell, 1991). Beside it, the same of names held
+out, and of a 2-gram model's draws, which are no names.
+
+Models are kept in --work: a run goes on where it was ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import gzip
+import json
+import math
+import random
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import nelbo
+from nelbo.data import Data, text
+from nelbo.distributions import StandardNormal
+from nelbo.latents import Latent, Level
+from nelbo.model import Model
+from nelbo.progress import Lines
+from nelbo.recipes import load as load_recipe
+
+SAMPLES = 2000  # names
+NAMES = {"model.encoder.width": 128, "model.latent.dim": 16, "epochs": 6}
+
+
+class Nothing(Latent):
+    """No code: h = 0, and log p(x) = log p(x | h)."""
+
+    origin: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("origin", torch.zeros(features), persistent=False)
+
+    def infer(self, x: Tensor, c: Tensor | None = None, shape: Sequence[int] = ()) -> tuple[Tensor, tuple[Level, ...]]:
+        p = StandardNormal(len(self.origin), self.origin[0])
+        z = self.origin.expand(*shape, len(x), -1)
+        return z, (Level(z, p, p),)
+
+    def generate(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        return self.origin.expand(n, -1)
+
+    def embed(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        return self.origin.expand(len(x), -1)
+
+
+class LanguageModel(Model):
+    """The decoder alone."""
+
+    def measure_rates(self, data: Any) -> np.ndarray:
+        return np.zeros(len(self.rates))
+
+
+class NGrams:
+    """p(c | the n - 1 characters before) by interpolation of all orders up to n, over characters and an end.
+
+    p_n = (count(c) + kinds * p_{n-1}) / (total + kinds), kinds the number of characters seen after that context.
+    """
+
+    def __init__(self, names: Sequence[str], n: int) -> None:
+        self.n = n
+        self.after: dict[str, Counter[str]] = defaultdict(Counter)
+        for name in names:
+            for context, character in self._steps(name):
+                for k in range(n):
+                    self.after[context[len(context) - k :]][character] += 1
+        self.characters = len(self.after[""])
+
+    def _steps(self, name: str) -> list[tuple[str, str]]:
+        padded = "^" * (self.n - 1) + name + "$"
+        return [(padded[i - self.n + 1 : i], padded[i]) for i in range(self.n - 1, len(padded))]
+
+    def p(self, context: str, character: str) -> float:
+        found = 1 / self.characters
+        for k in range(self.n):
+            seen = self.after.get(context[len(context) - k :], Counter())
+            if seen:
+                found = (seen[character] + len(seen) * found) / (seen.total() + len(seen))
+        return found
+
+    def nll(self, names: Sequence[str]) -> np.ndarray:
+        """-log p of each name, nats."""
+        return np.array([-sum(math.log(self.p(*step)) for step in self._steps(name)) for name in names])
+
+    def draw(self, rng: random.Random) -> str:
+        name, alphabet = "", list(self.after[""])
+        while not name.endswith("$"):
+            context = ("^" * (self.n - 1) + name)[len(name) :]
+            name += rng.choices(alphabet, [self.p(context, character) for character in alphabet])[0]
+        return name[:-1]
+
+
+def dataset(train: Sequence[str], held: Sequence[str], name: str) -> Data:
+    """Lines to train on and lines by which the best epoch is chosen."""
+    schema = text.learn(train, text.Options())
+    return Data(name, text.encode(train, schema, "train"), text.encode(held, schema, "held out"), schema)
+
+
+def trained(data: Data, work: Path, settings: dict[str, Any], code: bool = True) -> Model:
+    """A model by the recipe `text`: the VAE, or without a code the language model; as kept in `work`, if it is."""
+    recipe = load_recipe("text", settings)
+    model = Model.create(recipe, data.schema)
+    if not code:
+        model.vae.latent = Nothing(recipe.model.latent.features)
+        model = LanguageModel(model.vae, data.schema, model.recipe)
+    model.fit(data, work, [Lines()], resume=(work / "last.safetensors").is_file())
+    return model
+
+
+def read(path: Path) -> list[str]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return file.read().splitlines()
+
+
+def captions(folder: Path, work: Path, samples: int, settings: dict[str, Any]) -> dict[str, Any]:
+    train, val, test = (read(folder / f"{name}.en.gz") for name in ("train", "val", "test_2016_flickr"))
+    data = dataset(train, val, "captions")
+    plain = trained(data, work / "lm", settings, code=False)
+    model = trained(data, work / "vae", settings)
+    found: dict[str, Any] = {
+        "recipe": dataclasses.asdict(model.recipe.training)
+        | {"parameters": sum(p.numel() for p in model.vae.likelihood.parameters())}
+    }
+    for name, lines in (("val", val), ("test", test)):
+        exact = plain.nll(lines, 1)
+        bound = model.nll(lines, samples)
+        parts = model.evaluate(lines)
+        means = model.embed(lines)
+        difference = bound - exact
+        found[name] = {
+            "language model": float(exact.mean()),
+            "vae": float(bound.mean()),
+            "samples": samples,
+            "difference": float(difference.mean()),
+            "standard error": float(difference.std() / math.sqrt(len(lines))),
+            "rate": parts["rate"],
+            "elbo": -parts["loss"],
+            "active units": int((means.var(0) > 0.01).sum()),
+            "latents": means.shape[1],
+            "words": float(np.mean([len(line.split()) for line in lines])),
+        }
+        print(name, json.dumps(found[name]), flush=True)
+    found["reconstructions"] = [*zip(test[:10], model.reconstruct(test[:10]), strict=True)]
+    found["interpolation"] = model.interpolate(test[0], test[5], steps=7)
+    found["samples"] = model.sample(10)
+    return found
+
+
+def names(folder: Path, work: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    everyone = sorted({*(folder / "names.txt").read_text("utf-8").split()})
+    random.Random(0).shuffle(everyone)
+    held, train = everyone[:3000], everyone[3000:]
+    model = trained(dataset(train, held[:1500], "names"), work / "names", {**NAMES, **settings})
+    judge, poor = NGrams(train, 5), NGrams(train, 2)
+    draws = random.Random(1)
+    groups = {
+        "held out": held[1500:],
+        "samples": model.sample(SAMPLES, seed=1),
+        "2-gram draws": [poor.draw(draws) for _ in range(SAMPLES)],
+    }
+    found: dict[str, Any] = {}
+    known = set(train)
+    for name, group in groups.items():
+        nll = judge.nll(group)
+        found[name] = {
+            "new": sum(line not in known for line in group) / len(group),
+            "different": len(set(group)) / len(group),
+            "nats a name": float(nll.mean()),
+            "standard error": float(nll.std() / math.sqrt(len(group))),
+            "nats a character": float(nll.sum() / sum(len(line) + 1 for line in group)),
+            "examples": group[:20],
+        }
+        print(name, json.dumps(found[name]), flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--only", nargs="*", choices=["captions", "names"], default=["captions", "names"])
+    parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument("--work", type=Path, default=Path("text-models"))
+    parser.add_argument("--settings", type=json.loads, default={}, help="fields of the recipe, as JSON")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    args = parser.parse_args()
+    kept = json.loads(args.out.read_text()) if args.out.is_file() else {}
+    kept["nelbo"] = nelbo.__version__
+    for name in args.only:
+        run = captions(args.data, args.work, args.samples, args.settings) if name == "captions" else None
+        kept[name] = run or names(args.data, args.work, args.settings)
+        args.out.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    print(json.dumps(kept, indent=1, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

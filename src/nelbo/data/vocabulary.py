@@ -1,0 +1,141 @@
+"""Which tokens there are, how a line is cut into them, and how they are put together again."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from importlib import import_module
+from itertools import chain
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from nelbo.errors import UserError
+
+Tokens = Literal["characters", "subwords"]
+END, UNKNOWN = 0, 1
+RESERVED = 2  # numbers that stand for no text
+REPLACEMENT = "\ufffd"  # how UNKNOWN is written
+BYTES = 256  # a byte-level vocabulary holds each byte
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Tokens of a kind, those of the numbers 2, 3, ...; `merges` are the pairs that subwords are made of, in order.
+
+    Raises `UserError` for fewer than two tokens: of text in one token there is nothing to learn.
+
+    >>> names = Vocabulary("characters", ("a", "n"))
+    >>> names.numbers(["anna", "ana!"])
+    [[2, 3, 3, 2], [2, 3, 2, 1]]
+    >>> names.text([2, 3, 2, 1, 0, 0])
+    'ana\ufffd'
+    """
+
+    kind: Tokens
+    tokens: tuple[str, ...]
+    merges: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Tokens):
+            raise UserError(f"tokens={self.kind!r}: give one of {', '.join(get_args(Tokens))}")
+        if len(self.tokens) < 2:
+            held = f"only {self.tokens[0]!r}" if self.tokens else "no character"
+            raise UserError(f"a vocabulary of {len(self.tokens)}, {held}: give text of 2 or more different characters")
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are, END and UNKNOWN among them."""
+        return len(self.tokens) + RESERVED
+
+    def numbers(self, lines: Sequence[str]) -> list[list[int]]:
+        """The numbers of each line's tokens."""
+        if self.kind == "subwords":
+            return [[i + RESERVED for i in line.ids] for line in self._tokenizer.encode_batch(list(lines))]
+        return [[self._places.get(character, UNKNOWN) for character in line] for line in lines]
+
+    def text(self, numbers: Sequence[int]) -> str:
+        """The line that numbers stand for, up to the first END."""
+        kept = list(numbers[: numbers.index(END)] if END in numbers else numbers)
+        if self.kind == "subwords":
+            return str(self._tokenizer.decode([i - RESERVED for i in kept if i >= RESERVED])).strip()
+        return "".join(self.tokens[i - RESERVED] if i >= RESERVED else REPLACEMENT for i in kept)
+
+    def lines(self, values: np.ndarray) -> list[str]:
+        """The lines of rows of numbers `(n, length)`."""
+        return [self.text(row) for row in values.astype(np.int64).tolist()]
+
+    def spelled(self, number: int) -> str:
+        """How one token is written."""
+        return "end" if number == END else self.text([number])
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {token: place for place, token in enumerate(self.tokens, RESERVED)}
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        pairs = [tuple(merge.split(" ")) for merge in self.merges]
+        model = need().models.BPE({token: place for place, token in enumerate(self.tokens)}, pairs)
+        return _byte_level(model)
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of strings and lists; `from_json` reads it back exactly."""
+        return {"kind": self.kind, "tokens": list(self.tokens), "merges": list(self.merges)}
+
+    @classmethod
+    def from_json(cls, d: dict[str, Any]) -> Vocabulary:
+        """The vocabulary that `to_json` wrote; raises `UserError` naming what is missing or unknown."""
+        known = {field.name for field in fields(cls)}
+        if wrong := sorted(set(d) ^ known):
+            raise UserError(f"vocabulary: {', '.join(wrong)} missing or unknown in the schema")
+        return cls(d["kind"], tuple(d["tokens"]), tuple(d["merges"]))
+
+
+def characters(lines: Sequence[str], most: int) -> Vocabulary:
+    """The most frequent characters of the lines, up to `most` numbers in all; in the order of their code points."""
+    counted = Counter(chain.from_iterable(lines))
+    kept = sorted(counted, key=lambda character: (-counted[character], character))[: most - RESERVED]
+    return Vocabulary("characters", tuple(sorted(kept)))
+
+
+def subwords(lines: Sequence[str], most: int) -> Vocabulary:
+    """Subwords that spell the lines in few tokens, up to `most` numbers in all.
+
+    Raises `UserError` for fewer than all bytes take.
+    """
+    if most < BYTES + RESERVED:
+        raise UserError(f"vocabulary={most}: subwords take {BYTES + RESERVED} or more; or give tokens=characters")
+    library = need()
+    tokenizer = _byte_level(library.models.BPE())
+    alphabet = sorted(library.pre_tokenizers.ByteLevel.alphabet())
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=most - RESERVED, initial_alphabet=alphabet, show_progress=False, special_tokens=[]
+    )
+    tokenizer.train_from_iterator(lines, trainer)
+    places: dict[str, int] = tokenizer.get_vocab()
+    made = json.loads(tokenizer.to_str())["model"]["merges"]
+    merges = tuple(merge if isinstance(merge, str) else " ".join(merge) for merge in made)
+    return Vocabulary("subwords", tuple(sorted(places, key=places.__getitem__)), merges)
+
+
+def _byte_level(model: Any) -> Any:
+    """A tokenizer that takes a word with the space before it, and any byte for itself."""
+    library = need()
+    tokenizer = library.Tokenizer(model)
+    tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = library.decoders.ByteLevel()
+    return tokenizer
+
+
+def need() -> Any:
+    """The library of subwords; raises `UserError` naming what to install if it is not there."""
+    try:
+        return import_module("tokenizers")
+    except ImportError:
+        raise UserError(
+            "subwords need tokenizers, which is not installed: pip install 'nelbo[text]', or give tokens=characters"
+        ) from None

@@ -1,0 +1,198 @@
+"""Networks over rows of token numbers, ended and padded by END; see `nelbo.data.text` for what the tokens are.
+
+    encoder  x `(batch, length)` -> `(batch, features)`: all tokens are read, and the largest of each feature is kept
+    decoder  p(x_t | x_<t, h): the tokens before t, each with h added to it, and h once more before the logits
+
+Either reads with a `GRU` or a `Transformer`. That h is given at each position, that the encoder keeps the largest of
+each feature rather than its last state, and that in training some tokens are withheld from the decoder (word dropout)
+keep the decoder from leaving h unused.
+
+Source: Bowman et al. (2016), Generating Sentences from a Continuous Space; Long, Cao, Cheung (2020), On Posterior
+Collapse and Encoder Feature Dispersion in Sequence VAEs; Dieng et al. (2019), Avoiding Latent Variable Collapse with
+Generative Skip Models.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from nelbo.nets.attention import Block
+
+END, UNKNOWN = 0, 1
+
+
+def there(x: Tensor) -> Tensor:
+    """Which positions of rows `(*batch, length)` belong to their lines: the tokens, and the first END.
+
+    >>> there(torch.tensor([[5, 4, 0, 0], [5, 4, 3, 2]])).tolist()
+    [[True, True, True, False], [True, True, True, True]]
+    """
+    return F.pad((x != END).cummin(-1).values[..., :-1], (1, 0), value=True)
+
+
+class Reader(nn.Module, ABC):
+    """Vectors of tokens `(batch, positions, width)` -> what is read at each position, of the same shape.
+
+    If it is `causal`, what is read at a position depends on the positions up to it alone.
+    """
+
+    @abstractmethod
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """All positions at once; those from `lengths` on hold nothing, and what is read there is of no use."""
+
+    @abstractmethod
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Of a causal reader, the next position, `(batch, width)`, and the state after it; None before the first."""
+
+
+class GRU(Reader):
+    """`layers` of gated recurrent units; unless it is causal, half of them read from the right.
+
+    Source: Cho et al. (2014), Learning Phrase Representations using RNN Encoder-Decoder.
+    """
+
+    def __init__(self, width: int, layers: int, dropout: float, causal: bool = True) -> None:
+        super().__init__()
+        dropout, half = dropout if layers > 1 else 0.0, width if causal else width // 2
+        self.cells = nn.GRU(width, half, layers, batch_first=True, dropout=dropout, bidirectional=not causal)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.cells(packed)[0], batch_first=True, total_length=x.shape[1])[0]
+
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        read, state = self.cells(x.unsqueeze(1), state)
+        return read.squeeze(1), state
+
+
+class Transformer(Reader):
+    """`layers` of attention, with learned places for up to `positions` tokens; see `nelbo.nets.attention`."""
+
+    def __init__(
+        self, positions: int, width: int, layers: int, heads: int, dropout: float, causal: bool = True
+    ) -> None:
+        super().__init__()
+        self.causal = causal
+        self.place = nn.Parameter(0.02 * torch.randn(positions, width))
+        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        seen = None if self.causal else torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+        x = x + self.place[: x.shape[1]]
+        for block in self.blocks:
+            x = block(x, seen)
+        return self.norm(x)
+
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        place, caches = state or (0, [None] * len(self.blocks))
+        x, made = (x + self.place[place]).unsqueeze(1), []
+        for block, cache in zip(self.blocks, caches, strict=True):
+            x, cache = block.step(x, cache)  # type: ignore[operator]
+            made.append(cache)
+        return self.norm(x.squeeze(1)), (place + 1, made)
+
+
+class _Embedding(nn.Embedding):
+    """Vectors of tokens of about unit variance, which also serve to score tokens."""
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight, std=self.embedding_dim**-0.5)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return super().forward(codes) * math.sqrt(self.embedding_dim)
+
+
+class TextEncoder(nn.Module):
+    """Rows `(batch, length)` and a context -> `(batch, features)`; what stands behind the end of a line is not read."""
+
+    def __init__(
+        self, reader: Reader, vocabulary: int, features: int, width: int, dropout: float, context: int = 0
+    ) -> None:
+        super().__init__()
+        self.embedding = _Embedding(vocabulary, width)
+        self.context = nn.Linear(context, width) if context else None
+        self.reader = reader
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(width, features)
+
+    @property
+    def output_bias(self) -> Tensor:
+        """The bias of the features."""
+        return self.head.bias
+
+    def forward(self, x: Tensor, *context: Tensor) -> Tensor:
+        lengths = there(x).sum(-1)
+        positions = int(lengths.max())
+        vectors = self.embedding(x[:, :positions].long())
+        if self.context is not None:
+            vectors = vectors + self.context(torch.cat(context, -1)).unsqueeze(1)
+        read = self.reader(self.dropout(vectors), lengths)
+        beyond = torch.arange(positions, device=x.device) >= lengths[:, None]
+        return self.head(self.dropout(read.masked_fill(beyond.unsqueeze(-1), -torch.inf).amax(1)))
+
+
+class TextDecoder(nn.Module):
+    """Features `(batch, features)`, the tokens before each position and a context -> what scores the next token.
+
+    Rows have `length` tokens; the `reader` is causal. `begin` makes of features and context what is added to each
+    position; `read` takes whole rows, `step` one token after the other; `logits` scores the vocabulary. In training, a
+    share `word_dropout` of the tokens read is UNKNOWN.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        vocabulary: int,
+        length: int,
+        features: int,
+        width: int,
+        dropout: float,
+        word_dropout: float = 0.0,
+        context: int = 0,
+    ) -> None:
+        super().__init__()
+        self.embedding = _Embedding(vocabulary, width)
+        self.stem = nn.Linear(features + context, 2 * width)
+        self.reader, self.length = reader, length
+        self.dropout, self.word_dropout = nn.Dropout(dropout), word_dropout
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens there are."""
+        return len(self.bias)
+
+    def start_from(self, rows: Tensor) -> None:
+        """Start the logits at the tokens' shares of rows of the data."""
+        counts = rows[there(rows)].long().bincount(minlength=self.vocabulary) + 0.5
+        with torch.no_grad():
+            self.bias.copy_((counts / counts.sum()).log())
+
+    def begin(self, h: Tensor, *context: Tensor) -> Tensor:
+        """What is added to each position, `(*batch, 2 * width)`."""
+        return self.stem(torch.cat([h, *context], -1))
+
+    def read(self, begun: Tensor, codes: Tensor, lengths: Tensor) -> Tensor:
+        """What is known before each position of whole rows, `(batch, positions, width)`."""
+        before, (inward, outward) = F.pad(codes[:, :-1], (1, 0), value=END), begun.unsqueeze(1).chunk(2, -1)
+        if self.training and self.word_dropout:
+            before = before.masked_fill(torch.rand(before.shape, device=begun.device) < self.word_dropout, UNKNOWN)
+        return self.dropout(self.reader(self.dropout(self.embedding(before) + inward), lengths) + outward)
+
+    def step(self, begun: Tensor, last: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """The same at the next position alone, `(batch, width)`, after the token `last` (END before the first)."""
+        inward, outward = begun.chunk(2, -1)
+        read, state = self.reader.step(self.dropout(self.embedding(last) + inward), state)
+        return self.dropout(read + outward), state
+
+    def logits(self, read: Tensor) -> Tensor:
+        """Of each token of the vocabulary to come next, `(..., vocabulary)`."""
+        return F.linear(read, self.embedding.weight, self.bias)
