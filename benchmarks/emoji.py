@@ -8,7 +8,7 @@ recipe `pictures` has 64 latent numbers; `codec` has two codes of 8 bits for eac
 64 numbers of 16 bits. Both train with mirrored pictures beside the others, on one thread for twice the minutes. PSNR in
 dB: the mean over pictures of -10 log10 of the mean squared error of values in [0, 1].
 
-Writes emoji.json beside this file, and with --pictures a figure of test emoji, samples and morphs.
+Writes emoji.json beside this file, and with --pictures a figure of test emoji, reconstructions, samples and morphs.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ def measure(model: Model, left: np.ndarray, test: np.ndarray) -> dict[str, Any]:
 
 
 def figure(models: dict[str, Model], test: np.ndarray, samples: int) -> Image.Image:
-    """Test emoji, what each model makes of them, samples of each, and morphs between test emoji."""
+    """Test emoji, what codec and pictures make of them, samples of pictures, and its morphs between test emoji."""
     chosen = test[np.random.default_rng(1).permutation(len(test))[:16]]
     rows = [chosen.astype(np.float32), *(model.reconstruct(chosen) for model in models.values())]
-    rows += [model.sample(samples, seed=1) for model in models.values()]
     smooth = models["pictures"]
+    rows.append(smooth.sample(samples, seed=1))
     rows += [smooth.interpolate(chosen[i], chosen[i + 1], steps=16) for i in (0, 2, 4)]
     return plots.sheet(np.concatenate(rows), smooth.schema, 16)
 
