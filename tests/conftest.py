@@ -109,6 +109,8 @@ def density_model(pictures: np.ndarray) -> Model:
         "learning_rate": 1e-2,
         "model.latent.dim": 2,
         "model.likelihood.kind": "continuous-bernoulli",
+        "prior": "",
+        "objective.beta": 1.0,
     }
     return nelbo.fit(pictures, **{name.replace(".", "__"): value for name, value in overrides.items()})
 

@@ -247,7 +247,7 @@ def test_resume_of_what_is_no_run_is_refused_and_of_nothing_begins(
 
 def test_recipes_are_listed_shown_and_copied(run: Run, picture_file: Path, tmp_path: Path) -> None:
     listed = run("recipes").out.splitlines()
-    names = ["codec", "digits", "fast", "mnist", "pictures", "table", "text", "tutorial"]
+    names = ["codec", "digits", "fast", "mnist", "pictures", "series", "table", "text", "tutorial"]
     assert [line.split()[0] for line in listed] == names
     assert [*json.loads(run("recipes", "--json").out)] == names
     assert run("recipes", "show", "tutorial").out == recipes.text("tutorial")

@@ -165,13 +165,13 @@ def test_an_array_is_never_taken_for_the_recipes_own_source(pictures: np.ndarray
 
 def test_temperature_scales_the_spread_of_the_codes(vector_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[torch.Tensor] = []
-    decode = vector_model.vae.decode
+    decode = vector_model.vae.likelihood.forward
 
     def keep(h: torch.Tensor, c: torch.Tensor | None) -> Any:
         kept.append(h)
         return decode(h, c)
 
-    monkeypatch.setattr(vector_model.vae, "decode", keep)
+    monkeypatch.setattr(vector_model.vae.likelihood, "forward", keep)
     for temperature in (1.0, 0.5):
         vector_model.sample(500, temperature=temperature)
     assert kept[0].std().item() == pytest.approx(1, abs=0.1)

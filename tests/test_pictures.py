@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageOps
 
 import nelbo
-from nelbo import plots
+from nelbo import plots, sheets
 from nelbo.data import Schema, load, load_like
 from nelbo.data import dataset as store
 from nelbo.data.pictures import Target, decode
@@ -122,7 +122,7 @@ def test_a_sheet_of_four_channels_shows_what_is_there() -> None:
     assert np.array_equal(plots.pixels(values, schema), CLEAR)
     sheet = plots.sheet(values, schema, 4)
     zoom = round(plots.CELL / 6)
-    cell = np.asarray(sheet)[plots.PAD :: zoom, plots.PAD :: zoom][:5, :6]
+    cell = np.asarray(sheet)[sheets.PAD :: zoom, sheets.PAD :: zoom][:5, :6]
     assert sheet.mode == "RGBA" and np.array_equal(cell, CLEAR[0]) and np.asarray(sheet)[0, 0, 3] == 0
 
 

@@ -14,7 +14,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Mul
 
 import zoo_flows
 from nelbo import conditionals, nets, spec
-from nelbo.distributions import DiagonalNormal, Marginal, Mixture, noise
+from nelbo.distributions import DiagonalNormal, Marginal, Mixture, noise, temper
 from nelbo.errors import UserError
 from nelbo.latents import Flat
 from nelbo.priors import Effort
@@ -257,3 +257,14 @@ def test_impossible_settings_are_named(make: Callable[[int], object]) -> None:
         make(0)
     with pytest.raises(UserError, match="samples=0"):
         spec.TwoStagePrior(samples=0)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_tempered_mixture_narrows_its_components_where_they_are(full: bool) -> None:
+    """Weights and means stay, standard deviations are halved; the density is that of torch's own mixture of these."""
+    torch.manual_seed(0)
+    d = awake(conditionals.Mixture(3, 4, full))(None)
+    cool, z = temper(d, 0.5), torch.randn(7, 3).double()
+    roots = 0.5 * (d.components.scale_tril if full else torch.diag_embed(d.components.variance.sqrt()))
+    oracle = MixtureSameFamily(Categorical(logits=d.logits), MultivariateNormal(d.components.mean, scale_tril=roots))
+    torch.testing.assert_close(cool.log_prob(z), oracle.log_prob(z))

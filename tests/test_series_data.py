@@ -188,7 +188,7 @@ def test_what_is_wrong_with_series_is_said() -> None:
     said(STEPS[:1, :4], "give a shorter window than 4", window=4)
     refused(lambda: load(STEPS, stride=3), "stride=3: goes with a window")
     refused(lambda: load(STEPS, kind="serie"), "kind='serie'")  # type: ignore[arg-type]
-    refused(lambda: load(STEPS, kind="series", size=3), "these are for folders of pictures")
+    refused(lambda: load(STEPS, kind="series", size=3), "this is for folders of pictures")
     schema = load(STEPS, kind="series").schema
     refused(lambda: load_like(STEPS[..., :1], schema), "has 1 channels, the model takes 2")
     refused(lambda: load_like("nowhere.npy", schema), "nowhere.npy: no such file")

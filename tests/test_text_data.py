@@ -176,7 +176,7 @@ def test_a_bad_file_is_one_clear_line(name: str, run: Any) -> None:
         (["--vocabulary", "100", "--tokens", "subwords"], "vocabulary=100: subwords take 258 or more"),
         (["--tokens", "words"], "tokens='words': give one of characters, subwords"),
         (["--length", "0"], "length=0: give 1 token or more"),
-        (["--size", "64"], "these are for folders of pictures"),
+        (["--size", "64"], "this is for folders of pictures"),
         (["--set", "model.encoder=mlp"], "the data are text, which a mlp net or likelihood does not take"),
         (["--set", "model.likelihood=normal"], "the data are text, which a normal net or likelihood does not take"),
         (["--set", "model.encoder.width=7"], "width=7, layers=1, vocabulary=0: give an even width >= 2"),

@@ -214,7 +214,7 @@ def test_what_is_odd_is_blamed_on_its_tokens(folder: Path, model: Model, run: Ru
         (["sample", "--out", "a.png"], "--out a.png: the file must end in .txt"),
         (["reconstruct", "missing.txt"], "missing.txt: no such file: give a path that exists, or a line of text"),
         (["interpolate", "9999"], "item 9999: the data has 40 rows"),
-        (["augment"], "augment: the model is of data of kind text, not of a table: use sample"),
+        (["augment"], "augment: the model is of data of kind text, not of pictures or a table: use sample"),
         (["sample", "--condition", "3"], "the model is not conditioned on anything"),
     ],
 )

@@ -31,6 +31,7 @@ CITES: dict[type, tuple[str, ...]] = {
     s.MLP: (),
     s.Conv: ("he2016identity",),
     s.Conv1d: ("he2016identity",),
+    s.Grid: ("he2016identity", "oord2017neural"),
     s.Recurrent: ("cho2014learning",),
     s.Table: ("he2016identity",),
     s.TextGRU: ("cho2014learning", "dieng2019avoiding", "long2020posterior"),

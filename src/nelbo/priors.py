@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,7 @@ LOOKS = 30
 RIDGE = 1e-7  # of the mean variance, added to covariances
 CHUNK = 2000  # codes at once in a mixture
 TOLERANCE = 1e-5  # nats a code: EM ends where it gains less in a round
+DEARER = 4  # how much longer a fit takes than the last, of a third of the components
 LEAST_CODES = 10  # of a component, for each number of a code
 TRIED = ("normal", "gmm", "flow-maf", "flow-realnvp")
 
@@ -42,7 +44,8 @@ TRIED = ("normal", "gmm", "flow-maf", "flow-realnvp")
 class Effort:
     """How long to fit: `steps` of Adam on batches of `batch` codes, or so many `rounds` of EM.
 
-    A mixture has that number of `components`, of those listed from the fewest, that suits the codes best.
+    A mixture has that number of `components`, of those listed from the fewest, that suits the codes best, and is fitted
+    within about so many `seconds`.
     """
 
     steps: int = 1500
@@ -50,9 +53,10 @@ class Effort:
     rate: float = 2e-3
     rounds: int = 100
     components: tuple[int, ...] = (10, 30, 100, 300)
+    seconds: float = math.inf
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.rate, self.rounds, *self.components) <= 0:
+        if min(self.steps, self.batch, self.rate, self.rounds, *self.components, self.seconds) <= 0:
             raise UserError(f"{self}: give numbers above 0")
 
 
@@ -127,25 +131,28 @@ def _moments(z: Tensor, squares: Sequence[Tensor], shares: Iterable[Tensor]) -> 
     mass = mass + 1e-10
     loc = first / mass.unsqueeze(1)
     covariance = (second / mass.unsqueeze(1)).unflatten(1, (z.shape[1], -1)) - torch.einsum("ki,kj->kij", loc, loc)
-    ridge = RIDGE * z.var(0).mean().clamp_min(1e-12) * torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
+    ridge = (
+        RIDGE * z.var(0, correction=0).mean().clamp_min(1e-12) * torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
+    )
     return mass / mass.sum(), loc, torch.linalg.cholesky(covariance + ridge)
 
 
 def fit_best_mixture(codes: Tensor, effort: Effort) -> Fitted:
     """`fit_mixture` with the number of components, of `effort.components`, under which held-out codes are likeliest.
 
-    One after the other is tried, from the fewest, for as long as it helps and codes are enough for that many
-    covariances.
+    One after the other is tried, from the fewest, for as long as it helps, codes are enough for that many covariances,
+    and `effort.seconds` for a fit that takes `DEARER` times as long as the last, and then one to all codes.
     """
     held, rest = codes[torch.randperm(len(codes))].tensor_split([max(1, int(HELD_OUT * len(codes)))])
-    best, chosen = -math.inf, effort.components[0]
+    best, chosen, end, last = -math.inf, effort.components[0], time.monotonic() + effort.seconds, 0.0
     for components in effort.components if len(effort.components) > 1 else ():
-        if best > -math.inf and components * LEAST_CODES * codes.shape[1] > len(rest):
+        began = time.monotonic()
+        if last and (components * LEAST_CODES * codes.shape[1] > len(rest) or began + 2 * DEARER * last > end):
             break
         found = log_likelihood(fit_mixture(rest, components, effort.rounds)[0], held)
         if found <= best:
             break
-        best, chosen = found, components
+        best, chosen, last = found, components, time.monotonic() - began
     return fit_mixture(codes, chosen, effort.rounds)
 
 

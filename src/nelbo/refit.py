@@ -19,7 +19,7 @@ from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
 from nelbo.latents import Flat, Quantised
 from nelbo.model import Model
-from nelbo.priors import fit_prior, log_likelihood
+from nelbo.priors import Effort, fit_prior, log_likelihood
 
 OF_POSTERIOR = {"metric": spec.MetricPrior()}
 
@@ -28,8 +28,8 @@ def with_prior(model: Model, data: Any, kind: str = "auto", seed: int = 0, secon
     """The model with a prior of this kind, fitted to draws of its posterior over `data`; see `nelbo.priors`.
 
     "auto" takes the kind under which held-out codes are likeliest. A model of codes from a codebook takes the kinds
-    "transformer" and "pixelcnn", one of vectors the others; "metric" is for a posterior that learned one. A prior over
-    codes, which may take long, is not trained for more than so many `seconds`.
+    "transformer" and "pixelcnn", one of vectors the others; "metric" is for a posterior that learned one. A mixture,
+    or a prior over codes, takes about so many `seconds` at most.
 
     Raises `UserError` for a hierarchy, and for a kind that does not suit the latents.
     """
@@ -42,7 +42,7 @@ def with_prior(model: Model, data: Any, kind: str = "auto", seed: int = 0, secon
     elif isinstance(latent, Flat) and kind in OF_POSTERIOR:
         fitted = _of_posterior(latent.posterior, model.schema.shape, kind)
     elif isinstance(latent, Flat):
-        fitted = fit_prior(model.draw(data, seed), kind, seed=seed)
+        fitted = fit_prior(model.draw(data, seed), kind, Effort(seconds=seconds), seed)
     else:
         raise UserError(
             f"{type(latent).__name__} latents share a path with their priors: only flat latents can be refitted"

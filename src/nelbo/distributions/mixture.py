@@ -16,7 +16,7 @@ from torch.distributions import Distribution as TorchDistribution
 from torch.distributions import MultivariateNormal
 
 from nelbo.distributions import noise
-from nelbo.distributions.base import Distribution, sample_and_log_prob
+from nelbo.distributions.base import Distribution, sample_and_log_prob, temper
 from nelbo.distributions.multivariate import FullNormal
 from nelbo.distributions.normal import DiagonalNormal
 
@@ -80,6 +80,17 @@ def _(components: DiagonalNormal, chosen: Tensor) -> Tensor:
 def _(components: MultivariateNormal, chosen: Tensor) -> Tensor:
     """Only the components that were chosen."""
     return FullNormal(components.loc[chosen], components.scale_tril[chosen]).rsample()
+
+
+@temper.register
+def _(d: MultivariateNormal, temperature: float) -> MultivariateNormal:
+    return MultivariateNormal(d.loc, scale_tril=d.scale_tril * temperature, validate_args=False)
+
+
+@temper.register
+def _(d: Mixture, temperature: float) -> Mixture:
+    """Each component's temperature: its weight and its mean stay."""
+    return Mixture(temper(d.components, temperature), d.logits)
 
 
 class Marginal(Distribution):
