@@ -69,7 +69,7 @@ def load(
     Sources and options are those at the top of `nelbo.data.load`. Where the source has no test split, a random
     `val_fraction` is held out, the same for the same `seed`. Raises `UserError` for anything wrong with either.
 
-    >>> data = load(torch.eye(10), val_fraction=0.2)
+    >>> data = load(np.eye(10), val_fraction=0.2)
     >>> len(data.train), len(data.test), data.schema.support
     (8, 2, 'binary')
     """
@@ -159,8 +159,8 @@ def load_like(
     the schema does not know is passed over, or missing. Raises `UserError` if the source does not fit; warns if values
     lie beyond the range of training. For text, a string that names no file is a line.
 
-    >>> schema = load(torch.eye(10)).schema
-    >>> load_like(torch.eye(10)[:1], schema).batch(torch.tensor([0])).shape
+    >>> schema = load(np.eye(10)).schema
+    >>> load_like(np.eye(10)[:1], schema)[[0]].shape
     torch.Size([1, 10])
     """
     if split not in ("train", "test"):
