@@ -67,7 +67,6 @@ DISTRIBUTIONS = {
         "make": lambda batch: mixture(),
         "parameters": ("logits",),
         "line": lambda: [(mixture(1), -20.0, 20.0)],
-        "tempered": False,
     },
 }
 
