@@ -50,7 +50,7 @@ class Effort:
     steps: int = 1500
     batch: int = 256
     rate: float = 2e-3
-    rounds: int = 100
+    rounds: int = 40
     components: tuple[int, ...] = (10, 50, 200)
     seconds: float = math.inf
 
