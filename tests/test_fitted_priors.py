@@ -10,7 +10,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from nelbo import conditionals, nets, spec
+from nelbo import conditionals, nets, priors, spec
 from nelbo.errors import UserError
 from nelbo.latents import Flat
 from nelbo.priors import KINDS, TRIED, Effort, choose, fit_prior, log_likelihood
@@ -55,6 +55,15 @@ def test_fitted_mixture_is_as_likely_as_scikit_learns() -> None:
     expected = torch.as_tensor(oracle.score_samples(apart.numpy())).float()
     torch.testing.assert_close(prior(None).log_prob(apart), expected, rtol=1e-3, atol=1e-2)
     assert made_by == spec.MixturePrior(3, "full")
+
+
+def test_a_mixture_does_not_depend_on_how_codes_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same centres for all parts, and the same sums, to rounding."""
+    codes, found = ring(500), []
+    for chunk in (70, 1000):
+        monkeypatch.setattr(priors, "CHUNK", chunk)
+        found.append(fit_prior(codes, "gmm", Effort(components=(6,), rounds=1))[0](None).log_prob(codes))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)

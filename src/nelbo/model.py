@@ -141,8 +141,7 @@ class Model(Explorer):
         """`n` draws from the model, `(n, *shape)`: z from its own prior, then the likelihood's mean given z.
 
         With `noise`, and always for a table or text, a draw of the likelihood instead of its mean; the temperature is
-        that of a text's tokens, too. A conditional model under
-        no one condition goes through its classes in turn.
+        that of a text's tokens, too. A conditional model under no one condition goes through its classes in turn.
         """
         if n < 1:
             raise UserError(f"n={n}: give 1 sample or more")

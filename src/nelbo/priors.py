@@ -98,7 +98,8 @@ def fit_mixture(codes: Tensor, components: int, rounds: int) -> Fitted:
     origin = codes.double().mean(0)
     z, components = codes.double() - origin, min(components, len(codes))
     squares = [torch.einsum("ni,nj->nij", part, part).flatten(1) for part in z.split(CHUNK)]
-    nearest_centre = torch.cat([torch.cdist(part, spread_out(z, components)).argmin(1) for part in z.split(CHUNK)])
+    centres = spread_out(z, components)
+    nearest_centre = torch.cat([torch.cdist(part, centres).argmin(1) for part in z.split(CHUNK)])
     shares: Iterable[Tensor] = torch.nn.functional.one_hot(nearest_centre, components).to(z.dtype).split(CHUNK)
     last = -math.inf
     for _ in range(rounds):
