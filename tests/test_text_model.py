@@ -18,6 +18,7 @@ import nelbo
 from conftest import Run
 from nelbo import plots, plots_text, runs
 from nelbo.apps.anomaly import Detector
+from nelbo.apps.novel import new_lines
 from nelbo.data import load, load_like
 from nelbo.distributions import TokenByToken
 from nelbo.errors import UserError
@@ -75,6 +76,21 @@ def test_it_learns_the_language(model: Model) -> None:
     assert sum(a == b for a, b in zip(model.reconstruct(WORDS), WORDS, strict=True)) > 12
     assert np.log(16) - 0.01 < model.nll(WORDS, 100).mean() < np.log(16) + 0.4
     assert model.nll(["sasadodo"], 100)[0] > 8
+
+
+def test_new_lines_are_the_draws_that_are_not_known(model: Model) -> None:
+    """Of 8 words that are not known, each comes as often as among all draws; of none, the model says so."""
+    known, rest = WORDS[:8], set(WORDS[8:])
+    made = new_lines(model, 8, [f" {word}\n" for word in known], temperature=0.5)
+    assert len(set(made)) == 8 and not set(made) & set(known) and len(set(made) & rest) > 5
+    assert made == new_lines(model, 8, known, temperature=0.5)
+    firsts = [new_lines(model, 1, known, seed)[0] for seed in range(300)]
+    drawn = [line for line in model.sample(3000, seed=9) if line not in known]
+    for word in rest:
+        p = drawn.count(word) / len(drawn)
+        assert abs(firsts.count(word) / 300 - p) < 5 * np.sqrt(p / 300)
+    with pytest.raises(UserError, match=r"n=5: the model drew \d lines that are new.*raise the temperature"):
+        new_lines(model, 5, WORDS, temperature=0.01)
 
 
 def test_everything_is_lines(model: Model) -> None:
@@ -175,6 +191,11 @@ def test_characters_that_the_font_lacks_are_no_warning() -> None:
 def test_verbs_print_lines(folder: Path, model: Model, run: Run) -> None:
     assert run("sample", folder, "-n", 4).out.splitlines() == model.sample(4)
     assert json.loads(run("sample", folder, "-n", 4, "--json").out) == {"lines": model.sample(4)}
+    Path("known.txt").write_text("\n".join(WORDS[3:]))
+    new = run("sample", folder, "-n", 2, "--new-to", "known.txt", "--temperature", 0.5).out.splitlines()
+    assert new == new_lines(model, 2, WORDS[3:], temperature=0.5)
+    missing = run("sample", folder, "--new-to", "nowhere.txt")
+    assert missing.code == 2 and "nowhere.txt: no such file" in missing.err
     assert run("reconstruct", folder, "lurere").out == f"lurere\n  -> {model.reconstruct('lurere')[0]}\n"
     held = runs.held_out(model)
     remade = run("reconstruct", folder, "-n", 3, "--json").out

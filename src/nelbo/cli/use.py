@@ -75,6 +75,9 @@ def sample(
     noise: Annotated[
         bool, typer.Option("--noise", help="Draw from the likelihood instead of showing its mean.")
     ] = False,
+    new_to: Annotated[
+        Path | None, typer.Option(help="Text: only lines that are not in this file, each once.", metavar="FILE")
+    ] = None,
     condition: Given = None,
     out: Out = None,
     seed: Seed = 0,
@@ -91,10 +94,17 @@ def sample(
       nelbo sample results/mnist -n 64 --out digits.png
       nelbo sample results/mnist -n 10000 --out digits.npy --seed 1
       nelbo sample results/people -n 500 --condition "income=>50K,sex=Female" --out rows.csv
+      nelbo sample results/names -n 20 --temperature 0.65 --new-to names.txt
     """
     m = inputs.model(model, condition)
     out = output.data_file(m, out, "sample")
-    values = m.sample(n, seed, temperature, noise)
+    if new_to:
+        from nelbo.apps.novel import new_lines
+        from nelbo.data.text import lines_of
+
+        values = new_lines(m, n, lines_of(new_to)[1], seed, temperature)
+    else:
+        values = m.sample(n, seed, temperature, noise)
     output.give(m, values, out, as_json)
 
 
