@@ -33,6 +33,7 @@ from nelbo.distributions import (
     noise,
     sample_and_log_prob,
     temper,
+    typical,
 )
 from nelbo.errors import UserError
 from zoo import CONTEXT, DISTRIBUTIONS, POSTERIORS, PRIORS, Family, assert_mean, awake, context, data, narrower
@@ -263,6 +264,13 @@ def test_temper_scales_the_standard_deviation(family: Family) -> None:
     draws = cold.sample((20_000,))
     assert_mean(zoo_geometry.chart(d, draws) ** 2, 0.09 * d.variance)
     assert (cold.batch_shape, cold.event_shape) == (d.batch_shape, d.event_shape)
+
+
+@over({name: DISTRIBUTIONS[name] for name in ("diagonal normal", "full normal", "low-rank normal")})
+def test_a_typical_point_is_as_far_from_0_as_draws(family: Family) -> None:
+    d = family.make((2,))
+    assert_mean(d.sample((50_000,)).square().sum(-1), typical(d).square().sum(-1))
+    torch.testing.assert_close(torch.cosine_similarity(typical(d), d.mean), torch.ones(2).to(d.mean))
 
 
 EXTREME = torch.tensor([-90.0, -20.0, -3.0, -0.4, -0.06, -0.01, 0.0, 1e-6, 0.03, 0.2, 1.0, 7.0, 40.0, 90.0]).double()

@@ -29,6 +29,7 @@ from nelbo.training import players
 from nelbo.training.tape import Taped
 from small import assert_equal, weights
 from test_resume import StopAt
+from zoo import assert_mean
 
 # Two halves that depend on one another in nothing: a code must say which of each it is.
 WORDS = [f"{a}{b}" for a, b in itertools.product(["dodo", "ii", "papapa", "lu"], ["", "nn", "rere", "sasa"])]
@@ -98,9 +99,22 @@ def test_everything_is_lines(model: Model) -> None:
     remade = model.reconstruct("dodonn")
     way = model.interpolate("dodonn", "lurere", steps=5)
     assert len(way) == 5 and way[0] == remade[0] and way[-1] == model.reconstruct(["lurere"])[0]
-    assert model.decode(model.embed(["ii"])) == model.reconstruct(["ii"])
+    assert model.decode(model.stand_in(["ii"])) == model.reconstruct(["ii"])
     assert model.embed(["ii", "lu"]).shape == (2, 4)
     assert set(model.sample(60, temperature=0.01)) < set(model.sample(60, temperature=1.0))
+
+
+def test_a_line_is_rebuilt_from_a_code_like_the_draws_of_its_posterior(model: Model) -> None:
+    """The mean's direction, and the length of draws; it tells the line better than the mean, which lies inside."""
+    rows = model.rows(WORDS)
+    x = rows.batch(torch.arange(len(rows)))
+    with torch.no_grad():
+        q = model.vae.latent.posterior(x)  # type: ignore[operator]
+        code = torch.from_numpy(model.stand_in(WORDS))
+        assert_mean(q.sample((20_000,)).square().sum(-1), code.square().sum(-1))
+        torch.testing.assert_close(code / code.norm(dim=1, keepdim=True), q.mean / q.mean.norm(dim=1, keepdim=True))
+        distortion = [-model.vae.decode(z).log_prob(x).mean() for z in (code, q.mean)]
+    assert distortion[0] < distortion[1]
 
 
 def test_the_score_is_that_of_the_likelihood(model: Model) -> None:

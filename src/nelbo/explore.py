@@ -25,6 +25,10 @@ class Explorer(ABC):
     def embed(self, data: Any) -> np.ndarray:
         """The code of each datum."""
 
+    def stand_in(self, data: Any) -> np.ndarray:
+        """The code that each datum is rebuilt from; unless a model says otherwise, `embed`."""
+        return self.embed(data)
+
     @abstractmethod
     def decode(self, h: np.ndarray | Tensor) -> Any:
         """Data given codes, in the data's units."""
@@ -32,12 +36,12 @@ class Explorer(ABC):
     def interpolate(self, *items: Any, steps: int = 10) -> Any:
         """`steps` decoded points from each datum to the next, all data included once: `(points, *shape)`.
 
-        The way is along the great circle between two means, at the radius in between, since most of a Normal
+        The way is along the great circle between two codes, at the radius in between, since most of a Normal
         prior's mass lies near a sphere (White, 2016, Sampling Generative Networks).
         """
         if steps < 2 or len(items) < 2:
             raise UserError(f"{len(items)} items, steps={steps}: give 2 items and 2 steps or more")
-        codes = [self.embed(self.one(item))[0] for item in items]
+        codes = [self.stand_in(self.one(item))[0] for item in items]
         return self.decode(geometry.way(codes, steps))
 
     def traverse(self, origin: Any = None, steps: int = 9, reach: float = 3.0) -> tuple[np.ndarray, list[int]]:

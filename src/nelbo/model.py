@@ -1,8 +1,7 @@
 """What a user holds: a VAE, the schema of its data, and what one does with them.
 
 Every method takes data in the forms that training takes (arrays, tensors, files, folders, named sets), in the
-data's own units, and returns NumPy arrays, pictures channels first; data of a table come back as a DataFrame. All of
-them are deterministic: `embed` is the posterior's mean, and what is random has a seed.
+data's own units, and returns NumPy arrays, pictures channels first; data of a table come back as a DataFrame.
 """
 
 from __future__ import annotations
@@ -122,6 +121,11 @@ class Model(Explorer):
         return self.over(data, self.vae.latent.embed)
 
     @torch.no_grad()
+    def stand_in(self, data: Any) -> np.ndarray:
+        """The codes that data are rebuilt from: their means, and of text typical draws (`distributions.typical`)."""
+        return self.over(data, self.vae.stand_in)
+
+    @torch.no_grad()
     def draw(self, data: Any, seed: int = 0) -> Tensor:
         """One draw of the posterior for each datum, `(n, *z)`, of the first level."""
         with seeded(seed):
@@ -129,12 +133,12 @@ class Model(Explorer):
 
     @torch.no_grad()
     def reconstruct(self, data: Any) -> Any:
-        """The likelihood's mean at the posterior's mean of each datum, `(n, *shape)` in the data's units."""
+        """The likelihood's mean given the code of each datum, see `stand_in`, `(n, *shape)` in the data's units."""
         return self._told(self.over(data, lambda x, c: self.schema.decode(self.remake(x, c))))
 
     def remake(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """`reconstruct` in the model's units: x `(batch, *shape)` through the posterior's mean and back."""
-        return self._mean(self.vae.latent.embed(x, c), c)
+        """`reconstruct` in the model's units: x `(batch, *shape)` through a code and back."""
+        return self._mean(self.vae.stand_in(x, c), c)
 
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0, temperature: float = 1.0, noise: bool = False) -> Any:
@@ -263,8 +267,7 @@ class Model(Explorer):
         """The context of n things that are not data: the fixed condition, or a default."""
         if self.context is None:
             return None
-        c = self.context.default(n) if self.condition is None else self.condition.expand(n, -1)
-        return c.to(self.device)
+        return (self.context.default(n) if self.condition is None else self.condition.expand(n, -1)).to(self.device)
 
     def _parts(self, h: Tensor, c: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Features and their context, in batches."""
@@ -292,7 +295,6 @@ class Model(Explorer):
         rows = self.rows(data)
         order = torch.arange(len(rows)).split(self.schema.at_once)
         c = self._given(rows)
-        results = []
-        for index, x in zip(order, batches(rows, order), strict=True):
-            results.append(function(x.to(self.device), None if c is None else c[index].to(self.device)).cpu())
-        return torch.cat(results).numpy()
+        given = (None if c is None else c[index].to(self.device) for index in order)
+        parts = zip(batches(rows, order), given, strict=True)
+        return torch.cat([function(x.to(self.device), own).cpu() for x, own in parts]).numpy()

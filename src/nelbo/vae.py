@@ -89,6 +89,10 @@ class VAE(nn.Module):
         h, levels = self.latent.infer(x, c, shape)
         return Trace(x, self.likelihood(h, c), levels)
 
+    def stand_in(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """The code that x is rebuilt from: the posterior's mean, or one like its draws where the mean says less."""
+        return (self.latent.typical if self.likelihood.typical else self.latent.embed)(x, c)
+
     def decode(self, h: Tensor, c: Tensor | None = None) -> Distribution:
         """p(x | h, c)."""
         return self.likelihood(h, c)

@@ -122,7 +122,8 @@ def reconstruct(
 ) -> None:
     """Encode DATA to the posterior's mean and decode it; a picture shows originals above reconstructions.
 
-    Lines of text are printed, each before its reconstruction, unless --out names a .txt file. DATA may be a line.
+    Lines of text are printed, each before its reconstruction, unless --out names a .txt file, and rebuilt from a code
+    like the posterior's draws, which says more than their mean. DATA may be a line.
 
     \b
     Examples:

@@ -54,11 +54,13 @@ class Likelihood(Conditional, ABC):
 
     `support` is the set its data must lie in; `normalized` tells whether it is a density (or mass) on that
     set. Where it is not, negative log-likelihoods and bits per dimension do not exist and are refused. `link` is
-    what the net's first output is of the mean.
+    what the net's first output is of the mean. `typical`: x is rebuilt from a code like the posterior's draws, since
+    their mean, nearer 0 than any of them, says less.
     """
 
     support: Constraint
     normalized = True
+    typical = False
     link: Callable[[Tensor], Tensor] = staticmethod(torch.clone)
 
     def __init__(self, net: nn.Module, event_dims: int) -> None:

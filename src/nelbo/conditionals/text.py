@@ -17,6 +17,7 @@ class Text(Likelihood):
     Raises `UserError` for a net that is not over tokens.
     """
 
+    typical = True
     support: constraints.Constraint
 
     def __init__(self, net: nn.Module, event_dims: int) -> None:

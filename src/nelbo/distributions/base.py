@@ -1,10 +1,11 @@
 """What every distribution here has beside the interface of `torch.distributions.Distribution`.
 
-Two operations are looked up by type, so that a new family adds a function and edits none:
+Some operations are looked up by type, so that a new family adds a function and edits none:
 
 - `sample_and_log_prob(d, shape)` draws z and the log-density of that draw in one go (a flow knows the
   log-determinant only while it draws);
-- `temper(d, t)` is the distribution whose spread is scaled by the temperature t.
+- `temper(d, t)` is the distribution whose spread is scaled by the temperature t;
+- `typical(d)` is a point that stands for the draws.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from torch.distributions import Distribution as TorchDistribution
 from torch.distributions import constraints
 
 from nelbo.errors import UserError
+
+LEAST_LENGTH = 1e-12  # squared, of a mean that has a direction
 
 
 class Distribution(TorchDistribution):
@@ -112,6 +115,22 @@ def scaled(d: TorchDistribution, temperature: float) -> TorchDistribution:
     twin = copy(d)
     twin.log_scale = d.log_scale + math.log(temperature)  # type: ignore[attr-defined]
     return twin
+
+
+@singledispatch
+def typical(d: TorchDistribution) -> Tensor:
+    """A point for all draws of `d` that lies where draws do; unless its family says otherwise, the mean."""
+    return d.mean
+
+
+def on_shell(d: TorchDistribution) -> Tensor:
+    """`typical` of Normals over vectors: the mean, moved out until it is as far from 0 as draws are.
+
+    |z|^2 = E|z|^2 = |mu|^2 + sum_i sigma_i^2;   draws in many dimensions lie near that shell, and seldom inside
+    """
+    mean = d.mean
+    length, spread = (part.sum(-1, keepdim=True) for part in (mean.square(), d.variance))
+    return mean * (1 + spread / length.clamp_min(LEAST_LENGTH)).sqrt()
 
 
 @singledispatch

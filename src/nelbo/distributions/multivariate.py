@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from nelbo.distributions import noise
-from nelbo.distributions.base import Distribution, detach, detached, temper
+from nelbo.distributions.base import Distribution, detach, detached, on_shell, temper, typical
 from nelbo.distributions.kl import register_kl
 from nelbo.distributions.normal import LOG_2PI, StandardNormal
 
@@ -116,3 +116,5 @@ def _(d: LowRankNormal, temperature: float) -> LowRankNormal:
 
 detach.register(FullNormal, detached)
 detach.register(LowRankNormal, detached)
+typical.register(FullNormal, on_shell)
+typical.register(LowRankNormal, on_shell)

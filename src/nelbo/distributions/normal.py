@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nelbo.distributions import noise
-from nelbo.distributions.base import Distribution, detach, detached, scaled, temper
+from nelbo.distributions.base import Distribution, detach, detached, on_shell, scaled, temper, typical
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -111,3 +111,4 @@ def _(d: StandardNormal, temperature: float) -> DiagonalNormal:
 
 temper.register(DiagonalNormal, scaled)
 detach.register(DiagonalNormal, detached)
+typical.register(DiagonalNormal, on_shell)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from nelbo.conditionals import AggregatePrior, Conditional, HamiltonianPosterior, Likelihood, RiemannianPosterior
-from nelbo.distributions import draw, has_kl, sample_and_log_prob, temper
+from nelbo.distributions import draw, has_kl, sample_and_log_prob, temper, typical
 from nelbo.latents.level import Level
 
 
@@ -37,6 +37,10 @@ class Latent(nn.Module, ABC):
     @abstractmethod
     def embed(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The posterior's mean, `(batch, features)`: no randomness."""
+
+    def typical(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """A code that stands for the posterior's draws, `(batch, features)`: the mean, if there is no better one."""
+        return self.embed(x, c)
 
 
 class Flat(Latent):
@@ -68,3 +72,6 @@ class Flat(Latent):
 
     def embed(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         return self.posterior(x, c).mean
+
+    def typical(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        return typical(self.posterior(x, c))

@@ -32,3 +32,6 @@ class Product(Latent):
 
     def embed(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         return torch.cat([part.embed(x, c) for part in self.parts], -1)  # type: ignore[operator]
+
+    def typical(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        return torch.cat([part.typical(x, c) for part in self.parts], -1)  # type: ignore[operator]
