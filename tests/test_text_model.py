@@ -92,6 +92,8 @@ def test_new_lines_are_the_draws_that_are_not_known(model: Model) -> None:
         assert abs(firsts.count(word) / 300 - p) < 5 * np.sqrt(p / 300)
     with pytest.raises(UserError, match=r"n=5: the model drew \d lines that are new.*raise the temperature"):
         new_lines(model, 5, WORDS, temperature=0.01)
+    with pytest.raises(UserError, match="n=0: give 1 line or more"):
+        new_lines(model, 0, WORDS)
 
 
 def test_everything_is_lines(model: Model) -> None:

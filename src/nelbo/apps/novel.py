@@ -1,9 +1,10 @@
 """Lines that a model of text makes up: draws of it that are not among those already known.
 
-    names = new_lines(nelbo.load("results/names"), 20, known=open("names.txt"), temperature=0.65)
+    names = new_lines(nelbo.load("results/names"), 20, known=open("names.txt"), temperature=0.6)
 
 A model of a long list draws many lines that are on the list, the more so the lower the temperature; what is wanted of
-it are the others. Leaving the known ones out draws from p(x | x is not known), exactly.
+it are the others. Leaving the known ones out draws from p(x | x is not known), exactly; a line drawn again is left out,
+too.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ FRUITLESS = 20  # rounds without a new line, after which none is expected
 def new_lines(model: Model, n: int, known: Iterable[str], seed: int = 0, temperature: float = 1.0) -> list[str]:
     """`n` different lines drawn from the model, none of them in `known`; spaces around a line do not count.
 
-    The temperature is that of `Model.sample`. Raises `UserError` for a model of other data than text, and where the
-    model has no `n` such lines to draw.
+    The temperature is that of `Model.sample`. Raises `UserError` for a model of other data than text, for `n` below 1,
+    and where the model has no `n` such lines to draw.
     """
+    if n < 1:
+        raise UserError(f"n={n}: give 1 line or more")
     if model.schema.kind != "text":
         raise UserError(f"new lines: the model is of data of kind {model.schema.kind}, not of text: sample it as it is")
     rng, left_out = np.random.default_rng(seed), {"", *(line.strip() for line in known)}

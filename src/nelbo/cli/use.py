@@ -94,7 +94,7 @@ def sample(
       nelbo sample results/mnist -n 64 --out digits.png
       nelbo sample results/mnist -n 10000 --out digits.npy --seed 1
       nelbo sample results/people -n 500 --condition "income=>50K,sex=Female" --out rows.csv
-      nelbo sample results/names -n 20 --temperature 0.65 --new-to names.txt
+      nelbo sample results/names -n 20 --temperature 0.6 --new-to names.txt
     """
     m = inputs.model(model, condition)
     out = output.data_file(m, out, "sample")
