@@ -33,7 +33,6 @@ from torch.nn import functional as F
 import nelbo
 from nelbo.apps.morphs import learn, morph, pairs
 from nelbo.data import named
-from nelbo.vae import VAE
 
 Vary = Callable[[Tensor, torch.Generator], Tensor]
 BATCH, STEPS, RATE = 64, 800, 3e-3  # of the convolutional net
@@ -122,34 +121,37 @@ def points(x: Tensor, y: Tensor, test: tuple[Tensor, Tensor], arm: str, seed: in
     """The test error, %, of one arm of the perceptron."""
     torch.manual_seed(seed)
     net = nn.Sequential(
-        *(nn.Flatten(), nn.Linear(784, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10)),
+        nn.Flatten(), nn.Linear(784, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10)
     )
-    generator, vae = torch.Generator().manual_seed(seed), painter(x[:50_000]) if arm == "exemplars" else None
-    codes = None if vae is None else torch.cat([vae.latent.embed(part) for part in x.split(1000)])
+    generator = torch.Generator().manual_seed(seed)
+    near = neighbours(x, generator) if arm == "exemplars" else None
     optimizer = torch.optim.SGD(net.parameters(), POINTS_RATE, momentum=0.9, fused=True)
-    steps = EPOCHS * len(x) // POINTS_BATCH
-    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, steps)
-    while steps:
+    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, EPOCHS * math.ceil(len(x) / POINTS_BATCH))
+    for _ in range(EPOCHS):
         for chosen in torch.randperm(len(x), generator=generator).split(POINTS_BATCH):
-            batch, weights = x[chosen], torch.ones(len(chosen))
-            if vae is not None and codes is not None:
-                z = codes[chosen] + NEAR * torch.randn(len(chosen), codes.shape[1], generator=generator)
-                batch = torch.cat([batch, vae.decode(z).mean])
-                weights = torch.cat([REAL * weights, (1 - REAL) * weights])
-            asked = y[chosen].repeat(len(batch) // len(chosen))
-            losses = F.cross_entropy(net(batch), asked, label_smoothing=0.1, reduction="none")
+            loss = F.cross_entropy(net(x[chosen]), y[chosen], label_smoothing=0.1)
+            if near:
+                drawn = F.cross_entropy(net(near(chosen)), y[chosen], label_smoothing=0.1)
+                loss = REAL * loss + (1 - REAL) * drawn
             optimizer.zero_grad()
-            ((weights * losses).sum() / len(chosen)).backward()
+            loss.backward()
             optimizer.step()
             falling.step()
-            steps -= 1
     return {"error": 100 - accuracy(net, *test)}
 
 
-def painter(x: Tensor) -> VAE:
-    """The VAE that draws digits near given ones."""
+def neighbours(x: Tensor, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
+    """What draws a digit near each of x of the numbers given, by a VAE of the first 50 000."""
     settings = {"minutes": 0, "prior": "", "epochs": 30, "model__latent__dim": 32, "objective__beta": 0.5}
-    return nelbo.fit((255 * x).round().byte().numpy(), recipe="digits", seed=0, **settings).vae.requires_grad_(False)
+    digits = (255 * x[:50_000]).round().byte().numpy()
+    vae = nelbo.fit(digits, recipe="digits", seed=0, **settings).vae.requires_grad_(False)
+    codes = torch.cat([vae.latent.embed(part) for part in x.split(1000)])
+
+    def near(chosen: Tensor) -> Tensor:
+        noise = torch.randn(len(chosen), codes.shape[1], generator=generator)
+        return vae.decode(codes[chosen] + NEAR * noise).mean
+
+    return near
 
 
 def table(results: dict[str, dict[str, float]]) -> str:

@@ -7,9 +7,9 @@ Both train at once, each on one thread for twice the minutes, so that a busy mac
 do in `--minutes` where each had them alone. nelbo is `nelbo train mnist --minutes`, told to use one thread; pythae has
 its own default nets, with the loss and the number of latents named in the table. The 10 000 digits of each are compared
 with the 10 000 test digits of MNIST on the features of the package's own digit classifier (nelbo.metrics): that is no
-FID. Beside them, training digits in the place of samples say what the least possible is. With more temperatures than 1,
-nelbo's model is drawn from at each; `--against train` compares with training digits, by which one may choose. Of a
---work folder, models and digits that are there are not made again.
+FID. Beside them, training digits in the place of samples say what the least possible is. nelbo's model is drawn from
+at each of the temperatures; `--against train` compares with training digits, by which one may choose one. In a --work
+folder, models and digits that are there are not made again.
 
 Writes samples.json beside this file.
 """
@@ -89,7 +89,7 @@ def run(folder: Path, options: argparse.Namespace) -> dict[str, torch.Tensor]:
     for temperature in options.temperatures:
         out = folder / f"nelbo-{temperature}.npy"
         words = [*nelbo_, "sample", trained, "-n", COUNT, "--temperature", temperature, "--out", out]
-        jobs[f"nelbo train mnist --minutes, temperature {temperature}"] = out, start(words)
+        jobs[f"nelbo train mnist --minutes, temperature {temperature}"] = out, None if out.exists() else start(words)
     found = {}
     for name, (path, job) in jobs.items():
         if job:
