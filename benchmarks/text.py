@@ -7,8 +7,9 @@ names.txt (32 033 first names, of the project makemore). Settings were chosen on
 
 Captions: -log p(x) in nats a sentence by importance sampling, of a VAE by the recipe `text`; and of a language model:
 the same decoder on h = 0, trained in the same loop by the same settings, of which -log p(x) is exact. Both keep the
-epoch that is best on val. A unit is active if the variance of its posterior mean over the test data is above 0.01
-(Burda et al., 2016).
+epoch that is best on val. The proposal is the posterior with its standard deviation times WIDER, since free bits and
+withheld words leave it narrower than the true one; any proposal gives a bound. The rate is the posterior's own. A unit
+is active if the variance of its posterior mean over the test data is above 0.01 (Burda et al., 2016).
 
 Names: how many of 2 000 samples are not among the training names, and -log p a name under a character model of another
 kind, which saw the same training names: interpolated 5-grams (Witten, Bell, 1991). Beside it, the same of names held
@@ -20,6 +21,7 @@ Models are kept in --work: a run goes on where it was ended.
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import gzip
 import json
@@ -32,19 +34,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributions import Distribution
 
 import nelbo
 from nelbo.apps.novel import new_lines
+from nelbo.conditionals import Conditional
 from nelbo.data import Data, text
-from nelbo.distributions import StandardNormal
+from nelbo.distributions import StandardNormal, temper
 from nelbo.latents import Latent, Level
 from nelbo.model import Model
 from nelbo.progress import Lines
 from nelbo.recipes import load as load_recipe
 
 SAMPLES = 2000  # names
-CAPTIONS = {"epochs": 16}
+CAPTIONS = {"epochs": 30}
+WIDER = 1.12  # of 1, 1.12 and 1.2 the best on val
 NAMES = {"model.encoder.width": 256, "model.latent.dim": 16, "epochs": 12}
 COOL = 0.6  # the temperature at which new lines of the model are as likely as the first half of the held-out names
 
@@ -68,6 +73,17 @@ class Nothing(Latent):
 
     def embed(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         return self.origin.expand(len(x), -1)
+
+
+class Wider(nn.Module):
+    """A posterior, its standard deviation multiplied."""
+
+    def __init__(self, posterior: Conditional, factor: float) -> None:
+        super().__init__()
+        self.posterior, self.factor = posterior, factor
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        return temper(self.posterior(x, c), self.factor)
 
 
 class LanguageModel(Model):
@@ -144,14 +160,16 @@ def captions(folder: Path, work: Path, samples: int, settings: dict[str, Any]) -
     settings = {**CAPTIONS, **settings}
     plain = trained(data, work / "lm", settings, code=False)
     model = trained(data, work / "vae", settings)
+    widened = copy.deepcopy(model)
+    widened.vae.latent.posterior = Wider(widened.vae.latent.posterior, WIDER)
     found: dict[str, Any] = {
         "recipe": dataclasses.asdict(model.recipe.training)
         | {"parameters": sum(p.numel() for p in model.vae.likelihood.parameters())}
     }
     for name, lines in (("val", val), ("test", test)):
         exact = plain.nll(lines, 1)
-        bound = model.nll(lines, samples)
         parts = model.evaluate(lines)
+        bound = widened.nll(lines, samples)
         means = model.embed(lines)
         difference = bound - exact
         found[name] = {
