@@ -33,6 +33,7 @@ from torch.nn import functional as F
 
 import nelbo
 from nelbo.apps.morphs import learn, morph, pairs
+from nelbo.apps.variations import neighbours
 from nelbo.data import named
 
 Vary = Callable[[Tensor, torch.Generator], Tensor]
@@ -126,7 +127,7 @@ def points(x: Tensor, y: Tensor, test: tuple[Tensor, Tensor], arm: str, seed: in
         nn.Flatten(), nn.Linear(784, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10)
     )
     generator = torch.Generator().manual_seed(seed)
-    near = neighbours(x, y, generator) if arm == "exemplars" else None
+    near = nearby(x, y, generator) if arm == "exemplars" else None
     optimizer = torch.optim.SGD(net.parameters(), POINTS_RATE, momentum=0.9, fused=True)
     falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, EPOCHS * math.ceil(len(x) / POINTS_BATCH))
     for _ in range(EPOCHS):
@@ -142,7 +143,7 @@ def points(x: Tensor, y: Tensor, test: tuple[Tensor, Tensor], arm: str, seed: in
     return {"error": 100 - accuracy(net, *test)}
 
 
-def neighbours(x: Tensor, y: Tensor, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
+def nearby(x: Tensor, y: Tensor, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
     """What draws a digit near each of x of the numbers given, by a VAE of x."""
     settings = {"minutes": 0, "prior": "", "epochs": 30, "model__latent__dim": 32, "objective__beta": 0.5}
     vae = nelbo.fit((255 * x).round().byte().numpy(), recipe="digits", seed=0, **settings).vae.requires_grad_(False)
@@ -151,8 +152,7 @@ def neighbours(x: Tensor, y: Tensor, generator: torch.Generator) -> Callable[[Te
     nearest = torch.empty(len(x), NEAREST, dtype=torch.long)
     for label in y.unique():
         own = (y == label).nonzero().flatten()
-        for part in own.split(1000):  # the first of the nearest is itself
-            nearest[part] = own[torch.cdist(codes[part], codes[own]).topk(NEAREST + 1, largest=False).indices[:, 1:]]
+        nearest[own] = own[neighbours(codes[own], codes[own], NEAREST + 1)[:, 1:]]  # the first is itself
 
     def near(chosen: Tensor) -> Tensor:
         which = torch.randint(NEAREST, (len(chosen), 2), generator=generator)

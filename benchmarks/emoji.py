@@ -8,7 +8,8 @@ recipe `pictures` has 64 latent numbers; `codec` has two codes of 8 bits for eac
 64 numbers of 16 bits. Both train with mirrored pictures beside the others, on one thread for twice the minutes. PSNR in
 dB: the mean over pictures of -10 log10 of the mean squared error of values in [0, 1].
 
-Writes emoji.json beside this file, and with --pictures a figure of test emoji, reconstructions, samples and morphs.
+Writes emoji.json beside this file, and with --pictures a figure of test emoji, reconstructions, new ones like those of
+training (`nelbo sample --like`), and morphs.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from PIL import Image
 
 import nelbo
 from nelbo import Model, plots
+from nelbo.apps.variations import variations
 from nelbo.progress import Lines
 
 HERE = Path(__file__).parent
@@ -54,12 +56,12 @@ def measure(model: Model, left: np.ndarray, test: np.ndarray) -> dict[str, Any]:
     }
 
 
-def figure(models: dict[str, Model], test: np.ndarray, samples: int) -> Image.Image:
-    """Test emoji, what codec and pictures make of them, samples of pictures, and its morphs between test emoji."""
+def figure(models: dict[str, Model], train: np.ndarray, test: np.ndarray, samples: int) -> Image.Image:
+    """Test emoji, what codec and pictures make of them, draws like training ones, and morphs between test emoji."""
     chosen = test[np.random.default_rng(1).permutation(len(test))[:16]]
     rows = [chosen.astype(np.float32), *(model.reconstruct(chosen) for model in models.values())]
     smooth = models["pictures"]
-    rows.append(smooth.sample(samples, seed=1))
+    rows.append(variations(smooth, train, samples, seed=1))
     rows += [smooth.interpolate(chosen[i], chosen[i + 1], steps=16) for i in (0, 2, 4)]
     return plots.sheet(np.concatenate(rows), smooth.schema, 16)
 
@@ -80,7 +82,7 @@ def main() -> None:
         print(recipe, found[recipe], flush=True)
         options.out.write_text(json.dumps({"minutes": options.minutes, "rows": found}, indent=1) + "\n")
     if options.pictures:
-        figure(models, test, 32).save(options.pictures)
+        figure(models, train, test, 32).save(options.pictures)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ do in `--minutes` where each had them alone. nelbo is `nelbo train mnist --minut
 its own default nets, with the loss and the number of latents named in the table. The 10 000 digits of each are compared
 with the 10 000 test digits of MNIST on the features of the package's own digit classifier (nelbo.metrics): that is no
 FID. Beside them, training digits in the place of samples say what the least possible is. nelbo's model is drawn from
-at each of the temperatures; `--against train` compares with training digits, by which one may choose one. In a --work
-folder, models and digits that are there are not made again.
+at each of the temperatures, and by `nelbo sample --like mnist`, which varies training digits; `--against train`
+compares with training digits, by which one may choose a temperature. In a --work folder, models and digits that are
+there are not made again.
 
 Writes samples.json beside this file.
 """
@@ -86,10 +87,10 @@ def run(folder: Path, options: argparse.Namespace) -> dict[str, torch.Tensor]:
         began = time.monotonic()
         finish("nelbo train", start(words, stdout=subprocess.DEVNULL))
         print(f"nelbo took {time.monotonic() - began:.0f} s of {seconds:.0f}", flush=True)
-    for temperature in options.temperatures:
-        out = folder / f"nelbo-{temperature}.npy"
-        words = [*nelbo_, "sample", trained, "-n", COUNT, "--temperature", temperature, "--out", out]
-        jobs[f"nelbo train mnist --minutes, temperature {temperature}"] = out, None if out.exists() else start(words)
+    for way in [*[("temperature", t) for t in options.temperatures], ("like", "mnist")]:
+        out = folder / f"nelbo-{way[0]}-{way[1]}.npy"
+        words = [*nelbo_, "sample", trained, "-n", COUNT, f"--{way[0]}", way[1], "--out", out]
+        jobs[f"nelbo train mnist --minutes, {way[0]} {way[1]}"] = out, None if out.exists() else start(words)
     found = {}
     for name, (path, job) in jobs.items():
         if job:

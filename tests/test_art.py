@@ -20,7 +20,7 @@ from scipy import stats
 import nelbo
 from conftest import GREY, NET, SIDE, Run
 from nelbo import geometry, presets, recipes
-from nelbo.apps import art, classwise, picturefiles, record
+from nelbo.apps import art, classwise, picturefiles, record, variations
 from nelbo.apps.piece import MOMENTS, Piece
 from nelbo.data import load, subset
 from nelbo.distributions import Mixture, noise
@@ -218,34 +218,6 @@ def test_attribute_arithmetic_moves_codes_by_the_difference_of_means(model: Mode
     np.testing.assert_allclose(rest.values[1, 0], expected[0], atol=1e-2)
 
 
-def test_new_codes_are_like_those_of_the_class() -> None:
-    rng = np.random.default_rng(0)
-    codes = (rng.normal(size=(60, 3)) @ rng.normal(size=(3, 3)) + [1, 2, 3]).astype(np.float32)
-    new = classwise.like(codes, 40_000)
-    np.testing.assert_allclose(new.mean(0), codes.mean(0), atol=0.05)
-    np.testing.assert_allclose(new.var(0).sum(), codes.var(0).sum(), rtol=0.02)
-    half = classwise.like(codes, 1000, temperature=0.5) - codes.mean(0)
-    np.testing.assert_allclose(half, 0.5 * (classwise.like(codes, 1000) - codes.mean(0)), atol=1e-5)
-    two = classwise.like(codes[:2], 50)  # on the line through both
-    along = (codes[1] - codes[0]) / np.linalg.norm(codes[1] - codes[0])
-    off = (two - codes[0]) - ((two - codes[0]) @ along)[:, None] * along
-    assert np.abs(off).max() < 1e-4 and len(np.unique(two[:, 0].round(4))) == 6  # z_i, and with a difference, both ways
-
-
-def test_new_codes_follow_the_form_of_the_class() -> None:
-    turns = np.random.default_rng(0).uniform(0, 2 * np.pi, 500)
-    ring = np.stack([np.cos(turns), np.sin(turns)], 1).astype(np.float32)
-    new = classwise.like(ring, 5000)
-    assert np.abs(np.linalg.norm(new, axis=1) - 1).mean() < 0.02  # Normal ones of the same covariance: 0.4
-    assert np.abs(new[:, None] - ring).sum(2).min(1).max() > 1e-3  # and are new
-    expected = neighbours_by_hand(ring, ring[:7], 5)
-    np.testing.assert_array_equal(classwise.neighbours(torch.from_numpy(ring), torch.from_numpy(ring[:7]), 5), expected)
-
-
-def neighbours_by_hand(codes: np.ndarray, of: np.ndarray, k: int) -> np.ndarray:
-    return np.argsort(((of[:, None] - codes) ** 2).sum(2), axis=1)[:, :k]
-
-
 def test_classes_of_a_conditional_model_share_their_noise(conditional_run: Path) -> None:
     m = nelbo.load(conditional_run)
     piece = art.classes(m, columns=4, seed=2)
@@ -259,7 +231,7 @@ def test_classes_of_an_unconditional_model_come_from_labelled_pictures(model: Mo
     piece = art.classes(model, picture_file, columns=5)
     assert piece.values.shape == (1, 15, 1, SIDE, SIDE) and list(piece.names) == ["0", "1", "2"]
     held = model.rows(picture_file)
-    codes = classwise.like(model.embed(classwise.of_class(held, "1")), 5)
+    codes = variations.like(model.embed(classwise.of_class(held, "1")), 5)
     np.testing.assert_allclose(piece.values[0, 5:10], model.decode(codes), atol=1e-3)
 
 

@@ -196,7 +196,7 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "an ending": (["M", "--out", "a.csv"], "--out a.csv: name a .npz file, or a folder"),
     "a full folder": (["M", "--out", "full"], "--out full: the folder has files already: name another"),
     "none": (["M", "-n", "0"], "n=0: give 1 or more"),
-    "one of a class": (["M", "one.npz", "--condition", "1"], "a class has 1 picture: give 2 or more of each class"),
+    "one of a class": (["M", "one.npz", "--condition", "1"], "only 1 to be like: give 2 or more, of each class"),
     "vectors": (["VECTORS"], "augment: the model is of data of kind vector"),
 }
 

@@ -25,6 +25,7 @@ from nelbo import distributions as d
 from nelbo import geometry
 from nelbo.apps import classwise
 from nelbo.apps.piece import Piece
+from nelbo.apps.variations import like
 from nelbo.data import Dataset, subset
 from nelbo.distributions.mixture import Mixture
 from nelbo.distributions.noise import seeded, truncated
@@ -160,7 +161,7 @@ def classes(
     """A row of samples for each class.
 
     A model conditioned on classes draws each row with the same noise. Of another, rows are of codes like those that
-    pictures of the class have in `data`, labelled (None: the model's test data); see `nelbo.apps.classwise`.
+    pictures of the class have in `data`, labelled (None: the model's test data); see `nelbo.apps.variations`.
     """
     _draws(model)
     _counts(columns=columns)
@@ -175,7 +176,7 @@ def classes(
     held = _rows(model, data)
     names = classwise.class_names(held)
     parts = [model.embed(classwise.of_class(held, name)) for name in names]
-    rows = [model.decode(classwise.like(part, columns, seed, temperature)) for part in parts]
+    rows = [model.decode(like(part, columns, seed, temperature)) for part in parts]
     return Piece(np.concatenate(rows)[None], model.schema, columns, names=names)
 
 

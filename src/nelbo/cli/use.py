@@ -75,6 +75,7 @@ def sample(
     noise: Annotated[
         bool, typer.Option("--noise", help="Draw from the likelihood instead of showing its mean.")
     ] = False,
+    like: Annotated[str, typer.Option(help="Vary these data instead of drawing from the prior.", metavar="DATA")] = "",
     new_to: Annotated[
         Path | None, typer.Option(help="Text: only lines that are not in this file, each once.", metavar="FILE")
     ] = None,
@@ -85,17 +86,19 @@ def sample(
 ) -> None:
     """Draw N data from MODEL's prior and write them (.png, .npy or .csv; a table as .csv, .tsv or .parquet).
 
-    Lines of text are printed, unless --out names a .txt file.
-
-    A table's rows can be given some cells: the others are drawn given these, and none is rejected.
+    With --like, they are like the data named: varied as these vary among themselves, and nearer to them than draws of
+    the prior. A few pictures make more of their kind. Lines of text are printed, unless --out names a .txt file. A
+    table's rows can be given some cells: the others are drawn given these, and none is rejected.
 
     \b
     Examples:
-      nelbo sample results/mnist -n 64 --out digits.png
-      nelbo sample results/mnist -n 10000 --out digits.npy --seed 1
+      nelbo sample results/mnist -n 64 --out digits.png --seed 1
       nelbo sample results/people -n 500 --condition "income=>50K,sex=Female" --out rows.csv
+      nelbo sample results/emoji -n 1000 --like faces/ --out faces.npy
       nelbo sample results/names -n 20 --temperature 0.6 --new-to names.txt
     """
+    if sum([bool(like), noise, bool(new_to)]) > 1:
+        raise UserError("--like, --noise and --new-to: give one of them")
     m = inputs.model(model, condition)
     out = output.data_file(m, out, "sample")
     if new_to:
@@ -103,6 +106,10 @@ def sample(
         from nelbo.data.text import lines_of
 
         values = new_lines(m, n, lines_of(new_to)[1], seed, temperature)
+    elif like:
+        from nelbo.apps.variations import variations
+
+        values = variations(m, like, n, seed, temperature)
     else:
         values = m.sample(n, seed, temperature, noise)
     output.give(m, values, out, as_json)

@@ -1,7 +1,8 @@
 """What `VAESampler` does with pictures: a model of all of them, and of each class new ones like its own.
 
 The model is not told the classes: rare ones then have their forms from all pictures, and from their own few where these
-lie in the space of codes, which makes better pictures of few than a conditional model does. See `nelbo.apps.classwise`.
+lie in the space of codes, which makes better pictures of few than a conditional model does; see
+`nelbo.apps.variations`.
 """
 
 from __future__ import annotations
