@@ -189,6 +189,13 @@ def test_a_grid_shows_what_sample_draws(model: Model) -> None:
     assert not np.array_equal(art.grid(model, 5, truncation=0.1).values[0], model.sample(5))
 
 
+def test_a_grid_of_variations(model: Model, pictures: np.ndarray) -> None:
+    made = art.grid(model, 5, seed=3, temperature=0.8, like=pictures[:40]).values[0]
+    np.testing.assert_array_equal(made, variations.variations(model, pictures[:40], 5, 3, 0.8))
+    with pytest.raises(UserError, match="truncation: is for a model's prior"):
+        art.grid(model, 5, truncation=0.5, like=pictures[:40])
+
+
 # --- classes
 
 
@@ -231,7 +238,7 @@ def test_classes_of_an_unconditional_model_come_from_labelled_pictures(model: Mo
     piece = art.classes(model, picture_file, columns=5)
     assert piece.values.shape == (1, 15, 1, SIDE, SIDE) and list(piece.names) == ["0", "1", "2"]
     held = model.rows(picture_file)
-    codes = variations.like(model.embed(classwise.of_class(held, "1")), 5)
+    codes = variations.codes_like(model.embed(classwise.of_class(held, "1")), 5)
     np.testing.assert_allclose(piece.values[0, 5:10], model.decode(codes), atol=1e-3)
 
 

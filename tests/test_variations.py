@@ -11,7 +11,7 @@ import torch
 import nelbo
 from conftest import Run
 from nelbo import presets, recipes
-from nelbo.apps.variations import MOST, like, neighbours, variations
+from nelbo.apps.variations import MOST, codes_like, neighbours, variations
 from nelbo.data import load, load_like
 from nelbo.errors import UserError
 from nelbo.model import Model
@@ -20,12 +20,12 @@ from nelbo.model import Model
 def test_new_codes_are_like_those_of_the_data() -> None:
     rng = np.random.default_rng(0)
     codes = (rng.normal(size=(60, 3)) @ rng.normal(size=(3, 3)) + [1, 2, 3]).astype(np.float32)
-    new = like(codes, 40_000)
+    new = codes_like(codes, 40_000)
     np.testing.assert_allclose(new.mean(0), codes.mean(0), atol=0.05)
     np.testing.assert_allclose(new.var(0).sum(), codes.var(0).sum(), rtol=0.02)
-    half = like(codes, 1000, temperature=0.5) - codes.mean(0)
-    np.testing.assert_allclose(half, 0.5 * (like(codes, 1000) - codes.mean(0)), atol=1e-5)
-    two = like(codes[:2], 50)  # on the line through both
+    half = codes_like(codes, 1000, temperature=0.5) - codes.mean(0)
+    np.testing.assert_allclose(half, 0.5 * (codes_like(codes, 1000) - codes.mean(0)), atol=1e-5)
+    two = codes_like(codes[:2], 50)  # on the line through both
     along = (codes[1] - codes[0]) / np.linalg.norm(codes[1] - codes[0])
     off = (two - codes[0]) - ((two - codes[0]) @ along)[:, None] * along
     assert np.abs(off).max() < 1e-4 and len(np.unique(two[:, 0].round(4))) == 5  # both, beyond each, and midway
@@ -34,7 +34,7 @@ def test_new_codes_are_like_those_of_the_data() -> None:
 def test_new_codes_follow_the_form_of_the_data() -> None:
     turns = np.random.default_rng(0).uniform(0, 2 * np.pi, 500)
     ring = np.stack([np.cos(turns), np.sin(turns)], 1).astype(np.float32)
-    new = like(ring, 5000)
+    new = codes_like(ring, 5000)
     assert np.abs(np.linalg.norm(new, axis=1) - 1).mean() < 0.02  # Normal ones of the same covariance: 0.4
     assert np.abs(new[:, None] - ring).sum(2).min(1).max() > 1e-3  # and are new
     expected = neighbours_by_hand(ring, ring[:7], 5)
@@ -47,7 +47,7 @@ def neighbours_by_hand(codes: np.ndarray, of: np.ndarray, k: int) -> np.ndarray:
 
 def test_variations_are_decoded_codes(model: Model, pictures: np.ndarray) -> None:
     made = variations(model, pictures[:30], 9, seed=3, temperature=0.8)
-    codes = like(model.embed(pictures[:30]), 9, 3, 0.8)
+    codes = codes_like(model.embed(pictures[:30]), 9, 3, 0.8)
     np.testing.assert_array_equal(made, model.decode(codes))
     many = np.repeat(pictures, MOST // len(pictures) + 1, 0)  # more than are looked at: any of them
     assert variations(model, many, 2).shape == (2, *model.schema.shape)
@@ -68,7 +68,7 @@ def test_lines_like_others_are_decoded_from_typical_codes() -> None:
     words = [a + b for a in ("la", "lu", "re", "do") for b in ("na", "nu", "re", "dodo")] * 4
     model = nelbo.fit(words, epochs=1, model__latent__dim=4)
     made = variations(model, words[:8], 6)
-    assert made == model.decode(like(model.stand_in(words[:8]), 6))
+    assert made == model.decode(codes_like(model.stand_in(words[:8]), 6))
 
 
 def test_what_has_no_variations_is_refused(model: Model, people_model: Model, pictures: np.ndarray) -> None:

@@ -25,7 +25,7 @@ from nelbo import distributions as d
 from nelbo import geometry
 from nelbo.apps import classwise
 from nelbo.apps.piece import Piece
-from nelbo.apps.variations import like
+from nelbo.apps.variations import codes_like, variations
 from nelbo.data import Dataset, subset
 from nelbo.distributions.mixture import Mixture
 from nelbo.distributions.noise import seeded, truncated
@@ -46,12 +46,17 @@ def grid(
     truncation: float | None = None,
     seed: int = 0,
     columns: int = 8,
+    like: Any = None,
 ) -> Piece:
-    """`n` samples, the same as `Model.sample` draws with this seed, unless truncated."""
+    """`n` samples, the same as `Model.sample` draws with this seed, unless truncated; or `like` some data."""
     _draws(model)
     _counts(n=n, columns=columns)
-    with _within(model, truncation):
-        values = model.sample(n, seed, temperature)
+    if like is not None:
+        _of_prior(truncation)
+        values = variations(model, like, n, seed, temperature)
+    else:
+        with _within(model, truncation):
+            values = model.sample(n, seed, temperature)
     return Piece(values[None], model.schema, columns)
 
 
@@ -171,12 +176,11 @@ def classes(
             rows = [model.given(name).sample(columns, seed, temperature) for name in names]
         return Piece(np.concatenate(rows)[None], model.schema, columns, names=names)
     _between(model, "classes of an unconditional model")
-    if truncation is not None:
-        raise UserError("truncation: is for a model's prior, and these codes are of data: use temperature")
+    _of_prior(truncation)
     held = _rows(model, data)
     names = classwise.class_names(held)
     parts = [model.embed(classwise.of_class(held, name)) for name in names]
-    rows = [model.decode(like(part, columns, seed, temperature)) for part in parts]
+    rows = [model.decode(codes_like(part, columns, seed, temperature)) for part in parts]
     return Piece(np.concatenate(rows)[None], model.schema, columns, names=names)
 
 
@@ -206,6 +210,11 @@ def _counts(**given: int) -> None:
 def _draws(model: Model) -> None:
     if model.schema.kind != "image":
         raise UserError(f"art: the model is of data of kind {model.schema.kind}: train on pictures")
+
+
+def _of_prior(truncation: float | None) -> None:
+    if truncation is not None:
+        raise UserError("truncation: is for a model's prior, and these codes are of data: use temperature")
 
 
 def _between(model: Model, what: str) -> None:

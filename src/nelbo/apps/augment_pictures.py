@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from nelbo.apps import classwise
-from nelbo.apps.variations import like
+from nelbo.apps.variations import codes_like
 from nelbo.data import Dataset, subset
 from nelbo.errors import UserError
 from nelbo.latents import Quantised
@@ -59,7 +59,7 @@ class OfClass:
             given = self.model.given(self.name)
             return lambda n, seed: given.sample(n, seed, self.temperature)
         codes = self.model.embed(classwise.of_class(self._real, self.name))
-        return lambda n, seed: self.model.decode(like(codes, n, seed, self.temperature))
+        return lambda n, seed: self.model.decode(codes_like(codes, n, seed, self.temperature))
 
     def likely(self, highest: Callable[[Model, Dataset], float], enough: int, seed: int) -> Callable[[Any], np.ndarray]:
         """A function of pictures that tells which are of the class and score no more than `highest` of real ones."""

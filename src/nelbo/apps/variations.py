@@ -3,7 +3,7 @@
     more = variations(nelbo.load("results/emoji"), "faces/", 64)
 
 What is given need not be what the model was trained on: a few pictures of one kind make more of that kind. Their codes
-are varied (`like`) and decoded. Made like all training data, they stay nearer to these than draws of the prior do.
+are varied (`codes_like`) and decoded. Draws like all training data stay nearer to these than draws of the prior do.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ALONG = 0.5  # of a difference between two of them is added
 
 
 def variations(model: Model, data: Any, n: int = 64, seed: int = 0, temperature: float = 1.0) -> Any:
-    """`n` new data like those of `data`, `(n, *shape)`, in its units; the temperature is that of `like`.
+    """`n` new data like those of `data`, `(n, *shape)`, in its units; the temperature is that of `codes_like`.
 
     Raises `UserError` for a table, for a model whose codes are entries of a codebook, and for fewer than 2 data.
     """
@@ -39,7 +39,7 @@ def variations(model: Model, data: Any, n: int = 64, seed: int = 0, temperature:
         raise UserError(f"temperature={temperature}: give a number above 0; 1 is how the data vary")
     rows = data if isinstance(data, Dataset) else load_like(data, model.schema, split="train")
     codes = model.stand_in(subset(rows, draw(len(rows), MOST, seed)))
-    return model.decode(like(codes, n, seed, temperature))
+    return model.decode(codes_like(codes, n, seed, temperature))
 
 
 def neighbours(codes: Tensor, of: Tensor, k: int = NEIGHBOURS) -> Tensor:
@@ -48,7 +48,7 @@ def neighbours(codes: Tensor, of: Tensor, k: int = NEIGHBOURS) -> Tensor:
     return torch.cat([torch.cdist(part, codes).topk(min(k, len(codes)), largest=False).indices for part in parts])
 
 
-def like(codes: np.ndarray, n: int, seed: int = 0, temperature: float = 1.0) -> np.ndarray:
+def codes_like(codes: np.ndarray, n: int, seed: int = 0, temperature: float = 1.0) -> np.ndarray:
     """`n` new codes like those given, `(k, features)`; the temperature t scales their deviation from the mean m.
 
     A new code is one of them, moved along the difference of two codes near it, so that it varies as they do there,

@@ -63,6 +63,9 @@ def grid(
     n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
     temperature: Temperature = 1.0,
     truncation: Truncation = None,
+    like: Annotated[
+        str | None, typer.Option(help="Vary these pictures instead of drawing from the prior.", metavar="DATA")
+    ] = None,
     columns: Columns = 8,
     size: Size = 0,
     smooth: Smooth = False,
@@ -71,11 +74,12 @@ def grid(
     seed: Seed = 0,
     as_json: JSON = False,
 ) -> None:
-    """A sheet of samples.
+    """A sheet of samples, or with --like of pictures like those named; see `nelbo sample`.
 
     \b
     Examples:
       nelbo art grid results/mnist --out grid.png
+      nelbo art grid results/faces --like smiling/ --out smiling.png
       nelbo art grid results/faces -n 100 --columns 10 --truncation 0.7 --size 128 --smooth --out faces.webp
     """
     _make("grid", locals(), "grid.png")
