@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from nelbo.apps import classwise
-from nelbo.apps.variations import codes_like
+from nelbo.apps.variations import codes_like, neighbours
 from nelbo.data import Dataset, subset
+from nelbo.data.dataset import draw
 from nelbo.errors import UserError
 from nelbo.latents import Quantised
 from nelbo.model import Model
@@ -92,16 +93,14 @@ class OfClass:
         mine = torch.cat([torch.full((len(c),), float(name == self.name)) for name, c in chosen.items()])
 
         def confirm(x: Any) -> np.ndarray:
-            far = torch.cdist(torch.from_numpy(self.model.embed(x)), codes)
-            near = far.topk(min(NEAREST, most), largest=False).indices
+            near = neighbours(codes, torch.from_numpy(self.model.embed(x)), min(NEAREST, most))
             return (mine[near].mean(1) > 0.5).numpy()
 
         return confirm
 
     def _some(self, rows: torch.Tensor, most: int, seed: int) -> torch.Tensor:
         """The codes of some rows of the real pictures."""
-        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:most]
-        return torch.from_numpy(self.model.embed(subset(self._real, rows[order])))
+        return torch.from_numpy(self.model.embed(subset(self._real, rows[draw(len(rows), most, seed)])))
 
 
 def shares(n: int, classes: Sequence[str]) -> dict[str, int]:
