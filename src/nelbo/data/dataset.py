@@ -20,7 +20,7 @@ from nelbo.data.schema import Schema
 
 MEMORY_BUDGET = 2 * 1024**3
 """Bytes of raw data up to which a source is read into memory whole."""
-SAMPLE = 20_000
+SAMPLE = 4000
 """Rows that stand for all where reading all would take long."""
 LEAST = 8  # rows that are worth a thread's while
 
@@ -150,7 +150,7 @@ def batches(dataset: Dataset, order: Iterable[Tensor]) -> Iterator[Tensor]:
 
 
 def mean(data: Dataset) -> Tensor:
-    """The mean of the data in the model's units, `(*shape)`, summed in 64 bit; gaps (NaN) are passed over.
+    """The mean of the data in the model's units, `(*shape)`; gaps (NaN) are passed over.
 
     Of data that do not lie in memory, that of `SAMPLE` rows drawn at random: to read all may take hours.
     """
@@ -158,8 +158,11 @@ def mean(data: Dataset) -> Tensor:
     total = torch.zeros(data.schema.shape, dtype=torch.float64)
     count = torch.zeros(data.schema.shape)
     for x in batches(data, rows.split(data.schema.at_once)):
-        total += x.nansum(0, dtype=torch.float64)
-        count += len(x) - x.isnan().sum(0)
+        own, seen = x.sum(0), torch.tensor(len(x))
+        if own.isnan().any():  # to look for gaps takes ten times as long as to add
+            own, seen = x.nansum(0), (~x.isnan()).sum(0)
+        total += own
+        count += seen
     return (total / count.clamp_min(1)).float()
 
 
