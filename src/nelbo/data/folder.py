@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import TypeVar
@@ -12,17 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nelbo.data.ahead import ahead, groups
 from nelbo.data.album import Album
 from nelbo.data.cache import cache
+from nelbo.data.crews import every, shared
 from nelbo.data.dataset import Arrays, Dataset, fits_memory
 from nelbo.data.pictures import Header, Original, Target, decode, read_header
 from nelbo.data.schema import Schema
 from nelbo.errors import UserError
 
-A = TypeVar("A")
 R = TypeVar("R")
-AT_ONCE = 16  # files that a thread takes at once: a task for each would cost as much as opening it
 
 
 class Decoded:
@@ -93,7 +91,7 @@ def survey(album: Album) -> Survey:
     headers: list[Header] = []
     bad: dict[Original, UserError] = {}
     known: dict[Header, Header] = {}  # equal headers are kept once
-    for original, found in zip(album.originals, _every(read_header, album.originals), strict=True):
+    for original, found in zip(album.originals, _every(album, lambda i: read_header(album.originals[i])), strict=True):
         if isinstance(found, UserError):
             bad[original] = found
         else:
@@ -134,10 +132,10 @@ def read(found: Survey, target: Target, skip_bad: bool, itemsize: int = 0) -> tu
     album, n = found.album, len(found.album.originals)
     if not fits_memory(n * prod(target.shape) * max(itemsize, target.dtype.itemsize)):
         rows = Decoded(album.originals, target)
-        good = _good(found, (lambda i: rows[np.array([i])]) if skip_bad else None, skip_bad)
+        good = _good(found, (lambda i: len(rows[np.array([i])])) if skip_bad else None, skip_bad)
         chosen = np.flatnonzero(good)
         return (rows if len(chosen) == n else Decoded(album.originals, target, chosen)), album.keep(good)
-    pixels = np.empty((n, *target.shape), target.dtype)
+    pixels = shared((n, *target.shape), target.dtype)
 
     def fill(i: int) -> None:
         pixels[i] = decode(album.originals[i], target)
@@ -159,18 +157,17 @@ def build(found: Survey, schema: Schema, skip_bad: bool) -> Dataset:
     return Arrays(from_pixels(torch.from_numpy(rows), schema), schema, labels)
 
 
-def _every(read: Callable[[A], R], things: Sequence[A]) -> Iterator[R | UserError]:
-    """`read` of every thing by all cores, in order, its errors as values."""
+def _every(album: Album, read: Callable[[int], R]) -> Iterator[R | UserError]:
+    """`read` of the number of every picture by all cores, in order, its errors as values."""
 
-    def attempt(thing: A) -> R | UserError:
+    def attempt(i: int) -> R | UserError:
         try:
-            return read(thing)
+            return read(i)
         except UserError as error:
             return UserError(str(error))  # the one raised holds on to all that it passed through
 
-    for group in ahead(lambda numbers: [attempt(things[i]) for i in numbers], groups(len(things), AT_ONCE)):
-        for found in group:
-            yield from found
+    files = all(isinstance(original, str) for original in album.originals)  # others may share what they read from
+    return every(attempt, range(len(album.originals)), apart=files)
 
 
 def _good(found: Survey, attempt: Callable[[int], object] | None, skip_bad: bool) -> list[bool]:
@@ -179,7 +176,7 @@ def _good(found: Survey, attempt: Callable[[int], object] | None, skip_bad: bool
     Raises, or warns of, those that cannot, be it by their headers.
     """
     originals = found.album.originals
-    tried = list(_every(attempt, range(len(originals)))) if attempt else [None] * len(originals)
+    tried = list(_every(found.album, attempt)) if attempt else [None] * len(originals)
     bad = found.bad | {o: e for o, e in zip(originals, tried, strict=True) if isinstance(e, UserError)}
     _report(found, bad, skip_bad)
     return [original not in bad for original in originals] if bad else [True] * len(originals)

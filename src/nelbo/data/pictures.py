@@ -93,8 +93,8 @@ def decode(original: Original, target: Target) -> np.ndarray:
         with _opened(original) as picture:
             # A JPEG that is far larger is decoded at a half, a quarter or an eighth, but at twice the size or more.
             picture.draft(None, (2 * max(height, width),) * 2)
-            upright = ImageOps.exif_transpose(picture)
-            plain = _numbers(upright) if target.deep else _convert(upright, MODES[channels])
+            ImageOps.exif_transpose(picture, in_place=True)
+            plain = _numbers(picture) if target.deep else _convert(picture, MODES[channels])
     except Exception as error:  # decoders fail in many ways on a damaged file
         raise unreadable(original, error) from None
     pixels = np.asarray(_resize(plain, (width, height), target.fit))

@@ -1,0 +1,89 @@
+"""One thing done to very many by several processes: small files, for which threads would wait for the interpreter."""
+
+from __future__ import annotations
+
+import mmap
+import multiprocessing
+import signal
+import sys
+from collections.abc import Callable, Generator, Sequence
+from math import prod
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+import numpy as np
+
+from nelbo.data.ahead import THREADS, ahead, groups
+from nelbo.errors import UserError
+
+A = TypeVar("A")
+R = TypeVar("R")
+AT_ONCE = 16  # things that a worker takes at once: a task for each would cost as much as opening a file
+LEAST = 500  # things for which a process is worth its start
+
+
+def every(work: Callable[[A], R], things: Sequence[A], apart: bool) -> Generator[R, None, None]:
+    """`work` of every thing by all cores, in order, a little ahead of who asks.
+
+    By processes if it may be done `apart` and there are many things, where processes can be forked; else by threads.
+    What comes back from a process is a copy, and what `work` changes there is lost, save in files and `shared` arrays.
+    Raises what `work` raises, or `UserError` if a process is ended from outside.
+    """
+    workers = min(THREADS, len(things) // LEAST)
+    # what is itself a worker of a pool may have no children
+    if not apart or workers < 2 or sys.platform != "linux" or multiprocessing.current_process().daemon:
+        for group in ahead(lambda numbers: [work(things[i]) for i in numbers], groups(len(things), AT_ONCE)):
+            for found in group:
+                yield from found
+    else:
+        yield from _forked(work, things, workers)
+
+
+def shared(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """An array of zeros to which the processes of `every` can write."""
+    return np.frombuffer(mmap.mmap(-1, max(1, prod(shape) * dtype.itemsize)), dtype, prod(shape)).reshape(shape)
+
+
+def _forked(work: Callable[[A], R], things: Sequence[A], workers: int) -> Generator[R, None, None]:
+    """Worker k does ranges k, k + workers, ..., and waits when its pipe is full."""
+    context = multiprocessing.get_context("fork")
+    parts = [range(i, min(i + AT_ONCE, len(things))) for i in range(0, len(things), AT_ONCE)]
+    pipes: list[Connection] = []
+    children = []
+    try:
+        for k in range(workers):
+            reader, writer = context.Pipe(duplex=False)
+            pipes.append(reader)
+            children.append(context.Process(target=_send, args=(work, things, parts[k::workers], writer, pipes)))
+            children[-1].daemon = True  # ends with this process
+            children[-1].start()
+            writer.close()
+        for i in range(len(parts)):
+            found = pipes[i % workers].recv()
+            if isinstance(found, BaseException):
+                raise found
+            yield from found
+    except EOFError:
+        raise UserError("a process that read files was ended from outside: is there enough memory?") from None
+    finally:
+        for child, pipe in zip(children, pipes, strict=True):
+            child.terminate()
+            pipe.close()
+            child.join()
+
+
+def _send(
+    work: Callable[[A], R], things: Sequence[A], parts: list[range], writer: Connection, pipes: list[Connection]
+) -> None:
+    """In a worker: its results, or what was raised, until they are all sent or nobody is there to take them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the process that asks, which ends this one
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for pipe in pipes:
+        pipe.close()  # else a pipe whose reader was killed would seem to be read still
+    try:
+        for numbers in parts:
+            writer.send([work(things[i]) for i in numbers])
+    except BrokenPipeError:
+        pass
+    except Exception as error:
+        writer.send(error)
