@@ -84,6 +84,8 @@ def test_what_has_no_variations_is_refused(model: Model, people_model: Model, pi
         ({"n": 0}, "n=0: give 1 or more"),
     ):
         with pytest.raises(UserError, match=message):
-            variations(model, pictures, **wrong)  # type: ignore[arg-type]
+            variations(model, "not read", **wrong)  # type: ignore[arg-type]
+        with pytest.raises(UserError, match=message):
+            codes_like(np.eye(3, dtype=np.float32), **{"n": 3, **wrong})  # type: ignore[arg-type]
     with pytest.raises(UserError, match="only 1 to be like: give 2 or more"):
         variations(model, pictures[:1])

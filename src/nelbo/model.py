@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from nelbo import completion, likelihood, rates, storage
 from nelbo.data import Context, Data, Dataset, Schema, batches, form, load_like, mean, some, tables
+from nelbo.distributions import check_temperature
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
 from nelbo.explore import Explorer
@@ -149,8 +149,7 @@ class Model(Explorer):
         """
         if n < 1:
             raise UserError(f"n={n}: give 1 sample or more")
-        if not 0 < temperature < math.inf:
-            raise UserError(f"temperature={temperature}: give a number above 0; 1 is the model's own")
+        check_temperature(temperature)
         c = self.shown(n)
         made = torch.from_numpy(np.empty((n, *self.schema.shape), np.float32))  # NumPy takes large pages
         parts = torch.arange(n).split(self.schema.at_once)

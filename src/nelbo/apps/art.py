@@ -276,8 +276,7 @@ def _normal(prior: Any) -> bool:
 @torch.no_grad()
 def _drawn(model: Model, n: int, temperature: float, truncation: float | None, seed: int) -> np.ndarray:
     """Codes of draws of the prior, `(n, features)`."""
-    if not 0 < temperature < np.inf:
-        raise UserError(f"temperature={temperature}: give a number above 0; 1 is the model's own")
+    d.check_temperature(temperature)
     with seeded(seed), _within(model, truncation):
         codes: np.ndarray = model.vae.latent.draw(n, model.shown(n), temperature).cpu().numpy()
     return codes

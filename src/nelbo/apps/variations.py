@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nelbo.data import Dataset, load_like, subset
 from nelbo.data.dataset import draw
+from nelbo.distributions import check_temperature
 from nelbo.errors import UserError
 from nelbo.latents import Quantised
 from nelbo.model import Model
@@ -35,8 +36,7 @@ def variations(model: Model, data: Any, n: int = 64, seed: int = 0, temperature:
         raise UserError("like: the model is of a table: use augment, or sample with --condition")
     if isinstance(model.vae.latent, Quantised):
         raise UserError("like: the model's codes are entries of a codebook, between which is nothing: leave it out")
-    if not 0 < temperature < math.inf:
-        raise UserError(f"temperature={temperature}: give a number above 0; 1 is how the data vary")
+    _check(n, temperature)  # before the data are read
     rows = data if isinstance(data, Dataset) else load_like(data, model.schema, split="train")
     codes = model.stand_in(subset(rows, draw(len(rows), MOST, seed)))
     return model.decode(codes_like(codes, n, seed, temperature))
@@ -58,15 +58,14 @@ def codes_like(codes: np.ndarray, n: int, seed: int = 0, temperature: float = 1.
         s^2 = V / (V + A^2 D),   V = mean |z_i - m|^2,   D = E|z_a - z_b|^2
 
     Draws of a Normal of the same mean and covariance lie between the forms, and look like none. Raises `UserError` for
-    fewer than 2 codes, or an `n` below 1.
+    fewer than 2 codes, an `n` below 1, or a temperature that is not above 0.
 
     Source: DeVries, Taylor (2017), Dataset Augmentation in Feature Space, for differences of codes; Vincent, Bengio
     (2003), Manifold Parzen Windows, for the directions of neighbours.
     """
+    _check(n, temperature)
     if len(codes) < 2:
         raise UserError(f"only {len(codes)} to be like: give 2 or more, of each class")
-    if n < 1:
-        raise UserError(f"n={n}: give 1 or more")
     rng, known = np.random.default_rng(seed), torch.from_numpy(codes)
     chosen = rng.integers(len(codes), size=n)
     near = neighbours(known, known[chosen]).numpy()
@@ -76,3 +75,9 @@ def codes_like(codes: np.ndarray, n: int, seed: int = 0, temperature: float = 1.
     added = ALONG**2 * np.mean([2 * codes[some].var(0, dtype=np.float64).sum() for some in near])
     shrink = math.sqrt(spread / (spread + added)) if spread else 1.0
     return (mean + temperature * shrink * (codes[chosen] + ALONG * (a - b) - mean)).astype(np.float32)
+
+
+def _check(n: int, temperature: float) -> None:
+    if n < 1:
+        raise UserError(f"n={n}: give 1 or more")
+    check_temperature(temperature)

@@ -1,6 +1,6 @@
 """Distributions without parameters of their own; the KL table; `sample_and_log_prob`; `temper`; `typical`."""
 
-from nelbo.distributions.base import Distribution, detach, draw, sample_and_log_prob, temper, typical
+from nelbo.distributions.base import Distribution, check_temperature, detach, draw, sample_and_log_prob, temper, typical
 from nelbo.distributions.bernoulli import Bernoulli, ContinuousBernoulli
 from nelbo.distributions.beta import Beta
 from nelbo.distributions.categorical import Categorical, OneHotAlong

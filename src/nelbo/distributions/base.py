@@ -101,6 +101,12 @@ def sample_and_log_prob(d: TorchDistribution, shape: Sequence[int] = ()) -> tupl
     return z, d.log_prob(z)
 
 
+def check_temperature(temperature: float) -> None:
+    """Raises `UserError` for a temperature that is not above 0."""
+    if not 0 < temperature < math.inf:
+        raise UserError(f"temperature={temperature}: give a number above 0; 1 leaves the spread as it is")
+
+
 @singledispatch
 def temper(d: TorchDistribution, temperature: float) -> TorchDistribution:
     """`d` with its standard deviation multiplied by `temperature` (below 1: more typical, less varied).
