@@ -1,10 +1,12 @@
-"""Augmentation by a VAE that sees only the training pictures, beside ordinary augmentation: accuracy on MNIST.
+"""Augmentation by a VAE beside ordinary augmentation: accuracy on MNIST.
 
-    python benchmarks/augmentation.py [--only few points] [--sizes 10 50 100] [--seeds 5] [--threads 1] [--json FILE]
+    python benchmarks/augmentation.py [--only few points] [--sizes 10 50 100] [--arms ...] [--seeds 5] [--json FILE]
 
-    few     10, 50 and 100 pictures a class, another subset for each seed. A small convolutional net, the same steps and
-            settings for all. Ordinary: every picture drawn is shifted, turned and scaled at random. Morphs: the same,
-            but first a share of the batch is moved by `nelbo.apps.morphs`, which learned from the same pictures
+    few     10, 50 and 100 pictures a class, another subset for each seed. A small convolutional net, the same steps
+            and settings for all. Ordinary: every picture drawn is shifted, turned and scaled at random. Morphs: the
+            same, but first a share of the batch is moved by `nelbo.apps.morphs`, which learned from the same pictures.
+            Unlabelled: the share is of pictures made by `nelbo.apps.augment` from all training digits, of which only
+            those few have a class
     points  permutation-invariant: all 60 000 digits, a 784-1024-1024-10 perceptron, nothing knows of geometry.
             Ordinary: label smoothing. Exemplars: the same, and beside each digit of a batch one that a VAE
             (perceptrons, of the same digits) draws near it, the label kept: z = mu(x) + A (mu(a) - mu(b)) + sigma e, a
@@ -23,6 +25,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +35,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import nelbo
+from nelbo.apps.augment import augment
 from nelbo.apps.morphs import learn, morph, pairs
 from nelbo.apps.variations import neighbours
 from nelbo.data import named
+from nelbo.data.dataset import Arrays
 
-Vary = Callable[[Tensor, torch.Generator], Tensor]
-BATCH, STEPS, RATE = 64, 800, 3e-3  # of the convolutional net
-SHARE, PAIRS = 0.5, 64_000  # of a batch that is morphed; pairs learned from, all once
+Made = Callable[[Tensor, int], tuple[Tensor, Tensor]]  # pictures and classes, of pictures of these numbers, in a step
+ARMS = ("ordinary", "morphs", "unlabelled")
+BATCH, STEPS, RATE = 64, 2000, 3e-3  # of the convolutional net
+SHARE, PAIRS, MADE = 0.5, 64_000, 20_000  # of a batch that is made; pairs learned from, all once; pictures made
 EPOCHS, POINTS_BATCH, POINTS_RATE = 100, 100, 0.1  # of the perceptron
 REAL = 0.4  # the weight of real digits beside drawn ones
 NEAREST, ALONG, NEAR = 12, 0.6, 0.2  # codes of the class near each; A; sigma
@@ -91,33 +97,62 @@ def train(net: nn.Module, batches: Any, steps: int, rate: float) -> None:
         schedule.step()
 
 
-def convolutional(x: Tensor, y: Tensor, seed: int, made: Callable[[Tensor, int], Tensor] | None = None) -> nn.Module:
-    """The net trained on few pictures, of which a share is made anew by `made` in each batch."""
+def convolutional(x: Tensor, y: Tensor, seed: int, made: Made | None = None) -> nn.Module:
+    """The net trained on few pictures, of which a share is made in each batch."""
     torch.manual_seed(seed)
     net, generator = convolutions(), torch.Generator().manual_seed(seed)
 
     def batches() -> Any:
         for step in range(STEPS):
-            chosen = torch.randint(len(x), (BATCH,), generator=generator)
-            batch, many = x[chosen], round(SHARE * BATCH)
+            chosen, many = torch.randint(len(x), (BATCH,), generator=generator), round(SHARE * BATCH)
+            batch, labels = x[chosen], y[chosen]
             if made:
-                batch = torch.cat([made(batch[:many], step), batch[many:]])
-            yield ordinary(batch, generator), y[chosen]
+                new, of = made(chosen[:many], step)
+                batch, labels = torch.cat([new, batch[many:]]), torch.cat([of, labels[many:]])
+            yield ordinary(batch, generator), labels
 
     train(net, batches(), STEPS, RATE)
     return net
 
 
-def few(x: Tensor, y: Tensor, test: tuple[Tensor, Tensor], size: int, seed: int) -> dict[str, float]:
-    """Accuracies, %, of the two arms on one subset."""
+def few(x: Tensor, y: Tensor, test: tuple[Tensor, Tensor], arm: str, size: int, seed: int) -> dict[str, float]:
+    """Accuracy, %, of one arm on one subset."""
     order = torch.randperm(50_000, generator=torch.Generator().manual_seed(seed))
     chosen = torch.cat([order[y[order] == k][:size] for k in range(10)])
-    generator = torch.Generator().manual_seed(seed)
-    mine, labels = x[chosen], y[chosen]
-    found = {"ordinary": accuracy(convolutional(mine, labels, seed), *test)}
-    vae = learn(*pairs(mine, labels, PAIRS, seed, lambda p: ordinary(p, generator, 10, 1, 0.1)), epochs=1, seed=seed)
-    found["morphs"] = accuracy(convolutional(mine, labels, seed, lambda p, step: morph(vae, p, step)), *test)
-    return found
+    makers = {"ordinary": lambda: None, "morphs": lambda: morphed(x[chosen], y[chosen], seed)}
+    makers["unlabelled"] = lambda: drawn(x, torch.full_like(y, -1).index_copy(0, chosen, y[chosen]), seed)
+    net = convolutional(x[chosen], y[chosen], seed, makers[arm]())
+    return {"accuracy": accuracy(net, *test)}
+
+
+def morphed(x: Tensor, y: Tensor, seed: int) -> Made:
+    """Pictures that are moved as those of a class differ."""
+    vary = partial(ordinary, generator=torch.Generator().manual_seed(seed), degrees=10, pixels=1, scale=0.1)
+    vae = learn(*pairs(x, y, PAIRS, seed, vary), epochs=1, seed=seed)
+    return lambda rows, step: (morph(vae, x[rows], step), y[rows])
+
+
+def drawn(x: Tensor, y: Tensor, seed: int) -> Made:
+    """Any pictures of those made from x, of which most have no class (-1)."""
+    pictures, names = augment(model_of(x), MADE, real=Arrays(as_bytes(x), model_of(x).schema, y), seed=seed)
+    new, of = torch.from_numpy(pictures).float().view(-1, 1, 28, 28) / 255, torch.from_numpy(names.astype(int))
+
+    def made(rows: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        any_ = torch.randint(MADE, (len(rows),), generator=torch.Generator().manual_seed(step))
+        return new[any_], of[any_]
+
+    return made
+
+
+def as_bytes(x: Tensor) -> Tensor:
+    return (255 * x).round().byte()
+
+
+@cache
+def model_of(x: Tensor) -> nelbo.Model:
+    """A VAE of digits, of perceptrons, which is told no classes."""
+    settings = {"minutes": 0, "prior": "", "epochs": 30, "model__latent__dim": 32, "objective__beta": 0.5}
+    return nelbo.fit(as_bytes(x).numpy(), recipe="digits", seed=0, **settings)
 
 
 def points(x: Tensor, y: Tensor, test: tuple[Tensor, Tensor], arm: str, seed: int) -> dict[str, float]:
@@ -145,8 +180,7 @@ def points(x: Tensor, y: Tensor, test: tuple[Tensor, Tensor], arm: str, seed: in
 
 def nearby(x: Tensor, y: Tensor, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
     """What draws a digit near each of x of the numbers given, by a VAE of x."""
-    settings = {"minutes": 0, "prior": "", "epochs": 30, "model__latent__dim": 32, "objective__beta": 0.5}
-    vae = nelbo.fit((255 * x).round().byte().numpy(), recipe="digits", seed=0, **settings).vae.requires_grad_(False)
+    vae = model_of(x).vae.requires_grad_(False)
     codes = torch.cat([vae.latent.embed(part) for part in x.split(1000)])
     codes = codes * (codes.var(0) > 0.01)
     nearest = torch.empty(len(x), NEAREST, dtype=torch.long)
@@ -180,6 +214,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", choices=["few", "points"], default=["few", "points"])
     parser.add_argument("--sizes", type=int, nargs="*", default=[10, 50, 100])
+    parser.add_argument("--arms", nargs="*", choices=ARMS, default=ARMS, help="of few")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--validate", action="store_true", help="score training digits 50 000 to 54 999; keep nothing")
     parser.add_argument("--threads", type=int, default=1)
@@ -191,17 +226,17 @@ def main() -> None:
     x, x_test = (a.view(-1, 1, 28, 28).float() / 255 for a in (x, x_test))
     y, test = y.long(), (x_test, y_test.long())
     if options.validate:
-        test = (x[50_000:55_000], y[50_000:55_000])
+        x, y, test = x[:50_000], y[:50_000], (x[50_000:55_000], y[50_000:55_000])
     results: dict[str, Any] = {}
     if options.json.exists() and not options.validate:
         results = json.loads(options.json.read_text("utf-8"))
     cases: dict[str, tuple[Any, ...]] = {}
     for seed in range(options.seeds):
-        if "few" in options.only:
-            cases |= {f"few, {size} a class/{seed}": (few, x, y, test, size, seed) for size in options.sizes}
+        for size in options.sizes if "few" in options.only else ():
+            for arm in options.arms:
+                cases[f"few, {size} a class, {arm}/{seed}"] = (few, x, y, test, arm, size, seed)
         if "points" in options.only and seed < 1:
-            kept = (x[:50_000], y[:50_000]) if options.validate else (x, y)
-            cases |= {f"points, {arm}/{seed}": (points, *kept, test, arm, seed) for arm in ("ordinary", "exemplars")}
+            cases |= {f"points, {arm}/{seed}": (points, x, y, test, arm, seed) for arm in ("ordinary", "exemplars")}
     for case, (measure, *arguments) in cases.items():
         if case in results:
             continue

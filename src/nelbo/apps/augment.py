@@ -20,6 +20,7 @@ import torch
 
 from nelbo.apps import augment_pictures, classwise
 from nelbo.apps.augment_pictures import SAMPLES, OfClass
+from nelbo.apps.spread import with_classes
 from nelbo.data import Dataset, Schema, subset, tables
 from nelbo.errors import UserError
 from nelbo.model import Model
@@ -102,6 +103,8 @@ def _pictures(
     """So many pictures of each class, and their classes' names."""
     if keep != 1:
         _check(keep, real)
+    if real is not None and not augment_pictures.conditional(model):
+        real = with_classes(model, real)
     seeds = np.random.SeedSequence(seed).generate_state(len(counts)).tolist()
     parts = [np.empty((0, *model.schema.shape), np.float32)]
     for (name, n), own in zip(counts.items(), seeds, strict=True):

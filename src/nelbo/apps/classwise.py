@@ -15,7 +15,7 @@ from nelbo.registry import nearest
 
 def class_names(rows: Dataset) -> tuple[str, ...]:
     """The names of the classes of labelled data; raises `UserError` where there are no labels."""
-    if rows.labels is None:
+    if rows.labels is None or not (rows.labels >= 0).any():
         raise UserError("these data have no labels: give a folder with a class per subfolder, or (x, y)")
     return rows.schema.classes or tuple(map(str, range(int(rows.labels.max()) + 1)))
 

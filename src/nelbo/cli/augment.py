@@ -38,7 +38,8 @@ def augment(
     """Write N synthetic rows of a table, or labelled pictures, or as many as make classes equally frequent.
 
     --filter 0.99 draws anew what has a -log p beyond the 99 % quantile of real data alike, and pictures whose class is
-    not confirmed. Pictures become a folder with a subfolder for each class, or a .npz with x and y.
+    not confirmed. Pictures become a folder with a subfolder for each class, or a .npz with x and y. Those of no known
+    class (in a subfolder "unlabelled", an empty cell of --labels) help where few have one: it spreads to those alike.
 
     --privacy compares the distance to the closest training row with that of held-out rows, and tests whether training
     rows can be told.
@@ -97,7 +98,6 @@ def _pictures(
 ) -> None:
     """Synthetic pictures, written."""
     import numpy as np
-    import torch
 
     from nelbo.apps import augment as app
     from nelbo.apps import augment_pictures, classwise, picture_sets
@@ -111,8 +111,9 @@ def _pictures(
         x, y = app.augment(m, n, condition, keep, real, seed, temperature)
     made = x.shape
     if append and real is not None and real.labels is not None:
-        before = m.schema.decode(real.batch(torch.arange(len(real)))).numpy()
-        names = np.array(classwise.class_names(real))[real.labels.numpy()]
+        labelled = (real.labels >= 0).nonzero().flatten()
+        before = m.schema.decode(real.batch(labelled)).numpy()
+        names = np.array(classwise.class_names(real))[real.labels[labelled].numpy()]
         x, y = np.concatenate([before, x]), np.concatenate([names, y])
     picture_sets.write(out, x, y, m.schema, len(x) - made[0])
     output.say(out, made, as_json)

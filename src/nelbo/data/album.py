@@ -1,7 +1,8 @@
 """Which pictures a folder holds, and of which classes.
 
 A folder that holds `train` and `test` (or `val`) gives both splits. One whose subfolders hold pictures has those
-as classes, in order of name, unless a file of labels is given. Names that start with a dot are passed over.
+as classes, in order of name, unless a file of labels is given; those in `unlabelled` are of no known class. Names that
+start with a dot are passed over.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".dib", ".gif", ".webp", ".avif"),
     *(".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm", ".tga", ".ico"),
 )
+UNLABELLED = ("unlabelled", "unlabeled")
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def _album(root: Path, by_folder: bool) -> Album:
         )
     if not loose and not classes:
         raise UserError(f"{root}: holds no pictures: give a folder with files such as .png or .jpg")
-    names = tuple(name for name, paths in classes.items() for _ in paths)
+    names = tuple("" if name in UNLABELLED else name for name, paths in classes.items() for _ in paths)
     return Album(str(root), loose or tuple(path for paths in classes.values() for path in paths), names)
 
 
