@@ -27,6 +27,7 @@ import gzip
 import json
 import math
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +41,7 @@ from torch.distributions import Distribution
 import nelbo
 from nelbo.apps.novel import new_lines
 from nelbo.conditionals import Conditional
-from nelbo.data import Data, text
+from nelbo.data import Data, form, text
 from nelbo.distributions import StandardNormal, temper
 from nelbo.latents import Latent, Level
 from nelbo.model import Model
@@ -49,6 +50,7 @@ from nelbo.recipes import load as load_recipe
 
 SAMPLES = 2000  # names
 CAPTIONS = {"epochs": 30}
+STOP = "a an the is are in on of and with at to his her their its it by for from as while into that"
 WIDER = 1.12  # chosen on val
 NAMES = {"model.encoder.width": 256, "model.latent.dim": 16, "epochs": 12}
 COOL = 0.6  # the temperature at which new lines of the model are as likely as the first half of the held-out names
@@ -185,10 +187,35 @@ def captions(folder: Path, work: Path, samples: int, settings: dict[str, Any]) -
             "words": float(np.mean([len(line.split()) for line in lines])),
         }
         print(name, json.dumps(found[name]), flush=True)
-    found["reconstructions"] = [*zip(test[:10], model.reconstruct(test[:10]), strict=True)]
+    rebuilt = model.reconstruct(test)
+    found["words shared"] = {
+        "with the likeliest line": shared(test, likeliest(model, test)),
+        "with the line that tells the code": shared(test, rebuilt),
+        "with that of another line": shared(test, [*rebuilt[1:], rebuilt[0]]),
+    }
+    found["reconstructions"] = [*zip(test[:10], rebuilt[:10], strict=True)]
     found["interpolation"] = model.interpolate(test[0], test[5], steps=7)
     found["samples"] = model.sample(10)
     return found
+
+
+def likeliest(model: Model, lines: Sequence[str]) -> list[str]:
+    """Each line from its code, every token the likeliest."""
+    with torch.no_grad():
+        x = model.over(lines, lambda x, c: model.vae.decode(model.vae.stand_in(x, c), c).mean)
+    found: list[str] = form(model.schema).told(x, model.schema)
+    return found
+
+
+def shared(lines: Sequence[str], others: Sequence[str]) -> float:
+    """The words that two lines share, F1 in the mean over the pairs, but for those in STOP."""
+    passed = set(STOP.split())
+
+    def words(line: str) -> Counter[str]:
+        return Counter(word for word in re.findall(r"[a-z]+", line.lower()) if word not in passed)
+
+    both = [(words(a), words(b)) for a, b in zip(lines, others, strict=True)]
+    return float(np.mean([2 * (a & b).total() / max(1, a.total() + b.total()) for a, b in both]))
 
 
 def names(folder: Path, work: Path, settings: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 import zoo_likelihoods
 from nelbo import conditionals, nets
-from nelbo.distributions import Lines, TokenByToken
+from nelbo.distributions import Lines, TokenByToken, noise
+from nelbo.distributions.tokens import FLUENT, TEMPERATURES
 from nelbo.errors import UserError
 from nelbo.nets.attention import Block
 from nelbo.nets.text import END, UNKNOWN, there
@@ -97,6 +98,26 @@ def test_a_temperature_divides_the_logits() -> None:
     ends = torch.zeros(3, LENGTH, dtype=torch.float64)
     torch.testing.assert_close(one.log_prob(ends), (first / 2).log_softmax(-1)[:, END])
     assert_mean((one.sample((20_000,)) == END).all(-1).double(), one.log_prob(ends).exp())
+
+
+def test_a_line_that_tells_its_code_is_one_that_other_codes_do_not_write() -> None:
+    """Of 40 codes of equal chance, log q is exact: the line has the highest (1 + w) log p(x | h) - log p(x)."""
+    d = given(decoder("gru"), 40)
+
+    def joint(x: Tensor) -> Tensor:
+        return d.log_prob(x[:, None])  # of each line under each code
+
+    def log_q(x: Tensor) -> Tensor:
+        return joint(x).log_softmax(-1).diagonal()
+
+    told = d.telling(log_q)
+    with noise.seeded(0), noise.common():
+        lines = [d.mean, *(d.at(t).sample() for t in TEMPERATURES)]
+    of = [(1 + FLUENT) * d.log_prob(x) - joint(x).logsumexp(-1) for x in [*lines, told]]
+    torch.testing.assert_close(of[-1], torch.stack(of[:-1]).max(0).values)
+    assert log_q(told).mean() > log_q(d.mean).mean() + 0.1
+    alone = TokenByToken(d.net, d.begun[7:8]).telling(lambda x: joint(x).log_softmax(-1)[:, 7])
+    assert torch.equal(alone[0], told[7])
 
 
 @over_readers

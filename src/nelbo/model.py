@@ -133,12 +133,12 @@ class Model(Explorer):
 
     @torch.no_grad()
     def reconstruct(self, data: Any) -> Any:
-        """The likelihood's mean given the code of each datum, see `stand_in`, `(n, *shape)` in the data's units."""
+        """What the code of each datum, see `stand_in`, shows (`VAE.show`): `(n, *shape)` in the data's units."""
         return self._told(self.over(data, lambda x, c: self.schema.decode(self.remake(x, c))))
 
     def remake(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """`reconstruct` in the model's units: x `(batch, *shape)` through a code and back."""
-        return self._mean(self.vae.stand_in(x, c), c)
+        return self.vae.show(self.vae.stand_in(x, c), c)
 
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0, temperature: float = 1.0, noise: bool = False) -> Any:
@@ -198,9 +198,9 @@ class Model(Explorer):
 
     @torch.no_grad()
     def decode(self, h: np.ndarray | Tensor) -> Any:
-        """The likelihood's mean given codes `(n, features)` as `embed` gives them, in the data's units."""
+        """What codes `(n, features)` as `embed` gives them show (`VAE.show`), in the data's units."""
         points = torch.as_tensor(np.asarray(h), dtype=torch.float32).to(self.device)
-        means = [self._mean(part, c) for part, c in self._parts(points, self.shown(len(points)))]
+        means = [self.vae.show(part, c) for part, c in self._parts(points, self.shown(len(points)))]
         return self._told(self.schema.decode(torch.cat(means).cpu()).numpy())
 
     @torch.no_grad()
@@ -257,10 +257,6 @@ class Model(Explorer):
             found = likelihood.estimate(torch.from_numpy(self.nll(rows, samples, seed, report)), len(rows))
             result |= {"nll": found.mean, "nll_error": found.error}
         return result
-
-    def _mean(self, code: Tensor, c: Tensor | None) -> Tensor:
-        """The likelihood's mean given a code as `embed` gives it."""
-        return self.vae.decode(self.vae.latent.expand(code, c), c).mean
 
     def shown(self, n: int) -> Tensor | None:
         """The context of n things that are not data: the fixed condition, or a default."""

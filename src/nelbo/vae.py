@@ -20,7 +20,7 @@ from torch.distributions import Distribution
 from nelbo.conditionals import Likelihood
 from nelbo.distributions import Dirac, TokenByToken
 from nelbo.errors import UserError
-from nelbo.latents import Latent, Level
+from nelbo.latents import Flat, Latent, Level
 
 
 class Trace:
@@ -96,6 +96,13 @@ class VAE(nn.Module):
     def decode(self, h: Tensor, c: Tensor | None = None) -> Distribution:
         """p(x | h, c)."""
         return self.likelihood(h, c)
+
+    def show(self, h: Tensor, c: Tensor | None = None) -> Tensor:
+        """x of a code `(batch, features)`: the mean of p(x | h, c); of text the line that tells it best (`telling`)."""
+        d, latent = self.decode(self.latent.expand(h, c), c), self.latent
+        if isinstance(d, TokenByToken) and isinstance(latent, Flat):
+            return d.telling(lambda x: latent.posterior(x, c).log_prob(h))
+        return d.mean
 
     def generate(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Distribution:
         """p(x | z) for `n` draws of z from the model's own prior; the temperature is that of a text's tokens, too."""

@@ -10,7 +10,7 @@ Source: Bowman et al. (2016), Generating Sentences from a Continuous Space.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -22,6 +22,7 @@ from nelbo.distributions import noise
 from nelbo.distributions.base import Distribution
 
 END = 0
+TEMPERATURES, FLUENT = (0.5, 0.7) * 6, 0.3  # of the lines among which one is chosen; the weight w of log p(x | h)
 SCORED = 4096  # tokens whose logits are made at once: more would leave the processor's cache
 
 
@@ -95,6 +96,21 @@ class TokenByToken(Distribution):
     @property
     def mean(self) -> Tensor:
         return self._written(self.begun)
+
+    def telling(self, log_q: Callable[[Tensor], Tensor]) -> Tensor:
+        """Of the likeliest line and some draws, the one that says what h says, `(*batch, length)`.
+
+        It has the highest log q(h | x) + w log p(x | h), where `log_q` tells the first term, `(*batch)`, of lines x. As
+        q(h | x) is about p(x | h) p(h) / p(x), that is (1 + w) log p(x | h) - log p(x), up to what is the same for all:
+        a line that any h might have is passed over for one that only this has.
+
+        Source: Li, Galley, Brockett, Gao, Dolan (2016), A Diversity-Promoting Objective Function for Neural
+        Conversation Models.
+        """
+        with noise.seeded(0), noise.common():
+            lines = torch.stack([self.mean, *(self.at(t).sample() for t in TEMPERATURES)])
+        best = torch.stack([log_q(x) + FLUENT * self.log_prob(x) for x in lines]).argmax(0)
+        return lines.gather(0, best[None, ..., None].expand(1, *lines.shape[1:]))[0]
 
     def _logits(self, read: Tensor) -> Tensor:
         logits = self.net.logits(read)
