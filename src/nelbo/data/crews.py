@@ -54,9 +54,9 @@ def _forked(work: Callable[[A], R], things: Sequence[A], workers: int) -> Genera
         for k in range(workers):
             reader, writer = context.Pipe(duplex=False)
             pipes.append(reader)
-            children.append(context.Process(target=_send, args=(work, things, parts[k::workers], writer, pipes)))
-            children[-1].daemon = True  # ends with this process
-            children[-1].start()
+            child = context.Process(target=_send, args=(work, things, parts[k::workers], writer, pipes), daemon=True)
+            child.start()
+            children.append(child)
             writer.close()
         for i in range(len(parts)):
             found = pipes[i % workers].recv()
@@ -66,10 +66,11 @@ def _forked(work: Callable[[A], R], things: Sequence[A], workers: int) -> Genera
     except EOFError:
         raise UserError("a process that read files was ended from outside: is there enough memory?") from None
     finally:
-        for child, pipe in zip(children, pipes, strict=True):
+        for child in children:
             child.terminate()
-            pipe.close()
             child.join()
+        for pipe in pipes:
+            pipe.close()
 
 
 def _send(
