@@ -7,6 +7,7 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Callable, Generator, Sequence
+from itertools import chain
 from math import prod
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
@@ -29,14 +30,17 @@ def every(work: Callable[[A], R], things: Sequence[A], apart: bool) -> Generator
     What comes back from a process is a copy, and what `work` changes there is lost, save in files and `shared` arrays.
     Raises what `work` raises, or `UserError` if a process is ended from outside.
     """
-    workers = min(THREADS, len(things) // LEAST)
+
+    def several(numbers: range) -> list[R]:
+        return [work(things[i]) for i in numbers]
+
+    ranges, workers = groups(len(things), AT_ONCE), min(THREADS, len(things) // LEAST)
     # what is itself a worker of a pool may have no children
     if not apart or workers < 2 or sys.platform != "linux" or multiprocessing.current_process().daemon:
-        for group in ahead(lambda numbers: [work(things[i]) for i in numbers], groups(len(things), AT_ONCE)):
-            for found in group:
-                yield from found
+        for group in ahead(several, ranges):
+            yield from chain.from_iterable(group)
     else:
-        yield from _forked(work, things, workers)
+        yield from _forked(several, [*chain.from_iterable(ranges)], workers)
 
 
 def shared(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
@@ -44,17 +48,16 @@ def shared(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     return np.frombuffer(mmap.mmap(-1, max(1, prod(shape) * dtype.itemsize)), dtype, prod(shape)).reshape(shape)
 
 
-def _forked(work: Callable[[A], R], things: Sequence[A], workers: int) -> Generator[R, None, None]:
-    """Worker k does ranges k, k + workers, ..., and waits when its pipe is full."""
+def _forked(several: Callable[[range], list[R]], parts: list[range], workers: int) -> Generator[R, None, None]:
+    """Worker k does parts k, k + workers, ..., and waits when its pipe is full."""
     context = multiprocessing.get_context("fork")
-    parts = [range(i, min(i + AT_ONCE, len(things))) for i in range(0, len(things), AT_ONCE)]
     pipes: list[Connection] = []
     children = []
     try:
         for k in range(workers):
             reader, writer = context.Pipe(duplex=False)
             pipes.append(reader)
-            child = context.Process(target=_send, args=(work, things, parts[k::workers], writer, pipes), daemon=True)
+            child = context.Process(target=_send, args=(several, parts[k::workers], writer, pipes), daemon=True)
             child.start()
             children.append(child)
             writer.close()
@@ -73,9 +76,7 @@ def _forked(work: Callable[[A], R], things: Sequence[A], workers: int) -> Genera
             pipe.close()
 
 
-def _send(
-    work: Callable[[A], R], things: Sequence[A], parts: list[range], writer: Connection, pipes: list[Connection]
-) -> None:
+def _send(several: Callable[[range], list[R]], parts: list[range], writer: Connection, pipes: list[Connection]) -> None:
     """In a worker: its results, or what was raised, until they are all sent or nobody is there to take them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the process that asks, which ends this one
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -83,7 +84,7 @@ def _send(
         pipe.close()  # else a pipe whose reader was killed would seem to be read still
     try:
         for numbers in parts:
-            writer.send([work(things[i]) for i in numbers])
+            writer.send(several(numbers))
     except BrokenPipeError:
         pass
     except Exception as error:

@@ -132,6 +132,7 @@ def read(found: Survey, target: Target, skip_bad: bool, itemsize: int = 0) -> tu
     album, n = found.album, len(found.album.originals)
     if not fits_memory(n * prod(target.shape) * max(itemsize, target.dtype.itemsize)):
         rows = Decoded(album.originals, target)
+        # of a picture that is read only the length is told, as pixels would be sent from the process that reads
         good = _good(found, (lambda i: len(rows[np.array([i])])) if skip_bad else None, skip_bad)
         chosen = np.flatnonzero(good)
         return (rows if len(chosen) == n else Decoded(album.originals, target, chosen)), album.keep(good)
