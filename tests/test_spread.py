@@ -1,6 +1,7 @@
 """Classes spread over codes: as the linear equations say, around rings, and from a few pictures to the others."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,11 @@ from nelbo.data.dataset import Arrays
 from nelbo.errors import UserError
 from nelbo.model import Model
 from test_augment_pictures import corner, drawn
+
+
+def fitted(source: Any, **more: Any) -> Model:
+    settings = {**NET, "model.latent.dim": 3, "model.likelihood": GREY, "learning_rate": 1e-2}
+    return nelbo.fit(source, **{name.replace(".", "__"): value for name, value in settings.items()}, **more)
 
 
 def told(codes: Tensor, labels: dict[int, int]) -> Tensor:
@@ -72,8 +78,7 @@ def test_what_no_label_reaches_stays_unknown() -> None:
 def corners(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Dataset, Tensor]:
     """A model told no classes, its pictures with a class for four of each, and all classes."""
     x, y = drawn(600)
-    options = {**NET, "epochs": 8, "model.latent.dim": 3, "model.likelihood": GREY, "learning_rate": 1e-2}
-    model = nelbo.fit(x, **{name.replace(".", "__"): value for name, value in options.items()})
+    model = fitted(x, epochs=8)
     classes = torch.from_numpy(y)
     few = torch.cat([(classes == k).nonzero().flatten()[:4] for k in range(3)])
     labels = torch.full_like(classes, -1).index_copy(0, few, classes[few])
@@ -107,9 +112,7 @@ def test_pictures_of_unknown_class_help_and_are_not_appended(tmp_path: Path, run
         Image.fromarray(picture).save(folder / f"{i:03}.png")
         lines.append(f"{i:03}.png,{f'c{k}' if (y[:i] == k).sum() < 8 else ''}")
     (tmp_path / "labels.csv").write_text("\n".join(lines))
-    options = {**NET, "epochs": 4, "model.latent.dim": 3, "model.likelihood": GREY, "learning_rate": 1e-2}
-    overrides = {name.replace(".", "__"): value for name, value in options.items()}
-    nelbo.fit(folder, out=tmp_path / "run", data__labels=str(tmp_path / "labels.csv"), **overrides)
+    fitted(folder, epochs=4, out=tmp_path / "run", data__labels=str(tmp_path / "labels.csv"))
     done = run("augment", tmp_path / "run", "-n", 30, "--append", "--out", tmp_path / "more.npz")
     made = load(str(tmp_path / "more.npz"), val_fraction=0.1)
     assert done.code == 0 and 30 < len(made.train) + len(made.test) <= 30 + 24
