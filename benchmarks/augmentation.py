@@ -119,10 +119,12 @@ def few(x: Tensor, y: Tensor, test: tuple[Tensor, Tensor], arm: str, size: int, 
     """Accuracy, %, of one arm on one subset."""
     order = torch.randperm(50_000, generator=torch.Generator().manual_seed(seed))
     chosen = torch.cat([order[y[order] == k][:size] for k in range(10)])
-    makers = {"ordinary": lambda: None, "morphs": lambda: morphed(x[chosen], y[chosen], seed)}
-    makers["unlabelled"] = lambda: drawn(x, torch.full_like(y, -1).index_copy(0, chosen, y[chosen]), seed)
-    net = convolutional(x[chosen], y[chosen], seed, makers[arm]())
-    return {"accuracy": accuracy(net, *test)}
+    made = None
+    if arm == "morphs":
+        made = morphed(x[chosen], y[chosen], seed)
+    elif arm == "unlabelled":
+        made = drawn(x, torch.full_like(y, -1).index_copy(0, chosen, y[chosen]), seed)
+    return {"accuracy": accuracy(convolutional(x[chosen], y[chosen], seed, made), *test)}
 
 
 def morphed(x: Tensor, y: Tensor, seed: int) -> Made:
