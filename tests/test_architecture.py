@@ -10,7 +10,7 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src" / "nelbo"
 LAYERS = [
-    {"errors", "distributions", "nets", "data", "geometry", "schedules"},
+    {"errors", "watch", "distributions", "nets", "data", "geometry", "schedules"},
     {"conditionals"},
     {"latents"},
     {"vae"},
@@ -31,7 +31,7 @@ LAYERS = [
     {"cli"},
     {"__main__"},
 ]
-ALONE = {"data": {"errors"}, "nets": {"errors"}, "geometry": set[str](), "distributions": {"errors"}}
+ALONE = {"data": {"errors", "watch"}, "nets": {"errors"}, "geometry": set[str](), "distributions": {"errors", "watch"}}
 FILE_LINES, FUNCTION_LINES, ARGUMENTS, DEPTH = 300, 40, 8, 2
 FILES = sorted(SRC.rglob("*.py"))
 IDS = [str(path.relative_to(SRC)) for path in FILES]
@@ -103,11 +103,11 @@ def test_imports_run_one_way(path: Path) -> None:
     assert sorted(set(imported(TREES[path])) - below) == []
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if part(p) in ("cli", "__init__", "errors")], ids=str)
+@pytest.mark.parametrize("path", [p for p in FILES if part(p) in ("cli", "__init__", "errors", "watch")], ids=str)
 def test_the_command_line_imports_nothing_heavy_until_a_command_runs(path: Path) -> None:
     assert outside(TREES[path]).isdisjoint({"torch", "numpy", "matplotlib", "PIL", "safetensors", "rich"})
     tops = ast.Module([node for node in TREES[path].body if isinstance(node, ast.Import | ast.ImportFrom)], [])
-    assert set(imported(tops)) <= {"cli", "errors", "__version__"}
+    assert set(imported(tops)) <= {"cli", "errors", "watch", "__version__"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)

@@ -22,6 +22,7 @@ from torch import Tensor
 from nelbo.data import Dataset, batches
 from nelbo.training.tape import Taped
 from nelbo.vae import VAE
+from nelbo.watch import watched
 
 ROWS = 1000  # decoded at once
 DRAWS = 100  # of one datum at once
@@ -49,7 +50,8 @@ def scores(
     weigh = Taped(lambda x, c, k: [vae(x, c, (k,)).log_weight.logsumexp(0)])
     pieces = order.split(max(1, ROWS // draws[0]))
     with torch.no_grad():
-        for index, x in zip(pieces, batches(rows, pieces), strict=True):
+        parts = zip(pieces, batches(rows, pieces), strict=True)
+        for index, x in parts if report else watched(parts, "scoring", len(pieces)):
             given = None if c is None else c[index].to(device)
             sums = [weigh(x.to(device), given, k)[0] for k in draws]
             found[index] = (math.log(samples) - torch.stack(sums).logsumexp(0)).cpu()  # type: ignore[arg-type]

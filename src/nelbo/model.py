@@ -28,6 +28,7 @@ from nelbo.registry import dump
 from nelbo.spec import build, check_support, resolve, start
 from nelbo.training import Callback, State, fit
 from nelbo.vae import VAE
+from nelbo.watch import watched
 
 Report = Callable[[likelihood.Estimate], None]
 
@@ -154,7 +155,7 @@ class Model(Explorer):
         made = torch.from_numpy(np.empty((n, *self.schema.shape), np.float32))  # NumPy takes large pages
         parts = torch.arange(n).split(self.schema.at_once)
         seeds = torch.randint(2**62, (len(parts),), generator=torch.Generator().manual_seed(seed)).tolist()
-        for index, part_seed in zip(parts, seeds, strict=True):
+        for index, part_seed in watched(zip(parts, seeds, strict=True), "drawing", len(parts)):
             with seeded(part_seed):  # so that the same z are drawn with and without noise
                 given = None if c is None else c[index]
                 made[index[0] : index[-1] + 1] = self._drawn(len(index), given, temperature, noise)
@@ -267,7 +268,8 @@ class Model(Explorer):
     def _parts(self, h: Tensor, c: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Features and their context, in batches."""
         parts = h.split(self.schema.at_once)
-        return zip(parts, [None] * len(parts) if c is None else c.split(self.schema.at_once), strict=True)
+        given = [None] * len(parts) if c is None else c.split(self.schema.at_once)
+        return watched(zip(parts, given, strict=True), "decoding", len(parts))
 
     def _given(self, rows: Dataset) -> Tensor | None:
         """The context of rows of data: the fixed condition, their own, or that of their labels."""
@@ -291,5 +293,5 @@ class Model(Explorer):
         order = torch.arange(len(rows)).split(self.schema.at_once)
         c = self._given(rows)
         given = (None if c is None else c[index].to(self.device) for index in order)
-        parts = zip(batches(rows, order), given, strict=True)
+        parts = watched(zip(batches(rows, order), given, strict=True), "going through the data", len(order))
         return torch.cat([function(x.to(self.device), own).cpu() for x, own in parts]).numpy()

@@ -27,6 +27,7 @@ from nelbo.distributions import kl_divergence
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
 from nelbo.registry import nearest
+from nelbo.watch import watched
 
 Fitted = tuple[Conditional, spec.Prior]
 HELD_OUT = 0.2
@@ -102,7 +103,7 @@ def fit_mixture(codes: Tensor, components: int, rounds: int) -> Fitted:
     nearest_centre = torch.cat([torch.cdist(part, centres).argmin(1) for part in z.split(CHUNK)])
     shares: Iterable[Tensor] = torch.nn.functional.one_hot(nearest_centre, components).to(z.dtype).split(CHUNK)
     last = -math.inf
-    for _ in range(rounds):
+    for _ in watched(range(rounds), f"fitting {components} components", rounds):
         weights, loc, root = _moments(z, squares, shares)
         joints = _joints(z, weights, loc, root)
         shares = [joint.softmax(1) for joint in joints]
@@ -187,7 +188,7 @@ def _descend(prior: Conditional, loss: Callable[[Tensor], Tensor], codes: Tensor
     adam = torch.optim.Adam(prior.parameters(), effort.rate)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, effort.steps)
     with torch.enable_grad():
-        for step in range(effort.steps):
+        for step in watched(range(effort.steps), "fitting the prior", effort.steps):
             if step % max(1, effort.steps // LOOKS) == 0:
                 with torch.no_grad():
                     found = loss(held).mean().item()

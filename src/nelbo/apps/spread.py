@@ -14,6 +14,7 @@ from nelbo.apps.variations import neighbours
 from nelbo.data import Dataset, subset
 from nelbo.data.dataset import draw
 from nelbo.model import Model
+from nelbo.watch import watched
 
 MOST = 30_000  # pictures without a class that are looked at; of more, so many at random
 NEAREST = 10  # codes that a code is joined to
@@ -70,6 +71,6 @@ def spread(codes: Tensor, near: Tensor, labels: Tensor) -> Tensor:
     classes = one_hot(labels[given]).float()
     charges = torch.zeros(n, classes.shape[1]).index_copy(0, given, classes - classes.mean(0))
     u = torch.zeros_like(charges)
-    for _ in range(ROUNDS):
+    for _ in watched(range(ROUNDS), "spreading classes", ROUNDS):
         u = (charges + torch.sparse.mm(joined, u)) / degrees  # = u + D^-1 (b - L u)
     return torch.where(u.any(1), u.argmax(1), -1).index_copy(0, given, labels[given])

@@ -21,6 +21,7 @@ from nelbo.distributions import check_temperature
 from nelbo.errors import UserError
 from nelbo.latents import Quantised
 from nelbo.model import Model
+from nelbo.watch import watched
 
 MOST = 10_000  # data that draws are made like; of more, so many at random
 NEIGHBOURS = 12  # codes near one, itself among them
@@ -44,8 +45,9 @@ def variations(model: Model, data: Any, n: int = 64, seed: int = 0, temperature:
 
 def neighbours(codes: Tensor, of: Tensor, k: int = NEIGHBOURS) -> Tensor:
     """The numbers of the `k` codes (or all, if fewer) nearest to each of `of`, nearest first: `(len(of), k)`."""
-    parts = of.split(1000)
-    return torch.cat([torch.cdist(part, codes).topk(min(k, len(codes)), largest=False).indices for part in parts])
+    parts, most = of.split(1000), min(k, len(codes))
+    compared = watched(parts, "comparing codes", len(parts))
+    return torch.cat([torch.cdist(part, codes).topk(most, largest=False).indices for part in compared])
 
 
 def codes_like(codes: np.ndarray, n: int, seed: int = 0, temperature: float = 1.0) -> np.ndarray:

@@ -9,6 +9,7 @@ import warnings
 import typer
 
 from nelbo.cli import art, augment, catalogue, cite_command, data_commands, detect, impute, recipe_commands, train, use
+from nelbo.cli.line import shown_on
 from nelbo.errors import UserError
 
 app = typer.Typer(
@@ -48,7 +49,8 @@ def main() -> None:
     warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")  # one of twice the size is refused
     warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr)
     try:
-        app()
+        with shown_on(sys.stderr):
+            app()
     except UserError as error:
         if os.environ.get("NELBO_DEBUG"):
             raise

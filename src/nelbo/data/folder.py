@@ -19,6 +19,7 @@ from nelbo.data.dataset import Arrays, Dataset, fits_memory
 from nelbo.data.pictures import Header, Original, Target, decode, read_header
 from nelbo.data.schema import Schema
 from nelbo.errors import UserError
+from nelbo.watch import watched
 
 R = TypeVar("R")
 
@@ -91,7 +92,8 @@ def survey(album: Album) -> Survey:
     headers: list[Header] = []
     bad: dict[Original, UserError] = {}
     known: dict[Header, Header] = {}  # equal headers are kept once
-    for original, found in zip(album.originals, _every(album, lambda i: read_header(album.originals[i])), strict=True):
+    looked_at = _every(album, lambda i: read_header(album.originals[i]), "looking at pictures")
+    for original, found in zip(album.originals, looked_at, strict=True):
         if isinstance(found, UserError):
             bad[original] = found
         else:
@@ -158,8 +160,8 @@ def build(found: Survey, schema: Schema, skip_bad: bool) -> Dataset:
     return Arrays(from_pixels(torch.from_numpy(rows), schema), schema, labels)
 
 
-def _every(album: Album, read: Callable[[int], R]) -> Iterator[R | UserError]:
-    """`read` of the number of every picture by all cores, in order, its errors as values."""
+def _every(album: Album, read: Callable[[int], R], what: str) -> Iterator[R | UserError]:
+    """`read` of the number of every picture by all cores, in order, its errors as values; `what` says what that is."""
 
     def attempt(i: int) -> R | UserError:
         try:
@@ -168,7 +170,8 @@ def _every(album: Album, read: Callable[[int], R]) -> Iterator[R | UserError]:
             return UserError(str(error))  # the one raised holds on to all that it passed through
 
     files = all(isinstance(original, str) for original in album.originals)  # others may share what they read from
-    return every(attempt, range(len(album.originals)), apart=files)
+    numbers = range(len(album.originals))
+    return watched(every(attempt, numbers, apart=files), what, len(numbers))
 
 
 def _good(found: Survey, attempt: Callable[[int], object] | None, skip_bad: bool) -> list[bool]:
@@ -177,7 +180,7 @@ def _good(found: Survey, attempt: Callable[[int], object] | None, skip_bad: bool
     Raises, or warns of, those that cannot, be it by their headers.
     """
     originals = found.album.originals
-    tried = list(_every(found.album, attempt)) if attempt else [None] * len(originals)
+    tried = list(_every(found.album, attempt, "reading pictures")) if attempt else [None] * len(originals)
     bad = found.bad | {o: e for o, e in zip(originals, tried, strict=True) if isinstance(e, UserError)}
     _report(found, bad, skip_bad)
     return [original not in bad for original in originals] if bad else [True] * len(originals)

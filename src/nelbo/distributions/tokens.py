@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from nelbo.distributions import noise
 from nelbo.distributions.base import Distribution
+from nelbo.watch import watched
 
 END = 0
 TEMPERATURES, FLUENT = (0.5, 0.7) * 6, 0.3  # of the lines among which one is chosen; the weight w of log p(x | h)
@@ -107,8 +108,9 @@ class TokenByToken(Distribution):
         Source: Li, Galley, Brockett, Gao, Dolan (2016), A Diversity-Promoting Objective Function for Neural
         Conversation Models.
         """
+        others = watched(TEMPERATURES, "rebuilding lines", len(TEMPERATURES))
         with noise.seeded(0), noise.common():
-            lines = torch.stack([self.mean, *(self.at(t).sample() for t in TEMPERATURES)])
+            lines = torch.stack([self.mean, *(self.at(t).sample() for t in others)])
         best = torch.stack([log_q(x) + FLUENT * self.log_prob(x) for x in lines]).argmax(0)
         return lines.gather(0, best[None, ..., None].expand(1, *lines.shape[1:]))[0]
 
@@ -121,7 +123,7 @@ class TokenByToken(Distribution):
         flat, state = begun.reshape(-1, begun.shape[-1]), None
         rows = begun.new_zeros(len(flat), self.length)
         last = torch.zeros(len(flat), dtype=torch.int64, device=begun.device)
-        for t in range(self.length):
+        for t in watched(range(self.length), "writing lines", self.length):
             read, state = self.net.step(flat, last, state)
             logits = self._logits(read)
             token = logits.argmax(-1) if draws is None else _chosen(logits, draws[:, t])

@@ -18,6 +18,7 @@ from nelbo.spec.discrete import check_sizes
 from nelbo.spec.latents import Latent
 from nelbo.spec.nets import Net
 from nelbo.spec.priors import Prior
+from nelbo.watch import watched
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,7 @@ def _descend(
     """Adam on batches of `train`; the weights kept are those of the epoch that is best on `held`."""
     adam = torch.optim.AdamW(prior.parameters(), learning_rate)
     best, weights = math.inf, prior.state_dict()
-    for _ in range(epochs):
+    for _ in watched(range(epochs), "fitting the prior", epochs):
         if time.monotonic() > end:
             break
         for rows in torch.randperm(len(train)).to(train.device).split(128):

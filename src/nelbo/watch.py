@@ -1,0 +1,53 @@
+"""Long work and who watches it: a loop is `watched`, and whoever is `watching` hears how far it is.
+
+with watching(lambda what, done, total: print(f"{what}: {done} of {total}")):
+    codes = model.embed("pictures/")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeVar
+
+T = TypeVar("T")
+Watcher = Callable[[str, int, int], None]
+_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watching(watcher: Watcher) -> Iterator[None]:
+    """Within it, every watched loop calls `watcher(what, done, total)`: before each of its things, and after all.
+
+    Loops may be within loops. One that ends early, be it by an error, is done with all, too.
+    """
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
+
+
+def watched(things: Iterable[T], what: str, total: int) -> Generator[T, None, None]:
+    """The things one by one, of which there are `total`, or at most; `what` says what is done with them.
+
+    >>> with watching(lambda *heard: print(heard)):
+    ...     print([letter for letter in watched("ab", "letters", 2)])
+    ('letters', 0, 2)
+    ('letters', 1, 2)
+    ('letters', 2, 2)
+    ['a', 'b']
+    """
+    watcher = _watcher.get()
+    if watcher is None:
+        yield from things
+        return
+    done = -1
+    try:
+        for done, thing in enumerate(things):
+            watcher(what, done, total)
+            yield thing
+    finally:
+        if done >= 0:
+            watcher(what, total, total)

@@ -1,0 +1,141 @@
+"""Long work says how far it is: to whoever watches, and on a terminal by a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import nelbo
+from conftest import FEATURES, NET, PICTURES, SIDE, Run
+from nelbo.apps.spread import spread
+from nelbo.cli import line
+from nelbo.data import load
+from nelbo.priors import Effort, fit_prior
+from nelbo.watch import watched, watching
+
+Heard = list[tuple[str, int, int]]
+
+
+def heard_of(work: Callable[[], object]) -> Heard:
+    """What is told while the work is done."""
+    heard: Heard = []
+    with watching(lambda *told: heard.append(told)):
+        work()
+    return heard
+
+
+def assert_whole(heard: Heard, what: str, total: int) -> None:
+    """A loop of this name was told of from the first thing to the end."""
+    assert [h for h in heard if h[0] == what] == [(what, done, total) for done in range(total + 1)]
+
+
+def test_things_come_as_they_are_and_are_told_of() -> None:
+    assert_whole(heard_of(lambda: list(watched("abc", "letters", 3))), "letters", 3)
+    assert [*watched("abc", "letters", 3)] == ["a", "b", "c"]
+    assert heard_of(lambda: list(watched("", "letters", 0))) == []
+
+
+def test_a_loop_that_fails_is_done() -> None:
+    def fail() -> None:
+        with pytest.raises(KeyError):
+            for letter in watched("abc", "letters", 3):
+                raise KeyError(letter)
+
+    assert heard_of(fail) == [("letters", 0, 3), ("letters", 3, 3)]
+
+
+def test_nobody_hears_of_it_afterwards() -> None:
+    heard = heard_of(lambda: None)
+    list(watched("abc", "letters", 3))
+    assert heard == []
+
+
+def test_work_on_many_data_is_told_of(tmp_path: Path) -> None:
+    x = torch.rand(1200, FEATURES, generator=torch.Generator().manual_seed(0))
+    model = nelbo.fit(x[:100], epochs=1, seed=0, **NET)
+    parts = -(-len(x) // model.schema.at_once)
+    assert parts > 1
+    assert_whole(heard_of(lambda: model.embed(x)), "going through the data", parts)
+    assert_whole(heard_of(lambda: model.sample(len(x))), "drawing", parts)
+    assert_whole(heard_of(lambda: model.decode(np.zeros((len(x), len(model.rates))))), "decoding", parts)
+    assert any(h[0] == "scoring" for h in heard_of(lambda: model.score(x)))
+    told: list[object] = []
+    assert heard_of(lambda: model.score(x, report=told.append)) == [] and told  # who asks by itself hears once
+    codes = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
+    assert_whole(heard_of(lambda: fit_prior(codes, "two-stage", Effort(steps=5))), "fitting the prior", 5)
+    near = torch.arange(300).roll(1)[:, None]
+    assert_whole(heard_of(lambda: spread(codes, near, torch.arange(300).clamp_max(1))), "spreading classes", 300)
+    for i in range(3):
+        Image.new("L", (4, 4), i).save(tmp_path / f"{i}.png")
+    heard = heard_of(lambda: load(tmp_path))
+    assert_whole(heard, "looking at pictures", 3)
+    assert_whole(heard, "reading pictures", 3)
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, which passes only as the test says."""
+    now = [0.0]
+    monkeypatch.setattr(line.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_the_line_says_how_far_the_outermost_loop_is(clock: list[float]) -> None:
+    """Half of its second half makes three quarters, and what took 3 s so far takes one more."""
+    file = Terminal()
+    with line.shown_on(file):
+        for _ in watched(range(2), "outer", 2):
+            for _ in watched(range(2), "inner", 2):
+                clock[0] += 1.0
+    lines = file.getvalue().split("\r")
+    assert [text for text in lines if "75%" in text] == [f"outer {'━' * 18}{'─' * 6}  75%  0:01 left\033[K"]
+    assert "inner" not in file.getvalue() and lines[-1] == "\033[K"
+
+
+def test_short_work_has_no_line(clock: list[float]) -> None:
+    file = Terminal()
+    with line.shown_on(file):
+        for _ in watched(range(9), "short", 9):
+            clock[0] += 0.1
+    assert file.getvalue() == ""
+
+
+def test_a_file_gets_no_line(clock: list[float]) -> None:
+    file = StringIO()
+    with line.shown_on(file):
+        for _ in watched(range(9), "long", 9):
+            clock[0] += 10.0
+    assert file.getvalue() == ""
+
+
+def test_the_line_goes_with_an_error(clock: list[float]) -> None:
+    file = Terminal()
+    with pytest.raises(KeyboardInterrupt), line.shown_on(file):
+        for _ in watched(range(9), "long", 9):
+            clock[0] += 2.0
+            if clock[0] > 8:
+                raise KeyboardInterrupt
+    assert "long" in file.getvalue() and file.getvalue().endswith("\r\033[K")
+
+
+def test_a_verb_has_a_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = np.random.default_rng(0).random((PICTURES, SIDE, SIDE), np.float32)
+    nelbo.fit(x, epochs=1, seed=0, **NET).save(tmp_path / "model")
+    monkeypatch.setattr(line, "PATIENCE", 0.0)
+    monkeypatch.setattr(line, "EVERY", 0.0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    done = run("sample", tmp_path / "model", "-n", 2000, "--out", tmp_path / "many.npy")
+    assert done.code == 0 and "drawing" in done.err and "left" in done.err
