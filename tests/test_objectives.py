@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from conftest import Run
 from nelbo import objectives
 from nelbo.distributions import DiagonalNormal, StandardNormal
 from nelbo.errors import UserError
@@ -478,22 +479,17 @@ def test_cyclical() -> None:
         Cyclical(0)
 
 
-def test_two_processes_are_one_with_two_players(tmp_path: Path) -> None:
+def test_two_processes_are_one_with_two_players(run: Run, tmp_path: Path) -> None:
     """PIWAE under torchrun with gloo: gradients summed over processes are those of the whole batch."""
     x = np.random.default_rng(0).integers(0, 256, (90, 6, 6), np.uint8)
     np.save(tmp_path / "x.npy", x)
     command = ["train", str(tmp_path / "x.npy"), "--epochs", "2", "--batch-size", "33", "--quiet"]
     for item in ("model.encoder=mlp", "training.optimizer.eps=1e-4", "objective=piwae"):
         command += ["--set", item]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    runs = [
-        subprocess.Popen(
-            [sys.executable, *start, "-m", "nelbo", *command, "--out", str(tmp_path / name)], env=environment
-        )
-        for name, start in (("one", []), ("two", torchrun))
-    ]
-    assert [run.wait(120) for run in runs] == [0, 0]
+    two = subprocess.Popen([*torchrun, "-m", "nelbo", *command, "--out", str(tmp_path / "two")], env=environment)
+    assert (run(*command, "--out", tmp_path / "one").code, two.wait(120)) == (0, 0)
     one, two = (load_file(tmp_path / name / "model/weights.safetensors") for name in ("one", "two"))
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=2e-4, atol=2e-5)

@@ -40,8 +40,8 @@ def recipe_of(name: str) -> Recipe:
     return recipes.override(recipe, FEWER.get(name, {}))
 
 
-def trained(name: str) -> tuple[Model, list[dict[str, Any]]]:
-    recipe = recipe_of(name)
+def trained(name: str, epochs: int = 3) -> tuple[Model, list[dict[str, Any]]]:
+    recipe = recipes.override(recipe_of(name), {"epochs": epochs})
     data = dataclasses.replace(SMALL, train=subset(SMALL.train, range(384)), test=subset(SMALL.test, range(96)))
     context = condition(data, recipe.data.condition) if recipe.data.condition else None
     model = Model.create(recipe, data.schema, context)

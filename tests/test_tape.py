@@ -47,7 +47,7 @@ def test_a_taped_run_ends_with_the_weights_of_an_untaped_one(name: str, monkeypa
     ends = []
     for kind in (Watched, Plain):
         monkeypatch.setattr(players, "Taped", kind)
-        model, rows = trained(name)
+        model, rows = trained(name, epochs=1)
         ends.append((model.vae.state_dict(), [{k: v for k, v in row.items() if k != "seconds"} for row in rows]))
     assert bool(Watched.made[0].proved) == (name not in UNTAPED)
     assert [k for k, v in ends[0][0].items() if not torch.equal(v, ends[1][0][k])] == []
