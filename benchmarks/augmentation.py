@@ -8,11 +8,9 @@
             Unlabelled: the share is of pictures made by `nelbo.apps.augment` from all training digits, of which only
             those few have a class
     points  permutation-invariant: all 60 000 digits, a 784-1024-1024-10 perceptron, nothing knows of geometry.
-            Ordinary: label smoothing. Exemplars: the same, and beside each digit of a batch one that a VAE
-            (perceptrons, of the same digits) draws near it, the label kept: z = mu(x) + A (mu(a) - mu(b)) + sigma e, a
-            and b any two of the nearest codes of its class, e ~ N(0, I), so that z varies as the class does there.
-            The net's training and the shares are those of Norouzi, Fleet, Norouzi (2020), Exemplar VAE, whose draws
-            are N(mu(x), sigma^2); differences of codes: DeVries, Taylor (2017), Dataset Augmentation in Feature Space
+            Ordinary: label smoothing. Exemplars: the same, and beside each digit of a batch one that is drawn near it
+            by `nelbo.apps.nearby` and a VAE (perceptrons, of the same digits), the label kept. The net's training and
+            the shares are those of Norouzi, Fleet, Norouzi (2020), Exemplar VAE, whose draws decode N(mu(x), sigma^2)
 
 Settings were chosen on training digits 50 000 to 59 999, which no subset of few holds. The test digits are only scored.
 Results are kept as they come; a run goes on where another was ended.
@@ -37,7 +35,7 @@ from torch.nn import functional as F
 import nelbo
 from nelbo.apps.augment import augment
 from nelbo.apps.morphs import learn, morph, pairs
-from nelbo.apps.variations import neighbours
+from nelbo.apps.nearby import Nearby
 from nelbo.data import named
 from nelbo.data.dataset import Arrays
 
@@ -47,7 +45,6 @@ BATCH, STEPS, RATE = 64, 2000, 3e-3  # of the convolutional net
 SHARE, PAIRS, MADE = 0.5, 64_000, 20_000  # of a batch that is made; pairs learned from, all once; pictures made
 EPOCHS, POINTS_BATCH, POINTS_RATE = 100, 100, 0.1  # of the perceptron
 REAL = 0.4  # the weight of real digits beside drawn ones
-NEAREST, ALONG, NEAR = 12, 0.6, 0.2  # codes of the class near each; A; sigma
 
 
 def ordinary(
@@ -182,21 +179,12 @@ def points(x: Tensor, y: Tensor, test: tuple[Tensor, Tensor], arm: str, seed: in
 
 def nearby(x: Tensor, y: Tensor, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
     """What draws a digit near each of x of the numbers given, by a VAE of x."""
-    vae = model_of(x).vae.requires_grad_(False)
-    codes = torch.cat([vae.latent.embed(part) for part in x.split(1000)])
-    codes = codes * (codes.var(0) > 0.01)
-    nearest = torch.empty(len(x), NEAREST, dtype=torch.long)
-    for label in y.unique():
-        own = (y == label).nonzero().flatten()
-        nearest[own] = own[neighbours(codes[own], codes[own], NEAREST + 1)[:, 1:]]  # the first is itself
+    near = Nearby(model_of(x), Arrays(as_bytes(x), model_of(x).schema, y))
 
-    def near(chosen: Tensor) -> Tensor:
-        which = torch.randint(NEAREST, (len(chosen), 2), generator=generator)
-        a, b = codes[nearest[chosen].gather(1, which)].unbind(1)
-        noise = torch.randn(a.shape, generator=generator)
-        return vae.decode(codes[chosen] + ALONG * (a - b) + NEAR * noise).mean
+    def draw(chosen: Tensor) -> Tensor:
+        return torch.from_numpy(near.draw(chosen, int(torch.randint(2**62, (), generator=generator)))) / 255
 
-    return near
+    return draw
 
 
 def table(results: dict[str, dict[str, float]]) -> str:

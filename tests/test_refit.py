@@ -32,7 +32,9 @@ def codes_log_p(model: nelbo.Model) -> float:
         return model.vae.latent.prior(None).log_prob(model.draw(ROWS, seed=7)).mean().item()
 
 
-@pytest.mark.parametrize("kind", ["normal", "gmm", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("flow-maf", "auto"))])
+@pytest.mark.parametrize(
+    "kind", ["normal", "gmm", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("flow-maf", "auto"))]
+)
 def test_codes_are_likelier_under_the_fitted_prior(kind: str, model: nelbo.Model, tmp_path: Path) -> None:
     before, fitted = codes_log_p(model), nelbo.with_prior(model, ROWS, kind)
     assert codes_log_p(fitted) > before + 0.5

@@ -1,0 +1,86 @@
+"""Data near given ones: what differences of codes of the class change, and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import nelbo
+from nelbo import presets, recipes
+from nelbo.apps.nearby import NEAREST, Nearby
+from nelbo.data import load
+from nelbo.errors import UserError
+from nelbo.model import Model
+
+LABELS = np.arange(200) % 3
+LABELS[0] = 3  # the only one of its class
+NET = {"model.encoder": {"kind": "mlp", "hidden": [32]}, "training.batch_size": 25}
+
+
+@pytest.fixture(scope="module", params=[None, "label"])
+def nearby(request: pytest.FixtureRequest) -> Nearby:
+    """Of a model of pictures of four classes, which is told them or not."""
+    x = np.sin(np.random.default_rng(0).normal(size=(200, 3)) @ np.arange(75).reshape(3, 25) / 20) ** 2
+    pictures = (x.reshape(200, 5, 5).astype(np.float32), LABELS)
+    model = nelbo.fit(pictures, epochs=30, seed=0, condition=request.param, objective__beta=0.01, **NET)
+    return Nearby(model, model.rows(pictures))
+
+
+def mean_of(nearby: Nearby, code: torch.Tensor, row: int) -> torch.Tensor:
+    model = nearby.model
+    c = None if model.context is None else model.context.encode(nearby.rows.labels[row : row + 1])  # type: ignore[index]
+    with torch.no_grad():
+        return model.vae.show(code[None], c)[0]
+
+
+@pytest.mark.parametrize("along", [0.7, 30.0])
+def test_a_draw_is_the_datum_changed_as_two_codes_of_its_class_differ(nearby: Nearby, along: float) -> None:
+    """By search over all pairs of the nearest codes of the class; what leaves the range of data is cut off."""
+    z, x = nearby.codes, nearby.rows.batch(torch.arange(200))
+    seen = set()
+    for row in (5, 6):
+        own = np.flatnonzero(LABELS[row] == LABELS)
+        near = own[np.argsort(((z[own] - z[row]) ** 2).sum(1).numpy())[:NEAREST]]
+        steps = {(a, b): z[a] - z[b] for a in near for b in near}
+        could = [
+            x[row] + mean_of(nearby, z[row] + along * s, row) - mean_of(nearby, z[row], row) for s in steps.values()
+        ]
+        options = torch.stack(could).clamp(0, 1)
+        for seed in range(20):
+            made = torch.from_numpy(nearby.draw(torch.tensor([row]), seed, along))
+            gap = (options - made).abs().flatten(1).amax(1)
+            assert gap.min() < 1e-5
+            seen.add((row, int(gap.argmin())))
+    assert len(seen) > 20 and torch.stack(could).max() > 1  # many pairs are drawn; there is something to cut off
+
+
+def test_draws_of_many_are_those_of_each_row(nearby: Nearby) -> None:
+    """However many are drawn at once, each is near its own row: at along 0, the row itself."""
+    rows = torch.arange(200).repeat(12)
+    assert len(rows) > nearby.model.schema.at_once
+    x = nearby.rows.batch(rows).numpy()
+    np.testing.assert_allclose(nearby.draw(rows, along=0.0), x, atol=1e-6)
+    made = nearby.draw(rows, seed=4)
+    np.testing.assert_array_equal(made, nearby.draw(rows, seed=4))
+    assert (made != nearby.draw(rows, seed=5)).any()
+    alone = rows == 0  # no other is of its class
+    np.testing.assert_allclose(made[alone], x[alone], atol=1e-6)
+    assert (np.abs(made - x).reshape(len(rows), -1).max(1)[~alone] > 1e-4).mean() > 0.8
+
+
+def test_arrays_without_labels_are_not_cut_off() -> None:
+    x = 5 * torch.randn(80, 4, generator=torch.Generator().manual_seed(0))
+    nearby = Nearby(nelbo.fit(x, epochs=4, seed=0), x)
+    made = nearby.draw(torch.arange(80))
+    assert made.shape == (80, 4) and made.max() > 5 and made.min() < -5
+    assert np.abs(made - x.numpy()).mean() < np.abs(made - x.roll(1, 0).numpy()).mean()
+
+
+def test_what_has_no_codes_between_codes_is_refused(people_model: Model, pictures: np.ndarray) -> None:
+    with pytest.raises(UserError, match="data of kind table: train on pictures or arrays"):
+        Nearby(people_model, None)
+    recipe = presets.find("vq-vae").over(recipes.load(None, {}), "vq-vae")
+    codebook = Model.create(recipe, load(pictures).schema)
+    with pytest.raises(UserError, match="entries of a codebook"):
+        Nearby(codebook, pictures)
