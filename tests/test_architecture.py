@@ -21,6 +21,7 @@ LAYERS = [
     {"priors"},
     {"recipes"},
     {"presets", "storage", "rates", "likelihood", "completion", "explore", "sheets"},
+    {"scorer"},
     {"citations", "model", "metrics"},
     {"loading", "plots", "plots_table", "plots_text", "refit"},
     {"showing", "sizing", "plots_series"},

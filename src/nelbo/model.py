@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nelbo import completion, likelihood, rates, storage
+from nelbo import completion, storage
 from nelbo.data import Context, Data, Dataset, Schema, batches, form, load_like, mean, some, tables
 from nelbo.distributions import check_temperature
 from nelbo.distributions.noise import seeded
@@ -25,15 +24,14 @@ from nelbo.errors import UserError
 from nelbo.explore import Explorer
 from nelbo.recipes import Recipe, versions
 from nelbo.registry import dump
+from nelbo.scorer import Scorer
 from nelbo.spec import build, check_support, resolve, start
 from nelbo.training import Callback, State, fit
 from nelbo.vae import VAE
 from nelbo.watch import watched
 
-Report = Callable[[likelihood.Estimate], None]
 
-
-class Model(Explorer):
+class Model(Explorer, Scorer):
     """A VAE with the schema of its data and the recipe that made it.
 
     `rates` is the mean KL of each latent over the test data, nats: near 0 for one that carries nothing.
@@ -204,61 +202,6 @@ class Model(Explorer):
         means = [self.vae.show(part, c) for part, c in self._parts(points, self.shown(len(points)))]
         return self._told(self.schema.decode(torch.cat(means).cpu()).numpy())
 
-    @torch.no_grad()
-    def measure_rates(self, data: Any) -> np.ndarray:
-        """How much each number of the code carries over the data, `(features,)` nats; see `nelbo.rates`."""
-        with seeded(0):
-            moments = self.over(data, partial(rates.moments, self.vae))
-        return rates.carried(moments)
-
-    def score(self, data: Any, samples: int = 1, seed: int = 0, report: Report | None = None) -> np.ndarray:
-        """How surprising each datum is, `(n,)` nats: minus the importance-weighted bound.
-
-            -log (1/K) sum_k p(x | z_k) p(z_k) / q(z_k | x),   z_k ~ q(z | x)
-
-        With one sample it is a draw of the negative ELBO; with many it approaches -log p(x), if the likelihood
-        is normalized. `report` is called with a `likelihood.Estimate` of the mean as it grows. Source: Burda, Grosse,
-        Salakhutdinov (2016), Importance Weighted Autoencoders.
-        """
-        if samples < 1:
-            raise UserError(f"samples={samples}: give 1 or more")
-        rows = self.rows(data)
-        with seeded(seed):
-            return likelihood.scores(self.vae, rows, self._given(rows), samples, report).numpy()
-
-    def nll(self, data: Any, samples: int = 100, seed: int = 0, report: Report | None = None) -> np.ndarray:
-        """An upper bound on -log p(x) of each datum, nats, from `samples` importance samples; see `score`.
-
-        x is in the model's units: pictures in [0, 1], columns standardised.
-
-        Raises `UserError` where the likelihood is not a density.
-        """
-        if not self.vae.likelihood.normalized:
-            raise UserError(
-                f"the {self.vae.likelihood.name} likelihood as it is used here is no density, so the model has no "
-                "-log p(x): train with --set model.likelihood=continuous-bernoulli, or use score()"
-            )
-        return self.score(data, samples, seed, report)
-
-    def evaluate(self, data: Any, samples: int = 0, seed: int = 0, report: Report | None = None) -> dict[str, float]:
-        """Means over the data, nats per datum: loss, distortion, rate, each with one draw of z.
-
-        With `samples`, also `nll` from that many importance samples and its standard error over the data.
-        """
-
-        def parts(x: Tensor, c: Tensor | None) -> Tensor:
-            trace = self.vae(x, c)
-            return torch.stack([trace.distortion, trace.rate], 1)
-
-        rows = self.rows(data)  # once: a path would be read again by each use
-        with torch.no_grad(), seeded(seed):
-            distortion, rate = self.over(rows, parts).mean(0, dtype=np.float64).tolist()
-        result = {"n": len(rows), "loss": distortion + rate, "distortion": distortion, "rate": rate}
-        if samples:
-            found = likelihood.estimate(torch.from_numpy(self.nll(rows, samples, seed, report)), len(rows))
-            result |= {"nll": found.mean, "nll_error": found.error}
-        return result
-
     def shown(self, n: int) -> Tensor | None:
         """The context of n things that are not data: the fixed condition, or a default."""
         if self.context is None:
@@ -271,7 +214,7 @@ class Model(Explorer):
         given = [None] * len(parts) if c is None else c.split(self.schema.at_once)
         return watched(zip(parts, given, strict=True), "decoding", len(parts))
 
-    def _given(self, rows: Dataset) -> Tensor | None:
+    def context_of(self, rows: Dataset) -> Tensor | None:
         """The context of rows of data: the fixed condition, their own, or that of their labels."""
         if self.cells is not None:
             raise UserError("a condition on cells is for samples: give rows that have these cells instead")
@@ -291,7 +234,7 @@ class Model(Explorer):
         """Apply to the data and their context in batches, and put the results together."""
         rows = self.rows(data)
         order = torch.arange(len(rows)).split(self.schema.at_once)
-        c = self._given(rows)
+        c = self.context_of(rows)
         given = (None if c is None else c[index].to(self.device) for index in order)
         parts = watched(zip(batches(rows, order), given, strict=True), "going through the data", len(order))
         return torch.cat([function(x.to(self.device), own).cpu() for x, own in parts]).numpy()
