@@ -17,6 +17,8 @@ from nelbo.apps.spread import spread
 from nelbo.cli import line
 from nelbo.data import load
 from nelbo.priors import Effort, fit_prior
+from nelbo.progress import Bar
+from nelbo.training import Progress
 from nelbo.watch import watched, watching
 
 Heard = list[tuple[str, int, int]]
@@ -139,3 +141,13 @@ def test_a_verb_has_a_line(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     done = run("sample", tmp_path / "model", "-n", 2000, "--out", tmp_path / "many.npy")
     assert done.code == 0 and "drawing" in done.err and "left" in done.err
+
+
+def test_the_bar_of_training_leaves_the_line_to_what_is_read_before() -> None:
+    bar = Bar()
+    assert not bar.bar.live.is_started
+    for seen in (3, 4):
+        bar.on_progress(Progress(1, 2, seen, 4, {"loss": 1.0}, 5.0, 6.0))
+        assert bar.bar.live.is_started
+    bar.on_end("done")
+    assert not bar.bar.live.is_started

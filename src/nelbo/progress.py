@@ -53,9 +53,9 @@ class Bar(Callback):
         words = TextColumn("{task.fields[words]}", table_column=Column(no_wrap=True, ratio=1))
         self.bar = RichProgress(epoch, BarColumn(8), words, transient=True, expand=True)
         self.task = self.bar.add_task("", total=1, epoch="1", words="")
-        self.bar.start()
 
     def on_progress(self, progress: Progress) -> None:
+        self.bar.start()  # only now: what is read before has a line of its own
         parts = "  ".join(f"{name} {value:.1f}" for name, value in progress.parts.items())
         minutes, seconds = divmod(round(progress.seconds_left), 60)
         words = f"{parts}  {progress.samples_per_second:,.0f}/s  {minutes}:{seconds:02} left"
