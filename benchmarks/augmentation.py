@@ -45,7 +45,6 @@ BATCH, STEPS, RATE = 64, 2000, 3e-3  # of the convolutional net
 SHARE, PAIRS, MADE = 0.5, 64_000, 20_000  # of a batch that is made; pairs learned from, all once; pictures made
 EPOCHS, POINTS_BATCH, POINTS_RATE = 100, 100, 0.1  # of the perceptron
 REAL = 0.4  # the weight of real digits beside drawn ones
-CODES: dict[str, Any] = {"dim": 40, "beta": 0.3, "epochs": 40}  # of the VAE that draws them: a light rate, to hold much
 
 
 def ordinary(
@@ -149,9 +148,9 @@ def as_bytes(x: Tensor) -> Tensor:
 
 
 @cache
-def model_of(x: Tensor, dim: int = 32, beta: float = 0.5, epochs: int = 30) -> nelbo.Model:
-    """A VAE of digits, of perceptrons, which is told no classes."""
-    settings = {"minutes": 0, "prior": "", "epochs": epochs, "model__latent__dim": dim, "objective__beta": beta}
+def model_of(x: Tensor) -> nelbo.Model:
+    """A VAE of digits, of perceptrons, which is told no classes; of a light rate, so that codes hold much."""
+    settings = {"minutes": 0, "prior": "", "epochs": 40, "model__latent__dim": 40, "objective__beta": 0.3}
     return nelbo.fit(as_bytes(x).numpy(), recipe="digits", seed=0, **settings)
 
 
@@ -180,8 +179,7 @@ def points(x: Tensor, y: Tensor, test: tuple[Tensor, Tensor], arm: str, seed: in
 
 def nearby(x: Tensor, y: Tensor, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
     """What draws a digit near each of x of the numbers given, by a VAE of x."""
-    model = model_of(x, **CODES)
-    near = Nearby(model, Arrays(as_bytes(x), model.schema, y))
+    near = Nearby(model_of(x), Arrays(as_bytes(x), model_of(x).schema, y))
 
     def draw(chosen: Tensor) -> Tensor:
         return torch.from_numpy(near.draw(chosen, int(torch.randint(2**62, (), generator=generator)))) / 255

@@ -21,7 +21,9 @@ import nelbo
 from conftest import GREY, NET, SIDE, Run
 from nelbo import geometry, presets, recipes
 from nelbo.apps import art, classwise, picturefiles, record, variations
+from nelbo.apps.nearby import Nearby
 from nelbo.apps.piece import MOMENTS, Piece
+from nelbo.apps.truncation import codes_drawn, truncation_of
 from nelbo.data import load, subset
 from nelbo.distributions import Mixture, noise
 from nelbo.errors import UserError
@@ -103,13 +105,18 @@ def test_a_walk_is_closed_and_goes_through_draws_of_the_prior(model: Model) -> N
 
 
 def test_a_morph_passes_through_what_it_is_given(model: Model, pictures: np.ndarray) -> None:
+    """The pictures themselves; and between two of them the decoded way, with their details in the shares of the way."""
     items = [pictures[i] for i in (3, 5, 8)]
-    remade = model.reconstruct(pictures[[3, 5, 8]])
+    given = model.schema.decode(model.rows(pictures[[3, 5, 8]]).batch(torch.arange(3))).numpy()
     piece = art.morph(model, items, seconds=1.2, fps=10)
     assert len(piece.values) == 12
-    np.testing.assert_allclose(piece.values[::4, 0], remade, atol=1e-3)
+    np.testing.assert_allclose(piece.values[::4, 0], given, atol=1e-3)
     open_ended = art.morph(model, items, seconds=1.2, fps=10, loop=False)
-    np.testing.assert_allclose(open_ended.values[[0, -1], 0], remade[[0, 2]], atol=1e-3)
+    np.testing.assert_allclose(open_ended.values[[0, -1], 0], given[[0, 2]], atol=1e-3)
+    lost = given - model.reconstruct(pictures[[3, 5, 8]])
+    assert np.abs(lost).max() > 0.1 * given.max()
+    expected = model.interpolate(items[0], items[1], steps=5)[1] + 0.75 * lost[0] + 0.25 * lost[1]
+    np.testing.assert_allclose(piece.values[1, 0], expected.clip(given.min(), given.max()), atol=1e-3)
 
 
 # --- temperature, truncation
@@ -128,15 +135,15 @@ def test_truncated_noise_is_the_truncated_normal(bound: float) -> None:
 
 
 def test_truncation_bounds_the_codes_of_the_prior(model: Model) -> None:
-    codes = art._drawn(model, 4000, 1.0, 0.7, 0)
+    codes = codes_drawn(model, 4000, 1.0, 0.7, 0)
     assert np.abs(codes).max() <= 0.7 and codes.std() == pytest.approx(stats.truncnorm(-0.7, 0.7).std(), rel=0.03)
-    half = art._drawn(model, 4000, 0.5, None, 0)
-    np.testing.assert_allclose(half, 0.5 * art._drawn(model, 4000, 1.0, None, 0), atol=1e-6)
+    half = codes_drawn(model, 4000, 0.5, None, 0)
+    np.testing.assert_allclose(half, 0.5 * codes_drawn(model, 4000, 1.0, None, 0), atol=1e-6)
 
 
 def test_truncation_of_a_hierarchy_bounds_each_level_given_those_above() -> None:
     hierarchical, _ = untrained((8, 8), "vdvae")
-    with noise.seeded(0), torch.no_grad(), art._within(hierarchical, 0.5):
+    with noise.seeded(0), torch.no_grad(), truncation_of(hierarchical, 0.5):
         _, levels = hierarchical.vae.latent.walk(lambda i, p, q: p.rsample(), 50)  # type: ignore[operator]
     assert len(levels) > 1
     for level in levels:
@@ -150,11 +157,11 @@ def test_truncation_of_fitted_priors(model: Model, pictures: np.ndarray) -> None
     latent: Any = fitted.vae.latent
     latent.prior = fit_prior(codes, "gmm", Effort(rounds=5, components=(3,)))[0]
     p: Any = latent.prior(None)
-    z = torch.from_numpy(art._drawn(fitted, 300, 1.0, 1e-4, 0))
+    z = torch.from_numpy(codes_drawn(fitted, 300, 1.0, 1e-4, 0))
     assert (z[:, None] - p.components.mean).norm(dim=-1).min(1).values.max() < 1e-2
     latent.prior = fit_prior(codes, "flow-realnvp", Effort(steps=3))[0]
     p = latent.prior(None)
-    z, _ = p.transform.inverse(torch.from_numpy(art._drawn(fitted, 200, 1.0, 0.3, 0)), p.context)
+    z, _ = p.transform.inverse(torch.from_numpy(codes_drawn(fitted, 200, 1.0, 0.3, 0)), p.context)
     assert z.abs().max() < 0.3 + 1e-3
 
 
@@ -215,14 +222,17 @@ def test_attribute_arithmetic_moves_codes_by_the_difference_of_means(model: Mode
     piece = art.attribute(linear, "2", "0", [pictures[4]], data, strength=1.5, steps=4)
     strengths = np.array([0, 0.5, 1, 1.5])
     net: Any = linear.vae.likelihood
-    origin = linear.decode(codes[[4]])
-    ahead = linear.decode(codes[[4]] + way) - origin
-    np.testing.assert_allclose(piece.values[:, 0], origin + strengths[:, None, None, None] * ahead, atol=1e-2)
+    origin = linear.schema.decode(data.batch(torch.tensor([4]))).numpy()
+    ahead = linear.decode(codes[[4]] + way) - linear.decode(codes[[4]])
+    expected = origin + strengths[:, None, None, None] * ahead
+    np.testing.assert_allclose(piece.values[:, 0], expected.clip(0, 255), atol=1e-2)
     assert net is not None and list(piece.captions) == ["0", "+0.5", "+1", "+1.5"]
     rest = art.attribute(linear, "2", None, [pictures[4]], data, strength=1.0, steps=2)
     both = [codes[labels == k].mean(0) for k in (0, 1)]
-    expected = linear.decode(codes[[4]] + codes[labels == 2].mean(0) - np.mean(both, 0))
-    np.testing.assert_allclose(rest.values[1, 0], expected[0], atol=1e-2)
+    expected = (
+        origin + linear.decode(codes[[4]] + codes[labels == 2].mean(0) - np.mean(both, 0)) - linear.decode(codes[[4]])
+    )
+    np.testing.assert_allclose(rest.values[1, 0], expected[0].clip(0, 255), atol=1e-2)
 
 
 def test_classes_of_a_conditional_model_share_their_noise(conditional_run: Path) -> None:
@@ -238,8 +248,7 @@ def test_classes_of_an_unconditional_model_come_from_labelled_pictures(model: Mo
     piece = art.classes(model, picture_file, columns=5)
     assert piece.values.shape == (1, 15, 1, SIDE, SIDE) and list(piece.names) == ["0", "1", "2"]
     held = model.rows(picture_file)
-    codes = variations.codes_like(model.embed(classwise.of_class(held, "1")), 5)
-    np.testing.assert_allclose(piece.values[0, 5:10], model.decode(codes), atol=1e-3)
+    np.testing.assert_array_equal(piece.values[0, 5:10], Nearby(model, classwise.of_class(held, "1")).some(5))
 
 
 def test_a_contact_sheet_has_originals_above_reconstructions(model: Model, pictures: np.ndarray) -> None:

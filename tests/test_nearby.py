@@ -8,7 +8,7 @@ import torch
 
 import nelbo
 from nelbo import presets, recipes
-from nelbo.apps.nearby import NEAREST, Nearby
+from nelbo.apps.nearby import NEAREST, SHOWN, Nearby
 from nelbo.data import load
 from nelbo.errors import UserError
 from nelbo.model import Model
@@ -77,10 +77,32 @@ def test_arrays_without_labels_are_not_cut_off() -> None:
     assert np.abs(made - x.numpy()).mean() < np.abs(made - x.roll(1, 0).numpy()).mean()
 
 
-def test_what_has_no_codes_between_codes_is_refused(people_model: Model, pictures: np.ndarray) -> None:
-    with pytest.raises(UserError, match="data of kind table: train on pictures or arrays"):
+def test_what_is_missing_is_as_the_model_has_it() -> None:
+    x = torch.randn(60, 8, 1, generator=torch.Generator().manual_seed(0)).cumsum(1)
+    x[::2, 5:] = torch.nan
+    model = nelbo.fit([row.numpy() for row in x], epochs=1, seed=0, data__kind="series")
+    made = Nearby(model, x.numpy()).draw(torch.arange(60), along=0.0)
+    there = ~x.isnan().numpy()
+    np.testing.assert_allclose(made[there], x.numpy()[there], atol=1e-5)
+    rebuilt = model.reconstruct(x.numpy())
+    np.testing.assert_allclose(made[~there], rebuilt[~there], atol=1e-5)
+
+
+def test_some_are_near_those_that_have_others_of_their_class(nearby: Nearby) -> None:
+    made, again = nearby.some(300, seed=2), nearby.some(300, seed=2)
+    np.testing.assert_array_equal(made, again)
+    chosen = 1 + torch.from_numpy(np.random.default_rng(2).integers(199, size=300))  # 0 is the only one of its class
+    np.testing.assert_array_equal(made, nearby.draw(chosen, 2, SHOWN))
+    small = nearby.some(300, seed=2, temperature=0.5) - nearby.some(300, seed=2, temperature=1e-6)
+    assert 0 < np.abs(small).sum() < np.abs(made - nearby.some(300, seed=2, temperature=1e-6)).sum()
+
+
+def test_what_has_nothing_near_is_refused(people_model: Model, pictures: np.ndarray) -> None:
+    with pytest.raises(UserError, match="of a table: use augment"):
         Nearby(people_model, None)
     recipe = presets.find("vq-vae").over(recipes.load(None, {}), "vq-vae")
     codebook = Model.create(recipe, load(pictures).schema)
     with pytest.raises(UserError, match="entries of a codebook"):
         Nearby(codebook, pictures)
+    with pytest.raises(UserError, match="only 1 to be like: give 2 or more, of each class"):
+        Nearby(nelbo.fit(pictures, epochs=1), (pictures[:3], np.arange(3))).some(2)

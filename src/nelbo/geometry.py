@@ -36,6 +36,19 @@ def way(codes: Sequence[np.ndarray], steps: int) -> np.ndarray:
     return np.concatenate([*legs, codes[-1][None]])
 
 
+def chain(values: np.ndarray, steps: int) -> np.ndarray:
+    """The same in straight lines, of values of any shape.
+
+    >>> chain(np.array([0.0, 1.0, 3.0]), 3).tolist()
+    [0.0, 0.5, 1.0, 2.0, 3.0]
+    """
+    at = np.arange((len(values) - 1) * (steps - 1) + 1) / (steps - 1)
+    leg = np.minimum(at.astype(int), len(values) - 2)
+    part = (at - leg).reshape(-1, *[1] * (values.ndim - 1)).astype(values.dtype)
+    joined: np.ndarray = (1 - part) * values[leg] + part * values[leg + 1]
+    return joined
+
+
 def tour(codes: Sequence[np.ndarray], points: int, closed: bool = False) -> np.ndarray:
     """Points `(points, features)` at equal distances along the way by `slerp` through all codes, from first to last.
 

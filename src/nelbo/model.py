@@ -133,7 +133,7 @@ class Model(Explorer, Scorer):
     @torch.no_grad()
     def reconstruct(self, data: Any) -> Any:
         """What the code of each datum, see `stand_in`, shows (`VAE.show`): `(n, *shape)` in the data's units."""
-        return self._told(self.over(data, lambda x, c: self.schema.decode(self.remake(x, c))))
+        return self.told(self.over(data, lambda x, c: self.schema.decode(self.remake(x, c))))
 
     def remake(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """`reconstruct` in the model's units: x `(batch, *shape)` through a code and back."""
@@ -157,7 +157,7 @@ class Model(Explorer, Scorer):
             with seeded(part_seed):  # so that the same z are drawn with and without noise
                 given = None if c is None else c[index]
                 made[index[0] : index[-1] + 1] = self._drawn(len(index), given, temperature, noise)
-        return self._told(made.numpy())
+        return self.told(made.numpy())
 
     def _drawn(self, n: int, c: Tensor | None, temperature: float, noise: bool) -> Tensor:
         """Data of `sample`, as numbers."""
@@ -168,7 +168,7 @@ class Model(Explorer, Scorer):
         d = self.vae.generate(n, c, temperature)
         return self.schema.decode(d.sample() if noise or form(self.schema).drawn else d.mean)
 
-    def _told(self, values: np.ndarray) -> Any:
+    def told(self, values: np.ndarray) -> Any:
         """Data in their own units, as a user holds them."""
         return form(self.schema).told(values, self.schema)
 
@@ -181,13 +181,13 @@ class Model(Explorer, Scorer):
         kept, and 0. See `nelbo.completion`.
         """
         filled = self._cells_of(data, seed, lambda x, c: completion.expect(self.vae, x, self.schema, c))
-        return self._told(filled[:, 0]), form(self.schema).beside(filled[:, 1], self.schema)
+        return self.told(filled[:, 0]), form(self.schema).beside(filled[:, 1], self.schema)
 
     @torch.no_grad()
     def complete(self, data: Any, seed: int = 0) -> Any:
         """The same with what is missing drawn, given what is there: another seed, another imputation."""
         drawn = self._cells_of(data, seed, lambda x, c: self.schema.decode(completion.complete(self.vae, x, c)))
-        return self._told(drawn)
+        return self.told(drawn)
 
     def _cells_of(self, data: Any, seed: int, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
         if not form(self.schema).gaps:
@@ -200,7 +200,7 @@ class Model(Explorer, Scorer):
         """What codes `(n, features)` as `embed` gives them show (`VAE.show`), in the data's units."""
         points = torch.as_tensor(np.asarray(h), dtype=torch.float32).to(self.device)
         means = [self.vae.show(part, c) for part, c in self._parts(points, self.shown(len(points)))]
-        return self._told(self.schema.decode(torch.cat(means).cpu()).numpy())
+        return self.told(self.schema.decode(torch.cat(means).cpu()).numpy())
 
     def shown(self, n: int) -> Tensor | None:
         """The context of n things that are not data: the fixed condition, or a default."""

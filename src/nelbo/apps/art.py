@@ -14,28 +14,24 @@ Source: White (2016), Sampling Generative Networks; Brock, Donahue, Simonyan (20
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from nelbo import distributions as d
 from nelbo import geometry
 from nelbo.apps import classwise
+from nelbo.apps.nearby import Nearby
 from nelbo.apps.piece import Piece
-from nelbo.apps.variations import codes_like, variations
+from nelbo.apps.truncation import codes_drawn, truncation_of
+from nelbo.apps.variations import variations
 from nelbo.data import Dataset, subset
-from nelbo.distributions.mixture import Mixture
-from nelbo.distributions.noise import seeded, truncated
 from nelbo.errors import UserError
-from nelbo.latents import Flat, Quantised, TopDown
+from nelbo.latents import Quantised
 from nelbo.model import Model
 from nelbo.runs import held_out
 
-OF_NORMAL_NOISE = (d.StandardNormal, d.DiagonalNormal, d.FullNormal, d.LowRankNormal, d.LogisticNormal, d.WrappedNormal)
-OF_MIXTURES = (*OF_NORMAL_NOISE, torch.distributions.MultivariateNormal)  # drawn by the mixture, from the same noise
 MOST = 10_000  # frames, or pictures of a sheet: a record is no licence to fill the memory
 
 
@@ -55,7 +51,7 @@ def grid(
         _of_prior(truncation)
         values = variations(model, like, n, seed, temperature)
     else:
-        with _within(model, truncation):
+        with truncation_of(model, truncation):
             values = model.sample(n, seed, temperature)
     return Piece(values[None], model.schema, columns)
 
@@ -84,7 +80,7 @@ def walk(
     for i in range(n):
         in_turn = model.context is not None and model.context.classes and model.condition is None
         one = model.given(i % len(model.context.classes)) if in_turn else model  # type: ignore[union-attr]
-        codes = _drawn(one, points, temperature, truncation, seed + i)
+        codes = codes_drawn(one, points, temperature, truncation, seed + i)
         shown.append(one.decode(geometry.tour(list(codes), frames, closed=True)))
     return Piece(np.stack(shown, 1), model.schema, columns, fps=fps)
 
@@ -99,7 +95,9 @@ def morph(
 ) -> Piece:
     """From each picture to the next, in equal times; with `loop`, back to the first.
 
-    Items are pictures, files, or texts of digits: rows of `data` (None: the model's test data).
+    What the code of a picture does not hold of it is added to its end of the way, less and less, so that the way begins
+    and ends with the pictures themselves. Items are pictures, files, or texts of digits: rows of `data` (None: the
+    model's test data).
     """
     _between(model, "morph")
     if len(items) < 2:
@@ -107,10 +105,13 @@ def morph(
     if model.context is not None and model.condition is None:
         raise UserError("morph: the model is conditional: give the one condition that holds all the way (--condition)")
     chosen = _items(model, items, data)
-    legs = len(items) if loop else len(items) - 1
-    steps = max(round(_frames(seconds, fps) / legs), 1) + 1
-    values = model.interpolate(*chosen, *(chosen[:1] if loop else ()), steps=steps)
-    return Piece((values[:-1] if loop else values)[:, None], model.schema, fps=fps)
+    chosen += chosen[:1] if loop else []
+    steps = max(round(_frames(seconds, fps) / (len(chosen) - 1)), 1) + 1
+    values = model.interpolate(*chosen, steps=steps)
+    detail = _originals(model, chosen) - values[:: steps - 1]
+    return Piece(
+        _cut_off(model, values + geometry.chain(detail, steps))[: len(values) - loop, None], model.schema, fps=fps
+    )
 
 
 def attribute(
@@ -126,8 +127,8 @@ def attribute(
 ) -> Piece:
     """Each picture moved from class `minus` towards class `plus`, from 0 to `strength` times the way between the means.
 
-    Without `minus`, it is all other classes together; without items, `n` draws of the prior are moved. `data` is
-    labelled (None: the model's test data).
+    What its code does not hold of a picture stays as it is. Without `minus`, it is all other classes together; without
+    items, `n` draws of the prior are moved. `data` is labelled (None: the model's test data).
     """
     _between(model, "attribute")
     if model.context is not None and model.context.classes:
@@ -144,13 +145,13 @@ def attribute(
         away = np.mean([classwise.mean_code(model, classwise.of_class(rows, name)) for name in others], 0)
     else:
         away = classwise.mean_code(model, classwise.of_class(rows, minus))
-    if items:
-        codes = np.concatenate([model.embed(item) for item in _items(model, items, data)])
-    else:
-        codes = _drawn(model, n, 1.0, None, seed)
+    chosen = _items(model, items, data)
+    codes = np.concatenate([model.embed(item) for item in chosen]) if chosen else codes_drawn(model, n, 1.0, None, seed)
     strengths = np.linspace(0, strength, steps, dtype=np.float32)
     moved = codes + strengths[:, None, None] * (towards - away)
     values = model.decode(moved.reshape(-1, codes.shape[1])).reshape(steps, len(codes), *model.schema.shape)
+    if chosen:
+        values = _cut_off(model, values + _originals(model, chosen) - values[0])
     captions = [f"{value:+.2g}" if value else "0" for value in strengths]
     return Piece(values, model.schema, fps=5.0, captions=captions)
 
@@ -165,22 +166,21 @@ def classes(
 ) -> Piece:
     """A row of samples for each class.
 
-    A model conditioned on classes draws each row with the same noise. Of another, rows are of codes like those that
-    pictures of the class have in `data`, labelled (None: the model's test data); see `nelbo.apps.variations`.
+    A model conditioned on classes draws each row with the same noise. Of another, rows are like the pictures of the
+    class in `data`, labelled (None: the model's test data); see `nelbo.apps.nearby`.
     """
     _draws(model)
     _counts(columns=columns)
     if model.context is not None and model.context.classes:
         names = model.context.classes
-        with _within(model, truncation):
+        with truncation_of(model, truncation):
             rows = [model.given(name).sample(columns, seed, temperature) for name in names]
         return Piece(np.concatenate(rows)[None], model.schema, columns, names=names)
     _between(model, "classes of an unconditional model")
     _of_prior(truncation)
     held = _rows(model, data)
     names = classwise.class_names(held)
-    parts = [model.embed(classwise.of_class(held, name)) for name in names]
-    rows = [model.decode(codes_like(part, columns, seed, temperature)) for part in parts]
+    rows = [Nearby(model, classwise.of_class(held, name)).some(columns, seed, temperature) for name in names]
     return Piece(np.concatenate(rows)[None], model.schema, columns, names=names)
 
 
@@ -251,32 +251,13 @@ def _items(model: Model, items: Sequence[Any], data: Any) -> list[Any]:
     return found
 
 
-@contextmanager
-def _within(model: Model, truncation: float | None) -> Iterator[None]:
-    """Within it, noise is truncated; raises `UserError` for a prior that is not made of Normal noise."""
-    if truncation is not None:
-        if not 0 < truncation < np.inf:
-            raise UserError(f"truncation={truncation}: give a number of standard deviations above 0")
-        latent = model.vae.latent
-        with torch.no_grad():
-            prior = latent.prior(model.shown(1)) if isinstance(latent, Flat) else None
-        if not isinstance(latent, TopDown) and not _normal(prior):
-            name = type(prior or latent).__name__
-            raise UserError(f"truncation: the model's prior ({name}) is not made of Normal noise: use temperature")
-    with truncated(truncation):
-        yield
+def _originals(model: Model, chosen: Sequence[Any]) -> np.ndarray:
+    """Pictures that are batches of one, `(n, *shape)` in the data's units."""
+    first = torch.zeros(1, dtype=torch.int64)
+    return np.concatenate([model.schema.decode(model.rows(item).batch(first)).numpy() for item in chosen])
 
 
-def _normal(prior: Any) -> bool:
-    if isinstance(prior, Mixture):
-        return isinstance(prior.components, OF_MIXTURES)
-    return _normal(prior.base) if isinstance(prior, d.Flow) else isinstance(prior, OF_NORMAL_NOISE)
-
-
-@torch.no_grad()
-def _drawn(model: Model, n: int, temperature: float, truncation: float | None, seed: int) -> np.ndarray:
-    """Codes of draws of the prior, `(n, features)`."""
-    d.check_temperature(temperature)
-    with seeded(seed), _within(model, truncation):
-        codes: np.ndarray = model.vae.latent.draw(n, model.shown(n), temperature).cpu().numpy()
-    return codes
+def _cut_off(model: Model, values: np.ndarray) -> np.ndarray:
+    """Values within the range of the data."""
+    ends = model.schema.decode(torch.tensor([0.0, 1.0])).tolist()
+    return values if model.schema.support == "real" else values.clip(*ends)

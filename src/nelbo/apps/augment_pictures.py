@@ -1,7 +1,7 @@
 """Synthetic pictures of a class, and a filter for those that are not of it, or are unlike all real ones.
 
-A model conditioned on classes draws them given the class. Of another, their codes are like those of the class's real
-pictures (`nelbo.apps.variations`). The filter confirms the class, and holds the score to that of real ones:
+A model conditioned on classes draws them given the class. Of another, they are like the class's real pictures
+(`nelbo.apps.nearby`). The filter confirms the class, and holds the score to that of real ones:
 
     conditional    the class is the one under which the model finds the picture likeliest: argmin_y -log p(x | y)
     unconditional  it is that of most of the 3 nearest codes, among as many real pictures of each class
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from nelbo.apps import classwise
-from nelbo.apps.variations import codes_like, neighbours
+from nelbo.apps.nearby import Nearby, neighbours
 from nelbo.data import Dataset, subset
 from nelbo.data.dataset import draw
 from nelbo.errors import UserError
@@ -59,8 +59,8 @@ class OfClass:
         if conditional(self.model):
             given = self.model.given(self.name)
             return lambda n, seed: given.sample(n, seed, self.temperature)
-        codes = self.model.embed(classwise.of_class(self._real, self.name))
-        return lambda n, seed: self.model.decode(codes_like(codes, n, seed, self.temperature))
+        nearby = Nearby(self.model, classwise.of_class(self._real, self.name))
+        return lambda n, seed: nearby.some(n, seed, self.temperature)
 
     def likely(self, highest: Callable[[Model, Dataset], float], enough: int, seed: int) -> Callable[[Any], np.ndarray]:
         """A function of pictures that tells which are of the class and score no more than `highest` of real ones."""

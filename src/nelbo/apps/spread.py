@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from nelbo.apps.variations import neighbours
+from nelbo.apps.nearby import neighbours
 from nelbo.data import Dataset, subset
 from nelbo.data.dataset import draw
 from nelbo.model import Model

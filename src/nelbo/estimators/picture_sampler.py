@@ -2,7 +2,7 @@
 
 The model is not told the classes: rare ones then have their forms from all pictures, and from their own few where these
 lie in the space of codes, which makes better pictures of few than a conditional model does; see
-`nelbo.apps.variations`.
+`nelbo.apps.nearby`.
 """
 
 from __future__ import annotations
