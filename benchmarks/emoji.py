@@ -25,6 +25,7 @@ from PIL import Image
 
 import nelbo
 from nelbo import Model, plots
+from nelbo.apps import art
 from nelbo.apps.variations import variations
 from nelbo.progress import Lines
 
@@ -62,7 +63,7 @@ def figure(models: dict[str, Model], train: np.ndarray, test: np.ndarray, sample
     rows = [chosen.astype(np.float32), *(model.reconstruct(chosen) for model in models.values())]
     smooth = models["pictures"]
     rows.append(variations(smooth, train, samples, seed=1))
-    rows += [smooth.interpolate(chosen[i], chosen[i + 1], steps=16) for i in (0, 2, 4)]
+    rows += [art.morph(smooth, chosen[i : i + 2], seconds=1.5, fps=10, loop=False).values[:, 0] for i in (0, 2, 4)]
     return plots.sheet(np.concatenate(rows), smooth.schema, 16)
 
 

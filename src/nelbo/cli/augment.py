@@ -29,7 +29,7 @@ def augment(
     ] = None,
     keep: Annotated[float, typer.Option("--filter", help="Drop those less likely than this share of real ones.")] = 1.0,
     append: Annotated[bool, typer.Option("--append", help="Write them after the real ones, not alone.")] = False,
-    temperature: Annotated[float, typer.Option(help="Spread of pictures; below 1: more typical.")] = 1.0,
+    temperature: Annotated[float, typer.Option(help="How far pictures vary; below 1: less.")] = 1.0,
     privacy: Annotated[bool, typer.Option("--privacy", help="Report whether they give real rows away.")] = False,
     out: Out = None,
     seed: Seed = 0,

@@ -86,9 +86,9 @@ def sample(
 ) -> None:
     """Draw N data from MODEL's prior and write them (.png, .npy or .csv; a table as .csv, .tsv or .parquet).
 
-    With --like, they are like the data named: varied as these vary among themselves, and nearer to them than draws of
-    the prior. A few pictures make more of their kind. Lines of text are printed, unless --out names a .txt file. A
-    table's rows can be given some cells: the others are drawn given these, and none is rejected.
+    With --like, each is one of the data named, changed as its neighbours among them differ: as sharp as they are, and
+    near them; the temperature says how far. A few make more of their kind. Lines of text are printed, unless --out
+    names a .txt file. A table's rows can be given some cells: the others are drawn given these, and none is rejected.
 
     \b
     Examples:
