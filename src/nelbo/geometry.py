@@ -37,7 +37,7 @@ def way(codes: Sequence[np.ndarray], steps: int) -> np.ndarray:
 
 
 def chain(values: np.ndarray, steps: int) -> np.ndarray:
-    """The same in straight lines, of values of any shape.
+    """`steps` values from each to the next in straight lines, all included once; the values are of any shape.
 
     >>> chain(np.array([0.0, 1.0, 3.0]), 3).tolist()
     [0.0, 0.5, 1.0, 2.0, 3.0]

@@ -109,9 +109,8 @@ def morph(
     steps = max(round(_frames(seconds, fps) / (len(chosen) - 1)), 1) + 1
     values = model.interpolate(*chosen, steps=steps)
     detail = _originals(model, chosen) - values[:: steps - 1]
-    return Piece(
-        _cut_off(model, values + geometry.chain(detail, steps))[: len(values) - loop, None], model.schema, fps=fps
-    )
+    values = _cut_off(model, values + geometry.chain(detail, steps))
+    return Piece((values[:-1] if loop else values)[:, None], model.schema, fps=fps)
 
 
 def attribute(
