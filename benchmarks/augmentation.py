@@ -225,7 +225,7 @@ def main() -> None:
         for size in options.sizes if "few" in options.only else ():
             for arm in options.arms:
                 cases[f"few, {size} a class, {arm}/{seed}"] = (few, x, y, test, arm, size, seed)
-        if "points" in options.only and seed < 1:
+        if "points" in options.only and seed < 2:
             cases |= {f"points, {arm}/{seed}": (points, x, y, test, arm, seed) for arm in ("ordinary", "exemplars")}
     for case, (measure, *arguments) in cases.items():
         if case in results:
