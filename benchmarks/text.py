@@ -41,7 +41,7 @@ from torch.distributions import Distribution
 import nelbo
 from nelbo.apps.novel import new_lines
 from nelbo.conditionals import Conditional
-from nelbo.data import Data, form, text
+from nelbo.data import Data, text
 from nelbo.distributions import StandardNormal, temper
 from nelbo.latents import Latent, Level
 from nelbo.model import Model
@@ -203,7 +203,7 @@ def likeliest(model: Model, lines: Sequence[str]) -> list[str]:
     """Each line from its code, every token the likeliest."""
     with torch.no_grad():
         x = model.over(lines, lambda x, c: model.vae.decode(model.vae.stand_in(x, c), c).mean)
-    found: list[str] = form(model.schema).told(x, model.schema)
+    found: list[str] = model.told(x)
     return found
 
 

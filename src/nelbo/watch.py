@@ -1,7 +1,9 @@
 """Long work and who watches it: a loop is `watched`, and whoever is `watching` hears how far it is.
 
-with watching(lambda what, done, total: print(f"{what}: {done} of {total}")):
-    codes = model.embed("pictures/")
+    with watching(lambda what, done, total: print(f"{what}: {done} of {total}")):
+        codes = model.embed("pictures/")
+
+Without a watcher, a loop is as it was.
 """
 
 from __future__ import annotations

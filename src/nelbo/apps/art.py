@@ -109,7 +109,7 @@ def morph(
     steps = max(round(_frames(seconds, fps) / (len(chosen) - 1)), 1) + 1
     values = model.interpolate(*chosen, steps=steps)
     detail = _originals(model, chosen) - values[:: steps - 1]
-    values = _cut_off(model, values + geometry.chain(detail, steps))
+    values = _clipped(model, values + geometry.chain(detail, steps))
     return Piece((values[:-1] if loop else values)[:, None], model.schema, fps=fps)
 
 
@@ -150,7 +150,7 @@ def attribute(
     moved = codes + strengths[:, None, None] * (towards - away)
     values = model.decode(moved.reshape(-1, codes.shape[1])).reshape(steps, len(codes), *model.schema.shape)
     if chosen:
-        values = _cut_off(model, values + _originals(model, chosen) - values[0])
+        values = _clipped(model, values + _originals(model, chosen) - values[0])
     captions = [f"{value:+.2g}" if value else "0" for value in strengths]
     return Piece(values, model.schema, fps=5.0, captions=captions)
 
@@ -236,27 +236,24 @@ def _rows(model: Model, data: Any) -> Dataset:
     return held_out(model) if data is None else model.rows(data)
 
 
-def _items(model: Model, items: Sequence[Any], data: Any) -> list[Any]:
-    """Pictures as batches of one; a text of digits is a row of the data."""
+def _items(model: Model, items: Sequence[Any], data: Any) -> list[Dataset]:
+    """Pictures as data of one; a text of digits is a row of the data."""
     numbered = [isinstance(item, str) and item.isdecimal() for item in items]
     rows = _rows(model, data) if any(numbered) else None
-    found: list[Any] = []
+    found: list[Dataset] = []
     for item, by_number in zip(items, numbered, strict=True):
         if by_number and rows is not None:
             if int(item) >= len(rows):
                 raise UserError(f"item {item}: the data has {len(rows)} rows, give 0 to {len(rows) - 1}")
             item = subset(rows, [int(item)])
-        found.append(model.one(item))
+        found.append(model.rows(model.one(item)))
     return found
 
 
-def _originals(model: Model, chosen: Sequence[Any]) -> np.ndarray:
-    """Pictures that are batches of one, `(n, *shape)` in the data's units."""
-    first = torch.zeros(1, dtype=torch.int64)
-    return np.concatenate([model.schema.decode(model.rows(item).batch(first)).numpy() for item in chosen])
+def _originals(model: Model, chosen: Sequence[Dataset]) -> np.ndarray:
+    """Pictures that are data of one, `(n, *shape)` in the data's units."""
+    return model.schema.decode(torch.cat([item[[0]] for item in chosen])).numpy()
 
 
-def _cut_off(model: Model, values: np.ndarray) -> np.ndarray:
-    """Values within the range of the data."""
-    ends = model.schema.decode(torch.tensor([0.0, 1.0])).tolist()
-    return values if model.schema.support == "real" else values.clip(*ends)
+def _clipped(model: Model, values: np.ndarray) -> np.ndarray:
+    return model.schema.clip(torch.from_numpy(values)).numpy()

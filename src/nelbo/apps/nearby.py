@@ -80,9 +80,8 @@ class Nearby:
 
     def _changed(self, x: Tensor, c: Tensor | None, z: Tensor, step: Tensor) -> Tensor:
         z, step, show = z.to(x), step.to(x), self.model.vae.show
-        moved, schema = show(z + step, c), self.model.schema
-        more = moved + (x - show(z, c)).nan_to_num(0.0)  # what is missing of x is as the model has it
-        return schema.decode(more if schema.support == "real" else more.clamp(0, 1))
+        more = show(z + step, c) + (x - show(z, c)).nan_to_num(0.0)  # what is missing of x is as the model has it
+        return self.model.schema.clip(self.model.schema.decode(more))
 
     def _written(self, x: Tensor, c: Tensor | None, z: Tensor, step: Tensor) -> Tensor:
         moved = z + step

@@ -142,7 +142,7 @@ def reconstruct(
     import numpy as np
     import torch
 
-    from nelbo.data import form, subset
+    from nelbo.data import subset
 
     if n is not None and n < 1:
         raise UserError(f"-n {n}: give 1 or more")
@@ -161,7 +161,7 @@ def reconstruct(
         output.write(picture, output.encode_data(m, lines.reshape(-1, *m.schema.shape), picture, columns))
         output.say(picture, values.shape, as_json)
     elif out is None and not as_json:
-        originals = form(m.schema).told(m.schema.decode(rows.batch(first)).numpy(), m.schema)
+        originals = m.told(m.schema.decode(rows.batch(first)).numpy())
         output.give(m, [f"{a}\n  -> {b}" for a, b in zip(originals, values, strict=True)], out, as_json)
     else:
         output.give(m, values, out, as_json)

@@ -101,6 +101,12 @@ class Schema:
         shift, scale = self._affine
         return (x * scale.to(x) + shift.to(x)).to(torch.float32)
 
+    def clip(self, raw: Tensor) -> Tensor:
+        """Raw values within what x takes."""
+        if self.support == "real":
+            return raw
+        return raw.clamp(*(self.decode(torch.full(self.shape, end)).to(raw) for end in (0.0, 1.0)))
+
     @property
     def at_once(self) -> int:
         """How many data to take through a model at once: up to 1000, but fewer where a datum holds many numbers.
