@@ -7,15 +7,15 @@ import pytest
 import torch
 
 import nelbo
+from conftest import NET
 from nelbo import presets, recipes
-from nelbo.apps.nearby import NEAREST, SHOWN, Nearby
+from nelbo.apps.nearby import NEAREST, SHOWN, Nearby, neighbours
 from nelbo.data import load
 from nelbo.errors import UserError
 from nelbo.model import Model
 
 LABELS = np.arange(200) % 3
 LABELS[0] = 3  # the only one of its class
-NET = {"model.encoder": {"kind": "mlp", "hidden": [32]}, "training.batch_size": 25}
 
 
 @pytest.fixture(scope="module", params=[None, "label"])
@@ -32,6 +32,12 @@ def mean_of(nearby: Nearby, code: torch.Tensor, row: int) -> torch.Tensor:
     c = None if model.context is None else model.context.encode(nearby.rows.labels[row : row + 1])  # type: ignore[index]
     with torch.no_grad():
         return model.vae.show(code[None], c)[0]
+
+
+def test_neighbours_are_the_nearest() -> None:
+    codes = np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32)
+    expected = np.argsort(((codes[:7, None] - codes) ** 2).sum(2), axis=1)[:, :5]
+    np.testing.assert_array_equal(neighbours(torch.from_numpy(codes), torch.from_numpy(codes[:7]), 5), expected)
 
 
 @pytest.mark.parametrize("along", [0.7, 30.0])

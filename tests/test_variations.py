@@ -11,17 +11,11 @@ import torch
 import nelbo
 from conftest import Run
 from nelbo import presets, recipes
-from nelbo.apps.nearby import SHOWN, Nearby, neighbours
+from nelbo.apps.nearby import SHOWN, Nearby
 from nelbo.apps.variations import MOST, variations
 from nelbo.data import load, load_like
 from nelbo.errors import UserError
 from nelbo.model import Model
-
-
-def test_neighbours_are_the_nearest() -> None:
-    ring = np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32)
-    expected = np.argsort(((ring[:7, None] - ring) ** 2).sum(2), axis=1)[:, :5]
-    np.testing.assert_array_equal(neighbours(torch.from_numpy(ring), torch.from_numpy(ring[:7]), 5), expected)
 
 
 def test_variations_are_near_any_of_the_data(model: Model, pictures: np.ndarray) -> None:

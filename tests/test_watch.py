@@ -105,19 +105,12 @@ def test_the_line_says_how_far_the_outermost_loop_is(clock: list[float]) -> None
     assert "inner" not in file.getvalue() and lines[-1] == "\033[K"
 
 
-def test_short_work_has_no_line(clock: list[float]) -> None:
-    file = Terminal()
+@pytest.mark.parametrize(("kind", "seconds"), [(Terminal, 0.1), (StringIO, 10.0)], ids=["short work", "a file"])
+def test_no_line_is_shown(kind: type[StringIO], seconds: float, clock: list[float]) -> None:
+    file = kind()
     with line.shown_on(file):
-        for _ in watched(range(9), "short", 9):
-            clock[0] += 0.1
-    assert file.getvalue() == ""
-
-
-def test_a_file_gets_no_line(clock: list[float]) -> None:
-    file = StringIO()
-    with line.shown_on(file):
-        for _ in watched(range(9), "long", 9):
-            clock[0] += 10.0
+        for _ in watched(range(9), "loop", 9):
+            clock[0] += seconds
     assert file.getvalue() == ""
 
 
@@ -131,9 +124,7 @@ def test_the_line_goes_with_an_error(clock: list[float]) -> None:
     assert "long" in file.getvalue() and file.getvalue().endswith("\r\033[K")
 
 
-def test_a_verb_has_a_line(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_verb_has_a_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.random.default_rng(0).random((PICTURES, SIDE, SIDE), np.float32)
     nelbo.fit(x, epochs=1, seed=0, **NET).save(tmp_path / "model")
     monkeypatch.setattr(line, "PATIENCE", 0.0)
