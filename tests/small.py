@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from nelbo.recipes import load as load_recipe
 from torch import Tensor
 
 from nelbo.data import load
 from nelbo.model import Model
-from nelbo.recipes import load as load_recipe
 
 SMALL: dict[str, Any] = {
     "epochs": 3,

@@ -12,12 +12,12 @@ import pytest
 import scipy.integrate
 import scipy.stats
 import torch
+from nelbo.nets.cells import make_bins
 from torch import Tensor
 
 from nelbo import conditionals, nets
 from nelbo.distributions import CellByCell, noise
 from nelbo.errors import UserError
-from nelbo.nets.cells import make_bins
 from zoo import assert_mean
 from zoo_tables import FEATURES, decoder, given, rows
 

@@ -11,22 +11,26 @@ from typing import Any
 
 import pytest
 import typer
+from nelbo.citations import ALWAYS, CITES, WHEN, bibtex, entries, used
+from nelbo.recipes import DataSpec, Recipe
+from nelbo.registry import FAMILIES
 from typer.testing import CliRunner
 
-from nelbo import citations, presets, schedules
+from nelbo import citations, nets, presets, schedules
 from nelbo import spec as s
-from nelbo.citations import ALWAYS, CITES, WHEN, bibtex, entries, used
 from nelbo.cli.cite_command import cite
+from nelbo.config.registry import Component
 from nelbo.data.named import CLASSES
 from nelbo.errors import UserError
 from nelbo.loading import load
-from nelbo.recipes import DataSpec, Recipe
-from nelbo.registry import FAMILIES
 from nelbo.training import Settings
 from nelbo.training.optimizers import Adam
 
 TEXT = (resources.files("nelbo") / "files" / "references.bib").read_text("utf-8")
-PLAIN = Recipe(data=DataSpec("mnist"), model=s.ModelSpec(likelihood=s.Bernoulli(), encoder=s.MLP(), decoder=s.MLP()))
+PLAIN = Recipe(
+    data=DataSpec("mnist"),
+    model=s.ModelSpec(likelihood=Component("likelihood", "bernoulli"), encoder=nets.MLP(), decoder=nets.MLP()),
+)
 COMMON = {"nelbo", "kingma2014auto", "lecun1998gradient", "kingma2015adam"}
 PRESETS: dict[str, set[str]] = {
     "vae": {"rezende2014stochastic"},
@@ -51,22 +55,46 @@ RULES: list[tuple[Any, Any, str]] = [
     (DataSpec("mnist"), DataSpec("my_mnist.npz"), "lecun1998gradient"),
     (DataSpec("fashion-mnist"), DataSpec("mnist"), "xiao2017fashion"),
     (DataSpec(condition="label"), DataSpec(), "sohn2015learning"),
-    (s.VQ(depth=2), s.VQ(), "zeghidour2022soundstream"),
-    (s.Ladder(posterior="residual"), s.Ladder(), "vahdat2020nvae"),
-    (s.TopDownConv(posterior="residual"), s.TopDownConv(), "vahdat2020nvae"),
-    (s.Zuko("MAF"), s.Zuko("NICE"), "papamakarios2017masked"),
-    (s.Zuko("NSF"), s.Zuko("MAF"), "durkan2019neural"),
-    (s.Zuko("NICE"), s.Zuko("NSF"), "dinh2015nice"),
-    (s.Normal("optimal"), s.Normal("learned"), "rybkin2021simple"),
-    (s.SSIM(), s.SSIM(scales=1), "wang2003multiscale"),
-    (s.Perceptual(), s.Perceptual(weights="mine.safetensors"), "saxe2011random"),
-    (s.ELBO(4), s.ELBO(schedules.Linear(0.0, 1.0)), "higgins2017beta"),
-    (s.ELBO(schedules.Linear(0.0, 1.0)), s.ELBO(schedules.Cyclical()), "bowman2016generating"),
-    (s.ELBO(stl=True), s.ELBO(), "roeder2017sticking"),
-    (s.IWAE(m=3), s.IWAE(), "rainforth2018tighter"),
-    (s.IWAE(gradient="stl"), s.IWAE(gradient="dreg"), "roeder2017sticking"),
-    (s.IWAE(gradient="dreg"), s.IWAE(gradient="stl"), "tucker2019doubly"),
-    (s.RAE(regulariser="spectral"), s.RAE(), "yoshida2017spectral"),
+    (Component("latent", "vq", depth=2), Component("latent", "vq"), "zeghidour2022soundstream"),
+    (Component("latent", "ladder", posterior="residual"), Component("latent", "ladder"), "vahdat2020nvae"),
+    (Component("latent", "topdown-conv", posterior="residual"), Component("latent", "topdown-conv"), "vahdat2020nvae"),
+    (Component("transform", "zuko", flow="MAF"), Component("transform", "zuko", flow="NICE"), "papamakarios2017masked"),
+    (Component("transform", "zuko", flow="NSF"), Component("transform", "zuko", flow="MAF"), "durkan2019neural"),
+    (Component("transform", "zuko", flow="NICE"), Component("transform", "zuko", flow="NSF"), "dinh2015nice"),
+    (
+        Component("likelihood", "normal", sigma="optimal"),
+        Component("likelihood", "normal", sigma="learned"),
+        "rybkin2021simple",
+    ),
+    (Component("likelihood", "ssim"), Component("likelihood", "ssim", scales=1), "wang2003multiscale"),
+    (
+        Component("likelihood", "perceptual"),
+        Component("likelihood", "perceptual", weights="mine.safetensors"),
+        "saxe2011random",
+    ),
+    (
+        Component("objective", "elbo", beta=4),
+        Component("objective", "elbo", beta=schedules.Linear(0.0, 1.0)),
+        "higgins2017beta",
+    ),
+    (
+        Component("objective", "elbo", beta=schedules.Linear(0.0, 1.0)),
+        Component("objective", "elbo", beta=schedules.Cyclical()),
+        "bowman2016generating",
+    ),
+    (Component("objective", "elbo", stl=True), Component("objective", "elbo"), "roeder2017sticking"),
+    (Component("objective", "iwae", m=3), Component("objective", "iwae"), "rainforth2018tighter"),
+    (
+        Component("objective", "iwae", gradient="stl"),
+        Component("objective", "iwae", gradient="dreg"),
+        "roeder2017sticking",
+    ),
+    (
+        Component("objective", "iwae", gradient="dreg"),
+        Component("objective", "iwae", gradient="stl"),
+        "tucker2019doubly",
+    ),
+    (Component("objective", "rae", regulariser="spectral"), Component("objective", "rae"), "yoshida2017spectral"),
     (Adam(weight_decay=0.1), Adam(), "loshchilov2019decoupled"),
     (Settings(ema=0.999), Settings(), "polyak1992acceleration"),
 ]
@@ -87,7 +115,7 @@ def holding(part: Any) -> Recipe:
         name = "latent" if isinstance(part, s.Latent) else "likelihood"
         return Recipe(model=s.ModelSpec(**{name: part}))
     if isinstance(part, s.Transform):
-        return holding(s.Flat(prior=s.FlowPrior(part)))
+        return holding(Component("latent", "flat", prior=Component("prior", "flow", transform=part)))
     if isinstance(part, Adam):
         return Recipe(training=Settings(optimizer=part))
     name = "data" if isinstance(part, DataSpec) else "training" if isinstance(part, Settings) else "objective"
@@ -156,7 +184,14 @@ def test_every_rule_is_tested_and_every_named_data_set_cited() -> None:
 
 @pytest.mark.parametrize("component", CITES, ids=lambda component: component.__name__)
 def test_a_part_is_found_wherever_it_stands(component: type) -> None:
-    deep = s.Product({"a": s.Flat(4), "b": s.Product({"c": s.Flat(prior=component())})})
+    deep = Component(
+        "latent",
+        "product",
+        parts={
+            "a": Component("latent", "flat", dim=4),
+            "b": Component("latent", "product", parts={"c": Component("latent", "flat", prior=component())}),
+        },
+    )
     recipe = Recipe(model=s.ModelSpec(latent=deep))
     assert set(CITES[component]) <= set(used(recipe))
 

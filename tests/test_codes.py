@@ -15,12 +15,14 @@ import pytest
 import scipy.integrate
 import scipy.stats
 import torch
+from nelbo.conditionals import Conditional
+from nelbo.spec import fit_code_prior
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from nelbo import conditionals, distributions, latents, nets, schedules, spec
-from nelbo.conditionals import Conditional
+from nelbo.config.registry import Component
 from nelbo.distributions import (
     AutoregressiveCodes,
     Bernoulli,
@@ -38,7 +40,6 @@ from nelbo.errors import UserError
 from nelbo.latents import FSQ, LFQ, VQ, Quantiser, ResidualVQ, usage
 from nelbo.objectives import elbo
 from nelbo.schedules import advance
-from nelbo.spec import fit_code_prior
 from zoo import CONTEXT, assert_mean, awake, context, data
 from zoo_codes import LATENTS, vae
 
@@ -166,7 +167,10 @@ def test_relaxed_is_not_weighed() -> None:
 @pytest.mark.parametrize("name", ["binary", "categorical"])
 def test_discrete_evidence_is_the_sum_over_all_latents(name: str) -> None:
     """log p(x) = log sum_z p(x | z) p(z) by enumeration; E_q[w] is it, and minus the ELBO is above."""
-    latent: spec.Latent = {"binary": spec.Binary(3), "categorical": spec.Categorical(2, 3)}[name]
+    latent: spec.Latent = {
+        "binary": Component("latent", "binary", dim=3),
+        "categorical": Component("latent", "categorical", variables=2, classes=3),
+    }[name]
     model = awake(vae(latent)).eval().requires_grad_(False)
     x = data(torch.distributions.constraints.boolean, 4, (1, 4, 4))
     if name == "binary":
@@ -449,7 +453,7 @@ def test_latents_draw_from_their_own_prior() -> None:
     with torch.no_grad():
         latent.prior.net.head[1].bias.copy_(torch.tensor([0.0, 0.0, 60.0, 0.0, 0.0]))
     assert torch.equal(latent.generate(9), latent.decode(torch.full((9, 3), 2)))
-    product = latents.Product([latent, vae(LATENTS["binary"]).latent, vae(spec.Flat(2)).latent])
+    product = latents.Product([latent, vae(LATENTS["binary"]).latent, vae(Component("latent", "flat", dim=2)).latent])
     h = product.generate(2_000)
     assert torch.equal(h[:, :6], latent.decode(torch.full((2_000, 3), 2))) and h.shape == (2_000, 13)
     assert_mean(h[:, 6:11].double(), 0.5)
@@ -580,10 +584,10 @@ def test_a_fitted_prior_finds_what_codes_have_in_common(kind: str) -> None:
     again = found.build(4)
     again.load_state_dict(prior.state_dict())
     torch.testing.assert_close(again().log_prob(codes), prior().log_prob(codes))
-    built = spec.VQ(groups=4, codes=4, dim=2, prior=found)
+    built = Component("latent", "vq", groups=4, codes=4, dim=2, prior=found)
     vae(built).latent.prior.load_state_dict(prior.state_dict())
     with pytest.raises(UserError, match=r"codes=4.*5 codes"):
-        spec.VQ(codes=5, prior=found)
+        Component("latent", "vq", codes=5, prior=found)
 
 
 def test_fitting_refuses_what_it_cannot_fit() -> None:
@@ -599,21 +603,26 @@ def test_fitting_refuses_what_it_cannot_fit() -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: spec.Binary(0), "dim=0"),
-        (lambda: spec.Binary(temperature=0.0), "temperature=0.0"),
-        (lambda: spec.Binary(temperature=schedules.Linear(1.0, 0.0)), "stays above 0"),
-        (lambda: spec.Categorical(classes=1), "classes=1: give 2"),
-        (lambda: spec.Product({}), "parts={}"),
-        (lambda: spec.VQ(groups=0), "groups=0"),
-        (lambda: spec.VQ(decay=1.0), "decay=1.0"),
-        (lambda: spec.VQ(revive=1.0), "revive=1.0"),
-        (lambda: spec.VQ(prior=spec.StandardNormal()), "give transformer"),
-        (lambda: spec.Flat(prior=spec.Transformer(8)).build(spec.MLP(), (4,)), "sequences of 8 codes"),
-        (lambda: spec.FSQ(levels=(8, 2)), r"levels=\[8, 2\]"),
-        (lambda: spec.LFQ(bits=0), "bits=0"),
-        (lambda: spec.LFQ(entropy=-1.0), "entropy=-1.0"),
-        (lambda: spec.Transformer(width=10, heads=4), "width=10"),
-        (lambda: spec.PixelCNN(row=5).build(12), "row=5"),
+        (lambda: Component("latent", "binary", dim=0), "dim=0"),
+        (lambda: Component("latent", "binary", temperature=0.0), "temperature=0.0"),
+        (lambda: Component("latent", "binary", temperature=schedules.Linear(1.0, 0.0)), "stays above 0"),
+        (lambda: Component("latent", "categorical", classes=1), "classes=1: give 2"),
+        (lambda: Component("latent", "product", parts={}), "parts={}"),
+        (lambda: Component("latent", "vq", groups=0), "groups=0"),
+        (lambda: Component("latent", "vq", decay=1.0), "decay=1.0"),
+        (lambda: Component("latent", "vq", revive=1.0), "revive=1.0"),
+        (lambda: Component("latent", "vq", prior=Component("prior", "standard-normal")), "give transformer"),
+        (
+            lambda: Component("latent", "flat", prior=Component("prior", "transformer", codes=8)).build(
+                nets.MLP(), (4,)
+            ),
+            "sequences of 8 codes",
+        ),
+        (lambda: Component("latent", "fsq", levels=(8, 2)), r"levels=\[8, 2\]"),
+        (lambda: Component("latent", "lfq", bits=0), "bits=0"),
+        (lambda: Component("latent", "lfq", entropy=-1.0), "entropy=-1.0"),
+        (lambda: Component("prior", "transformer", width=10, heads=4), "width=10"),
+        (lambda: Component("prior", "pixelcnn", row=5).build(12), "row=5"),
     ],
 )
 def test_a_wrong_setting_is_one_line(make: Callable[[], object], words: str) -> None:
@@ -624,7 +633,7 @@ def test_a_wrong_setting_is_one_line(make: Callable[[], object], words: str) -> 
 
 def test_the_squarest_grid_is_chosen() -> None:
     for positions, grid in ((1, (1, 1)), (4, (2, 2)), (12, (3, 4)), (49, (7, 7)), (7, (1, 7))):
-        assert spec.PixelCNN(3).build(positions).net.grid == grid  # type: ignore[union-attr]
+        assert Component("prior", "pixelcnn", codes=3).build(positions).net.grid == grid  # type: ignore[union-attr]
 
 
 def _process(rank: int, folder: str, batches: Tensor) -> None:

@@ -7,14 +7,14 @@ import math
 
 import pytest
 import torch
+from nelbo.conditionals import Conditional, Likelihood
+from nelbo.conditionals.base import through
 from torch import Tensor, nn
 from torch.distributions import constraints
 
 import zoo_geometry
 import zoo_likelihoods
 from nelbo import conditionals, distributions, nets
-from nelbo.conditionals import Conditional, Likelihood
-from nelbo.conditionals.base import through
 from zoo import (
     CONTEXT,
     LATENT,

@@ -6,15 +6,16 @@ import math
 
 import pytest
 import torch
+from nelbo.registry import dump, parse
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from nelbo import conditionals, nets, priors, spec
+from nelbo.config.registry import Component
 from nelbo.errors import UserError
 from nelbo.latents import Flat
 from nelbo.priors import KINDS, TRIED, Effort, choose, fit_prior, log_likelihood
-from nelbo.registry import dump, parse
 from nelbo.vae import VAE
 
 QUICK = Effort(steps=150)
@@ -54,7 +55,7 @@ def test_fitted_mixture_is_as_likely_as_scikit_learns() -> None:
     oracle = GaussianMixture(3, random_state=0, tol=1e-7).fit(apart.numpy())
     expected = torch.as_tensor(oracle.score_samples(apart.numpy())).float()
     torch.testing.assert_close(prior(None).log_prob(apart), expected, rtol=1e-3, atol=1e-2)
-    assert made_by == spec.MixturePrior(3, "full")
+    assert made_by == Component("prior", "mixture", components=3, covariance="full")
 
 
 def test_a_mixture_does_not_depend_on_how_codes_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +108,9 @@ def test_auto_chooses_by_held_out_likelihood(monkeypatch: pytest.MonkeyPatch) ->
     assert set(TRIED) <= set(KINDS)
     assert choose(aslant(200), Effort(steps=50)) == "normal"
     assert choose(ring(800), QUICK) != "normal"
-    assert fit_prior(aslant(200), "auto", Effort(steps=20))[1] == spec.MixturePrior(1, "full")
+    assert fit_prior(aslant(200), "auto", Effort(steps=20))[1] == Component(
+        "prior", "mixture", components=1, covariance="full"
+    )
     monkeypatch.setitem(KINDS, "gmm", lambda codes, effort: (_ for _ in ()).throw(UserError("tried")))
     with pytest.raises(UserError, match="tried"):
         choose(torch.randn(60, 4), Effort(steps=1))

@@ -8,15 +8,16 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from nelbo.registry import dump, parse
 from torch import Tensor, nn
 
 import zoo_flows
-from nelbo import conditionals, spec
+from nelbo import conditionals, nets, spec
+from nelbo.config.registry import Component
 from nelbo.distributions import DiagonalNormal, Flow, StandardNormal, noise, sample_and_log_prob, temper
 from nelbo.errors import UserError
 from nelbo.nets import flows
 from nelbo.nets.masked import MADE
-from nelbo.registry import dump, parse
 from zoo import awake, context, data
 from zoo_flows import stirred
 
@@ -123,7 +124,9 @@ def test_a_flow_starts_as_its_base() -> None:
 def test_flow_agrees_with_zuko() -> None:
     """The density of zuko's own distribution, for a prior in its fast direction; validation stays as it was."""
     before = torch.distributions.Distribution._validate_args  # type: ignore[attr-defined]
-    prior = spec.FlowPrior(spec.Zuko("MAF", 2, (16,), inverse=True)).build(DIM)
+    prior = Component(
+        "prior", "flow", transform=Component("transform", "zuko", flow="MAF", steps=2, hidden=(16,), inverse=True)
+    ).build(DIM)
     assert torch.distributions.Distribution._validate_args == before  # type: ignore[attr-defined]
     with torch.no_grad():
         for parameter in prior.parameters():
@@ -144,7 +147,7 @@ def test_without_zuko_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(flows.importlib, "import_module", absent)
     with pytest.raises(UserError, match=r"pip install 'nelbo\[flows\]'"):
-        spec.Zuko().build(2)
+        Component("transform", "zuko").build(2)
 
 
 def test_sample_and_log_prob_is_the_density_of_the_draw() -> None:
@@ -161,7 +164,7 @@ def test_sample_and_log_prob_is_the_density_of_the_draw() -> None:
 
 
 def test_shards_of_a_flow_are_rows_of_the_whole() -> None:
-    posterior = awake(zoo_flows.flow_posterior(spec.IAF(2, (16,)), (1, 4, 4), 0))
+    posterior = awake(zoo_flows.flow_posterior(Component("transform", "iaf", steps=2, hidden=(16,)), (1, 4, 4), 0))
     x = data(torch.distributions.constraints.real, 7, (1, 4, 4))
     torch.manual_seed(8)
     whole, parts = posterior(x).sample((3,)), []
@@ -173,7 +176,14 @@ def test_shards_of_a_flow_are_rows_of_the_whole() -> None:
 
 
 def test_a_conditional_flow_prior_depends_on_its_context() -> None:
-    prior, c = awake(conditionals.FlowPrior(DIM, spec.MAF(2, (16,)).build(DIM, CONTEXT), CONTEXT)), context(4)
+    prior, c = (
+        awake(
+            conditionals.FlowPrior(
+                DIM, Component("transform", "maf", steps=2, hidden=(16,)).build(DIM, CONTEXT), CONTEXT
+            )
+        ),
+        context(4),
+    )
     z = torch.randn(4, DIM).double()
     assert prior(c).batch_shape == (4,) and prior(c).sample().shape == (4, DIM)
     assert ((prior(c).log_prob(z) - prior(c + 1).log_prob(z)).abs() > 1e-6).all()
@@ -181,9 +191,9 @@ def test_a_conditional_flow_prior_depends_on_its_context() -> None:
 
 
 SPECS: list[object] = [
-    *(spec.FlowPosterior(made, 4) for made in zoo_flows.TRANSFORMS.values()),
-    *(spec.FlowPrior(made) for made in zoo_flows.TRANSFORMS.values()),
-    spec.HamiltonianPosterior(2, 0.1, 0.5),
+    *(Component("posterior", "flow", transform=made, features=4) for made in zoo_flows.TRANSFORMS.values()),
+    *(Component("prior", "flow", transform=made) for made in zoo_flows.TRANSFORMS.values()),
+    Component("posterior", "hamiltonian", steps=2, step=0.1, temper=0.5),
 ]
 
 
@@ -193,7 +203,12 @@ def test_spec_round_trip_and_build(component: spec.Prior | spec.Posterior) -> No
     assert parse(family, dump(component), "part") == component
     for dim in (1, 2, 5):
         part = {"prior" if isinstance(component, spec.Prior) else "posterior": component}
-        model = spec.ModelSpec(spec.Flat(dim, **part), spec.Normal(1.0), spec.MLP((8,)), spec.MLP((8,)))  # type: ignore[arg-type]
+        model = spec.ModelSpec(
+            Component("latent", "flat", dim=dim, **part),
+            Component("likelihood", "normal", sigma=1.0),
+            nets.MLP((8,)),
+            nets.MLP((8,)),
+        )  # type: ignore[arg-type]
         trace = spec.build(model, (6,))(torch.randn(4, 6), shape=(2,))
         assert trace.log_weight.shape == (2, 4) and trace.log_weight.isfinite().all()
 
@@ -201,15 +216,15 @@ def test_spec_round_trip_and_build(component: spec.Prior | spec.Posterior) -> No
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: spec.IAF(0), "steps=0"),
-        (lambda: spec.MAF(hidden=()), "hidden="),
-        (lambda: spec.RealNVP(hidden=(4, 0)), "hidden="),
-        (lambda: spec.Planar(0), "steps=0"),
-        (lambda: spec.Sylvester(1, 0), "reflections=0"),
-        (lambda: spec.Zuko(steps=0), "steps=0"),
-        (lambda: spec.FlowPosterior(features=0), "features=0"),
-        (lambda: spec.HamiltonianPosterior(step=0.0), "step=0.0"),
-        (lambda: spec.HamiltonianPosterior(temper=1.0), "temper=1.0"),
+        (lambda: Component("transform", "iaf", steps=0), "steps=0"),
+        (lambda: Component("transform", "maf", hidden=()), "hidden="),
+        (lambda: Component("transform", "realnvp", hidden=(4, 0)), "hidden="),
+        (lambda: Component("transform", "planar", steps=0), "steps=0"),
+        (lambda: Component("transform", "sylvester", steps=1, reflections=0), "reflections=0"),
+        (lambda: Component("transform", "zuko", steps=0), "steps=0"),
+        (lambda: Component("posterior", "flow", features=0), "features=0"),
+        (lambda: Component("posterior", "hamiltonian", step=0.0), "step=0.0"),
+        (lambda: Component("posterior", "hamiltonian", temper=1.0), "temper=1.0"),
     ],
 )
 def test_impossible_settings_are_named(make: Callable[[], object], message: str) -> None:
@@ -219,6 +234,6 @@ def test_impossible_settings_are_named(make: Callable[[], object], message: str)
 
 def test_parameters_are_a_module_tree() -> None:
     """A transform's parameters are those of a plain module: nothing is hidden from an optimizer."""
-    f = spec.Sylvester(2, 2).build(DIM, CONTEXT)
+    f = Component("transform", "sylvester", steps=2, reflections=2).build(DIM, CONTEXT)
     assert isinstance(f, nn.Module) and sum(p.numel() for p in f.parameters()) == 2 * (9 + 9 + 6) * (1 + CONTEXT)
     assert math.isfinite(f(torch.zeros(1, DIM), torch.zeros(1, CONTEXT))[1].item())

@@ -12,12 +12,14 @@ import scipy.integrate
 import scipy.special
 import scipy.stats
 import torch
+from nelbo.registry import dump, parse
 from torch import Tensor
 from torch.distributions import constraints
 
 import zoo
 import zoo_geometry
 from nelbo import conditionals, nets, spec
+from nelbo.config.registry import Component
 from nelbo.distributions import (
     Dirac,
     FullNormal,
@@ -39,7 +41,6 @@ from nelbo.distributions.sphere import log_area
 from nelbo.errors import UserError
 from nelbo.latents import Flat
 from nelbo.objectives import Sum, distortion, elbo
-from nelbo.registry import dump, parse
 from nelbo.vae import VAE
 from zoo import assert_mean, awake, data
 
@@ -257,7 +258,7 @@ def test_logistic_normal_is_the_normal_of_log_ratios() -> None:
 def test_dirichlet_prior_is_laplaces_approximation() -> None:
     """In the softmax basis: the mode of log Dirichlet is flat, and its curvature there is that of the Normal."""
     parts, a = 5, 1.7
-    p: Any = spec.Dirichlet(a).build(parts)()
+    p: Any = Component("prior", "dirichlet", concentration=a).build(parts)()
 
     def log_dirichlet(y: Tensor) -> Tensor:
         return (a * y.log_softmax(-1)).sum()
@@ -298,16 +299,22 @@ def test_deterministic_autoencoder() -> None:
 
 
 POSTERIOR_SPECS: list[tuple[spec.Posterior, spec.Prior]] = [
-    (spec.FullNormal(initial_logvar=-2.0), spec.StandardNormal()),
-    (spec.LowRankNormal(rank=1), spec.StandardNormal()),
-    (spec.LaplacePosterior(-1.0), spec.LaplacePrior(0.7)),
-    (spec.LaplacePosterior(), spec.StandardNormal()),
-    (spec.VonMisesFisher(30.0), spec.UniformSphere()),
-    (spec.PowerSpherical(30.0), spec.UniformSphere()),
-    (spec.WrappedNormalPosterior(0.5, -2.0), spec.WrappedNormalPrior(0.5, 1.3)),
-    (spec.LogisticNormal(-1.0), spec.Dirichlet(0.8)),
-    (spec.GammaPosterior(), spec.GammaPrior(3.0, 1.5)),
-    (spec.Dirac(), spec.StandardNormal()),
+    (Component("posterior", "full-normal", initial_logvar=-2.0), Component("prior", "standard-normal")),
+    (Component("posterior", "low-rank-normal", rank=1), Component("prior", "standard-normal")),
+    (Component("posterior", "laplace", initial_logvar=-1.0), Component("prior", "laplace", scale=0.7)),
+    (Component("posterior", "laplace"), Component("prior", "standard-normal")),
+    (Component("posterior", "von-mises-fisher", initial_concentration=30.0), Component("prior", "uniform-sphere")),
+    (Component("posterior", "power-spherical", initial_concentration=30.0), Component("prior", "uniform-sphere")),
+    (
+        Component("posterior", "wrapped-normal", curvature=0.5, initial_logvar=-2.0),
+        Component("prior", "wrapped-normal", curvature=0.5, sigma=1.3),
+    ),
+    (
+        Component("posterior", "logistic-normal", initial_logvar=-1.0),
+        Component("prior", "dirichlet", concentration=0.8),
+    ),
+    (Component("posterior", "gamma"), Component("prior", "gamma", concentration=3.0, rate=1.5)),
+    (Component("posterior", "dirac"), Component("prior", "standard-normal")),
 ]
 
 
@@ -316,9 +323,9 @@ POSTERIOR_SPECS: list[tuple[spec.Posterior, spec.Prior]] = [
 @pytest.mark.parametrize("dim", [2, 5])
 def test_spec_builds_and_returns(posterior: spec.Posterior, prior: spec.Prior, context: int, dim: int) -> None:
     """spec -> table -> spec is the identity; what it builds infers, generates and trains in float32."""
-    latent = spec.Flat(dim, prior, posterior)
+    latent = Component("latent", "flat", dim=dim, prior=prior, posterior=posterior)
     assert parse(spec.Latent, dump(latent), "latent") == latent
-    built = latent.build(spec.MLP((8,)), (1, 4, 4), context)
+    built = latent.build(nets.MLP((8,)), (1, 4, 4), context)
     x, c = torch.rand(3, 1, 4, 4), torch.randn(3, context) if context else None
     z, (level,) = built.infer(x, c, (2,))
     assert z.shape == (2, 3, dim) and level.kl.shape == (2, 3) and level.kl.isfinite().all()
@@ -335,13 +342,17 @@ def test_starting_values() -> None:
     x = torch.zeros(1, 1, 4, 4)
 
     def start(posterior: spec.Posterior) -> Any:
-        built = posterior.build(spec.MLP(()), (1, 4, 4), 3)
+        built = posterior.build(nets.MLP(()), (1, 4, 4), 3)
         with torch.no_grad():
             built.net.layers[-1].weight.zero_()  # type: ignore[union-attr, index, operator]
         return built(x)
 
-    assert start(spec.VonMisesFisher(30.0)).concentration.item() == pytest.approx(30, rel=1e-5)
-    assert start(spec.PowerSpherical(0.01)).concentration.item() == pytest.approx(0.01, rel=1e-3)
+    assert start(
+        Component("posterior", "von-mises-fisher", initial_concentration=30.0)
+    ).concentration.item() == pytest.approx(30, rel=1e-5)
+    assert start(
+        Component("posterior", "power-spherical", initial_concentration=0.01)
+    ).concentration.item() == pytest.approx(0.01, rel=1e-3)
     for family in (spec.FullNormal, spec.LowRankNormal, spec.LaplacePosterior, spec.LogisticNormal):
         q = start(family(initial_logvar=-2.0))
         scale = q.scale_tril.diagonal(dim1=-2, dim2=-1) if isinstance(q, FullNormal) else q.log_scale.exp()
@@ -352,29 +363,40 @@ def test_starting_values() -> None:
     ("make", "message"),
     [
         (
-            lambda: spec.Flat(5, posterior=spec.VonMisesFisher()).build(spec.MLP(), (7,)),
+            lambda: Component("latent", "flat", dim=5, posterior=Component("posterior", "von-mises-fisher")).build(
+                nets.MLP(), (7,)
+            ),
             "von-mises-fisher .*sphere.*standard-normal",
         ),
         (
-            lambda: spec.Flat(5, prior=spec.UniformSphere()).build(spec.MLP(), (7,)),
+            lambda: Component("latent", "flat", dim=5, prior=Component("prior", "uniform-sphere")).build(
+                nets.MLP(), (7,)
+            ),
             "diagonal-normal .*real.*uniform-sphere",
         ),
         (
-            lambda: spec.Flat(5, spec.WrappedNormalPrior(1.0), spec.WrappedNormalPosterior(2.0)).build(
-                spec.MLP(), (7,)
-            ),
+            lambda: Component(
+                "latent",
+                "flat",
+                dim=5,
+                prior=Component("prior", "wrapped-normal", curvature=1.0),
+                posterior=Component("posterior", "wrapped-normal", curvature=2.0),
+            ).build(nets.MLP(), (7,)),
             "curvature -2.*-1",
         ),
-        (lambda: spec.UniformSphere().build(1), "dim=1"),
-        (lambda: spec.Dirichlet().build(1), "dim=1"),
-        (lambda: spec.Dirichlet(0.0), "concentration=0.0"),
-        (lambda: spec.GammaPrior(rate=-1.0), "rate=-1.0"),
-        (lambda: spec.WrappedNormalPosterior(curvature=0.0), "curvature=0.0"),
-        (lambda: spec.WrappedNormalPrior(sigma=math.nan), "sigma=nan"),
-        (lambda: spec.LaplacePrior(0.0), "scale=0.0"),
-        (lambda: spec.LowRankNormal(rank=0), "rank=0"),
-        (lambda: spec.VonMisesFisher(-1.0), "initial_concentration=-1.0"),
-        (lambda: spec.PowerSpherical(math.inf), "initial_concentration=inf"),
+        (lambda: Component("prior", "uniform-sphere").build(1), "dim=1"),
+        (lambda: Component("prior", "dirichlet").build(1), "dim=1"),
+        (lambda: Component("prior", "dirichlet", concentration=0.0), "concentration=0.0"),
+        (lambda: Component("prior", "gamma", rate=-1.0), "rate=-1.0"),
+        (lambda: Component("posterior", "wrapped-normal", curvature=0.0), "curvature=0.0"),
+        (lambda: Component("prior", "wrapped-normal", sigma=math.nan), "sigma=nan"),
+        (lambda: Component("prior", "laplace", scale=0.0), "scale=0.0"),
+        (lambda: Component("posterior", "low-rank-normal", rank=0), "rank=0"),
+        (lambda: Component("posterior", "von-mises-fisher", initial_concentration=-1.0), "initial_concentration=-1.0"),
+        (
+            lambda: Component("posterior", "power-spherical", initial_concentration=math.inf),
+            "initial_concentration=inf",
+        ),
     ],
 )
 def test_mistakes_are_named(make: Any, message: str) -> None:

@@ -8,13 +8,14 @@ import math
 
 import pytest
 import torch
+from nelbo.latents.rungs import bounded
 from torch import Tensor, nn
 
-from nelbo import conditionals, spec
+from nelbo import conditionals, nets, spec
+from nelbo.config.registry import Component
 from nelbo.distributions import noise
 from nelbo.errors import UserError
 from nelbo.latents import Rung, TopDown
-from nelbo.latents.rungs import bounded
 from nelbo.nets.topdown import LadderBottomUp
 from nelbo.objectives import elbo
 from nelbo.schedules import Linear, advance
@@ -178,7 +179,7 @@ def test_the_caller_keeps_its_lists() -> None:
     features = LadderBottomUp(encoder, 4, 3)(x)
     assert len(features) == 3 and torch.equal(features[-1], encoder(x))
     assert latent_of(hierarchy("ladder")).shapes == [(2,), (3,), (4,)]
-    conv = spec.TopDownConv((2, 1), 3, 4).build(spec.MLP(), (1, 13, 8))
+    conv = Component("latent", "topdown-conv", depth=(2, 1), channels=3, width=4).build(nets.MLP(), (1, 13, 8))
     assert isinstance(conv, TopDown) and conv.shapes == [(3, 7, 4), (3, 7, 4), (3, 13, 8)]
 
 
@@ -192,10 +193,25 @@ def stripes(n: int) -> Tensor:
 
 # Name -> spec, decoder, learning rate, and how many levels a run as short as this comes to use.
 LEARNERS: dict[str, tuple[spec.Ladder | spec.TopDownConv, spec.Net, float, int]] = {
-    "ladder": (spec.Ladder((4, 8), 64), spec.MLP((64,)), 3e-3, 1),
-    "two-level": (spec.Ladder((4, 8), 64, "direct", skip=True), spec.MLP((64,)), 3e-3, 2),
-    "vdvae": (spec.TopDownConv((1, 1), 2, 8, 0, "direct"), spec.Head(), 1e-3, 2),
-    "nvae": (spec.TopDownConv((1, 1), 2, 8, 0, "residual"), spec.Head(), 1e-3, 2),
+    "ladder": (Component("latent", "ladder", dims=(4, 8), width=64), nets.MLP((64,)), 3e-3, 1),
+    "two-level": (
+        Component("latent", "ladder", dims=(4, 8), width=64, posterior="direct", skip=True),
+        nets.MLP((64,)),
+        3e-3,
+        2,
+    ),
+    "vdvae": (
+        Component("latent", "topdown-conv", depth=(1, 1), channels=2, width=8, blocks=0, posterior="direct"),
+        nets.Head(),
+        1e-3,
+        2,
+    ),
+    "nvae": (
+        Component("latent", "topdown-conv", depth=(1, 1), channels=2, width=8, blocks=0, posterior="residual"),
+        nets.Head(),
+        1e-3,
+        2,
+    ),
 }
 
 
@@ -204,7 +220,7 @@ def test_a_short_training_uses_more_than_one_level(name: str) -> None:
     """With a warm-up of the rate (Sønderby et al., 2016): the bound rises, and levels carry something of x."""
     latent, net, learning_rate, levels = LEARNERS[name]
     decoder = net.decoder(latent.features, (1, 8, 8), 1)
-    vae = VAE(latent.build(spec.MLP((64,)), (1, 8, 8)), conditionals.Bernoulli(decoder, 3))
+    vae = VAE(latent.build(nets.MLP((64,)), (1, 8, 8)), conditionals.Bernoulli(decoder, 3))
     x, objective, steps = stripes(1_000), elbo(Linear(0.0, 1.0, 0.0, 0.5)), 150 if levels == 2 else 200
 
     def bound() -> tuple[float, list[float]]:
@@ -228,14 +244,14 @@ def test_a_short_training_uses_more_than_one_level(name: str) -> None:
 def test_impossible_settings_are_refused() -> None:
     latent, x = latent_of(hierarchy("ladder, two-level")), torch.zeros(2, 1, 4, 4)
     for make, says in (
-        (lambda: spec.Ladder(()), "dims"),
-        (lambda: spec.Ladder((3, 0)), "dims"),
-        (lambda: spec.Ladder(width=0), "width=0"),
-        (lambda: spec.TopDownConv((0, 1)), "depth"),
-        (lambda: spec.TopDownConv(channels=0), "channels=0"),
-        (lambda: spec.TopDownConv().build(spec.MLP(), (7,)), "ladder"),
-        (lambda: spec.Head().decoder(3, (7,), 1), "mlp"),
-        (lambda: spec.Head().encoder((1, 4, 4), 3), "decoder only"),
+        (lambda: Component("latent", "ladder", dims=()), "dims"),
+        (lambda: Component("latent", "ladder", dims=(3, 0)), "dims"),
+        (lambda: Component("latent", "ladder", width=0), "width=0"),
+        (lambda: Component("latent", "topdown-conv", depth=(0, 1)), "depth"),
+        (lambda: Component("latent", "topdown-conv", channels=0), "channels=0"),
+        (lambda: Component("latent", "topdown-conv").build(nets.MLP(), (7,)), "ladder"),
+        (lambda: nets.Head().decoder(3, (7,), 1), "mlp"),
+        (lambda: nets.Head().encoder((1, 4, 4), 3), "decoder only"),
     ):
         with pytest.raises(UserError, match=says) as caught:
             make()

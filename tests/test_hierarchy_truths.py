@@ -14,13 +14,13 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from nelbo.latents.rungs import DIRECT, LIMIT, PRECISION, RESIDUAL, Merge
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from nelbo import conditionals, nets
 from nelbo.distributions import KL_TABLE, DiagonalNormal
 from nelbo.latents import Rung, TopDown
-from nelbo.latents.rungs import DIRECT, LIMIT, PRECISION, RESIDUAL, Merge
 from nelbo.vae import VAE
 from zoo import assert_mean
 from zoo_hierarchy import latent_of

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nelbo.registry import FAMILIES
 from torch import Tensor
 
 from nelbo.distributions import StudentT
-from nelbo.registry import FAMILIES
 
 PAGE = Path(__file__).parents[1] / "docs" / "howto-extend.md"
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -11,17 +11,18 @@ import scipy.integrate
 import scipy.special
 import scipy.stats
 import torch
+from nelbo.nets.similarity import SCALES, ms_ssim
 from safetensors.torch import save_file
 from scipy.signal import convolve2d
 from torch import Tensor
 
 import zoo_likelihoods
 from nelbo import conditionals, distributions, nets, spec
+from nelbo.config.registry import Component
 from nelbo.data import Schema
 from nelbo.distributions.counts import poisson_quantile
 from nelbo.distributions.special import log_rising
 from nelbo.errors import UserError
-from nelbo.nets.similarity import SCALES, ms_ssim
 from zoo import assert_mean
 
 BYTES = torch.arange(256, dtype=torch.float64) / 255
@@ -239,13 +240,13 @@ def test_ms_ssim_at_any_size(side: int) -> None:
 
 
 def test_ssim_likelihood() -> None:
-    likelihood = spec.SSIM(7.0, 1).build(nets.MLPDecoder(2, (1, 8, 8), []), 3)
+    likelihood = Component("likelihood", "ssim", weight=7.0, scales=1).build(nets.MLPDecoder(2, (1, 8, 8), []), 3)
     d, x = likelihood(torch.randn(4, 2)), torch.rand(4, 1, 8, 8)
     close(d.log_prob(x), -7 * (1 - ms_ssim(x, d.mean, 1)).detach(), rtol=1e-5, atol=1e-5)
     assert torch.equal(d.log_prob(d.mean), torch.zeros(4)) or d.log_prob(d.mean).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("component", [spec.SSIM(), spec.Perceptual()])
+@pytest.mark.parametrize("component", [Component("likelihood", "ssim"), Component("likelihood", "perceptual")])
 def test_energies_are_no_densities_and_refuse_what_they_cannot_do(component: spec.Likelihood) -> None:
     likelihood = component.build(nets.MLPDecoder(2, (1, 8, 8), []), 3)
     d = likelihood(torch.randn(4, 2))
@@ -264,7 +265,9 @@ def _features(widths: tuple[int, ...], folder: Path, **change: Tensor) -> str:
 
 def test_perceptual_distance_is_that_of_the_layers() -> None:
     """By hand from the fixed weights; 0 at the reconstruction itself; the weights are not trained."""
-    likelihood = spec.Perceptual(3.0, 0.5, (4, 5)).build(nets.MLPDecoder(2, (2, 8, 8), []), 3)
+    likelihood = Component("likelihood", "perceptual", weight=3.0, pixel_weight=0.5, widths=(4, 5)).build(
+        nets.MLPDecoder(2, (2, 8, 8), []), 3
+    )
     d, x = likelihood(torch.randn(4, 2)), torch.rand(4, 2, 8, 8)
     expected, a, b = 0.25 * (x - d.mean).square().sum((1, 2, 3)), x, d.mean
     for i in range(2):
@@ -281,7 +284,7 @@ def test_perceptual_distance_is_that_of_the_layers() -> None:
 def test_perceptual_weights_from_a_file_live_in_the_model(tmp_path: Path) -> None:
     """They are read once; a saved state is whole without the file, and without either the model refuses to score."""
     path, decoder = _features((4, 5), tmp_path), nets.MLPDecoder(2, (1, 8, 8), [])
-    component = spec.Perceptual(widths=(4, 5), weights=path)
+    component = Component("likelihood", "perceptual", widths=(4, 5), weights=path)
     likelihood, h, x = component.build(decoder, 3), torch.randn(4, 2), torch.rand(4, 1, 8, 8)
     score = likelihood(h).log_prob(x)
     (tmp_path / "features.safetensors").unlink()
@@ -292,7 +295,7 @@ def test_perceptual_weights_from_a_file_live_in_the_model(tmp_path: Path) -> Non
     assert torch.equal(again(h).log_prob(x), score)
     for wrong in (_features((4,), tmp_path), _features((4, 5), tmp_path, more=torch.zeros(1))):
         with pytest.raises(UserError, match="other tensors"):
-            spec.Perceptual(widths=(4, 5), weights=wrong).build(decoder, 3)
+            Component("likelihood", "perceptual", widths=(4, 5), weights=wrong).build(decoder, 3)
     Path(path).write_bytes(b"no")
     with pytest.raises(UserError, match="no whole safetensors"):
         component.build(decoder, 3)
@@ -351,7 +354,7 @@ def test_a_model_refuses_data_that_its_likelihood_cannot_hold(kind: str) -> None
     from nelbo.registry import FAMILIES
 
     component = FAMILIES[spec.Likelihood][kind]()
-    model = spec.ModelSpec(likelihood=component, encoder=spec.MLP(()), decoder=spec.MLP(()))
+    model = spec.ModelSpec(likelihood=component, encoder=nets.MLP(()), decoder=nets.MLP(()))
     vae = spec.build(model, (3, 4, 4))
     for support in ("binary", "unit", "real"):
         schema = Schema("image", (3, 4, 4), (0.0,), (1.0,), support)  # type: ignore[arg-type]

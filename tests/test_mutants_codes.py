@@ -7,17 +7,18 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from nelbo.conditionals import Conditional
+from nelbo.latents.quantisers import Choice, straight_through
+from nelbo.nets.autoregressive import CausalConv, CausalTransformer
+from nelbo.spec import codes as specs
 from torch import Tensor
 from torch.distributions import constraints
 
 import test_codes as laws
-from nelbo import conditionals, distributions, nets, spec
-from nelbo.conditionals import Conditional
+from nelbo import conditionals, distributions, nets
+from nelbo.config.registry import Component
 from nelbo.distributions import RelaxedBernoulli, RelaxedOneHot
 from nelbo.latents import FSQ, VQ, Quantised, ResidualVQ
-from nelbo.latents.quantisers import Choice, straight_through
-from nelbo.nets.autoregressive import CausalConv, CausalTransformer
-from nelbo.spec import codes as specs
 
 
 @pytest.fixture(autouse=True)
@@ -179,4 +180,4 @@ def test_a_mutant_is_rejected(name: str) -> None:
 def test_a_commitment_loss_is_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(specs.latents, "Quantised", CommitmentAsRate)
     with pytest.raises(AssertionError):
-        laws.law_rate_is_log_k(spec.VQ(groups=3, codes=5, dim=2), 3, 5)
+        laws.law_rate_is_log_k(Component("latent", "vq", groups=3, codes=5, dim=2), 3, 5)

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nelbo.recipes import load as load_recipe
 from torch import Tensor
 
 import nelbo
 from nelbo.data import Schema, load
 from nelbo.data.augment import USUAL, Augment, draws
 from nelbo.model import Model
-from nelbo.recipes import load as load_recipe
 from nelbo.training import Callback
 from nelbo.training.loop import augmented
 from nelbo.training.pieces import pieces

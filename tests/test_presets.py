@@ -10,6 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from nelbo.recipes import Recipe
+from nelbo.registry import dump, parse
+from nelbo.spec import start
 
 import nelbo
 from nelbo import presets, recipes
@@ -18,9 +21,6 @@ from nelbo.errors import UserError
 from nelbo.loading import load as load_model
 from nelbo.model import Model
 from nelbo.presets import PRESETS
-from nelbo.recipes import Recipe
-from nelbo.registry import dump, parse
-from nelbo.spec import start
 
 DIGITS = load("mnist")
 SMALL = Data("digits", subset(DIGITS.train, range(384)), subset(DIGITS.test, range(96)), DIGITS.schema)

@@ -9,16 +9,17 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from nelbo.registry import dump, parse
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 import zoo_flows
 from nelbo import conditionals, nets, spec
+from nelbo.config.registry import Component
 from nelbo.distributions import DiagonalNormal, Marginal, Mixture, noise, temper
 from nelbo.errors import UserError
 from nelbo.latents import Flat
 from nelbo.priors import Effort
-from nelbo.registry import dump, parse
 from zoo import assert_mean, awake
 
 QUICK = Effort(steps=150)
@@ -196,7 +197,7 @@ def test_exemplar_kernels_share_one_width() -> None:
 
 def test_data_prior_outside_a_flat_latent_is_refused() -> None:
     with pytest.raises(UserError, match="VampPrior"):
-        spec.VampPrior().build(2)
+        Component("prior", "vamp").build(2)
 
 
 def marginal(samples: int) -> tuple[conditionals.TwoStage, MultivariateNormal]:
@@ -229,12 +230,12 @@ def marginal_like(prior: conditionals.TwoStage, samples: int) -> conditionals.Tw
 
 
 SPECS: list[spec.Prior] = [
-    spec.FlowPrior(spec.RealNVP(2, (8,))),
-    spec.MixturePrior(3),
-    spec.MixturePrior(3, "full"),
-    spec.VampPrior(4),
-    spec.ExemplarPrior(4),
-    spec.TwoStagePrior((8,)),
+    Component("prior", "flow", transform=Component("transform", "realnvp", steps=2, hidden=(8,))),
+    Component("prior", "mixture", components=3),
+    Component("prior", "mixture", components=3, covariance="full"),
+    Component("prior", "vamp", components=4),
+    Component("prior", "exemplar", components=4),
+    Component("prior", "two-stage", hidden=(8,)),
 ]
 
 
@@ -242,7 +243,12 @@ SPECS: list[spec.Prior] = [
 @pytest.mark.parametrize("contexts", [0, 2])
 def test_spec_round_trip_and_build(component: spec.Prior, contexts: int) -> None:
     assert parse(spec.Prior, dump(component), "prior") == component
-    model = spec.ModelSpec(spec.Flat(2, prior=component), spec.Normal(1.0), spec.MLP((8,)), spec.MLP((8,)))
+    model = spec.ModelSpec(
+        Component("latent", "flat", dim=2, prior=component),
+        Component("likelihood", "normal", sigma=1.0),
+        nets.MLP((8,)),
+        nets.MLP((8,)),
+    )
     vae, c = spec.build(model, (6,), contexts), torch.randn(3, contexts) if contexts else None
     spec.start(vae, model, torch.zeros(6), torch.randn(9, 6))
     entries = [entry.data_ptr() for entry in vae.state_dict().values() if entry.numel()]
@@ -256,7 +262,7 @@ def test_impossible_settings_are_named(make: Callable[[int], object]) -> None:
     with pytest.raises(UserError, match="components=0"):
         make(0)
     with pytest.raises(UserError, match="samples=0"):
-        spec.TwoStagePrior(samples=0)
+        Component("prior", "two-stage", samples=0)
 
 
 @pytest.mark.parametrize("full", [False, True])

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nelbo.registry import kind_of
 
 import nelbo
 from nelbo.errors import UserError
-from nelbo.registry import kind_of
 
 RNG = np.random.default_rng(0)
 # Two far clusters: the aggregate posterior is far from N(0, I), and a mixture is near it.

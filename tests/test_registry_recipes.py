@@ -8,6 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nelbo.recipes import Recipe
+from nelbo.registry import FAMILIES, dump, kind_of, nearest, parse
+from nelbo.spec import (
+    Flat,
+    Latent,
+    Likelihood,
+    Net,
+    Objective,
+    Posterior,
+    Prior,
+    Transform,
+)
 
 import zoo_codes
 import zoo_geometry
@@ -19,26 +31,10 @@ import zoo_series
 import zoo_tables
 import zoo_text
 from nelbo import recipes, schedules, training
+from nelbo.config.registry import Component
 from nelbo.data import load as load_data
 from nelbo.errors import UserError
-from nelbo.recipes import Recipe
-from nelbo.registry import FAMILIES, dump, kind_of, nearest, parse
 from nelbo.schedules import Schedule
-from nelbo.spec import (
-    ELBO,
-    MAF,
-    Bernoulli,
-    DiagonalNormal,
-    Flat,
-    Latent,
-    Likelihood,
-    Net,
-    Objective,
-    Planar,
-    Posterior,
-    Prior,
-    Transform,
-)
 
 VARIED: dict[Any, dict[str, Any]] = {  # by kind, or by (family, kind) where two families share a name
     "mlp": {"hidden": (7, 5)},
@@ -48,7 +44,7 @@ VARIED: dict[Any, dict[str, Any]] = {  # by kind, or by (family, kind) where two
     "normal": {"sigma": 0.3},
     "standard-normal": {},
     "diagonal-normal": {"initial_logvar": -2.0},
-    "flat": {"dim": 3, "posterior": DiagonalNormal(-1.0)},
+    "flat": {"dim": 3, "posterior": Component("posterior", "diagonal-normal", initial_logvar=-1.0)},
     "elbo": {"beta": schedules.Linear(until=0.5)},
     "constant": {},
     "linear": {"start": 0.5, "end": 1e-5, "begin": 0.1, "until": 0.9},
@@ -66,8 +62,8 @@ VARIED |= {
     "vamp": {"components": 7},
     "exemplar": {"components": 7},
     "two-stage": {"hidden": (5,), "samples": 3},
-    (Prior, "flow"): {"transform": MAF(2)},
-    (Posterior, "flow"): {"transform": Planar(3), "features": 5},
+    (Prior, "flow"): {"transform": Component("transform", "maf", steps=2)},
+    (Posterior, "flow"): {"transform": Component("transform", "planar", steps=3), "features": 5},
     "hamiltonian": {"steps": 2, "step": 0.1},
     "iaf": {"steps": 3},
     "maf": {"hidden": (5, 6)},
@@ -152,12 +148,12 @@ def test_a_union_takes_each_of_its_types(sigma: Any, tmp_path: Path) -> None:
 def test_the_tutorials_recipe_has_the_tutorials_numbers() -> None:
     recipe = recipes.load("tutorial")
     assert recipe.data.source == "mnist"
-    assert recipe.objective == ELBO(beta=1.0)
+    assert recipe.objective == Component("objective", "elbo", beta=1.0)
     spec, settings = recipe.model, recipe.training
     assert isinstance(spec.latent, Flat) and spec.latent.dim == 20
-    assert spec.latent.posterior == DiagonalNormal(initial_logvar=None)
+    assert spec.latent.posterior == Component("posterior", "diagonal-normal", initial_logvar=None)
     assert dump(spec.encoder) == {"kind": "mlp", "hidden": [400]} and spec.decoder in (None, spec.encoder)
-    assert spec.likelihood == Bernoulli(grey=True)
+    assert spec.likelihood == Component("likelihood", "bernoulli", grey=True)
     assert [(x - spec.input.center) * spec.input.scale for x in (0.0, 1.0)] == [-1.0, 1.0]  # type: ignore[operator]
     assert not spec.start_at_mean
     assert (settings.epochs, settings.batch_size, settings.learning_rate, settings.seed) == (10, 128, 1e-3, 42)

@@ -8,19 +8,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from nelbo.recipes import Recipe
 from torch import Tensor
 
 import nelbo
 import zoo_flows
 import zoo_riemannian
 from nelbo import conditionals, nets, presets, spec
+from nelbo.config.registry import Component
 from nelbo.data import Schema
 from nelbo.distributions import DiagonalNormal, Hamiltonian, InverseVolume, Metric, Riemannian, sample_and_log_prob
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
 from nelbo.latents import Flat
 from nelbo.objectives import elbo
-from nelbo.recipes import Recipe
 from nelbo.vae import VAE
 from small import small
 from zoo import assert_mean, data
@@ -253,7 +254,7 @@ def test_trained_refitted_saved_and_loaded(tmp_path: Path) -> None:
     losses = [row["loss"] for row in state.rows if row["split"] == "train"]
     assert losses[-1] < losses[0]
     fitted = nelbo.with_prior(model, given.test, "metric")
-    assert fitted.recipe.model.latent.prior == spec.MetricPrior()  # type: ignore[attr-defined]
+    assert fitted.recipe.model.latent.prior == Component("prior", "metric")  # type: ignore[attr-defined]
     fitted.save(tmp_path)
     loaded = nelbo.load(tmp_path)
     for action in (
@@ -270,18 +271,18 @@ def test_trained_refitted_saved_and_loaded(tmp_path: Path) -> None:
 
 def test_preset_and_fields() -> None:
     made = presets.rhvae(7).over(Recipe(), "rhvae").model.latent
-    assert made.posterior == spec.RiemannianPosterior() and made.dim == 7  # type: ignore[attr-defined]
+    assert made.posterior == Component("posterior", "riemannian") and made.dim == 7  # type: ignore[attr-defined]
     vae = spec.build(
-        spec.resolve(spec.ModelSpec(made, encoder=spec.MLP((5,))), Schema("vector", (6,), (0.0,), (1.0,), "real")),
+        spec.resolve(spec.ModelSpec(made, encoder=nets.MLP((5,))), Schema("vector", (6,), (0.0,), (1.0,), "real")),
         (6,),
         2,
     )
     assert vae(torch.zeros(3, 6), torch.ones(3, 2)).rate.isfinite().all()
     for wrong in ({"rows": 0}, {"rounds": 0}, {"temperature": 0.0}, {"floor": -1.0}, {"step": 0.0}):
         with pytest.raises(UserError, match=next(iter(wrong))):
-            dataclasses.replace(spec.RiemannianPosterior(), **wrong)
+            dataclasses.replace(Component("posterior", "riemannian"), **wrong)
     with pytest.raises(UserError, match="moves=0"):
-        spec.MetricPrior(0)
+        Component("prior", "metric", moves=0)
 
 
 def test_a_path_that_diverges_is_not_a_number_and_no_crash() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from nelbo.spec import Conv1d, Normal, resolve
 from PIL import Image
 
 import nelbo
@@ -21,7 +22,6 @@ from nelbo.apps import stretches
 from nelbo.apps.anomaly import Detector
 from nelbo.data import load
 from nelbo.model import Model
-from nelbo.spec import Conv1d, Normal, resolve
 
 WINDOW, TINY = 16, ["--epochs", 2, "--set", "training.epoch_size=640", "--set", "training.batch_size=32", "-q"]
 

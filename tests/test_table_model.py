@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow.parquet
 import pytest
 import torch
+from nelbo.recipes import load as load_recipe
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -23,7 +24,6 @@ from conftest import Run
 from nelbo.data import load
 from nelbo.errors import UserError
 from nelbo.model import Model
-from nelbo.recipes import load as load_recipe
 from nelbo.training import players
 from nelbo.training.tape import Taped
 from small import assert_equal, weights

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from nelbo.nets.attention import Block
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,7 +17,6 @@ from nelbo import conditionals, nets
 from nelbo.distributions import Lines, TokenByToken, noise
 from nelbo.distributions.tokens import FLUENT, TEMPERATURES
 from nelbo.errors import UserError
-from nelbo.nets.attention import Block
 from nelbo.nets.text import END, UNKNOWN, there
 from zoo import assert_mean, awake
 from zoo_text import FEATURES, LENGTH, READERS, VOCABULARY, WIDTH, decoder, given, reader

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nelbo.recipes import load as load_recipe
 from PIL import Image
 
 import nelbo
@@ -23,7 +24,6 @@ from nelbo.data import load, load_like
 from nelbo.distributions import TokenByToken
 from nelbo.errors import UserError
 from nelbo.model import Model
-from nelbo.recipes import load as load_recipe
 from nelbo.showing import showing
 from nelbo.training import players
 from nelbo.training.tape import Taped

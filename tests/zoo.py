@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
+from nelbo.conditionals import Conditional, Likelihood
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal, Uniform, constraints
 
@@ -25,7 +26,6 @@ import zoo_series
 import zoo_tables
 import zoo_text
 from nelbo import conditionals, distributions, nets, objectives, schedules
-from nelbo.conditionals import Conditional, Likelihood
 from nelbo.latents import Flat
 from nelbo.objectives import Objective
 from nelbo.schedules import Schedule

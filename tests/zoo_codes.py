@@ -13,7 +13,8 @@ from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Dirichlet, Distribution, Independent, OneHotCategorical, Uniform, constraints
 from torch.distributions import kl_divergence as torch_kl
 
-from nelbo import schedules, spec
+from nelbo import nets, schedules, spec
+from nelbo.config.registry import Component
 from nelbo.distributions import Bernoulli, OneHot, RelaxedBernoulli, RelaxedOneHot
 from nelbo.distributions.concrete import blocks
 from nelbo.vae import VAE
@@ -76,27 +77,43 @@ DISTRIBUTIONS: dict[str, dict[str, Any]] = {
     },
 }
 
-TRANSFORMER = spec.Transformer(5, width=8, layers=1, heads=2)
+TRANSFORMER = Component("prior", "transformer", codes=5, width=8, layers=1, heads=2)
 LATENTS: dict[str, spec.Latent] = {
-    "binary": spec.Binary(5),
-    "categorical": spec.Categorical(3, 4, schedules.Linear(1.0, 0.5)),
-    "product": spec.Product({"style": spec.Flat(2), "digit": spec.Categorical(1, 3)}),
-    "vq": spec.VQ(groups=3, codes=5, dim=2),
-    "vq, gradient": spec.VQ(groups=3, codes=5, dim=2, decay="gradient"),
-    "residual vq": spec.VQ(groups=2, codes=5, dim=3, depth=2),
-    "fsq": spec.FSQ(groups=2, levels=(3, 4)),
-    "lfq": spec.LFQ(groups=2, bits=3),
-    "vq, transformer prior": spec.VQ(groups=3, codes=5, dim=2, prior=TRANSFORMER),
-    "vq, pixelcnn prior": spec.VQ(groups=4, codes=5, dim=2, prior=spec.PixelCNN(5, channels=6, blocks=1)),
-    "product of codes": spec.Product({"style": spec.Flat(2), "digit": spec.FSQ(groups=1, levels=(3, 3))}),
+    "binary": Component("latent", "binary", dim=5),
+    "categorical": Component("latent", "categorical", variables=3, classes=4, temperature=schedules.Linear(1.0, 0.5)),
+    "product": Component(
+        "latent",
+        "product",
+        parts={
+            "style": Component("latent", "flat", dim=2),
+            "digit": Component("latent", "categorical", variables=1, classes=3),
+        },
+    ),
+    "vq": Component("latent", "vq", groups=3, codes=5, dim=2),
+    "vq, gradient": Component("latent", "vq", groups=3, codes=5, dim=2, decay="gradient"),
+    "residual vq": Component("latent", "vq", groups=2, codes=5, dim=3, depth=2),
+    "fsq": Component("latent", "fsq", groups=2, levels=(3, 4)),
+    "lfq": Component("latent", "lfq", groups=2, bits=3),
+    "vq, transformer prior": Component("latent", "vq", groups=3, codes=5, dim=2, prior=TRANSFORMER),
+    "vq, pixelcnn prior": Component(
+        "latent", "vq", groups=4, codes=5, dim=2, prior=Component("prior", "pixelcnn", codes=5, channels=6, blocks=1)
+    ),
+    "product of codes": Component(
+        "latent",
+        "product",
+        parts={
+            "style": Component("latent", "flat", dim=2),
+            "digit": Component("latent", "fsq", groups=1, levels=(3, 3)),
+        },
+    ),
 }
 PENALISED = {f"latent: {name}" for name in LATENTS if "vq" in name or "lfq" in name}
 
 
 def vae(latent: spec.Latent, context: int = 0) -> VAE:
     """A VAE with these latents and a perceptron of 16 units."""
-    net = spec.MLP((16,))
-    return spec.build(spec.ModelSpec(latent, spec.Bernoulli(), net, net), SHAPE, context)
+    net = nets.MLP((16,))
+    return spec.build(spec.ModelSpec(latent, Component("likelihood", "bernoulli"), net, net), SHAPE, context)
 
 
 VAES: dict[str, Callable[[int], VAE]] = {
@@ -124,7 +141,13 @@ def oracle_kl(q: Distribution, p: Distribution) -> Tensor:
 VARIED: dict[str, dict[str, Any]] = {
     "binary": {"dim": 3, "temperature": 0.5},
     "categorical": {"variables": 3, "classes": 4, "temperature": schedules.Linear(1.0, 0.5)},
-    "product": {"parts": {"a b": spec.Flat(2), "c": spec.Categorical(1, 3), "d": spec.VQ(prior=spec.PixelCNN())}},
+    "product": {
+        "parts": {
+            "a b": Component("latent", "flat", dim=2),
+            "c": Component("latent", "categorical", variables=1, classes=3),
+            "d": Component("latent", "vq", prior=Component("prior", "pixelcnn")),
+        }
+    },
     "vq": {"groups": 3, "codes": 5, "dim": 2, "depth": 2, "decay": "gradient", "prior": TRANSFORMER},
     "fsq": {"groups": 2, "levels": (3, 4)},
     "lfq": {"groups": 2, "bits": 3, "entropy": 0.2, "commitment": 0.0},

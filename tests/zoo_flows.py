@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable
 
 import torch
+from nelbo.conditionals import AggregatePrior, Conditional
 from torch import Tensor
 
 from nelbo import conditionals, distributions, nets, spec
-from nelbo.conditionals import AggregatePrior, Conditional
+from nelbo.config.registry import Component
 from nelbo.distributions import DiagonalNormal, Mixture
 from nelbo.latents import Flat
 from nelbo.nets import flows
@@ -17,12 +18,12 @@ from nelbo.vae import VAE
 
 LATENT, SHAPE, FEATURES = 3, (1, 4, 4), 4
 TRANSFORMS: dict[str, spec.Transform] = {
-    "iaf": spec.IAF(2, (16,)),
-    "maf": spec.MAF(2, (16, 12)),
-    "realnvp": spec.RealNVP(2, (16,)),
-    "planar": spec.Planar(3),
-    "sylvester": spec.Sylvester(2, 2),
-    "zuko nsf": spec.Zuko("NSF", 1, (16,)),
+    "iaf": Component("transform", "iaf", steps=2, hidden=(16,)),
+    "maf": Component("transform", "maf", steps=2, hidden=(16, 12)),
+    "realnvp": Component("transform", "realnvp", steps=2, hidden=(16,)),
+    "planar": Component("transform", "planar", steps=3),
+    "sylvester": Component("transform", "sylvester", steps=2, reflections=2),
+    "zuko nsf": Component("transform", "zuko", flow="NSF", steps=1, hidden=(16,)),
 }
 
 

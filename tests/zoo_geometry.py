@@ -12,11 +12,11 @@ from typing import Any
 
 import scipy.special
 import torch
+from nelbo.conditionals import Conditional, Fixed
 from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal, constraints
 
 from nelbo import conditionals, distributions, nets, spec
-from nelbo.conditionals import Conditional, Fixed
 from nelbo.distributions.poincare import Ball
 from nelbo.distributions.robust import Laplace
 from nelbo.distributions.sphere import sphere

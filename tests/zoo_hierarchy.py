@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from nelbo import conditionals, nets, spec
+from nelbo.config.registry import Component
 from nelbo.latents import TopDown
 from nelbo.vae import VAE
 
@@ -15,21 +16,27 @@ Shape = tuple[int, ...]
 
 # Hierarchies by name: every merge and both kinds of state.
 HIERARCHIES: dict[str, spec.Ladder | spec.TopDownConv] = {
-    "ladder": spec.Ladder((2, 3, 4), 8),
-    "ladder, two-level": spec.Ladder((2, 3), 8, "direct", skip=True),
-    "ladder, residual": spec.Ladder((2, 3), 8, "residual"),
-    "topdown-conv, vdvae": spec.TopDownConv((2, 1, 1), 2, 4, 1, "direct"),
-    "topdown-conv, nvae": spec.TopDownConv((1, 2), 1, 4, 0, "residual"),
-    "topdown-conv, precision": spec.TopDownConv((2,), 2, 4, 1, "precision"),
+    "ladder": Component("latent", "ladder", dims=(2, 3, 4), width=8),
+    "ladder, two-level": Component("latent", "ladder", dims=(2, 3), width=8, posterior="direct", skip=True),
+    "ladder, residual": Component("latent", "ladder", dims=(2, 3), width=8, posterior="residual"),
+    "topdown-conv, vdvae": Component(
+        "latent", "topdown-conv", depth=(2, 1, 1), channels=2, width=4, blocks=1, posterior="direct"
+    ),
+    "topdown-conv, nvae": Component(
+        "latent", "topdown-conv", depth=(1, 2), channels=1, width=4, blocks=0, posterior="residual"
+    ),
+    "topdown-conv, precision": Component(
+        "latent", "topdown-conv", depth=(2,), channels=2, width=4, blocks=1, posterior="precision"
+    ),
 }
 
 
 def hierarchy(name: str, shape: Shape = (1, 4, 4), context: int = 0) -> VAE:
     """A VAE of several levels over values in {0, 1}."""
     latent = HIERARCHIES[name]
-    net: spec.Net = spec.Head() if isinstance(latent, spec.TopDownConv) else spec.MLP((16,))
+    net: spec.Net = nets.Head() if isinstance(latent, spec.TopDownConv) else nets.MLP((16,))
     decoder = net.decoder(latent.features, shape, 1, context)
-    return VAE(latent.build(spec.MLP((16,)), shape, context), conditionals.Bernoulli(decoder, len(shape)))
+    return VAE(latent.build(nets.MLP((16,)), shape, context), conditionals.Bernoulli(decoder, len(shape)))
 
 
 def latent_of(vae: VAE) -> TopDown:

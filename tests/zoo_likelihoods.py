@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from nelbo.conditionals import Likelihood
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from nelbo import conditionals, distributions, spec
-from nelbo.conditionals import Likelihood
+from nelbo import conditionals, distributions
+from nelbo.config.registry import Component
 from nelbo.distributions import Levels, Lines, OneHotAlong
 
 Shape = tuple[int, ...]
@@ -143,8 +144,8 @@ LIKELIHOODS: dict[str, Callable[[nn.Module, int], Likelihood]] = {
     "laplace, fixed sigma": lambda net, dims: conditionals.Robust(net, dims, distributions.Laplace, 0.7),
     "student-t": conditionals.StudentT,
     "student-t, fixed": lambda net, dims: conditionals.StudentT(net, dims, 0.7, 6.0),
-    "log-cosh": spec.LogCosh().build,
-    "log-cosh, fixed": spec.LogCosh(1.0, 0.7).build,
+    "log-cosh": Component("likelihood", "log-cosh").build,
+    "log-cosh, fixed": Component("likelihood", "log-cosh", sharpness=1.0, sigma=0.7).build,
     "discretised logistic": conditionals.DiscretisedLogistic,
     "discretised logistic mixture": lambda net, dims: conditionals.DiscretisedLogisticMixture(net, dims, 3),
     "level categorical": lambda net, dims: conditionals.LevelCategorical(net, dims, 16),
@@ -154,8 +155,8 @@ LIKELIHOODS: dict[str, Callable[[nn.Module, int], Likelihood]] = {
     "negative binomial": conditionals.NegativeBinomial,
     "zero-inflated negative binomial": lambda net, dims: conditionals.NegativeBinomial(net, dims, True),
     "one-hot": conditionals.OneHot,
-    "ssim": spec.SSIM().build,
-    "perceptual": spec.Perceptual(widths=(4, 6)).build,
+    "ssim": Component("likelihood", "ssim").build,
+    "perceptual": Component("likelihood", "perceptual", widths=(4, 6)).build,
 }
 OUTPUTS = {
     "discretised logistic mixture": 9,

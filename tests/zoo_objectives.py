@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from nelbo import objectives, schedules, spec
+from nelbo import nets, objectives, schedules
 from nelbo.nets import MLPEncoder
 from nelbo.objectives import Objective, Sum, distortion, rate
 
@@ -71,7 +71,7 @@ VARIED: dict[str, dict[str, Any]] = {
     "rae": {"latent": 0.1, "weight": 0.2, "regulariser": "gradient"},
     "factor": {"weight": 3.0, "hidden": (9,), "ratio": 0.5},
     "aae": {"weight": 3.0, "hidden": (9, 8), "ratio": 0.5},
-    "vae-gan": {"weight": 3.0, "features": 9, "critic": spec.MLP((7,)), "ratio": 0.5},
-    "semi-supervised": {"classes": 3, "weight": 2.0, "classifier": spec.MLP((7,))},
+    "vae-gan": {"weight": 3.0, "features": 9, "critic": nets.MLP((7,)), "ratio": 0.5},
+    "semi-supervised": {"classes": 3, "weight": 2.0, "classifier": nets.MLP((7,))},
     "cyclical": {"cycles": 2, "rising": 0.25, "end": 4.0},
 }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import zoo_flows
-from nelbo import conditionals, distributions, nets, spec
+from nelbo import conditionals, distributions, nets
 from nelbo.latents import Flat
 from nelbo.vae import VAE
 
@@ -18,7 +18,7 @@ VARIED = {
         "steps": 2,
         "step": 0.02,
         "temper": 0.5,
-        "metric": spec.MLP((7,)),
+        "metric": nets.MLP((7,)),
         "rows": 9,
         "temperature": 0.7,
         "floor": 0.1,

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from nelbo.conditionals import Likelihood
 from torch import nn
 
 from nelbo import conditionals, distributions, nets
-from nelbo.conditionals import Likelihood
 
 Shape = tuple[int, ...]
 SHAPES: list[Shape] = [(2, 1), (17, 3), (5, 2)]

@@ -24,7 +24,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 _HOMES = {
     "fit": "nelbo.runs",
     "load": "nelbo.loading",
-    "with_prior": "nelbo.refit",
+    "with_prior": "nelbo.post_hoc",
     "Model": "nelbo.model",
     "UserError": "nelbo.errors",
 }

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from nelbo import storage
+from nelbo.config.aliases import WEIGHTS
+from nelbo.config.build import build
+from nelbo.config.recipe import Recipe
+from nelbo.config.registry import parse
 from nelbo.data import Context, Schema, tables
 from nelbo.errors import UserError
 from nelbo.model import Model
-from nelbo.recipes import Recipe
-from nelbo.registry import parse
-from nelbo.spec import build
 
 
 def load(path: str | Path) -> Model:
@@ -25,16 +26,24 @@ def load(path: str | Path) -> Model:
         context = Context.from_json(values["context"]) if "context" in values else None
         if not rates:
             raise ValueError("no rates")
-        vae = build(recipe.model, schema.shape, context.width if context else 0)
+        vae = build(recipe.model, schema.shape, context.width if context else 0, schema.kind == "series")
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / 'model.json'} is damaged ({error}): restore it, or train again") from None
     try:
-        vae.load_state_dict(tensors)
+        vae.load_state_dict({_renamed(name): value for name, value in tensors.items()})
     except RuntimeError:
         raise UserError(
             f"{folder}: the weights are not of the model in model.json; restore it, or train again"
         ) from None
     return Model(vae, schema, recipe, rates, context)
+
+
+def _renamed(name: str) -> str:
+    """The name that a tensor of a saved model has now."""
+    for old, new in WEIGHTS.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
 
 
 def load_given(path: str | Path, condition: str | None = None) -> Model:

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 from nelbo import completion, storage
+from nelbo.config.build import build, check_support, resolve, start
+from nelbo.config.recipe import Recipe, versions
+from nelbo.config.registry import dump
 from nelbo.data import Context, Data, Dataset, Schema, batches, form, load_like, mean, some, tables
 from nelbo.distributions import check_temperature
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
 from nelbo.explore import Explorer
-from nelbo.recipes import Recipe, versions
-from nelbo.registry import dump
 from nelbo.scorer import Scorer
-from nelbo.spec import build, check_support, resolve, start
 from nelbo.training import Callback, State, fit
 from nelbo.vae import VAE
 from nelbo.watch import watched
@@ -64,7 +64,7 @@ class Model(Explorer, Scorer):
         recipe = dataclasses.replace(recipe, model=resolve(recipe.model, schema), versions=versions())
         with torch.random.fork_rng():
             torch.manual_seed(recipe.training.seed)
-            vae = build(recipe.model, schema.shape, context.width if context else 0)
+            vae = build(recipe.model, schema.shape, context.width if context else 0, schema.kind == "series")
         check_support(vae, schema)
         return cls(vae, schema, recipe, context=context)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from nelbo import recipes
+from nelbo.config import recipe as recipes
 from nelbo.model import Model
 from nelbo.showing import showing
 from nelbo.training import State
@@ -44,7 +44,7 @@ def report(model: Model, state: State, folder: Path) -> str:
             "−log p(x) and must not be compared with published likelihoods.</p>"
         )
     )
-    page = Template((resources.files("nelbo") / "files" / "report.html").read_text("utf-8"))
+    page = Template((resources.files("nelbo.config") / "files" / "report.html").read_text("utf-8"))
     return page.substitute(
         title=html.escape(f"nelbo: {model.recipe.data.source or 'run'}"),
         ended=html.escape(state.reason or "not finished"),

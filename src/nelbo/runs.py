@@ -22,14 +22,15 @@ from typing import Any
 
 import torch
 
-from nelbo import plots, presets, recipes, sizing
+from nelbo import plots, presets, sizing
+from nelbo.config import recipe as recipe_file
+from nelbo.config.recipe import Recipe
+from nelbo.config.registry import dump
 from nelbo.data import Context, Data, Dataset, hub, load, some, tables, text
 from nelbo.data import condition as conditioned
 from nelbo.errors import UserError
 from nelbo.model import Model
-from nelbo.recipes import Recipe
-from nelbo.refit import with_prior
-from nelbo.registry import dump
+from nelbo.post_hoc import with_prior
 from nelbo.report import report
 from nelbo.showing import showing
 from nelbo.training import Callback, State
@@ -135,16 +136,16 @@ def choose(
     begun = str(out / "recipe.toml") if resume and out and (out / "recipe.toml").is_file() else None
     if begun:  # its minutes have become epochs
         overrides = {key: value for key, value in overrides.items() if key != "minutes"}
-    recipe = recipes.load(name or begun or default_recipe(source, overrides))
-    recipe = recipes.override(presets.find(preset).over(recipe, preset) if preset else recipe, overrides)
+    recipe = recipe_file.load(name or begun or default_recipe(source, overrides))
+    recipe = recipe_file.override(presets.find(preset).over(recipe, preset) if preset else recipe, overrides)
     if begun is None:
         return recipe
-    former = recipes.load(begun)
+    former = recipe_file.load(begun)
     kept = {field: getattr(former.training, field) for field in RESUMABLE}
     wanted = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, **kept))
     if different := _differences(dump(wanted), dump(former)):
         raise UserError(f"{out} was begun with other settings ({different[0]}): resume with the same, or use --force")
-    return recipes.override(former, overrides)
+    return recipe_file.override(former, overrides)
 
 
 def _differences(wanted: Mapping[str, Any], former: Mapping[str, Any], path: str = "") -> list[str]:
@@ -186,7 +187,7 @@ def train(
     if LEADER:
         if not continuing:
             clear(out)
-        write_bytes(out / "recipe.toml", recipes.dumps(model.recipe).encode())
+        write_bytes(out / "recipe.toml", recipe_file.dumps(model.recipe).encode())
     artefacts = Artefacts(model, loaded, out)
     state = model.fit(loaded, out / "checkpoints", [artefacts, *callbacks], continuing)
     if LEADER:

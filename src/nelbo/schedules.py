@@ -9,19 +9,26 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from nelbo.config.registry import Count, Range, Share, register
+from nelbo.errors import UserError
+
 
 class Schedule(ABC):
     """A multiplier as a function of the fraction of training that is done."""
+
+    family: ClassVar[str] = "schedule"
 
     @abstractmethod
     def __call__(self, fraction: float) -> float:
         """The multiplier at `fraction`."""
 
 
+@register("schedule", "constant")
 @dataclass(frozen=True)
 class Constant(Schedule):
     """1 throughout.
@@ -34,6 +41,7 @@ class Constant(Schedule):
         return 1.0
 
 
+@register("schedule", "linear")
 @dataclass(frozen=True)
 class Linear(Schedule):
     """A line from `start`, reached at fraction `begin`, to `end`, reached at fraction `until`; flat outside.
@@ -49,13 +57,14 @@ class Linear(Schedule):
 
     def __post_init__(self) -> None:
         if not 0 <= self.begin < self.until <= 1:
-            raise ValueError(f"begin={self.begin}, until={self.until}: give 0 <= begin < until <= 1")
+            raise UserError(f"begin={self.begin}, until={self.until}: give 0 <= begin < until <= 1")
 
     def __call__(self, fraction: float) -> float:
         done = min(max((fraction - self.begin) / (self.until - self.begin), 0.0), 1.0)
         return self.start + (self.end - self.start) * done
 
 
+@register("schedule", "cosine", cite="loshchilov2017sgdr")
 @dataclass(frozen=True)
 class Cosine(Schedule):
     """A linear warm-up over the fraction `warmup`, then half a cosine from 1 down to `end`.
@@ -64,11 +73,8 @@ class Cosine(Schedule):
     0.5
     """
 
-    warmup: float = 0.0
+    warmup: Share = 0.0
     end: float = 0.0
-
-    def __post_init__(self) -> None:
-        _check_warmup(self.warmup)
 
     def __call__(self, fraction: float) -> float:
         if fraction < self.warmup:
@@ -77,6 +83,7 @@ class Cosine(Schedule):
         return self.end + (1 - self.end) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
+@register("schedule", "one-cycle", cite="smith2018super")
 @dataclass(frozen=True)
 class OneCycle(Schedule):
     """Up from `start` to 1 in a line over the fraction `warmup`, then down to `end` in a line.
@@ -88,12 +95,9 @@ class OneCycle(Schedule):
     1.0
     """
 
-    warmup: float = 0.1
+    warmup: Share = 0.1
     start: float = 0.04
     end: float = 0.0
-
-    def __post_init__(self) -> None:
-        _check_warmup(self.warmup)
 
     def __call__(self, fraction: float) -> float:
         if fraction < self.warmup:
@@ -101,6 +105,7 @@ class OneCycle(Schedule):
         return 1 + (self.end - 1) * min((fraction - self.warmup) / (1 - self.warmup), 1.0)
 
 
+@register("schedule", "cyclical", cite="fu2019cyclical")
 @dataclass(frozen=True)
 class Cyclical(Schedule):
     """`cycles` times a line from 0 to `end` over the fraction `rising` of a cycle, then flat; it ends at `end`.
@@ -111,21 +116,12 @@ class Cyclical(Schedule):
     [0.0, 0.5, 1.0, 0.0, 1.0]
     """
 
-    cycles: int = 4
-    rising: float = 0.5
+    cycles: Count = 4
+    rising: Annotated[float, Range(high=1, above=0)] = 0.5
     end: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.cycles < 1 or not 0 < self.rising <= 1:
-            raise ValueError(f"cycles={self.cycles}, rising={self.rising}: give cycles >= 1 and 0 < rising <= 1")
 
     def __call__(self, fraction: float) -> float:
         return self.end * min(fraction * self.cycles % 1 / self.rising, 1.0) if fraction < 1 else self.end
-
-
-def _check_warmup(warmup: float) -> None:
-    if not 0 <= warmup < 1:
-        raise ValueError(f"warmup={warmup}: give a fraction of training, 0 <= warmup < 1")
 
 
 class Clock(nn.Module):

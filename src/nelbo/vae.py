@@ -17,16 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from nelbo.conditionals import Likelihood
-from nelbo.distributions import Dirac, TokenByToken
 from nelbo.errors import UserError
-from nelbo.latents import Flat, Latent, Level
+from nelbo.latents import Latent, LatentLevel
+from nelbo.likelihoods import Likelihood
 
 
 class Trace:
     """One pass: the data, the likelihood given the drawn latents, and the levels."""
 
-    def __init__(self, x: Tensor, likelihood: Distribution, levels: tuple[Level, ...]) -> None:
+    def __init__(self, x: Tensor, likelihood: Distribution, levels: tuple[LatentLevel, ...]) -> None:
         self.x = x
         self.likelihood = likelihood
         self.levels = levels
@@ -43,7 +42,7 @@ class Trace:
 
     @cached_property
     def penalty(self) -> Tensor:
-        """What levels charge that is no divergence (a commitment loss, say); zero if none does."""
+        """Losses of the latents other than the KL, such as a commitment loss; zero if there are none."""
         charged = [level.penalty for level in self.levels if level.penalty is not None]
         return reduce(torch.add, charged) if charged else torch.zeros_like(self.distortion)
 
@@ -51,17 +50,18 @@ class Trace:
     def log_weight(self) -> Tensor:
         """log w = log p(x | z) + log p(z) - log q(z | x), nats: the importance weight of this draw.
 
-        Raises `ValueError` where a prior and a posterior are not both discrete or both continuous: their
-        densities are then against different measures, and the ratio means nothing; or where a posterior is a Dirac.
+        Raises:
+            UserError: if a prior and a posterior are not both discrete or both continuous, since their densities are
+                then against different measures and the ratio means nothing; or if a posterior is a point mass.
         """
         for level in self.levels:
-            if isinstance(level.q, Dirac):
+            if not level.q.has_density:  # type: ignore[attr-defined]
                 raise UserError(
-                    "log_weight: the posterior is a Dirac, a point without a density, so its draws have no importance "
+                    "log_weight: the posterior is a point mass, which has no density, so its draws have no importance "
                     "weights: use the distortion, or a posterior with a density such as diagonal-normal"
                 )
             if _is_discrete(level.q) != _is_discrete(level.p):
-                raise ValueError(
+                raise UserError(
                     f"log_weight: q is {type(level.q).__name__} and p is {type(level.p).__name__}, one discrete and "
                     "one continuous; evaluate the model in eval() mode, where both are discrete"
                 )
@@ -90,21 +90,17 @@ class VAE(nn.Module):
         return Trace(x, self.likelihood(h, c), levels)
 
     def stand_in(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """The code that x is rebuilt from: the posterior's mean, or one like its draws where the mean says less."""
-        return (self.latent.typical if self.likelihood.typical else self.latent.embed)(x, c)
+        """The embedding that x is rebuilt from: the posterior's mean, or for text a point of the norm of its draws."""
+        return (self.latent.typical if self.likelihood.reconstruct_from_typical else self.latent.embed)(x, c)
 
     def decode(self, h: Tensor, c: Tensor | None = None) -> Distribution:
         """p(x | h, c)."""
         return self.likelihood(h, c)
 
     def show(self, h: Tensor, c: Tensor | None = None) -> Tensor:
-        """x of a code `(batch, features)`: the mean of p(x | h, c); of text the line that tells it best (`telling`)."""
-        d, latent = self.decode(self.latent.expand(h, c), c), self.latent
-        if isinstance(d, TokenByToken) and isinstance(latent, Flat):
-            return d.telling(lambda x: latent.posterior(x, c).log_prob(h))
-        return d.mean
+        """x of an embedding `(batch, features)`: the mean of p(x | h, c), or for text the line that fits it best."""
+        return self.decode(self.latent.expand(h, c), c).reconstruct(self.latent.log_q(h, c))
 
     def generate(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Distribution:
         """p(x | z) for `n` draws of z from the model's own prior; the temperature is that of a text's tokens, too."""
-        d = self.likelihood(self.latent.generate(n, c, temperature), c)
-        return d.at(temperature) if isinstance(d, TokenByToken) else d
+        return self.likelihood(self.latent.generate(n, c, temperature), c).with_temperature(temperature)

@@ -28,7 +28,6 @@ from nelbo.apps.truncation import codes_drawn, truncation_of
 from nelbo.apps.variations import variations
 from nelbo.data import Dataset, subset
 from nelbo.errors import UserError
-from nelbo.latents import Quantised
 from nelbo.model import Model
 from nelbo.runs import held_out
 
@@ -219,7 +218,7 @@ def _of_prior(truncation: float | None) -> None:
 def _between(model: Model, what: str) -> None:
     """Raises `UserError` for a model that has nothing between two codes."""
     _draws(model)
-    if isinstance(model.vae.latent, Quantised):
+    if model.vae.latent.discrete:
         raise UserError(
             f"{what}: the model's codes are entries of a codebook, with nothing between two of them: "
             "use grid or contact, or a model of continuous codes"

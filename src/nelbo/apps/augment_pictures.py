@@ -21,7 +21,6 @@ from nelbo.apps.nearby import Nearby, neighbours
 from nelbo.data import Dataset, subset
 from nelbo.data.dataset import draw
 from nelbo.errors import UserError
-from nelbo.latents import Quantised
 from nelbo.model import Model
 
 NEAREST = 3
@@ -38,7 +37,7 @@ def names(model: Model, real: Dataset | None) -> tuple[str, ...]:
     """The classes that pictures can be made of; raises `UserError` where there are none."""
     if model.context is not None and conditional(model):
         return model.context.classes
-    if isinstance(model.vae.latent, Quantised):
+    if model.vae.latent.discrete:
         raise UserError("augment: the model's codes are entries of a codebook: train it with --condition label")
     if real is None:
         raise UserError("augment: the model is not conditioned on classes: give labelled pictures (real)")

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from nelbo.data import Dataset, subset
-from nelbo.errors import UserError
+from nelbo.errors import UserError, nearest
 from nelbo.model import Model
-from nelbo.registry import nearest
 
 
 def class_names(rows: Dataset) -> tuple[str, ...]:

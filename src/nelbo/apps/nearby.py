@@ -29,7 +29,6 @@ from torch import Tensor
 from nelbo.data import subset
 from nelbo.distributions import check_temperature
 from nelbo.errors import UserError
-from nelbo.latents import Quantised
 from nelbo.model import Model
 from nelbo.watch import watched
 
@@ -100,7 +99,7 @@ def check_model(model: Model) -> None:
     """Raise `UserError` for a model whose codes have no differences, or whose data have none."""
     if model.schema.kind == "table":
         raise UserError("like: the model is of a table: use augment, or sample with --condition")
-    if isinstance(model.vae.latent, Quantised):
+    if model.vae.latent.discrete:
         raise UserError("like: the model's codes are entries of a codebook, between which is nothing: leave it out")
 
 

@@ -22,10 +22,10 @@ import torch
 from nelbo import __version__
 from nelbo.apps import art, picturefiles
 from nelbo.apps.piece import Piece
-from nelbo.errors import UserError
+from nelbo.config.registry import parse
+from nelbo.errors import UserError, nearest
 from nelbo.loading import load_given
 from nelbo.model import Model
-from nelbo.registry import nearest, parse
 
 TEXTS = {Sequence[Any]: tuple[str, ...], Any: str | None}  # what a record has for arguments of any kind
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nelbo.distributions import DiagonalNormal
 from nelbo.errors import UserError
-from nelbo.latents import Flat
+from nelbo.latents import SingleLevelLatent
 from nelbo.vae import VAE
 
 STEPS = 100
@@ -46,7 +46,7 @@ def regret(vae: VAE, x: Tensor, c: Tensor | None, samples: int) -> Tensor:
 
 def _posterior(vae: VAE, x: Tensor, c: Tensor | None) -> DiagonalNormal:
     latent = vae.latent
-    q = latent.posterior(x, c) if isinstance(latent, Flat) else latent
+    q = latent.posterior(x, c) if isinstance(latent, SingleLevelLatent) else latent
     if not isinstance(q, DiagonalNormal):
         raise UserError(
             f"score='regret': searches diagonal Normal posteriors of one level, the model's is a {type(q).__name__}: "

@@ -38,9 +38,8 @@ from nelbo.apps.regret import regret
 from nelbo.data import Dataset, subset
 from nelbo.distributions import Distribution
 from nelbo.distributions.noise import seeded
-from nelbo.errors import UserError
+from nelbo.errors import UserError, nearest
 from nelbo.model import Model
-from nelbo.registry import nearest
 from nelbo.vae import VAE
 
 Score = Callable[[Model, Dataset, int, int], np.ndarray]

@@ -16,7 +16,7 @@ from nelbo import distributions as d
 from nelbo.distributions.mixture import Mixture
 from nelbo.distributions.noise import seeded, truncated
 from nelbo.errors import UserError
-from nelbo.latents import Flat, TopDown
+from nelbo.latents import SingleLevelLatent, TopDown
 from nelbo.model import Model
 
 OF_NORMAL_NOISE = (d.StandardNormal, d.DiagonalNormal, d.FullNormal, d.LowRankNormal, d.LogisticNormal, d.WrappedNormal)
@@ -31,7 +31,7 @@ def truncation_of(model: Model, truncation: float | None) -> Iterator[None]:
             raise UserError(f"truncation={truncation}: give a number of standard deviations above 0")
         latent = model.vae.latent
         with torch.no_grad():
-            prior = latent.prior(model.shown(1)) if isinstance(latent, Flat) else None
+            prior = latent.prior(model.shown(1)) if isinstance(latent, SingleLevelLatent) else None
         if not isinstance(latent, TopDown) and not _normal(prior):
             name = type(prior or latent).__name__
             raise UserError(f"truncation: the model's prior ({name}) is not made of Normal noise: use temperature")

@@ -61,14 +61,13 @@ def fit(
     """
     from nelbo import runs
     from nelbo.loading import load
-    from nelbo.refit import with_prior
-    from nelbo.registry import kind_of
+    from nelbo.post_hoc import with_prior
 
     old = load(model)
     fitted = with_prior(old, data or runs.read(old.recipe)[0].train, kind, seed)
     folder = out or (model / "model" if (model / "model").is_dir() else model)
     fitted.save(folder)
-    chosen = kind_of(fitted.recipe.model.latent.prior)  # type: ignore[attr-defined]
+    chosen = fitted.recipe.model.latent.options["prior"].kind
     print(
         json.dumps({"out": str(folder), "prior": chosen})
         if as_json

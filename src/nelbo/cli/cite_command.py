@@ -15,7 +15,7 @@ def cite(model: ModelPath, as_json: JSON = False) -> None:
       nelbo cite results/mnist >> references.bib
       nelbo cite results/mnist --json
     """
-    from nelbo import citations
+    from nelbo.config import citations
     from nelbo.loading import load
 
     keys = citations.used(load(model).recipe)

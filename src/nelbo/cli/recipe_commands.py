@@ -26,9 +26,9 @@ def listing(
     """
     if context.invoked_subcommand:
         return
-    from nelbo import recipes
+    from nelbo.config import recipe
 
-    described = {name: recipes.load(name).description for name in recipes.names()}
+    described = {name: recipe.load(name).description for name in recipe.names()}
     if as_json:
         print(json.dumps(described))
     else:
@@ -44,9 +44,9 @@ def show(name: str) -> None:
     Examples:
       nelbo recipes show tutorial
     """
-    from nelbo import recipes
+    from nelbo.config import recipe
 
-    print(recipes.text(name), end="")
+    print(recipe.text(name), end="")
 
 
 @app.command()
@@ -59,11 +59,11 @@ def copy(
     Examples:
       nelbo recipes copy mnist mine.toml && nelbo train mnist --recipe mine.toml
     """
-    from nelbo import recipes
+    from nelbo.config import recipe
     from nelbo.errors import UserError
     from nelbo.training.checkpoint import write_bytes
 
     if file.exists() and not force:
         raise UserError(f"{file} exists: name another file, or replace it with --force")
-    write_bytes(file, recipes.text(name).encode())
+    write_bytes(file, recipe.text(name).encode())
     print(f"Wrote {file}: nelbo train --recipe {file}")

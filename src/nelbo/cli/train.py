@@ -31,7 +31,6 @@ Examples:
   nelbo train mnist --resume --epochs 20
   torchrun --nproc_per_node 2 --no-python nelbo train mnist
 """
-SHORT = {"latent_dim": "model.latent.dim", "beta": "objective.beta", "minutes": "minutes", "prior": "prior"}
 
 
 def train(
@@ -90,7 +89,7 @@ def train(
     given = dict(locals())
     from nelbo import runs
 
-    source = data or (runs.recipes.load(recipe).data.source if recipe else "")
+    source = data or (runs.recipe_file.load(recipe).data.source if recipe else "")
     folder = out or Path("results") / _name(source)
     chosen = runs.choose(recipe, data, _overrides(given), folder, resume, preset)
     if not chosen.data.source:
@@ -116,19 +115,17 @@ def _name(source: str) -> str:
 
 def _overrides(given: dict[str, Any]) -> dict[str, Any]:
     """The options given, as paths into the recipe."""
+    from nelbo.config.recipe import ALIASES, DataSpec, loads_value
+    from nelbo.config.registry import hints
     from nelbo.errors import UserError
-    from nelbo.recipes import DataSpec, loads_value
-    from nelbo.registry import hints
     from nelbo.training import Settings
 
     paths: dict[str, Any] = {}
     for name, value in given.items():
         if value is None or value is False or name == "data":
             continue
-        if name in hints(Settings) or name in SHORT:
-            paths[SHORT.get(name, f"training.{name}")] = value
-        elif name in hints(DataSpec):
-            paths[f"data.{name}"] = value
+        if name in (*ALIASES, *hints(Settings), *hints(DataSpec), "minutes", "prior"):
+            paths[name] = value
     for item in given["setting"] or []:
         key, equals, value = item.partition("=")
         if not equals:

@@ -11,7 +11,7 @@ Some operations are looked up by type, so that a new family adds a function and 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from functools import singledispatch
 from typing import ClassVar
@@ -34,11 +34,13 @@ class Distribution(TorchDistribution):
     their `element_log_prob`.
 
     `normalized` tells whether `exp(log_prob)` is a density (or a mass) that sums to one over the data it
-    is given; where it is not, likelihoods and bits per dimension do not exist. Unless a family says otherwise,
+    is given; where it is not, likelihoods and bits per dimension do not exist. `has_density` is False for a point mass,
+    whose draws have no importance weights. Unless a family says otherwise,
     `support` is the reals, `mean` is its `loc`, and draws have a gradient if it defines `rsample`.
     """
 
     normalized = True
+    has_density = True
     support: constraints.Constraint = constraints.real
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     loc: Tensor
@@ -74,6 +76,18 @@ class Distribution(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) of each datum, nats: the sum of its elements'."""
         return self.sum_event(self.element_log_prob(value))
+
+    def with_temperature(self, temperature: float) -> Distribution:
+        """The distribution whose draws are varied by a temperature; itself, unless its family has one of its own."""
+        return self
+
+    def reconstruct(self, log_q: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """The datum to show for this p(x | z), `(*batch, *event)`: its mean, unless its family has a better one.
+
+        Args:
+            log_q: log q(z | x) of data x at the z of this distribution, nats `(*batch,)`; None if it is not known.
+        """
+        return self.mean
 
     def sum_event(self, values: Tensor) -> Tensor:
         """Sum over the event's dimensions: per element -> per datum."""

@@ -27,6 +27,7 @@ class Dirac(Distribution):
     """
 
     normalized = False
+    has_density = False
 
     def __init__(self, loc: Tensor, event_dims: int = 1) -> None:
         self.loc = loc

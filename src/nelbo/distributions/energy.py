@@ -25,7 +25,7 @@ class Energy(Distribution):
         super().__init__(loc.shape, event_dims)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
-        raise UserError("this likelihood is no density and has no draws: leave noise off, and see its mean")
+        raise UserError("this likelihood is not a density and has no draws: use its mean")
 
     def log_prob(self, value: Tensor) -> Tensor:
         x, loc = torch.broadcast_tensors(value, self.loc)

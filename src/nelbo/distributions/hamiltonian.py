@@ -1,4 +1,4 @@
-"""The draw of a distribution, moved by Hamiltonian dynamics; see `nelbo.conditionals.hamiltonian` for the theory."""
+"""The draw of a distribution, moved by Hamiltonian dynamics; see `nelbo.posteriors.hamiltonian` for the theory."""
 
 from __future__ import annotations
 

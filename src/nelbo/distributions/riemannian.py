@@ -12,7 +12,7 @@ leave an error of order e^(rounds + 1) in both: what is said of unbiased weights
 for each round; where M is constant it is zero.
 
 Source: Girolami, Calderhead (2011), Riemann Manifold Langevin and Hamiltonian Monte Carlo Methods; and that of
-`nelbo.conditionals.riemannian`.
+`nelbo.posteriors.riemannian`.
 """
 
 from __future__ import annotations

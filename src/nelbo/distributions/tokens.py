@@ -65,7 +65,7 @@ class TokenByToken(Distribution):
         self.support = Lines(net.vocabulary)
         super().__init__(torch.Size([*begun.shape[:-1], net.length]), 1)
 
-    def at(self, temperature: float) -> TokenByToken:
+    def with_temperature(self, temperature: float) -> TokenByToken:
         """The same with logits divided by a temperature: below 1, likely tokens are likelier."""
         return TokenByToken(self.net, self.begun, self.temperature * temperature)
 
@@ -98,7 +98,10 @@ class TokenByToken(Distribution):
     def mean(self) -> Tensor:
         return self._written(self.begun)
 
-    def telling(self, log_q: Callable[[Tensor], Tensor]) -> Tensor:
+    def reconstruct(self, log_q: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        return self.mean if log_q is None else self.mmi_decode(log_q)
+
+    def mmi_decode(self, log_q: Callable[[Tensor], Tensor]) -> Tensor:
         """Of the likeliest line and some draws, the one that says what h says, `(*batch, length)`.
 
         It has the highest log q(h | x) + w log p(x | h), where `log_q` tells the first term, `(*batch)`, of lines x. As
@@ -110,7 +113,7 @@ class TokenByToken(Distribution):
         """
         others = watched(TEMPERATURES, "rebuilding lines", len(TEMPERATURES))
         with noise.seeded(0), noise.common():
-            lines = torch.stack([self.mean, *(self.at(t).sample() for t in others)])
+            lines = torch.stack([self.mean, *(self.with_temperature(t).sample() for t in others)])
         best = torch.stack([log_q(x) + FLUENT * self.log_prob(x) for x in lines]).argmax(0)
         return lines.gather(0, best[None, ..., None].expand(1, *lines.shape[1:]))[0]
 

@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from nelbo import recipes
+from nelbo.config import recipe as recipes
 from nelbo.data import load
 from nelbo.distributions import noise
 from nelbo.errors import UserError

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from nelbo import recipes
 from nelbo.apps.augment import augment
+from nelbo.config import recipe as recipes
 from nelbo.data import load
 from nelbo.data.layout import CHANNELS
 from nelbo.errors import UserError

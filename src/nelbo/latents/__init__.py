@@ -1,10 +1,9 @@
-"""Who draws the latents and what is recorded of them."""
+"""Latents: who draws z and what is recorded of it. A single level, a hierarchy, several side by side, or quantized."""
 
-from nelbo.latents.codebooks import VQ, ResidualVQ
-from nelbo.latents.flat import Flat, Latent
-from nelbo.latents.level import Level
-from nelbo.latents.product import Product
-from nelbo.latents.quantised import Quantised
-from nelbo.latents.quantisers import FSQ, LFQ, Choice, Quantiser, Usage, usage
-from nelbo.latents.rungs import Rung
-from nelbo.latents.topdown import TopDown
+from nelbo.latents.block import TopDownBlock
+from nelbo.latents.codebooks import ResidualVectorQuantizer, VectorQuantizer
+from nelbo.latents.hierarchy import TopDown
+from nelbo.latents.product import ProductLatent
+from nelbo.latents.quantized import QuantizedLatent
+from nelbo.latents.quantizers import FSQ, LFQ, CodebookUsage, Quantizer, QuantizerOutput, usage
+from nelbo.latents.single_level import Latent, LatentLevel, SingleLevelLatent

@@ -1,4 +1,4 @@
-"""Quantisers with a codebook: a vector goes to the nearest of K learned ones.
+"""Quantizers with a codebook: a vector goes to the nearest of K learned ones.
 
     VQ    c = argmin over the codebook of ||e - c||; the codebook follows the encoder by gradient or by moving average
     RVQ   a first VQ, a second one of what is left, and so on
@@ -19,13 +19,13 @@ from torch import Tensor, distributed, nn
 from torch.nn.functional import one_hot
 
 from nelbo.distributions import noise
-from nelbo.latents.quantisers import Choice, Quantiser, straight_through
+from nelbo.latents.quantizers import Quantizer, QuantizerOutput, straight_through
 
 SMOOTHING = 1e-5  # of the counts that a moving-average codebook divides by
 USAGE_DECAY = 0.99  # of the counts that a codebook trained by gradient is revived by
 
 
-class VQ(Quantiser):
+class VectorQuantizer(Quantizer):
     """A codebook of `codes` vectors, started by k-means on the first batch.
 
         penalty = commitment * ||e - stop(c)||^2 (+ ||stop(e) - c||^2, where the codebook is trained by gradient)
@@ -56,7 +56,7 @@ class VQ(Quantiser):
         self.register_buffer("counts", torch.zeros(codes))
         self.register_buffer("started", torch.zeros(()))
 
-    def forward(self, e: Tensor) -> Choice:
+    def forward(self, e: Tensor) -> QuantizerOutput:
         e = e.to(self.table.dtype)
         still = e.detach()
         if self.training and not self.started:
@@ -68,7 +68,7 @@ class VQ(Quantiser):
             penalty = penalty + (still - value).square().sum(-1)
         if self.training:
             self._learn(still, nearest)
-        return Choice(straight_through(e, value), nearest.unsqueeze(-1), penalty)
+        return QuantizerOutput(straight_through(e, value), nearest.unsqueeze(-1), penalty)
 
     def lookup(self, indices: Tensor) -> Tensor:
         return self.table[indices.squeeze(-1)]
@@ -105,25 +105,25 @@ class VQ(Quantiser):
                 self.sums[dead] = self.table[dead] * mean
 
 
-class ResidualVQ(Quantiser):
+class ResidualVectorQuantizer(Quantizer):
     """VQs in turn, each of what those before left over; the value is the sum of their codes.
 
     The gradient passes straight through the sum, once; every stage's penalty reaches the encoder.
     """
 
-    def __init__(self, stages: Sequence[VQ]) -> None:
+    def __init__(self, stages: Sequence[VectorQuantizer]) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.codes, self.dim, self.depth = stages[0].codes, stages[0].dim, len(stages)
 
-    def forward(self, e: Tensor) -> Choice:
+    def forward(self, e: Tensor) -> QuantizerOutput:
         rest, indices, penalty = e, [], e.new_zeros(len(e))
         for stage in self.stages:
             value, index, charged = stage(rest)
             rest = rest - value.detach()
             indices.append(index)
             penalty = penalty + charged
-        return Choice(straight_through(e, (e - rest).detach()), torch.cat(indices, -1), penalty)
+        return QuantizerOutput(straight_through(e, (e - rest).detach()), torch.cat(indices, -1), penalty)
 
     def lookup(self, indices: Tensor) -> Tensor:
         parts = [stage.lookup(i) for stage, i in zip(self.stages, indices.split(1, -1), strict=True)]  # type: ignore[operator]

@@ -7,23 +7,29 @@ Source: Dupont (2018), Learning Disentangled Joint Continuous and Discrete Repre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nelbo.latents.flat import Latent
-from nelbo.latents.level import Level
+from nelbo.config.registry import Component, register
+from nelbo.errors import UserError
+from nelbo.latents.single_level import Latent, LatentLevel
+from nelbo.nets import Net
 
 
-class Product(Latent):
+class ProductLatent(Latent):
     """The parts' h joined in their order, and the levels of all of them."""
 
     def __init__(self, parts: Sequence[Latent]) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
+        self.features = sum(part.features for part in parts)
 
-    def infer(self, x: Tensor, c: Tensor | None = None, shape: Sequence[int] = ()) -> tuple[Tensor, tuple[Level, ...]]:
+    def infer(
+        self, x: Tensor, c: Tensor | None = None, shape: Sequence[int] = ()
+    ) -> tuple[Tensor, tuple[LatentLevel, ...]]:
         drawn = [part.infer(x, c, shape) for part in self.parts]  # type: ignore[operator]
         return torch.cat([h for h, _ in drawn], -1), tuple(level for _, levels in drawn for level in levels)
 
@@ -35,3 +41,26 @@ class Product(Latent):
 
     def typical(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         return torch.cat([part.typical(x, c) for part in self.parts], -1)  # type: ignore[operator]
+
+
+def _check_parts(options: Mapping[str, Any]) -> None:
+    if not options["parts"]:
+        raise UserError('parts = {}: give one latent or more, such as {style = {kind = "flat"}}')
+
+
+JOINT = {
+    "continuous": Component[Latent]("latent", "flat", dim=10),
+    "discrete": Component[Latent]("latent", "categorical", variables=1),
+}
+
+
+@register("latent", "product", cite="dupont2018learning", check=_check_parts)
+def product(
+    net: Net, shape: tuple[int, ...], context: int = 0, *, parts: dict[str, Component[Latent]] = JOINT
+) -> ProductLatent:
+    """Named latents side by side, each with an encoder of its own.
+
+    Args:
+        parts: the latents by name.
+    """
+    return ProductLatent([part.build(net=net, shape=shape, context=context) for part in parts.values()])

@@ -4,17 +4,15 @@ An encoder maps `(batch, *shape)` to `(batch, features)`; a decoder maps `(batch
 `(batch, outputs, *shape)`. Both take further arguments, the context, and join it to their input.
 """
 
-from nelbo.nets.autoregressive import CausalConv, CausalTransformer
-from nelbo.nets.cells import Cells
-from nelbo.nets.common import Rescale
-from nelbo.nets.conv import ConvDecoder, ConvEncoder
-from nelbo.nets.features import FixedFeatures
-from nelbo.nets.gaps import GapEncoder
-from nelbo.nets.grid import GridDecoder, GridEncoder, grid_sizes
-from nelbo.nets.mlp import MLPDecoder, MLPEncoder
-from nelbo.nets.recurrent import RecurrentDecoder, RecurrentEncoder
-from nelbo.nets.similarity import FeatureLoss, StructuralLoss
-from nelbo.nets.table import TableDecoder, TableEncoder
-from nelbo.nets.text import GRU, TextDecoder, TextEncoder, Transformer
-from nelbo.nets.topdown import ConvHead
-from nelbo.nets.warp import WarpDecoder
+from nelbo.nets.common import InitializedFromData, Net, Rescale
+from nelbo.nets.conv import Conv, Conv1d, ConvDecoder, ConvEncoder
+from nelbo.nets.grid import Grid, GridDecoder, GridEncoder, grid_sizes
+from nelbo.nets.missing import GapEncoder, WithGaps
+from nelbo.nets.mlp import MLP, MLPDecoder, MLPEncoder
+from nelbo.nets.perceptual import FeatureLoss, FixedFeatures, StructuralLoss
+from nelbo.nets.recurrent import Recurrent, RecurrentDecoder, RecurrentEncoder
+from nelbo.nets.table import TableDecoder, TableEncoder, TableNet
+from nelbo.nets.table_cells import Cells
+from nelbo.nets.text import GRU, TextDecoder, TextEncoder, TextGRU, TextTransformer, Transformer
+from nelbo.nets.topdown import ConvHead, Head
+from nelbo.nets.transformer import CausalConv, CausalTransformer

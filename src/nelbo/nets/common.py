@@ -1,11 +1,47 @@
-"""What several networks share: the input's scale, and how a context joins an input."""
+"""What several networks share: the base of architectures, the input's scale, and how a context joins an input."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from nelbo.errors import UserError
+
+
+class Net(ABC):
+    """An architecture: it makes an encoder or a decoder for data of any size. Subclasses are frozen dataclasses."""
+
+    family: ClassVar[str] = "net"
+
+    @abstractmethod
+    def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
+        """A network `(batch, *shape)` and `context` numbers -> `(batch, features)`."""
+
+    @abstractmethod
+    def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
+        """A network `(batch, features)` and `context` numbers -> `(batch, outputs, *shape)`."""
+
+    def places(self, shape: tuple[int, ...]) -> int | None:
+        """How many places of the data the features are divided over; None if they are one vector."""
+        return None
+
+
+class InitializedFromData(ABC):
+    """A module that is set from data before training."""
+
+    @abstractmethod
+    def init_from_data(self, x: Tensor) -> None:
+        """Set what depends on the data from random training rows `(n, *shape)`."""
+
+
+def require_dims(shape: Sequence[int], dims: int, data: str, net: str) -> None:
+    """Raise `UserError` for data whose shape does not have `dims` dimensions."""
+    if len(shape) != dims:
+        raise UserError(f'the {net} net takes {data}, and the data has shape {tuple(shape)}: use kind = "mlp"')
 
 
 class Rescale(nn.Module):

@@ -15,13 +15,17 @@ convolutions of few channels faster on processors and those of 16 bit on GPUs.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nelbo.nets.common import Rescale, join
+from nelbo.config.registry import Count, Range, register
+from nelbo.nets.common import Net, Rescale, join, require_dims
 
 SMALLEST = 4
 
@@ -215,5 +219,56 @@ class ConvDecoder(nn.Module):
     def forward(self, h: Tensor, *context: Tensor) -> Tensor:
         made = self.head(self.stages(self.stem(join(h, *context))))
         if len(self.output_shape) == 3:
-            return made.reshape(len(h), self.output_shape[0], -1, made.shape[-1]).transpose(2, 3)
-        return made.reshape(len(h), *self.output_shape)
+            return made.squeeze(2).unflatten(1, (self.output_shape[0], -1)).transpose(2, 3)
+        return made.unflatten(1, self.output_shape[:2])
+
+
+@dataclass(frozen=True)
+class Convolutional(Net, ABC):
+    """A residual convolutional net: `encoder` and `decoder` for pictures or series."""
+
+    width: Count = 16
+    blocks: Annotated[int, Range(0)] = 1
+    patch: Count = 1
+
+    @abstractmethod
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raise `UserError` for data of another kind."""
+
+    def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
+        self.check(shape)
+        return ConvEncoder(shape, features, self.width, self.blocks, context, self.patch)
+
+    def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
+        self.check(shape)
+        return ConvDecoder(features, shape, self.width, self.blocks, outputs, context, self.patch)
+
+
+@register("net", "conv", cite="he2016identity")
+@dataclass(frozen=True)
+class Conv(Convolutional):
+    """A residual convolutional net over pictures.
+
+    Args:
+        width: channels at full size; smaller sizes have up to four times as many.
+        blocks: residual blocks at each size.
+        patch: patches of so many pixels a side are the channels of the first layer.
+    """
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        require_dims(shape, 3, "pictures", "conv")
+
+
+@register("net", "conv1d", cite="he2016identity")
+@dataclass(frozen=True)
+class Conv1d(Convolutional):
+    """A residual convolutional net over the steps of series.
+
+    Args:
+        width: channels at full length; smaller lengths have up to four times as many.
+        blocks: residual blocks at each length.
+        patch: so many steps are the channels of the first layer.
+    """
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        require_dims(shape, 2, "series", "conv1d")

@@ -16,12 +16,13 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nelbo.config.registry import Count, register
 from nelbo.errors import UserError
 from nelbo.nets.masked import MADE
 
@@ -31,6 +32,8 @@ HALVINGS = 80
 
 class Transform(nn.Module, ABC):
     """An invertible map over vectors, given a context."""
+
+    family: ClassVar[str] = "transform"
 
     @abstractmethod
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -153,7 +156,7 @@ def _root(target: Tensor, slope: Tensor, inner: Tensor, bias: Tensor) -> Tensor:
     return a - (a + slope * torch.tanh(inner * a + bias) - target) / rise
 
 
-class Planar(Transform):
+class PlanarStep(Transform):
     """y = z + u tanh(w.z + b), with w.u > -1 enforced, so that it can be inverted.
 
         log |det| = log(1 + tanh'(w.z + b) w.u),   u = v + (softplus(w.v) - 1 - w.v) w / |w|^2
@@ -183,7 +186,7 @@ class Planar(Transform):
         return y - u * bend, -torch.log1p((1 - bend.square()) * dot).squeeze(-1)
 
 
-class Sylvester(Transform):
+class SylvesterStep(Transform):
     """y = z + Q R tanh(S Q'z + b), where Q is a product of Householder reflections and R, S are upper triangular.
 
         log |det| = sum_i log(1 + tanh'(.)_i R_ii S_ii),   R_ii, S_ii in (-1, 1), so that it can be inverted
@@ -236,7 +239,7 @@ def _reflect(z: Tensor, normals: Sequence[Tensor]) -> Tensor:
     return z
 
 
-class Zuko(Transform):
+class ZukoTransform(Transform):
     """A flow of the zuko library, `flow` being its name there ("NSF"); `forward` is its direction to the base.
 
     Raises `UserError` if zuko is not installed.
@@ -264,6 +267,91 @@ class Zuko(Transform):
         return self.transform(context)
 
 
-def steps(dim: int, count: int, hidden: Sequence[int], passes: int, context: int = 0) -> list[Transform]:
+def autoregressive_steps(dim: int, count: int, hidden: Sequence[int], passes: int, context: int = 0) -> list[Transform]:
     """`count` autoregressive steps, each in the order opposite to the one before."""
     return [Autoregressive(dim, hidden, min(passes, dim), bool(i % 2), context) for i in range(count)]
+
+
+@register("transform", "iaf", cite=("kingma2016improved", "germain2015made"))
+def iaf(dim: int, context: int = 0, *, steps: Count = 2, hidden: tuple[Count, ...] = (64, 64)) -> Transform:
+    """Inverse autoregressive: draws in one pass; the natural flow of a posterior.
+
+    Args:
+        steps: autoregressive steps.
+        hidden: hidden layers of each step's net.
+    """
+    return Chain(autoregressive_steps(dim, steps, hidden, dim, context))
+
+
+@register("transform", "maf", cite=("papamakarios2017masked", "germain2015made"))
+def maf(dim: int, context: int = 0, *, steps: Count = 4, hidden: tuple[Count, ...] = (64, 64)) -> Transform:
+    """Masked autoregressive: a density in one pass; the natural flow of a prior.
+
+    Args:
+        steps: autoregressive steps.
+        hidden: hidden layers of each step's net.
+    """
+    return Chain([*map(Inverse, autoregressive_steps(dim, steps, hidden, dim, context))])
+
+
+@register("transform", "realnvp", cite="dinh2017density")
+def realnvp(dim: int, context: int = 0, *, steps: Count = 6, hidden: tuple[Count, ...] = (64, 64)) -> Transform:
+    """Affine coupling: a draw and a density in two passes.
+
+    Args:
+        steps: coupling steps.
+        hidden: hidden layers of each step's net.
+    """
+    return Chain(autoregressive_steps(dim, steps, hidden, 2, context))
+
+
+@register("transform", "planar", cite="rezende2015variational")
+def planar(dim: int, context: int = 0, *, steps: Count = 4) -> Transform:
+    """Planar steps, z + u tanh(w.z + b).
+
+    Args:
+        steps: number of steps.
+    """
+    return Chain([PlanarStep(dim, context) for _ in range(steps)])
+
+
+@register("transform", "sylvester", cite="berg2018sylvester")
+def sylvester(dim: int, context: int = 0, *, steps: Count = 4, reflections: Count = 4) -> Transform:
+    """Sylvester steps with Householder reflections.
+
+    Args:
+        steps: number of steps.
+        reflections: reflections of each step.
+    """
+    return Chain([SylvesterStep(dim, reflections, context) for _ in range(steps)])
+
+
+@register(
+    "transform",
+    "zuko",
+    cite="rozet2022zuko",
+    cite_if={
+        "papamakarios2017masked": lambda options: options["flow"] == "MAF",
+        "durkan2019neural": lambda options: options["flow"] == "NSF",
+        "dinh2015nice": lambda options: options["flow"] == "NICE",
+    },
+)
+def zuko(
+    dim: int,
+    context: int = 0,
+    *,
+    flow: Literal["MAF", "NSF", "NICE"] = "NSF",
+    steps: Count = 3,
+    hidden: tuple[Count, ...] = (64, 64),
+    inverse: bool = False,
+) -> Transform:
+    """A flow of the zuko library with an exact inverse.
+
+    Args:
+        flow: the flow's name in zuko.
+        steps: transforms of the flow.
+        hidden: hidden layers of each transform's net.
+        inverse: make the density fast in place of the draw, as a prior needs it.
+    """
+    transform = ZukoTransform(flow, dim, steps, hidden, context)
+    return Inverse(transform) if inverse else transform

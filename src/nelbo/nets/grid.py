@@ -8,14 +8,18 @@ Source: van den Oord, Vinyals, Kavukcuoglu (2017), Neural Discrete Representatio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nelbo.config.registry import Count, Range, register
 from nelbo.errors import UserError
-from nelbo.nets.common import Rescale, join
+from nelbo.nets.common import Net, Rescale, join, require_dims
 from nelbo.nets.conv import Enlarge, PixelHead, Residual, patches
 
 
@@ -103,4 +107,34 @@ class GridDecoder(nn.Module):
 
     def forward(self, h: Tensor, *context: Tensor) -> Tensor:
         grid = h.unflatten(1, (*self.size, -1)).permute(0, 3, 1, 2)
-        return self.head(self.layers(join(grid, *context))).reshape(len(h), *self.output_shape)
+        return self.head(self.layers(join(grid, *context))).unflatten(1, self.output_shape[:2])
+
+
+@register("net", "grid", cite=("he2016identity", "oord2017neural"))
+@dataclass(frozen=True)
+class Grid(Net):
+    """A convolutional net whose features are one vector for each place of a picture: the net of codebook models.
+
+    Args:
+        width: channels at each size.
+        blocks: residual blocks at each size.
+        patch: patches of so many pixels a side are the channels of the first layer.
+        halvings: how often the sides are halved.
+    """
+
+    width: Count = 48
+    blocks: Annotated[int, Range(0)] = 2
+    patch: Count = 2
+    halvings: Annotated[int, Range(0)] = 1
+
+    def places(self, shape: tuple[int, ...]) -> int:
+        require_dims(shape, 3, "pictures", "grid")
+        return math.prod(grid_sizes(shape, self.patch, self.halvings)[-1])
+
+    def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
+        require_dims(shape, 3, "pictures", "grid")
+        return GridEncoder(shape, features, self.width, self.blocks, self.patch, self.halvings, context)
+
+    def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
+        require_dims(shape, 3, "pictures", "grid")
+        return GridDecoder(features, shape, self.width, self.blocks, self.patch, self.halvings, outputs, context)

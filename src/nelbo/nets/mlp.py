@@ -9,10 +9,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from nelbo.nets.common import Rescale, join
+from nelbo.config.registry import Count, register
+from nelbo.nets.common import Net, Rescale, join
 
 
 def perceptron(sizes: Sequence[int]) -> nn.Sequential:
@@ -62,4 +64,22 @@ class MLPDecoder(nn.Module):
         return bias.view(self.output_shape)
 
     def forward(self, h: Tensor, *context: Tensor) -> Tensor:
-        return self.layers(join(h, *context)).view(len(h), *self.output_shape)
+        return self.layers(join(h, *context)).unflatten(-1, self.output_shape)
+
+
+@register("net", "mlp")
+@dataclass(frozen=True)
+class MLP(Net):
+    """A multi-layer perceptron.
+
+    Args:
+        hidden: sizes of the hidden layers, from the input to the output, of the encoder and of the decoder.
+    """
+
+    hidden: tuple[Count, ...] = (400,)
+
+    def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
+        return MLPEncoder(shape, features, self.hidden, context)
+
+    def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
+        return MLPDecoder(features, shape, self.hidden, outputs, context)

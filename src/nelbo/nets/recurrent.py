@@ -10,11 +10,13 @@ Translation; Srivastava, Mansimov, Salakhutdinov (2015), Unsupervised Learning o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from nelbo.nets.common import Rescale, join
+from nelbo.config.registry import Count, register
+from nelbo.nets.common import Net, Rescale, join, require_dims
 
 
 class RecurrentEncoder(nn.Module):
@@ -58,4 +60,24 @@ class RecurrentDecoder(nn.Module):
     def forward(self, h: Tensor, *context: Tensor) -> Tensor:
         h, (outputs, steps, channels) = join(h, *context), self.output_shape
         made, _ = self.units(h.unsqueeze(1).expand(-1, steps, -1), self.begin(h).tanh().unsqueeze(0))
-        return self.head(made).view(len(h), steps, outputs, channels).transpose(1, 2)
+        return self.head(made).unflatten(-1, (outputs, channels)).transpose(1, 2)
+
+
+@register("net", "recurrent", cite="cho2014learning")
+@dataclass(frozen=True)
+class Recurrent(Net):
+    """Gated recurrent units over the steps of series.
+
+    Args:
+        width: units, in each direction for the encoder.
+    """
+
+    width: Count = 64
+
+    def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
+        require_dims(shape, 2, "series", "recurrent")
+        return RecurrentEncoder(shape, features, self.width, context)
+
+    def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
+        require_dims(shape, 2, "series", "recurrent")
+        return RecurrentDecoder(features, shape, self.width, outputs, context)

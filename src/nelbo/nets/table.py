@@ -1,12 +1,18 @@
-"""Networks over the cells of a table's rows, any of which may be missing; see `nelbo.nets.cells`."""
+"""Networks over the cells of a table's rows, any of which may be missing; see `nelbo.nets.table_cells`."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nelbo.nets.cells import CellEmbedding, Cells, CodeVectors
+from nelbo.config.registry import Count, Range, Share, register
+from nelbo.errors import UserError
+from nelbo.nets.common import InitializedFromData, Net
+from nelbo.nets.table_cells import CellEmbedding, Cells, CodeVectors
 
 
 class ResidualMLP(nn.Module):
@@ -28,7 +34,7 @@ def _stack(width: int, blocks: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(*[ResidualMLP(width, dropout) for _ in range(blocks)], nn.LayerNorm(width))
 
 
-class TableEncoder(nn.Module):
+class TableEncoder(nn.Module, InitializedFromData):
     """Rows `(batch, columns)`, NaN where missing, and a context -> `(batch, features)`.
 
     In training, half of the rows lose a random share of their cells, so that what is inferred from the others is
@@ -48,9 +54,9 @@ class TableEncoder(nn.Module):
         """The bias of the features."""
         return self.head.bias
 
-    def start_from(self, rows: Tensor) -> None:
+    def init_from_data(self, x: Tensor) -> None:
         """Make the bins from rows of the data."""
-        self.embedding.start_from(rows)
+        self.embedding.init_from_data(x)
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
         x = self._hide(x) if self.training else x
@@ -64,7 +70,7 @@ class TableEncoder(nn.Module):
         return x.masked_fill(torch.rand_like(x) < share, torch.nan)
 
 
-class TableDecoder(nn.Module):
+class TableDecoder(nn.Module, InitializedFromData):
     """Features `(*batch, features)`, cells known so far and a context -> logits of the codes of the other cells.
 
     `begin` starts a sum `(*batch, width)` at which no cell is known, `tell` adds a column's cells to it, and `logits`
@@ -84,11 +90,11 @@ class TableDecoder(nn.Module):
         """What the codes are."""
         return self.embedding.cells
 
-    def start_from(self, rows: Tensor) -> None:
+    def init_from_data(self, x: Tensor) -> None:
         """Make the bins from rows of the data, and start the logits at their shares of them."""
-        self.embedding.start_from(rows)
-        self.head.start_from(self.cells)
-        codes, shares = self.cells.codes(rows, gaps=True), []
+        self.embedding.init_from_data(x)
+        self.head.init_from_cells(self.cells)
+        codes, shares = self.cells.codes(x, gaps=True), []
         for j, size in enumerate(self.cells.sizes):
             counts = codes[:, j].bincount(minlength=size + 1)[:size] + 0.5
             shares.append(counts / counts.sum())
@@ -121,3 +127,36 @@ class TableDecoder(nn.Module):
         of = slice(first, first + self.cells.sizes[j])
         logits = F.linear(self.layers(summed), self.head.of(j), self.bias[of])
         return logits.masked_fill(~self.cells.is_open(gaps)[of], -torch.inf)
+
+
+@register("net", "table", cite="he2016identity")
+@dataclass(frozen=True)
+class TableNet(Net):
+    """A residual perceptron over the cells of a table's rows.
+
+    Args:
+        width: units of each layer.
+        blocks: residual blocks.
+        dropout: share of the units that are set to 0 in training.
+        bins: numbers are cut into at most so many bins.
+        sizes: the categories of each column (0: numbers); set from the schema.
+        gaps: the columns that lack cells; set from the schema.
+    """
+
+    width: Count = 256
+    blocks: Annotated[int, Range(0)] = 3
+    dropout: Share = 0.1
+    bins: Annotated[int, Range(2)] = 128
+    sizes: tuple[int, ...] = ()
+    gaps: tuple[int, ...] = ()
+
+    def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
+        return TableEncoder(self._cells(shape), features, self.width, self.blocks, self.dropout, context)
+
+    def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
+        return TableDecoder(self._cells(shape), features, self.width, self.blocks, self.dropout, context)
+
+    def _cells(self, shape: tuple[int, ...]) -> Cells:
+        if shape != (len(self.sizes),):
+            raise UserError(f'a table net takes tables, and the data has shape {shape}: use kind = "mlp"')
+        return Cells(self.sizes, self.bins, self.gaps)

@@ -16,14 +16,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from nelbo.nets.attention import Block
+from nelbo.config.registry import Count, Range, Share, register
+from nelbo.errors import UserError
+from nelbo.nets.common import InitializedFromData, Net
+from nelbo.nets.transformer import Block
 
 END, UNKNOWN = 0, 1
 
@@ -73,7 +77,7 @@ class GRU(Reader):
 
 
 class Transformer(Reader):
-    """`layers` of attention, with learned places for up to `positions` tokens; see `nelbo.nets.attention`."""
+    """`layers` of attention, with learned places for up to `positions` tokens; see `nelbo.nets.transformer`."""
 
     def __init__(
         self, positions: int, width: int, layers: int, heads: int, dropout: float, causal: bool = True
@@ -139,7 +143,7 @@ class TextEncoder(nn.Module):
         return self.head(self.dropout(read.masked_fill(beyond.unsqueeze(-1), -torch.inf).amax(1)))
 
 
-class TextDecoder(nn.Module):
+class TextDecoder(nn.Module, InitializedFromData):
     """Features `(batch, features)`, the tokens before each position and a context -> what scores the next token.
 
     Rows have `length` tokens; the `reader` is causal. `begin` makes of features and context what is added to each
@@ -170,9 +174,9 @@ class TextDecoder(nn.Module):
         """How many tokens there are."""
         return len(self.bias)
 
-    def start_from(self, rows: Tensor) -> None:
+    def init_from_data(self, x: Tensor) -> None:
         """Start the logits at the tokens' shares of rows of the data."""
-        counts = rows[there(rows)].long().bincount(minlength=self.vocabulary) + 0.5
+        counts = x[there(x)].long().bincount(minlength=self.vocabulary) + 0.5
         with torch.no_grad():
             self.bias.copy_((counts / counts.sum()).log())
 
@@ -196,3 +200,79 @@ class TextDecoder(nn.Module):
     def logits(self, read: Tensor) -> Tensor:
         """Of each token of the vocabulary to come next, `(..., vocabulary)`."""
         return F.linear(read, self.embedding.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class TextNet(Net, ABC):
+    """A net over tokens; `reader` makes what reads them."""
+
+    width: Annotated[int, Range(2)] = 256
+    layers: Count = 1
+    dropout: Share = 0.3
+    word_dropout: Share = 0.2
+    vocabulary: Annotated[int, Range(0)] = 0
+
+    def __post_init__(self) -> None:
+        if self.width % 2:
+            raise UserError(f"width = {self.width}: give an even number")
+
+    @abstractmethod
+    def reader(self, length: int, causal: bool) -> Reader:
+        """The module that reads rows of `length` tokens."""
+
+    def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
+        reader = self.reader(self._length(shape), causal=False)
+        return TextEncoder(reader, self.vocabulary, features, self.width, self.dropout, context)
+
+    def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
+        length = self._length(shape)
+        widths = (features, self.width, self.dropout, self.word_dropout, context)
+        return TextDecoder(self.reader(length, causal=True), self.vocabulary, length, *widths)
+
+    def _length(self, shape: tuple[int, ...]) -> int:
+        if not self.vocabulary or len(shape) != 1:
+            raise UserError(f'a text net takes lines of text, and the data has shape {shape}: use kind = "mlp"')
+        return shape[0]
+
+
+@register("net", "text-gru", cite=("cho2014learning", "dieng2019avoiding", "long2020posterior"))
+@dataclass(frozen=True)
+class TextGRU(TextNet):
+    """A GRU over tokens; the encoder reads in both directions.
+
+    Args:
+        width: size of the tokens' vectors and of the state, an even number.
+        layers: layers of the GRU.
+        dropout: share of the features that are set to 0 in training.
+        word_dropout: share of the tokens that are withheld from the decoder in training.
+        vocabulary: number of tokens; set from the schema.
+    """
+
+    def reader(self, length: int, causal: bool) -> Reader:
+        return GRU(self.width, self.layers, self.dropout, causal)
+
+
+@register("net", "text-transformer", cite=("vaswani2017attention", "dieng2019avoiding", "long2020posterior"))
+@dataclass(frozen=True)
+class TextTransformer(TextNet):
+    """A transformer over tokens; the encoder attends in both directions.
+
+    Args:
+        width: size of the tokens' vectors, a multiple of `heads`.
+        layers: layers of attention.
+        heads: heads of each layer.
+        dropout: share of the features that are set to 0 in training.
+        word_dropout: share of the tokens that are withheld from the decoder in training.
+        vocabulary: number of tokens; set from the schema.
+    """
+
+    layers: Count = 2
+    heads: Count = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width % self.heads:
+            raise UserError(f"heads = {self.heads}: give a divisor of the width, {self.width}")
+
+    def reader(self, length: int, causal: bool) -> Reader:
+        return Transformer(length, self.width, self.layers, self.heads, self.dropout, causal)

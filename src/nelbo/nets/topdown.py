@@ -10,11 +10,14 @@ VAEs Generalize Autoregressive Models and Can Outperform Them on Images.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nelbo.nets.common import Rescale, join
+from nelbo.config.registry import register
+from nelbo.errors import UserError
+from nelbo.nets.common import Net, Rescale, join, require_dims
 from nelbo.nets.conv import Residual
 from nelbo.nets.mlp import perceptron
 
@@ -136,5 +139,18 @@ class ConvHead(nn.Module):
         return self.layers.bias.view(*self.output_shape[:2], 1, 1)  # type: ignore[union-attr]
 
     def forward(self, h: Tensor, *context: Tensor) -> Tensor:
-        picture = F.silu(h.view(len(h), *self.picture))
-        return self.layers(join(picture, *context)).view(len(h), *self.output_shape)
+        picture = F.silu(h.unflatten(-1, self.picture))
+        return self.layers(join(picture, *context)).unflatten(1, self.output_shape[:2])
+
+
+@register("net", "head")
+@dataclass(frozen=True)
+class Head(Net):
+    """One convolution on features that are pictures of the data's size: the decoder of the latent `topdown-conv`."""
+
+    def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
+        raise UserError('kind = "head": a head is only a decoder; give the encoder kind = "conv" or "mlp"')
+
+    def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
+        require_dims(shape, 3, "pictures", "head")
+        return ConvHead(features * shape[1] * shape[2], shape, outputs, context)

@@ -1,9 +1,9 @@
 """What is minimised: terms of a trace and their sums, bounds from importance weights, and games with a critic."""
 
 from nelbo.objectives.adversarial import VAEGAN, AdversarialAutoencoder, FactorVAE
-from nelbo.objectives.base import Losses, Objective, Part, Sum, Term, distortion, elbo, path_rate, rate
+from nelbo.objectives.base import Losses, Objective, StatefulTerm, Term, WeightedTerms, distortion, path_rate, rate
 from nelbo.objectives.bounds import (
-    Bounds,
+    ImportanceWeightedObjective,
     chi,
     ciwae,
     cubo,
@@ -15,9 +15,9 @@ from nelbo.objectives.bounds import (
     stl,
     wake_wake,
 )
-from nelbo.objectives.constrained import Constrained
 from nelbo.objectives.discrepancy import hsic, imq, mmd, rbf, sliced_wasserstein
-from nelbo.objectives.regularised import Regularised, decoder_gradient, decoder_spectrum, decoder_weights
+from nelbo.objectives.geco import GECO
+from nelbo.objectives.rae import RAE, decoder_gradient, decoder_spectrum, decoder_weights
 from nelbo.objectives.semi_supervised import SemiSupervised
 from nelbo.objectives.terms import (
     Capacity,
@@ -32,3 +32,4 @@ from nelbo.objectives.terms import (
     stratified,
     weighted,
 )
+from nelbo.objectives.weighted_sums import elbo

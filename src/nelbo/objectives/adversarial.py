@@ -11,20 +11,19 @@ The loss a run reports is that of the VAE.
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from nelbo.conditionals import Observed, Table
+from nelbo.config.registry import Count, NonNegative, Positive, register
 from nelbo.distributions import noise
 from nelbo.errors import UserError
+from nelbo.nets import MLP, Net
 from nelbo.nets.mlp import perceptron
 from nelbo.objectives.base import Losses, Objective, halves, only, prior_draws, report
 from nelbo.vae import VAE
-
-Make = Callable[[tuple[int, ...]], nn.Module]
 
 
 def tell_apart(first: Tensor, second: Tensor) -> Tensor:
@@ -42,10 +41,10 @@ def _like(net: nn.Module, vae: VAE) -> nn.Module:
     return net.to(next(vae.parameters()))
 
 
-class OnLatents(Objective, ABC):
+class LatentCritic(Objective, ABC):
     """A critic of draws of z; a perceptron with layers `hidden`, whose learning rate is `ratio` times the run's."""
 
-    def __init__(self, weight: float, hidden: Sequence[int] = (256, 256), ratio: float = 1.0) -> None:
+    def __init__(self, weight: float, hidden: Sequence[int], ratio: float) -> None:
         super().__init__()
         self.weight = weight
         self.hidden = list(hidden)
@@ -63,13 +62,24 @@ class OnLatents(Objective, ABC):
         return {**super().players(vae), "critic": list(self.critic.parameters())}
 
 
-class FactorVAE(OnLatents):
+@register("objective", "factor", cite="kim2018disentangling")
+class FactorVAE(LatentCritic):
     """distortion + rate + weight * TC, where a critic's logit on z is the total correlation's log-ratio.
 
         TC = E_q(z)[log q(z) / prod_j q(z_j)];   first kind: z, second kind: z with permuted latents
 
     Source: Kim, Mnih (2018), Disentangling by Factorising.
+
+    Args:
+        weight: weight of the total correlation.
+        hidden: hidden layers of the critic.
+        ratio: learning rate of the critic, as a multiple of the run's.
     """
+
+    def __init__(
+        self, *, weight: NonNegative = 6.0, hidden: tuple[Count, ...] = (256, 256), ratio: Positive = 1.0
+    ) -> None:
+        super().__init__(weight, hidden, ratio)
 
     def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
         trace = vae(x, c)
@@ -81,13 +91,24 @@ class FactorVAE(OnLatents):
         return Losses({"vae": loss, "critic": critic}, {"loss": loss.detach(), **parts})
 
 
-class AdversarialAutoencoder(OnLatents):
+@register("objective", "aae", cite="makhzani2016adversarial")
+class AdversarialAutoencoder(LatentCritic):
     """distortion + weight * (-log sigmoid(l(z))): the encoder makes draws that pass for the prior's, at any rate.
 
     First kind: draws of the prior, second kind: z. It never needs log q.
 
     Source: Makhzani, Shlens, Jaitly, Goodfellow, Frey (2016), Adversarial Autoencoders.
+
+    Args:
+        weight: weight of the adversarial loss.
+        hidden: hidden layers of the critic.
+        ratio: learning rate of the critic, as a multiple of the run's.
     """
+
+    def __init__(
+        self, *, weight: NonNegative = 1.0, hidden: tuple[Count, ...] = (256, 256), ratio: Positive = 1.0
+    ) -> None:
+        super().__init__(weight, hidden, ratio)
 
     def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
         trace = vae(x, c)
@@ -98,32 +119,48 @@ class AdversarialAutoencoder(OnLatents):
         return Losses({"vae": loss, "critic": critic}, {"loss": loss.detach(), **parts})
 
 
+@register("objective", "vae-gan", cite="larsen2016autoencoding")
 class VAEGAN(Objective):
     """A VAE whose likeness is measured between features f of a critic of data, and whose decoder deceives that critic.
 
         likeness = |f(x) - f(x~)|^2 / 2 + pixels * distortion;  deceit = mean of -log sigmoid(l) over x~ and x_p
         encoder: rate + likeness;  decoder: weight * likeness + deceit;  critic: data first, x~ and x_p second
 
-    x~ is the mean of p(x | z), x_p decoded from draws of the prior. `make(shape)` is a net `(batch, *shape)` ->
-    `(batch, features)`. With `pixels` 0, as published, codes can collapse before the critic has learned to see.
-    Raises `UserError` for a hierarchy, and for tables.
+    x~ is the mean of p(x | z), x_p decoded from draws of the prior. Training raises `UserError` for a hierarchy, and
+    for data of which elements may be missing.
 
     Source: Larsen, Sønderby, Larochelle, Winther (2016), Autoencoding beyond pixels using a learned similarity metric.
+
+    Args:
+        weight: weight of the likeness in the decoder's loss.
+        features: size of the critic's features.
+        critic: architecture of the critic.
+        ratio: learning rate of the critic, as a multiple of the run's.
+        pixels: weight of the distortion. With 0, as published, latents can collapse before the critic has learned.
     """
 
-    def __init__(self, make: Make, features: int, weight: float = 1.0, ratio: float = 1.0, pixels: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        weight: NonNegative = 1.0,
+        features: Count = 64,
+        critic: Net = MLP((256,)),
+        ratio: Positive = 1.0,
+        pixels: NonNegative = 1.0,
+    ) -> None:
         super().__init__()
-        self.make, self.features = make, features
+        self.critic_net, self.features = critic, features
         self.weight, self.ratio, self.pixels = weight, ratio, pixels
         self.trunk: nn.Module = nn.Sequential()
         self.head: nn.Module = nn.Sequential()
 
     def start(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
-        if isinstance(vae.likelihood, Table | Observed):
+        if vae.likelihood.missing:
             raise UserError(
-                "vae-gan compares numbers of the data, and tables and series may lack some: use another objective"
+                "vae-gan compares all elements of the data, and in tables and series some may be missing: use another "
+                "objective"
             )
-        self.trunk = _like(self.make(tuple(x.shape[1:])), vae)
+        self.trunk = _like(self.critic_net.encoder(tuple(x.shape[1:]), self.features), vae)
         self.head = _like(nn.Linear(self.features, 1), vae)  # here and not above: the run's seed decides it
 
     def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:

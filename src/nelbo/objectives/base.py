@@ -10,13 +10,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from nelbo.distributions import detach
 from nelbo.errors import UserError
-from nelbo.latents import Flat, Level
+from nelbo.latents import LatentLevel
 from nelbo.schedules import Clock, Schedule
 from nelbo.vae import VAE, Trace
 
@@ -39,6 +40,7 @@ class Objective(nn.Module, ABC):
     """Scores one batch under a VAE. `shape` is how often the latents of each datum are drawn; `unlabelled` tells
     whether data may be without a context (a row of NaN) among data that have one."""
 
+    family: ClassVar[str] = "objective"
     shape: tuple[int, ...] = ()
     unlabelled = False
     ratio = 1.0
@@ -59,7 +61,7 @@ class Objective(nn.Module, ABC):
         """Called once before training on n data, of which x (with context c) is a batch: make what depends on sizes."""
 
 
-class Part(nn.Module, ABC):
+class StatefulTerm(nn.Module, ABC):
     """A term with a state: a clock, or the number of training data `n`, which is 0 until training starts."""
 
     name: str
@@ -102,7 +104,7 @@ def report(trace: Trace, loss: Tensor, **parts: Tensor) -> tuple[Tensor, dict[st
     return loss, {name: value.detach() for name, value in means.items()}
 
 
-def only(trace: Trace, name: str) -> Level:
+def only(trace: Trace, name: str) -> LatentLevel:
     """The one level of a trace; `UserError` naming the term for a hierarchy."""
     if len(trace.levels) != 1:
         raise UserError(f"{name}: takes one level of latents, and the model has {len(trace.levels)}: use a flat latent")
@@ -114,21 +116,21 @@ def halves(vae: VAE) -> dict[str, list[nn.Parameter]]:
 
     Raises `UserError` for latents in which the two share a path.
     """
-    if not isinstance(vae.latent, Flat):
-        raise UserError(f"{type(vae.latent).__name__}: encoder and decoder are no separate players: use a flat latent")
-    encoder = list(vae.latent.posterior.parameters())
+    encoder = vae.latent.encoder_parameters()
+    if encoder is None:
+        raise UserError(f"{type(vae.latent).__name__}: encoder and decoder share parameters: use a single-level latent")
     mine = set(encoder)
     return {"encoder": encoder, "decoder": [p for p in vae.parameters() if p not in mine]}
 
 
-def prior_draws(level: Level) -> Tensor:
+def prior_draws(level: LatentLevel) -> Tensor:
     """As many draws from the prior as there are data, of the shape of z `(batch, *event)`."""
     p = level.p
     shape = torch.Size(() if p.batch_shape else level.z.shape[:1])
     return p.rsample(shape) if p.has_rsample else p.sample(shape)
 
 
-class Sum(Objective):
+class WeightedTerms(Objective):
     """A weighted sum of terms; a weight is a number, or a schedule over the course of training.
 
         loss = mean over the batch of sum_t weight_t * term_t(trace) + penalty
@@ -142,7 +144,7 @@ class Sum(Objective):
         self.terms = {term: Clock(weight) for term, weight in terms.items()}
         self.clocks = nn.ModuleList(self.terms.values())
         self.parts = list(dict.fromkeys([distortion, rate, *(self.terms if parts is None else parts)]))
-        self.stateful = nn.ModuleList(term for term in self.terms if isinstance(term, Part))
+        self.stateful = nn.ModuleList(term for term in self.terms if isinstance(term, StatefulTerm))
 
     def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
         trace = vae(x, c)
@@ -165,17 +167,4 @@ def _times(weight: float | Tensor, value: Tensor) -> Tensor:
 
 
 def _name(term: Term) -> str:
-    return term.name if isinstance(term, Part) else term.__name__
-
-
-def elbo(beta: float | Schedule = 1.0, stl: bool = False) -> Sum:
-    """The negative ELBO, with the rate weighted by beta (1 is the bound itself).
-
-        loss = E_q[-log p(x | z)] + beta * KL(q(z | x) || p(z))
-
-    With `stl` the gradient of the rate is `path_rate`'s: the same in expectation, and less noisy late in training.
-
-    Source: Kingma, Welling (2014), Auto-Encoding Variational Bayes; for beta other than 1: Higgins et al. (2017),
-    beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework.
-    """
-    return Sum({distortion: 1.0, path_rate if stl else rate: beta}, parts=())
+    return term.name if isinstance(term, StatefulTerm) else term.__name__

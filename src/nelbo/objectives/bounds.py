@@ -12,11 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import reduce
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from nelbo.config.registry import Count, Range, register
 from nelbo.distributions import detach
+from nelbo.errors import UserError
 from nelbo.objectives.base import Losses, Objective, halves, only, report
 from nelbo.vae import VAE, Trace
 
@@ -94,7 +97,7 @@ def renyi(alpha: float) -> Bound:
     Source: Li, Turner (2016), Renyi Divergence Variational Inference.
     """
     if alpha == 1:
-        raise ValueError("alpha=1: that is the ELBO; use elbo()")
+        raise UserError("alpha=1: that is the ELBO; use elbo()")
     return lambda trace: log_mean_exp((1 - alpha) * trace.log_weight) / (1 - alpha)
 
 
@@ -104,20 +107,20 @@ def cubo(order: float) -> Bound:
     Source: Dieng, Tran, Ranganath, Paisley, Blei (2017), Variational Inference via chi Upper Bound Minimization.
     """
     if order < 1:
-        raise ValueError(f"order={order}: give 1 or more, below it is no upper bound")
+        raise UserError(f"order={order}: give 1 or more, below it is not an upper bound")
     return renyi(1 - order)
 
 
 def wake(trace: Trace) -> Tensor:
     """sum_i s_i log q(z_i | x), with shares s and draws z held fixed: minus a cross-entropy of p(z | x) and q.
 
-    It is no bound. Source: Bornschein, Bengio (2015), Reweighted Wake-Sleep.
+    It is not a bound. Source: Bornschein, Bengio (2015), Reweighted Wake-Sleep.
     """
     level = only(trace, "wake")
     return (_shares(trace.log_weight) * level.q.log_prob(level.z.detach())).sum(-2)
 
 
-class Bounds(Objective):
+class ImportanceWeightedObjective(Objective):
     """Each player ascends a bound of one trace with draws of `shape`: the player "vae", or "encoder" and "decoder".
 
     The loss that two players report is the decoder's.
@@ -139,26 +142,91 @@ class Bounds(Objective):
         return super().players(vae) if len(self.bounds) == 1 else halves(vae)
 
 
-def importance_weighted(k: int, m: int = 1, gradient: Bound = iwae) -> Bounds:
-    """Minus the mean of m bounds of k draws each: IWAE, and MIWAE for m > 1; `gradient` is iwae, stl or dreg."""
-    return Bounds({"vae": gradient}, (m, k))
+GRADIENTS: dict[str, Bound] = {"plain": iwae, "stl": stl, "dreg": dreg}
 
 
-def piwae(k: int, m: int) -> Bounds:
+@register(
+    "objective",
+    "iwae",
+    cite="burda2016importance",
+    cite_if={
+        "rainforth2018tighter": lambda options: options["m"] > 1,
+        "roeder2017sticking": lambda options: options["gradient"] == "stl",
+        "tucker2019doubly": lambda options: options["gradient"] == "dreg",
+    },
+)
+def importance_weighted(
+    *, k: Count = 5, m: Count = 1, gradient: Literal["plain", "stl", "dreg"] = "plain"
+) -> ImportanceWeightedObjective:
+    """Minus the mean of m bounds of k draws each: IWAE, and MIWAE for m > 1.
+
+    Args:
+        k: draws of each bound.
+        m: bounds.
+        gradient: "plain", "stl" or "dreg"; see the functions `stl` and `dreg`.
+    """
+    return ImportanceWeightedObjective({"vae": GRADIENTS[gradient]}, (m, k))
+
+
+@register("objective", "ciwae", cite=("burda2016importance", "rainforth2018tighter"))
+def combined(*, k: Count = 5, beta: Annotated[float, Range(0, 1)] = 0.5) -> ImportanceWeightedObjective:
+    """beta * ELBO + (1 - beta) * IWAE (CIWAE, Rainforth et al., 2018).
+
+    Args:
+        k: draws.
+        beta: weight of the ELBO, from 0 to 1.
+    """
+    return ImportanceWeightedObjective({"vae": ciwae(beta)}, (k,))
+
+
+@register("objective", "piwae", cite=("burda2016importance", "rainforth2018tighter"))
+def piwae(*, k: Count = 5, m: Count = 5) -> ImportanceWeightedObjective:
     """The encoder ascends the mean of m bounds of k draws, the decoder one bound of all m k draws.
 
     Source: Rainforth et al. (2018), Tighter Variational Bounds are Not Necessarily Better.
+
+    Args:
+        k: draws of each bound.
+        m: bounds.
     """
-    return Bounds({"encoder": iwae, "decoder": iwae_of_all}, (m, k))
+    return ImportanceWeightedObjective({"encoder": iwae, "decoder": iwae_of_all}, (m, k))
 
 
-def chi(k: int, order: float = 2.0) -> Bounds:
-    """The encoder descends the upper bound `cubo`, the decoder ascends `iwae`: lowering an upper bound in the
-    decoder would make the data less likely. Source: as `cubo`."""
+def _check_alpha(options: Mapping[str, Any]) -> None:
+    if options["alpha"] == 1:
+        raise UserError('alpha = 1.0: that is the ELBO, kind = "elbo"')
+
+
+@register("objective", "renyi", cite="li2016renyi", check=_check_alpha)
+def renyi_bound(*, alpha: float = 0.5, k: Count = 5) -> ImportanceWeightedObjective:
+    """The Renyi bound of order alpha (Li, Turner, 2016, Renyi Divergence Variational Inference).
+
+    Args:
+        alpha: the order; 0 is IWAE, towards 1 the ELBO.
+        k: draws.
+    """
+    return ImportanceWeightedObjective({"vae": renyi(alpha)}, (k,))
+
+
+@register("objective", "chi", cite=("dieng2017variational", "burda2016importance"))
+def chi(*, order: Annotated[float, Range(1)] = 2.0, k: Count = 5) -> ImportanceWeightedObjective:
+    """The encoder descends the upper bound `cubo`, the decoder ascends `iwae` (CHIVI, Dieng et al., 2017).
+
+    Lowering an upper bound in the decoder would make the data less likely.
+
+    Args:
+        order: order n of the upper bound.
+        k: draws.
+    """
     upper = cubo(order)
-    return Bounds({"encoder": lambda trace: -upper(trace), "decoder": iwae}, (k,))
+    return ImportanceWeightedObjective({"encoder": lambda trace: -upper(trace), "decoder": iwae}, (k,))
 
 
-def wake_wake(k: int) -> Bounds:
-    """The encoder ascends `wake`, the decoder `iwae`. Source: Le et al. (2019), Revisiting Reweighted Wake-Sleep."""
-    return Bounds({"encoder": wake, "decoder": iwae}, (k,))
+@register("objective", "wake-wake", cite=("bornschein2015reweighted", "le2019revisiting"))
+def wake_wake(*, k: Count = 5) -> ImportanceWeightedObjective:
+    """The encoder ascends `wake`, the decoder `iwae`. Source: Le et al. (2019), Revisiting Reweighted Wake-Sleep.
+
+    Args:
+        k: draws.
+    """
+    return ImportanceWeightedObjective({"encoder": wake, "decoder": iwae}, (k,))

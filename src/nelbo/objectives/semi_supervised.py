@@ -9,30 +9,41 @@ Source: Kingma, Rezende, Mohamed, Welling (2014), Semi-Supervised Learning with 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from nelbo.config.registry import Count, NonNegative, register
 from nelbo.errors import UserError
+from nelbo.nets import MLP, Net
 from nelbo.objectives.base import Losses, Objective
 from nelbo.vae import VAE
 
 
+@register("objective", "semi-supervised", cite="kingma2014semi")
 class SemiSupervised(Objective):
     """A VAE conditioned on a class, with a classifier q(y | x) as the second player of one loss.
 
-    `make(shape)` is a net `(batch, *shape)` -> `(batch, classes)`. Each datum is scored once under every class.
-    Without a context every label is unknown. Parts are means under the known class, or under q(y | x).
+    Each datum is scored once under every class. Without a context every label is unknown. Parts are means under the
+    known class, or under q(y | x). Training raises `UserError` for another number of classes.
 
-    Raises `UserError` in training on another number of classes.
+    Args:
+        classes: number of classes.
+        weight: weight of the classifier's loss on labelled data.
+        classifier: architecture of the classifier.
     """
 
     unlabelled = True
 
-    def __init__(self, make: Callable[[tuple[int, ...]], nn.Module], classes: int, weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        classes: Count = 10,
+        weight: NonNegative = 1.0,
+        classifier: Net = MLP((256,)),
+    ) -> None:
         super().__init__()
-        self.make, self.classes, self.weight = make, classes, weight
+        self.classifier_net, self.classes, self.weight = classifier, classes, weight
         self.classifier: nn.Module = nn.Sequential()
 
     def start(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
@@ -40,7 +51,7 @@ class SemiSupervised(Objective):
             raise UserError(
                 f"objective.classes={self.classes}: the data have {c.shape[1]}: --set objective.classes={c.shape[1]}"
             )
-        self.classifier = self.make(tuple(x.shape[1:])).to(next(vae.parameters()))
+        self.classifier = self.classifier_net.encoder(tuple(x.shape[1:]), self.classes).to(next(vae.parameters()))
 
     def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
         labels = x.new_full((len(x), self.classes), math.nan) if c is None else c

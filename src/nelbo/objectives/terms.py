@@ -20,8 +20,8 @@ from torch.distributions import Distribution
 
 from nelbo.distributions import DiagonalNormal, StandardNormal
 from nelbo.errors import UserError
-from nelbo.latents import Level
-from nelbo.objectives.base import Part, Term, only
+from nelbo.latents import LatentLevel
+from nelbo.objectives.base import StatefulTerm, Term, only
 from nelbo.schedules import Clock, Schedule
 from nelbo.vae import Trace
 
@@ -50,13 +50,13 @@ def _(d: StandardNormal) -> StandardNormal:
     return StandardNormal(1, d.like)
 
 
-def latents_of(level: Level) -> Level:
+def latents_of(level: LatentLevel) -> LatentLevel:
     """The level with each latent on its own: its terms are `(*sample, batch, latents)`."""
     z = level.z.flatten(level.z.dim() - len(level.q.event_shape)).unsqueeze(-1)
-    return Level(z, factors(level.q), factors(level.p))
+    return LatentLevel(z, factors(level.q), factors(level.p))
 
 
-class Capacity(Part):
+class Capacity(StatefulTerm):
     """|rate - C|, nats, of the batch's mean rate; the capacity C is a number or a schedule in nats.
 
     Source: Burgess et al. (2018), Understanding disentangling in beta-VAE.
@@ -107,7 +107,7 @@ def weighted(batch: int, n: int, like: Tensor) -> Tensor:
     return like.new_full((batch, batch), -math.log(n * batch))
 
 
-def aggregate(level: Level, n: int, weights: Weights = stratified) -> tuple[Tensor, Tensor]:
+def aggregate(level: LatentLevel, n: int, weights: Weights = stratified) -> tuple[Tensor, Tensor]:
     """log q(z) and log prod_j q(z_j) of the aggregate posterior over n data at the level's draws, `(*sample, batch)`.
 
     With `stratified` weights q(z) is unbiased for the data of the batch, drawn without replacement.
@@ -122,7 +122,7 @@ def aggregate(level: Level, n: int, weights: Weights = stratified) -> tuple[Tens
     return joint, (pairs + log_weights.unsqueeze(-1)).logsumexp(-2).sum(-1)
 
 
-class TotalCorrelation(Part):
+class TotalCorrelation(StatefulTerm):
     """log q(z) - sum_j log q(z_j), nats: its mean is how far the latents are from independent over the data."""
 
     name = "total_correlation"
@@ -136,7 +136,7 @@ class TotalCorrelation(Part):
         return joint - product
 
 
-class MutualInformation(Part):
+class MutualInformation(StatefulTerm):
     """log q(z | x) - log q(z), nats: its mean is the information the latents hold on which datum it was."""
 
     name = "mutual_information"
@@ -150,19 +150,19 @@ class MutualInformation(Part):
         return level.log_q - aggregate(level, self.n, self.weights)[0]
 
 
-def covariance_of_means(level: Level) -> Tensor:
+def covariance_of_means(level: LatentLevel) -> Tensor:
     """Cov_x[E[z | x]] over the batch, divided by its size: `(latents, latents)`. DIP-VAE I."""
     mean = level.q.mean
     centred = mean - mean.mean(0)
     return centred.T @ centred / len(mean)
 
 
-def covariance(level: Level) -> Tensor:
+def covariance(level: LatentLevel) -> Tensor:
     """Cov[z] of the batch's aggregate posterior: Cov_x[E[z | x]] + E_x[Cov[z | x]]. DIP-VAE II."""
     return covariance_of_means(level) + torch.diag(factors(level.q).variance.squeeze(-1).mean(0))
 
 
-def dip(off_diagonal: float, diagonal: float, of: Callable[[Level], Tensor] = covariance_of_means) -> Term:
+def dip(off_diagonal: float, diagonal: float, of: Callable[[LatentLevel], Tensor] = covariance_of_means) -> Term:
     """The squared distance of a covariance C from the identity.
 
         off_diagonal * sum_{i != j} C_ij^2 + diagonal * sum_i (C_ii - 1)^2

@@ -10,11 +10,28 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from nelbo import spec as s
-from nelbo.errors import UserError
-from nelbo.recipes import Recipe
-from nelbo.registry import nearest
+from nelbo.config.recipe import Recipe
+from nelbo.config.registry import Component
+from nelbo.errors import UserError, nearest
+from nelbo.latents import Latent
+from nelbo.likelihoods import Likelihood
+from nelbo.nets import Net
+from nelbo.objectives import Objective
+
+ELBO: Component[Objective] = Component("objective", "elbo")
+
+
+def objective(kind: str, **options: Any) -> Component[Objective]:
+    """An objective by its kind."""
+    return Component("objective", kind, **options)
+
+
+def flat(**options: Any) -> Component[Latent]:
+    """A single-level latent."""
+    return Component("latent", "flat", **options)
+
 
 PARTS = ("latent", "likelihood", "encoder", "decoder")
 
@@ -23,11 +40,11 @@ PARTS = ("latent", "likelihood", "encoder", "decoder")
 class Preset:
     """The parts that a variant fills, and the learning rate and condition it is trained with."""
 
-    objective: s.Objective | None = None
-    latent: s.Latent | None = None
-    likelihood: s.Likelihood | None = None
-    encoder: s.Net | None = None
-    decoder: s.Net | None = None
+    objective: Component[Objective] | None = None
+    latent: Component[Latent] | None = None
+    likelihood: Component[Likelihood] | None = None
+    encoder: Net | None = None
+    decoder: Net | None = None
     condition: str | None = None
     learning_rate: float = 2e-3
 
@@ -41,7 +58,7 @@ class Preset:
             prior="",  # none is fitted: the preset's own is a part of what it is
             data=dataclasses.replace(data, condition=self.condition or data.condition),
             model=dataclasses.replace(model, **parts),
-            objective=self.objective or s.ELBO(),
+            objective=self.objective or ELBO,
             training=dataclasses.replace(recipe.training, learning_rate=self.learning_rate),
         )
 
@@ -80,7 +97,7 @@ def find(name: str) -> Preset:
     """The preset of that name, as it stands; `UserError` suggests the nearest name.
 
     >>> find("beta-vae").objective
-    ELBO(beta=4.0, stl=False)
+    Component('objective', 'elbo', beta=4.0, stl=False)
     """
     if name not in PRESETS:
         raise UserError(f"no preset {name!r}: {nearest(name, PRESETS)}")

@@ -9,12 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from nelbo.errors import UserError
+from nelbo.config.registry import NonNegative, Positive, Share, register
 
 
 class Stepper(ABC):
@@ -32,30 +32,37 @@ class Stepper(ABC):
 class Optimizer(ABC):
     """A kind of optimizer and its constants."""
 
+    family: ClassVar[str] = "optimizer"
+
     @abstractmethod
     def over(self, parameters: Sequence[nn.Parameter]) -> Stepper:
         """Start on these parameters."""
 
 
+@register(
+    "optimizer",
+    "adam",
+    cite="kingma2015adam",
+    cite_if={"loshchilov2019decoupled": lambda options: options["weight_decay"] > 0},
+)
 @dataclass(frozen=True)
 class Adam(Optimizer):
     """Adam, with decoupled weight decay where `weight_decay` is above zero.
 
     Source: Kingma, Ba (2015), Adam: A Method for Stochastic Optimization; Loshchilov, Hutter (2019), Decoupled
     Weight Decay Regularization.
+
+    Args:
+        beta1: weight on the past in the average of the gradient.
+        beta2: weight on the past in the average of its square.
+        eps: added to the root of that average.
+        weight_decay: decoupled weight decay.
     """
 
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"{name}={getattr(self, name)}: give 0 <= {name} < 1")
-        if self.eps <= 0 or self.weight_decay < 0:
-            raise UserError(f"eps={self.eps}, weight_decay={self.weight_decay}: give eps > 0 and weight_decay >= 0")
+    beta1: Share = 0.9
+    beta2: Share = 0.999
+    eps: Positive = 1e-8
+    weight_decay: NonNegative = 0.0
 
     def over(self, parameters: Sequence[nn.Parameter]) -> Stepper:
         return _AdamStepper(self, parameters)

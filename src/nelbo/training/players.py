@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nelbo.errors import UserError
-from nelbo.latents import Flat
 from nelbo.objectives import Losses, Objective
-from nelbo.objectives.base import halves
 from nelbo.training.engine import Engine
 from nelbo.training.optimizers import Stepper
 from nelbo.training.pieces import Piece
@@ -95,8 +93,8 @@ class Players:
     def _movers(self, player: str, vae: VAE) -> list[Mover]:
         """The optimizers of a player: of what learns at its pace, and of an encoder that learns at another."""
         moved, rate = self.parameters[player], self.settings.encoder_rate
-        flat = isinstance(vae.latent, Flat)  # in a hierarchy encoder and decoder share a path, and learn at one pace
-        encoder = set(halves(vae)["encoder"]) if rate != 1 and flat else set()
+        # In a hierarchy encoder and decoder share a path, and learn at one pace.
+        encoder = set(vae.latent.encoder_parameters() or ()) if rate != 1 else set()
         groups = {
             player: [p for p in moved if p not in encoder],
             f"{player}.encoder": [p for p in moved if p in encoder],

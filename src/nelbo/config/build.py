@@ -1,0 +1,185 @@
+"""A whole VAE as plain values, chosen from the data where it is left open, and built."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor
+
+from nelbo.config.registry import Component, Range, kind_of, parse
+from nelbo.data import Schema
+from nelbo.errors import UserError
+from nelbo.latents import Latent
+from nelbo.likelihoods import Likelihood, MissingDataLikelihood
+from nelbo.nets import InitializedFromData, Net, Rescale, WithGaps
+from nelbo.vae import VAE
+
+SMALL = 28  # pixels a side, up to which convolutions see pixels
+LARGEST = 32  # patches a side
+WIDTH = 40  # channels of convolutions over patches
+
+
+@dataclass(frozen=True)
+class Input:
+    """The input of the encoder, (x - center) * scale.
+
+    Args:
+        center: a number, or "mean": that of the training data.
+        scale: a number.
+        hide: in training, from this share of series a random stretch is hidden from the encoder.
+    """
+
+    center: float | Literal["mean"] = "mean"
+    scale: float = 1.0
+    hide: Annotated[float, Range(0, 1)] = 0.0
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A VAE. What is None is chosen from the data.
+
+    Args:
+        latent: prior and posterior.
+        likelihood: p(x | h).
+        encoder: architecture of the encoder.
+        decoder: architecture of the decoder; None for the encoder's.
+        input: how the encoder's input is scaled.
+        start_at_mean: set the decoder's output bias to the mean of the training data before training.
+    """
+
+    latent: Component[Latent] = field(default_factory=lambda: Component("latent", "flat"))
+    likelihood: Component[Likelihood] | None = None
+    encoder: Net | None = None
+    decoder: Net | None = None
+    input: Input = field(default_factory=Input)
+    start_at_mean: bool = True
+
+
+def resolve(spec: ModelSpec, schema: Schema) -> ModelSpec:
+    """The spec with every choice made for data of this schema.
+
+    Pictures whose shorter side is at least 8 get convolutions, over patches where they are large; series, convolutions
+    over their steps; other data, a perceptron. A codebook model with a grid net has one group for each place. Values in
+    {0, 1} get a Bernoulli, all others a Normal of optimal variance. Tables and text get nets and a likelihood of their
+    own.
+
+    Raises:
+        UserError: for parts that the kind of data does not take.
+    """
+    if spec.input.hide and schema.kind != "series":
+        raise UserError(f"model.input.hide={spec.input.hide}: steps can be hidden only from series: set it to 0")
+    net, likelihood, sizes = _defaults(schema)
+    encoder: Net = spec.encoder or parse(Net, net, "model.encoder")
+    decoder = spec.decoder or encoder
+    chosen: Component[Likelihood] = spec.likelihood or parse(Component[Likelihood], likelihood, "model.likelihood")
+    if sizes:
+        _check_own(schema.kind, encoder, decoder, chosen)
+        encoder, decoder = (dataclasses.replace(part, **sizes) for part in (encoder, decoder))  # type: ignore[type-var]
+    latent = spec.latent
+    if schema.kind == "table" and "posterior" in latent.options and latent.options["posterior"].kind == "riemannian":
+        raise UserError("the riemannian posterior does not support tables: use diagonal-normal")
+    if "groups" in latent.options and spec.encoder and (places := encoder.places(schema.shape)) is not None:
+        latent = latent.replace(groups=places)
+    return dataclasses.replace(spec, latent=latent, likelihood=chosen, encoder=encoder, decoder=decoder)
+
+
+def _defaults(schema: Schema) -> tuple[dict[str, Any] | str, str, dict[str, Any]]:
+    """The net, the likelihood, and the sizes that the schema sets in nets of its own kind."""
+    if schema.kind == "table":
+        gaps = tuple(j for j, column in enumerate(schema.modelled) if column.missing)
+        return "table", "table", {"sizes": tuple(column.size for column in schema.modelled), "gaps": gaps}
+    if schema.kind == "text":
+        assert schema.vocabulary is not None
+        return "text-gru", "text", {"vocabulary": schema.vocabulary.size}
+    likelihood = "bernoulli" if schema.support == "binary" else "normal"
+    if schema.kind == "series":
+        return "conv1d", likelihood, {}
+    picture = len(schema.shape) == 3 and min(schema.shape[1:]) >= 8
+    return convolutions(max(schema.shape[1:])) if picture else "mlp", likelihood, {}
+
+
+def convolutions(side: int) -> dict[str, Any]:
+    """The convolutional net for pictures of that side.
+
+    >>> convolutions(28), convolutions(64)
+    ({'kind': 'conv'}, {'kind': 'conv', 'width': 40, 'patch': 2})
+    """
+    if side <= SMALL:
+        return {"kind": "conv"}
+    return {"kind": "conv", "width": WIDTH, "patch": max(2, 2 ** math.ceil(math.log2(side / LARGEST)))}
+
+
+def _check_own(data: str, encoder: Net, decoder: Net, likelihood: Component[Likelihood]) -> None:
+    """Raise `UserError` for parts that are not made for data of this kind, a table or text."""
+    article = {"table": "a table", "text": "text"}[data]
+    for part in (likelihood, encoder, decoder):
+        if not kind_of(part).startswith(data):
+            raise UserError(
+                f"the data are {article}, which a {kind_of(part)} net or likelihood does not take: leave it out"
+                + (", or give the table's numbers as an array (.npy, .npz)" if data == "table" else "")
+            )
+
+
+def build(spec: ModelSpec, shape: tuple[int, ...], context: int = 0, missing: bool = False) -> VAE:
+    """The VAE that a resolved spec describes.
+
+    Args:
+        spec: what `resolve` returned.
+        shape: the shape of a datum.
+        context: how many numbers the model is conditioned on.
+        missing: whether elements of the data may be missing (NaN), for a likelihood that does not know it by itself.
+    """
+    if spec.likelihood is None or spec.encoder is None or spec.decoder is None:
+        raise UserError("the model has open choices: call resolve(spec, schema) first")
+    net = WithGaps(spec.encoder, spec.input.hide) if missing else spec.encoder
+    latent = spec.latent.build(net=net, shape=shape, context=context)
+    outputs = spec.likelihood.entry.make.n_outputs(**spec.likelihood.options)  # type: ignore[attr-defined]
+    decoder = spec.decoder.decoder(latent.features, shape, outputs, context)
+    likelihood = spec.likelihood.build(decoder=decoder, event_dims=len(shape), shape=shape)
+    vae = VAE(latent, MissingDataLikelihood(likelihood) if missing else likelihood)
+    for rescale in _rescales(vae):
+        rescale.scale.fill_(spec.input.scale)
+        if not isinstance(spec.input.center, str):
+            rescale.shift.fill_(spec.input.center)
+    return vae
+
+
+def start(vae: VAE, spec: ModelSpec, mean: Tensor, rows: Tensor) -> None:
+    """Set what depends on the training data before training.
+
+    The input's centre and the output bias are set by their mean, and every `InitializedFromData` by random rows.
+    """
+    for rescale in _rescales(vae):
+        if spec.input.center == "mean":
+            rescale.shift.copy_(mean)
+    if spec.start_at_mean:
+        with torch.no_grad():
+            vae.likelihood.init_output_bias(mean)
+    filled = torch.where(rows.isnan(), mean, rows) if isinstance(vae.likelihood, MissingDataLikelihood) else rows
+    for part in vae.modules():
+        if isinstance(part, InitializedFromData):
+            part.init_from_data(filled)
+
+
+def _rescales(vae: VAE) -> list[Rescale]:
+    return [module for module in vae.latent.modules() if isinstance(module, Rescale)]
+
+
+ACCEPTED = {("binary",): "0 and 1", ("binary", "unit"): "values in [0, 1]"}
+
+
+def check_support(vae: VAE, schema: Schema) -> None:
+    """Raise `UserError` where the likelihood cannot hold data of this schema."""
+    likelihood = vae.likelihood
+    scaled = likelihood.raw_counts and {*schema.shift, *schema.scale} != {0.0, 1.0}
+    if schema.support not in likelihood.accepts or scaled:
+        accepted = "raw counts" if likelihood.raw_counts else ACCEPTED[likelihood.accepts]
+        grey = schema.support == "unit" and likelihood.name == "Bernoulli"
+        raise UserError(
+            f"the {likelihood.name} likelihood takes {accepted}, and the data has other values: --set "
+            f"{'model.likelihood.grey=true' if grey else 'model.likelihood=normal'}"
+        )

@@ -1,0 +1,73 @@
+"""What to cite: the sources of exactly the parts that a recipe is made of.
+
+    used(recipe) = nelbo + the VAE + the preset's paper + the citations of each part
+
+The keys stand beside each part, in its `register`. The entries are in `files/references.bib`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+from importlib import resources
+
+from nelbo.config.recipe import Recipe
+from nelbo.config.registry import walk
+from nelbo.errors import UserError, nearest
+from nelbo.presets import PRESETS
+
+ALWAYS = ("nelbo", "kingma2014auto")
+
+SOURCES = {"mnist": "lecun1998gradient", "fashion-mnist": "xiao2017fashion"}
+
+
+def used(recipe: Recipe) -> list[str]:
+    """The keys of what a recipe uses, each once: nelbo, the VAE, its preset's paper, then its parts as they come.
+
+    A recipe of a trained model (`Model.recipe`) has every part; one that leaves parts to the data lacks these.
+
+    >>> from nelbo.config.registry import parse
+    >>> used(parse(Recipe, {"model": {"likelihood": "bernoulli"}}, ""))
+    ['nelbo', 'kingma2014auto', 'rezende2014stochastic', 'kingma2015adam']
+    """
+    keys = [*ALWAYS]
+    if recipe.preset in PRESETS:
+        keys.append(PRESETS[recipe.preset].paper)
+    for _, entry, fields in walk(recipe):
+        if entry is not None:
+            keys += entry.cite
+            keys += [key for key, applies in entry.cite_if.items() if applies(fields)]
+    if recipe.data.source in SOURCES:
+        keys.append(SOURCES[recipe.data.source])
+    if recipe.data.condition is not None:
+        keys.append("sohn2015learning")
+    if recipe.training.ema > 0:
+        keys.append("polyak1992acceleration")
+    return list(dict.fromkeys(keys))
+
+
+@functools.cache
+def entries() -> dict[str, str]:
+    """The BibTeX entries by key."""
+    text = (resources.files("nelbo.config") / "files" / "references.bib").read_text("utf-8")
+    return {found[1]: found[0] for found in re.finditer(r"^@\w+\{([^,]+),\n.*?^\}\n", text, re.MULTILINE | re.DOTALL)}
+
+
+def bibtex(keys: Iterable[str]) -> str:
+    """The BibTeX of these keys, in their order; `UserError` suggests the nearest of an unknown one.
+
+    >>> print(bibtex(["kingma2014auto"]), end="")
+    @inproceedings{kingma2014auto,
+      author = {Kingma, Diederik P. and Welling, Max},
+      title = {Auto-Encoding Variational {Bayes}},
+      booktitle = {International Conference on Learning Representations},
+      year = {2014},
+    }
+    """
+    found = []
+    for key in keys:
+        if key not in entries():
+            raise UserError(f"no reference {key!r}: {nearest(key, entries())}")
+        found.append(entries()[key])
+    return "\n".join(found)

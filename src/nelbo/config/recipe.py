@@ -1,0 +1,219 @@
+"""A recipe: everything a training run is made of, as one TOML file.
+
+Shipped recipes are in the package and are known by name; any file in the same form will do. What a recipe leaves
+out has a default or is chosen from the data, and any field can be overridden by its dotted path.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from nelbo import __version__
+from nelbo.config.build import ModelSpec
+from nelbo.config.registry import Component, dump, hints, parse
+from nelbo.errors import UserError, nearest
+from nelbo.objectives import Objective
+from nelbo.training import Settings
+
+FITTED = (
+    *("normal", "gmm", "flow-maf", "flow-iaf", "flow-realnvp", "two-stage"),  # over vectors
+    *("transformer", "pixelcnn"),  # over a codebook's entries
+    *("metric", "auto"),
+)
+"""The kinds of prior that can be fitted after training; see `nelbo.model.post_hoc`."""
+
+ALIASES = {
+    "latent_dim": "model.latent.dim",
+    "beta": "objective.beta",
+}
+"""Short names of fields, on the command line and in Python: `nelbo.fit(x, latent_dim=8, beta=4)`."""
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What to train on: a source that `nelbo.data.load` takes, how to read it, and what to condition the model on."""
+
+    source: str = ""
+    val_fraction: float = 0.1
+    data_root: str | None = None
+    size: str | None = None
+    fit: str = "crop"
+    channels: int | None = None
+    labels: str | None = None
+    augment: str | None = None
+    skip_bad: bool = False
+    columns: str | None = None
+    kind: Literal["series"] | None = None
+    window: int | None = None
+    stride: int | None = None
+    tokens: str | None = None
+    vocabulary: int | None = None
+    length: int | None = None
+    condition: str | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Data, model, objective and training; `versions` records with what a finished run was made.
+
+    `minutes` is how long training may take: once the model's speed is known they become epochs, and 0 (0: as many as
+    `training.epochs` says). `prior` is a kind of `nelbo.priors` that replaces the model's own after training, fitted
+    to the codes ("": none).
+    """
+
+    description: str = ""
+    preset: str = ""
+    minutes: float = 0.0
+    prior: str = ""
+    data: DataSpec = field(default_factory=DataSpec)
+    model: ModelSpec = field(default_factory=ModelSpec)
+    objective: Component[Objective] = field(default_factory=lambda: Component("objective", "elbo"))
+    training: Settings = field(default_factory=Settings)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.minutes < math.inf:
+            raise UserError(f"minutes={self.minutes}: give minutes above 0, or 0 to go by epochs")
+        if self.prior and self.prior not in FITTED:
+            raise UserError(f"prior={self.prior!r}: {nearest(self.prior, FITTED)}")
+
+
+def names() -> list[str]:
+    """The shipped recipes.
+
+    >>> names()
+    ['codec', 'digits', 'fast', 'mnist', 'pictures', 'series', 'table', 'text', 'tutorial']
+    """
+    return sorted(f.name.removesuffix(".toml") for f in _folder().iterdir() if f.name.endswith(".toml"))
+
+
+def text(name: str) -> str:
+    """The TOML of a shipped recipe, or of a file.
+
+    Raises `UserError` if it is neither.
+    """
+    if name in names():
+        return (_folder() / f"{name}.toml").read_text("utf-8")
+    path = Path(name)
+    try:
+        if path.suffix == ".toml" or path.is_file():
+            return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the recipe {name}: {error}") from None
+    raise UserError(f"no recipe {name!r}: {nearest(name, names())} A file's name must end in .toml")
+
+
+def load(name: str | None, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe of that name or file (None: all defaults), with fields replaced by dotted path.
+
+    A path with no dot is a field of the recipe or of `training`; `{"epochs": 3, "model.latent.dim": 8}`, say.
+    Raises `UserError` naming the key, the value and what to write instead.
+    """
+    try:
+        table = tomllib.loads(text(name)) if name else {}
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"recipe {name} is not TOML: {error}") from None
+    return override(parse(Recipe, table, ""), overrides or {})
+
+
+def override(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
+    """The recipe with fields replaced by dotted path; see `load`."""
+    # All is written out first, so that a path can reach into a component that the recipe's file does not name.
+    table = dump(recipe)
+    for path, value in sorted(_dotted(overrides).items(), key=_outer_first):
+        _override(table, path, value)
+    return parse(Recipe, table, "")
+
+
+def _dotted(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The overrides by dotted path.
+
+    A name with no dot is a short name of `ALIASES`, or a field of the recipe, of `training` or of `data`.
+    """
+    paths = {}
+    for name, value in overrides.items():
+        if "." in name or name in hints(Recipe):
+            paths[name] = value
+        elif name in ALIASES:
+            paths[ALIASES[name]] = value
+        elif name in hints(Settings) or name in hints(DataSpec):
+            paths[f"{'training' if name in hints(Settings) else 'data'}.{name}"] = value
+        else:
+            known = {*ALIASES, *hints(Recipe), *hints(Settings), *hints(DataSpec)}
+            raise UserError(f"unknown setting {name}: {nearest(name, known)}")
+    return paths
+
+
+def _outer_first(item: tuple[str, Any]) -> tuple[int, str]:
+    """Sorts a component (or its kind) before that component's fields, however they were given."""
+    return item[0].removesuffix(".kind").count("."), item[0]
+
+
+def _override(table: dict[str, Any], path: str, value: Any) -> None:
+    *above, last = path.split(".")
+    for key in above:
+        child = table.get(key, {})
+        table[key] = child = {"kind": child} if isinstance(child, str) else child
+        if not isinstance(child, dict):
+            raise UserError(f"{path} = {value!r}: {key} is the value {child!r}, not a table; set {key} itself")
+        table = child
+    if last == "kind" and table.get("kind") != value:
+        table.clear()  # the settings of one kind are not those of another
+    table[last] = value
+
+
+def loads_value(value: str) -> Any:
+    """The TOML value a text stands for, or the text itself.
+
+    >>> loads_value("3"), loads_value("[400, 200]"), loads_value("conv")
+    (3, [400, 200], 'conv')
+    """
+    try:
+        return tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        return value
+
+
+def dumps(recipe: Recipe) -> str:
+    """The TOML of a recipe: `load` reads it back."""
+    return "\n".join(_lines(dump(recipe), ())) + "\n"
+
+
+def _lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+    plain = {k: v for k, v in table.items() if not isinstance(v, dict)}
+    lines = [f"{_key(key)} = {_value(value)}" for key, value in plain.items()]
+    for key, value in table.items():
+        if isinstance(value, dict) and value:
+            lines += ["", f"[{'.'.join(map(_key, (*path, key)))}]", *_lines(value, (*path, key))]
+    return lines
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, str | bool):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)
+
+
+def _key(name: str) -> str:
+    return name if name.replace("-", "_").isidentifier() and name.isascii() else _value(name)
+
+
+def versions() -> dict[str, str]:
+    """With what a model is made."""
+    return {"nelbo": __version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _folder() -> Any:
+    return resources.files("nelbo.config") / "files" / "recipes"

@@ -1,0 +1,451 @@
+"""Parts by family and kind, and plain tables (TOML, JSON) to recipes and back.
+
+A part is a class or a function entered by `register`. Its keyword-only parameters are the fields of a recipe, with
+their types and defaults, and with the help that its `Args:` give. Its positional parameters (networks, sizes) are
+supplied by the code that builds it. A part that takes none and is a value (a schedule, a network's architecture) is a
+frozen dataclass: its fields are the recipe's, and the recipe holds the object itself.
+
+    @register("likelihood", "student-t", cite="takahashi2018student")
+    class StudentT(Likelihood):
+        def __init__(self, decoder: nn.Module, event_dims: int, *, sigma: Positive | Learned = "learned"): ...
+
+    Component("likelihood", "student-t", sigma=0.1).build(decoder=net, event_dims=1)
+
+In a table a part is `{kind = "student-t", sigma = 0.1}`, or its kind alone. Every value is checked against the
+annotated type, so that each mistake in a recipe is one line: where, what, and what to write instead.
+
+Packages outside nelbo add parts by the entry point group `nelbo.parts`: each entry point names a module to import.
+
+pydantic was weighed: its discriminated unions need the classes of a family listed at the field, and its messages are
+not one line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import importlib.metadata
+import inspect
+import math
+import pkgutil
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union
+
+from nelbo.config.aliases import FIELDS, KINDS
+from nelbo.errors import UserError, nearest
+
+T = TypeVar("T")
+P = TypeVar("P", bound=Callable[..., Any])
+
+PACKAGES = ("nets", "priors", "posteriors", "likelihoods", "latents", "objectives", "schedules", "training.optimizers")
+"""Where nelbo's own parts are: every module of these packages is imported before a kind is looked up."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers from `low` to `high`; `above` and `below` leave the ends out: `Annotated[float, Range(0)]`."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high and self.above < value < self.below
+
+    def __str__(self) -> str:
+        ends = []
+        if self.above > -math.inf:
+            ends.append(f"a number above {self.above:g}")
+        elif self.low > -math.inf:
+            ends.append(f"{self.low:g} or more")
+        if self.below < math.inf:
+            ends.append(f"below {self.below:g}")
+        elif self.high < math.inf:
+            ends.append(f"at most {self.high:g}")
+        return " and ".join(ends)
+
+
+Count = Annotated[int, Range(1)]
+Positive = Annotated[float, Range(above=0)]
+NonNegative = Annotated[float, Range(0)]
+Share = Annotated[float, Range(0, below=1)]
+Learned = Literal["learned"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered part: how it is made, what it cites, and the check of its options together."""
+
+    make: Callable[..., Any]
+    cite: tuple[str, ...]
+    cite_if: Mapping[str, Callable[[Mapping[str, Any]], bool]]
+    check: Callable[[Mapping[str, Any]], None] | None
+
+    @functools.cached_property
+    def fields(self) -> dict[str, tuple[Any, Any]]:
+        """The recipe's fields: name -> (annotated type, default)."""
+        if dataclasses.is_dataclass(self.make):
+            return _dataclass_fields(self.make)
+        function = self.make.__init__ if inspect.isclass(self.make) else self.make  # type: ignore[misc]
+        hints = typing.get_type_hints(function, include_extras=True)
+        parameters = inspect.signature(function).parameters.values()
+        return {p.name: (hints[p.name], p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+    @functools.cached_property
+    def positional(self) -> list[str]:
+        """The names of the parameters that the builder supplies."""
+        parameters = inspect.signature(self.make).parameters.values()
+        return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in self.fields]
+
+    @functools.cached_property
+    def help(self) -> dict[str, str]:
+        """What each field does, from the `Args:` of the docstring."""
+        return arguments(inspect.getdoc(self.make) or "")
+
+    def complete(self, options: Mapping[str, Any], path: str) -> dict[str, Any]:
+        """All fields with their values, checked.
+
+        Raises:
+            UserError: for an unknown field, a wrong type, a value out of range, or options that do not go together.
+        """
+        values = _parse_values(self.fields, options, path)
+        if self.check is not None:
+            with _prefixed(path):
+                self.check(values)
+        return values
+
+
+_ENTRIES: dict[str, dict[str, Entry]] = {}
+
+
+def register(
+    family: str,
+    kind: str,
+    *,
+    cite: str | tuple[str, ...] = (),
+    cite_if: Mapping[str, Callable[[Mapping[str, Any]], bool]] | None = None,
+    check: Callable[[Mapping[str, Any]], None] | None = None,
+) -> Callable[[P], P]:
+    """Enter a class or a function as the part `kind` of `family`.
+
+    Args:
+        family: "latent", "prior", "posterior", "likelihood", "objective", "net", "transform", "schedule" or
+            "optimizer".
+        kind: the name that recipes use.
+        cite: keys of the bibliography (`references.bib`) that whoever uses the part should cite.
+        cite_if: further keys, each with a function of the options that tells whether it applies.
+        check: a function of all options that raises `UserError` where they do not go together.
+    """
+
+    def enter(make: P) -> P:
+        keys = (cite,) if isinstance(cite, str) else tuple(cite)
+        _ENTRIES.setdefault(family, {})[kind] = Entry(make, keys, cite_if or {}, check)
+        return make
+
+    return enter
+
+
+@functools.cache
+def _import_parts() -> None:
+    for name in PACKAGES:
+        package = importlib.import_module(f"nelbo.{name}")
+        for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
+            importlib.import_module(f"nelbo.{name}.{module.name}")
+    for entry_point in importlib.metadata.entry_points(group="nelbo.parts"):
+        entry_point.load()
+
+
+def entries(family: str) -> Mapping[str, Entry]:
+    """The parts of a family by kind."""
+    _import_parts()
+    return _ENTRIES[family]
+
+
+def families() -> list[str]:
+    """The names of all families."""
+    _import_parts()
+    return sorted(_ENTRIES)
+
+
+def find(family: str, kind: str, path: str = "") -> Entry:
+    """The part of that family and kind.
+
+    Raises:
+        UserError: naming the nearest kind, for an unknown one.
+    """
+    known = entries(family)
+    if kind not in known:
+        raise UserError(f"{path or family}.kind = {kind!r}: {nearest(kind, known)}")
+    return known[kind]
+
+
+def kind_of(value: object) -> str:
+    """The kind of a component, or of a part that is a value."""
+    if isinstance(value, Component):
+        return value.kind
+    return next(k for known in _ENTRIES.values() for k, entry in known.items() if entry.make is type(value))
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Component(Generic[T]):
+    """A part as a recipe holds it: its family, its kind and its options, not built yet.
+
+    Args:
+        family: the family, such as "prior".
+        kind: the kind within it.
+        options: values of the part's fields; the others have their defaults. A component in them may be given by its
+            kind alone.
+
+    >>> Component("posterior", "diagonal-normal")
+    Component('posterior', 'diagonal-normal', initial_logvar=None)
+    """
+
+    family: str
+    kind: str
+    _options: Mapping[str, Any] = dataclasses.field(compare=False)
+
+    def __init__(self, family: str, kind: str, /, **options: Any) -> None:
+        for name, value in (("family", family), ("kind", kind), ("_options", options)):
+            object.__setattr__(self, name, value)
+
+    @functools.cached_property
+    def options(self) -> dict[str, Any]:
+        """All options, checked; see `Entry.complete`."""
+        return self.entry.complete(self._options, "")
+
+    @property
+    def entry(self) -> Entry:
+        """The registered part."""
+        return find(self.family, self.kind)
+
+    def build(self, **positional: Any) -> T:
+        """Make the part: of `positional`, those are passed that it has a parameter for."""
+        entry = self.entry
+        return entry.make(*(positional[name] for name in entry.positional if name in positional), **self.options)  # type: ignore[no-any-return]
+
+    def replace(self, **changes: Any) -> Component[T]:
+        """The same component with some options replaced."""
+        return Component(self.family, self.kind, **{**self._options, **changes})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Component) and (self.family, self.kind, self.options) == (
+            other.family,
+            other.kind,
+            other.options,
+        )
+
+    def __repr__(self) -> str:
+        options = "".join(f", {name}={value!r}" for name, value in self.options.items())
+        return f"Component({self.family!r}, {self.kind!r}{options})"
+
+
+def parse(kind: Any, value: Any, path: str) -> Any:
+    """The value of the annotated type `kind` that `value`, a plain table or scalar, stands for.
+
+    Args:
+        kind: a type as it is annotated: a scalar, a union, a literal, a tuple, a dict, a dataclass, the base class of
+            a family, or `Component[Base]`.
+        value: what the recipe has there; an object of the type itself will do.
+        path: where in the recipe it is, for messages.
+
+    Raises:
+        UserError: naming the path, for an unknown key, a wrong type, or an impossible value.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        return _within(parse(arguments[0], value, path), kind.__metadata__, path)
+    if origin in (Union, types.UnionType):
+        return _parse_union(arguments, value, path)
+    if origin is Literal:
+        if value not in arguments:
+            raise UserError(f"{path} = {value!r}: give one of {', '.join(map(repr, arguments))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise UserError(f"{path} = {value!r}: give a list, such as [400]")
+        return tuple(parse(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise UserError(f"{path} = {value!r}: give a table")
+        return {str(k): parse(arguments[1], v, f"{path}.{k}") for k, v in value.items()}
+    if family := _family(kind):
+        return _parse_part(family, value, path)
+    if dataclasses.is_dataclass(kind):
+        return _parse_dataclass(kind, value, path)
+    return _parse_scalar(kind, value, path)
+
+
+def _family(kind: Any) -> str | None:
+    """The family of a base class or of `Component[Base]`, else None."""
+    base = typing.get_args(kind)[0] if typing.get_origin(kind) is Component else kind
+    return vars(base).get("family") if inspect.isclass(base) else None
+
+
+def _within(value: Any, ranges: Iterable[Range], path: str) -> Any:
+    for allowed in ranges:
+        if value not in allowed:
+            raise UserError(f"{path} = {value!r}: give {allowed}")
+    return value
+
+
+def _parse_union(arguments: tuple[Any, ...], value: Any, path: str) -> Any:
+    if value is None and type(None) in arguments:
+        return None
+    messages = []
+    for argument in sorted(arguments, key=lambda a: bool(_family(a)) != isinstance(value, dict)):
+        if argument is not type(None):
+            try:
+                return parse(argument, value, path)
+            except UserError as error:
+                messages.append(str(error))
+    raise UserError(messages[-1] if isinstance(value, str) else messages[0])
+
+
+def _parse_part(family: str, value: Any, path: str) -> Any:
+    known = entries(family)
+    if isinstance(value, Component):
+        value = {"kind": value.kind, **value._options}
+    elif any(type(value) is entry.make for entry in known.values()):
+        return value
+    table = {"kind": value} if isinstance(value, str) else value
+    if not isinstance(table, dict) or not isinstance(table.get("kind"), str):
+        raise UserError(f'{path} = {value!r}: give a table with a kind, such as {{kind = "{next(iter(known))}"}}')
+    kind = KINDS.get(family, {}).get(table["kind"], table["kind"])
+    entry = find(family, kind, path)
+    old_names = FIELDS.get(f"{family}.{kind}", {})
+    options = {old_names.get(name, name): item for name, item in table.items() if name != "kind"}
+    values = entry.complete(options, path)
+    if dataclasses.is_dataclass(entry.make):
+        return _construct(entry.make, values, path)
+    component: Component[Any] = Component(family, kind, **values)
+    component.__dict__["options"] = values  # checked above
+    return component
+
+
+def _parse_dataclass(cls: Any, value: Any, path: str) -> Any:
+    if isinstance(value, cls):
+        return value
+    if not isinstance(value, dict):
+        raise UserError(f"{path} = {value!r}: give a table of {', '.join(hints(cls)) or 'nothing'}")
+    old_names = FIELDS.get(cls.__name__, {})
+    table = {old_names.get(name, name): item for name, item in value.items()}
+    return _construct(cls, _parse_values(_dataclass_fields(cls), table, path), path)
+
+
+def _parse_values(fields: Mapping[str, tuple[Any, Any]], table: Mapping[str, Any], path: str) -> dict[str, Any]:
+    where = f"{path}." if path else ""
+    for name in table:
+        if name not in fields:
+            raise UserError(f"unknown setting {where}{name}: {nearest(name, fields)}")
+    values = {}
+    for name, (kind, default) in fields.items():
+        if name not in table and default is inspect.Parameter.empty:
+            raise UserError(f"{where}{name} is missing")
+        values[name] = parse(kind, table[name], f"{where}{name}") if name in table else default
+    return values
+
+
+def _construct(cls: Any, values: Mapping[str, Any], path: str) -> Any:
+    with _prefixed(path):
+        return cls(**values)
+
+
+class _prefixed:
+    """Put the path before the message of a `UserError` that begins with a field's name."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ValueError) and self.path:
+            raise UserError(f"{self.path}.{error}") from None
+
+
+@functools.cache
+def hints(cls: type) -> dict[str, Any]:
+    """The fields of a dataclass and their types."""
+    return {name: kind for name, (kind, _) in _dataclass_fields(cls).items()}
+
+
+@functools.cache
+def _dataclass_fields(cls: Any) -> dict[str, tuple[Any, Any]]:
+    annotated = typing.get_type_hints(cls, include_extras=True)
+
+    def default(field: dataclasses.Field[Any]) -> Any:
+        if field.default_factory is not dataclasses.MISSING:
+            return field.default_factory()
+        return inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
+
+    return {field.name: (annotated[field.name], default(field)) for field in dataclasses.fields(cls)}
+
+
+def _parse_scalar(kind: type, value: Any, path: str) -> Any:
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if math.isfinite(value):
+            return float(value)
+        raise UserError(f"{path} = {value!r}: give a finite number")
+    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    names = {int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false"}
+    raise UserError(f"{path} = {value!r}: give {names.get(kind, kind.__name__)}")
+
+
+def dump(value: Any) -> Any:
+    """The plain table of a recipe or a part of it: the inverse of `parse`. Fields that are None are left out."""
+    if isinstance(value, Component):
+        return {"kind": value.kind} | _dump_fields(value.options)
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        known = any(entry.make is type(value) for family in _ENTRIES.values() for entry in family.values())
+        return ({"kind": kind_of(value)} if known else {}) | _dump_fields(fields)
+    if isinstance(value, tuple):
+        return [dump(item) for item in value]
+    if isinstance(value, dict):
+        return {name: dump(item) for name, item in value.items()}
+    return value
+
+
+def _dump_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: dump(item) for name, item in fields.items() if item is not None}
+
+
+def walk(value: Any) -> Iterator[tuple[Any, Entry | None, Mapping[str, Any]]]:
+    """Each component, registered value and dataclass within a recipe, from the outside in: (it, its entry, fields)."""
+    if isinstance(value, Component):
+        yield value, value.entry, value.options
+        items: Iterable[Any] = value.options.values()
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        made = [entry for known in _ENTRIES.values() for entry in known.values() if entry.make is type(value)]
+        yield value, made[0] if made else None, fields
+        items = fields.values()
+    elif isinstance(value, dict | tuple):
+        items = value.values() if isinstance(value, dict) else value
+    else:
+        return
+    for item in items:
+        yield from walk(item)
+
+
+def arguments(docstring: str) -> dict[str, str]:
+    """The `Args:` of a docstring: name -> text on one line.
+
+    >>> arguments("Sum.\\n\\nArgs:\\n    a: first\\n        number.\\n    b: second.\\n\\nReturns:\\n    it.")
+    {'a': 'first number.', 'b': 'second.'}
+    """
+    section = re.search(r"^Args:\n((?:[ ]{4,}.*\n?|\n(?=[ ]{4}))*)", docstring, re.MULTILINE)
+    found: dict[str, str] = {}
+    for line in section[1].splitlines() if section else ():
+        if start := re.match(r" {4}(\w+)(?: \([^)]*\))?: (.*)", line):
+            found[start[1]] = start[2].strip()
+        elif found and line.strip():
+            found[next(reversed(found))] += " " + line.strip()
+    return found

@@ -1,0 +1,258 @@
+"""Latents in a hierarchy, z = (z_L, ..., z_1), drawn from the top down.
+
+    p(z) = prod_l p(z_l | z_>l),   q(z | x) = prod_l q(z_l | z_>l, x),   rate = sum_l KL(q_l || p_l)
+
+A deterministic bottom-up pass over x gives features for each rung; the state that comes down through the rungs
+carries the z drawn so far, to the prior and the posterior alike. Each KL is in closed form given the z above it, so
+that its mean over draws is the level's rate.
+
+There is one walk down the rungs. To infer, to generate, to replay and to edit differ in how a level's z is chosen.
+
+Source: Sønderby, Raiko, Maaløe, Sønderby, Winther (2016), Ladder Variational Autoencoders; Child (2021), Very Deep
+VAEs Generalize Autoregressive Models and Can Outperform Them on Images.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from nelbo.config.registry import Count, Range, register
+from nelbo.distributions import temper
+from nelbo.errors import UserError
+from nelbo.latents.block import DIRECT, PRECISION, RESIDUAL, PosteriorParametrization, TopDownBlock
+from nelbo.latents.single_level import Latent, LatentLevel
+from nelbo.nets import Net, topdown
+from nelbo.nets.common import require_dims
+from nelbo.nets.conv import channels_at, pyramid
+from nelbo.nets.mlp import perceptron
+
+Choose = Callable[[int, Distribution, Distribution | None], Tensor]
+"""(rung, prior, posterior or None) -> z: how a level's latents are had. Rung 0 is the top."""
+
+
+class TopDown(Latent):
+    """A hierarchy; `bottom_up(x, c)` gives the features of each rung, `rungs[0]` is the top.
+
+    `start` is the shape of the state at the top, a learned constant. h is the state below the last rung, flat:
+    `(*sample, batch, features)`. Levels are recorded top first.
+    """
+
+    def __init__(
+        self, bottom_up: nn.Module, rungs: Sequence[TopDownBlock], start: Sequence[int], features: int = 0
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.bottom_up = bottom_up
+        self.rungs = nn.ModuleList(rungs)
+        self.start = nn.Parameter(torch.zeros(tuple(start)))
+
+    def walk(
+        self, choose: Choose, n: int, features: Sequence[Tensor] | None = None, c: Tensor | None = None
+    ) -> tuple[Tensor, tuple[LatentLevel, ...]]:
+        """Go down for `n` data, choosing each z given the ones above; without features there is no posterior."""
+        state = self.start.expand(n, *self.start.shape)
+        levels = []
+        for i, rung in enumerate(self.rungs):
+            p, q = rung(state, None if features is None else features[i], c)
+            z = choose(i, p, q)
+            levels.append(LatentLevel(z, p if q is None else q, p))
+            state = rung.absorb(state, z)  # type: ignore[operator]
+        return state.flatten(-self.start.dim()), tuple(levels)
+
+    def infer(
+        self, x: Tensor, c: Tensor | None = None, shape: Sequence[int] = ()
+    ) -> tuple[Tensor, tuple[LatentLevel, ...]]:
+        return self.edit({}, x, c, shape=shape)
+
+    @torch.no_grad()
+    def generate(self, n: int, c: Tensor | None = None, temperature: float | Sequence[float] = 1.0) -> Tensor:
+        """h of `n` draws from the model's own prior, `(n, features)`; one temperature, or one a level, top first."""
+        return self.walk(self._chooser({}, (), temperature), n, None, c)[0]
+
+    @torch.no_grad()
+    def draw(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        return _joined(self.walk(self._chooser({}, (), temperature), n, None, c)[1])
+
+    def embed(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """The posterior's means, each level's given the means above it, `(batch, sum of the levels' sizes)`."""
+        _, levels = self.walk(lambda i, p, q: q.mean, len(x), self._features(x, c), c)  # type: ignore[union-attr]
+        return _joined(levels)
+
+    def expand(self, code: Tensor, c: Tensor | None = None) -> Tensor:
+        return self.replay(self.split(code), c)
+
+    def split(self, code: Tensor) -> list[Tensor]:
+        """The code that `embed` gives as each level's z, `(*batch, *shape)`: `replay(split(code))` is its h."""
+        parts = code.split([math.prod(shape) for shape in self.shapes], -1)
+        return [part.unflatten(-1, shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shape of each level's z, top first."""
+        return [rung.shape for rung in self.rungs]  # type: ignore[misc]
+
+    def replay(self, z: Sequence[Tensor], c: Tensor | None = None) -> Tensor:
+        """The h, `(*sample, batch, features)`, that this z of every level, top first, leads to."""
+        if len(z) != len(self.rungs):
+            raise ValueError(f"{len(z)} levels given: give all {len(self.rungs)}, or use edit()")
+        return self.edit(dict(enumerate(z)), None, c)[0]
+
+    def edit(
+        self,
+        given: Mapping[int, Tensor],
+        x: Tensor | None = None,
+        c: Tensor | None = None,
+        temperature: float | Sequence[float] = 1.0,
+        shape: Sequence[int] = (),
+    ) -> tuple[Tensor, tuple[LatentLevel, ...]]:
+        """Keep the levels in `given` (0 is the top) and draw the others: from the posterior given x, or the prior.
+
+        Temperature scales the spread of what is drawn; `shape` draws are had of each datum.
+        Raises `ValueError` for a level that is not there, or where neither x nor any level tells the batch size.
+        """
+        if (x is None and not given) or not set(given) <= set(range(len(self.rungs))):
+            raise ValueError(f"levels {sorted(given)} given: give some of 0 to {len(self.rungs) - 1}, or x")
+        first = next(iter(given), 0)
+        n = len(x) if x is not None else given[first].shape[-1 - len(self.shapes[first])]
+        return self.walk(self._chooser(given, shape, temperature), n, self._features(x, c), c)
+
+    def _features(self, x: Tensor | None, c: Tensor | None) -> list[Tensor] | None:
+        if x is None:
+            return None
+        return self.bottom_up(x) if c is None else self.bottom_up(x, c)
+
+    def _chooser(
+        self, given: Mapping[int, Tensor], shape: Sequence[int], temperature: float | Sequence[float]
+    ) -> Choose:
+        """The given z where there is one, else a draw from the posterior if there is one, else from the prior."""
+        rungs = len(self.rungs)
+        each = [temperature] * rungs if isinstance(temperature, int | float) else list(temperature)
+        if len(each) != rungs:
+            raise ValueError(f"{len(each)} temperatures for {rungs} levels: give one, or one each, top first")
+
+        def choose(i: int, p: Distribution, q: Distribution | None) -> Tensor:
+            d = p if q is None else q
+            if i in given:  # of fewer dimensions than the draws above it, it is the same for all of them
+                return given[i].expand(torch.broadcast_shapes(given[i].shape, d.batch_shape + d.event_shape))
+            d = temper(d, each[i]) if each[i] != 1 else d
+            # The draws of the level above are in the batch of this one: each datum's first draw has the sample shape.
+            return d.rsample(torch.Size(shape[: max(len(shape) + 1 - len(d.batch_shape), 0)]))
+
+        return choose
+
+
+def _joined(levels: Sequence[LatentLevel]) -> Tensor:
+    """Each level's z, side by side, `(batch, sum of the levels' sizes)`."""
+    return torch.cat([level.z.flatten(1) for level in levels], 1)
+
+
+How = Literal["direct", "residual", "precision"]
+PARAMETRIZATIONS: dict[str, PosteriorParametrization] = {
+    "direct": DIRECT,
+    "residual": RESIDUAL,
+    "precision": PRECISION,
+}
+RESIDUAL_CITE = {"vahdat2020nvae": lambda options: options["posterior"] == "residual"}
+
+
+def _check_levels(options: Mapping[str, Any]) -> None:
+    for name in ("dims", "depth"):
+        if name in options and not options[name]:
+            raise UserError(f"{name} = []: give 1 level or more")
+
+
+@register("latent", "ladder", cite="sonderby2016ladder", cite_if=RESIDUAL_CITE, check=_check_levels)
+def ladder(
+    net: Net,
+    shape: tuple[int, ...],
+    context: int = 0,
+    *,
+    dims: tuple[Count, ...] = (8, 16),
+    width: Count = 128,
+    posterior: How = "precision",
+    skip: bool = False,
+) -> TopDown:
+    """Levels of vectors; the encoder makes the first features of x.
+
+    Args:
+        dims: latents of each level, top first.
+        width: units of each net, and of the state that comes down.
+        posterior: how q is made from p: "direct", "residual" or "precision"; see `nelbo.latents.block`.
+        skip: the state that comes down gathers every z, and the likelihood depends on them all. Without, each level
+            depends only on the one above it, and the likelihood on the lowest.
+    """
+    merge = PARAMETRIZATIONS[posterior]
+    inputs = width * (1 + merge.reads_state) + context
+    blocks = [
+        TopDownBlock(
+            (dim,),
+            topdown.mlp_block(width + context, width, 2 * dim, silent=True),
+            topdown.mlp_block(inputs, width, 2 * dim),
+            perceptron([dim, width, width]),
+            nn.Identity(),
+            merge,
+            markov=not skip,
+        )
+        for dim in dims
+    ]
+    bottom_up = topdown.LadderBottomUp(net.encoder(shape, width, context), width, len(blocks))
+    return TopDown(bottom_up, blocks, (width,), width)
+
+
+@register(
+    "latent",
+    "topdown-conv",
+    cite=("sonderby2016ladder", "child2021very"),
+    cite_if=RESIDUAL_CITE,
+    check=_check_levels,
+)
+def topdown_conv(
+    shape: tuple[int, ...],
+    context: int = 0,
+    *,
+    depth: tuple[Count, ...] = (2, 2, 1),
+    channels: Count = 8,
+    width: Count = 16,
+    blocks: Annotated[int, Range(0)] = 1,
+    posterior: How = "direct",
+) -> TopDown:
+    """Levels of pictures at the sizes that halving the data gives, for any height and width.
+
+    It has its own bottom-up net, so `model.encoder` is not used, and it takes `decoder = {kind = "head"}`.
+
+    Args:
+        depth: levels at each size, smallest first. Sizes past its end have none; numbers past the last size are not
+            used.
+        channels: latents of each pixel of a level.
+        width: channels of the nets at full size; smaller sizes have up to four times as many.
+        blocks: residual blocks at each size of the bottom-up pass.
+        posterior: how q is made from p: "direct", "residual" or "precision"; see `nelbo.latents.block`.
+    """
+    require_dims(shape, 3, "pictures", "topdown-conv")
+    merge = PARAMETRIZATIONS[posterior]
+    sizes = pyramid(shape[1], shape[2])
+    widths = channels_at(width, len(sizes))
+    bottom_up = topdown.ConvBottomUp(shape, widths, blocks, depth, context)
+    sizes, widths = sizes[::-1], widths[::-1]  # top first, as the levels
+    depth = depth[: len(sizes)]
+    levels = []
+    for level, n in enumerate(depth):
+        until = len(sizes) if level == len(depth) - 1 else level + 2
+        below = topdown.Descend(widths[level], sizes[level + 1 : until], widths[level + 1 : until])
+        bodies = [*(topdown.Descend(widths[level]) for _ in range(n - 1)), below]
+        levels += [_conv_level(sizes[level], widths[level], channels, body, merge, context) for body in bodies]
+    return TopDown(bottom_up, levels, (widths[0], *sizes[0]), width)
+
+
+def _conv_level(
+    size: tuple[int, ...], width: int, k: int, body: nn.Module, merge: PosteriorParametrization, context: int
+) -> TopDownBlock:
+    prior = topdown.conv_block(width + context, width, 2 * k, silent=True)
+    posterior = topdown.conv_block(width * (1 + merge.reads_state) + context, width, 2 * k)
+    return TopDownBlock((k, *size), prior, posterior, nn.Conv2d(k, width, 1), body, merge)

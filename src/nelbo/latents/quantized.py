@@ -1,0 +1,197 @@
+"""Latents that are codes: the posterior is a point mass on the codes nearest to what the encoder says.
+
+    -ELBO = E[-log p(x | e_k)] - log p(k),   log q(k | x) = 0,   uniform: log p(k) = -positions * log(codes)
+
+The quantizer's penalty, which is no part of the bound, is kept apart in `LatentLevel.penalty`.
+
+Source: van den Oord, Vinyals, Kavukcuoglu (2017), Neural Discrete Representation Learning.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor, nn
+
+from nelbo import distributions
+from nelbo.config.registry import Component, Count, NonNegative, Range, Share, register
+from nelbo.distributions import CodePoint, temper
+from nelbo.distributions.conditional import apply_over_sample_dims
+from nelbo.errors import UserError
+from nelbo.latents.codebooks import ResidualVectorQuantizer, VectorQuantizer
+from nelbo.latents.quantizers import FSQ, LFQ, Quantizer, QuantizerOutput
+from nelbo.latents.single_level import Latent, LatentLevel
+from nelbo.nets import Net
+from nelbo.priors import ParameterFreePrior, Prior
+
+
+class QuantizedLatent(Latent):
+    """The encoder's features as `groups` vectors, each quantised: h is their values, z their `groups * depth` codes.
+
+    `prior` is over z; `encoder` maps `(batch, *shape)`, of `event_dims` dimensions a datum, to `groups * dim` features.
+    """
+
+    discrete = True
+
+    def __init__(self, prior: Prior, encoder: nn.Module, event_dims: int, quantizer: Quantizer, groups: int) -> None:
+        super().__init__()
+        self.prior, self.encoder, self.event_dims = prior, encoder, event_dims
+        self.quantizer, self.groups = quantizer, groups
+        self.features = groups * quantizer.dim
+
+    def choose(self, x: Tensor, c: Tensor | None = None) -> QuantizerOutput:
+        """values `(batch, groups * dim)`, indices `(batch, groups * depth)`, penalty `(batch,)`."""
+        e = apply_over_sample_dims(self.encoder, x, c, event_dims=self.event_dims)
+        lead = e.shape[:-1]
+        values, indices, penalty = self.quantizer(e.reshape(-1, self.quantizer.dim))
+        return QuantizerOutput(values.view(*lead, -1), indices.view(*lead, -1), penalty.view(*lead, -1).sum(-1))
+
+    def infer(
+        self, x: Tensor, c: Tensor | None = None, shape: Sequence[int] = ()
+    ) -> tuple[Tensor, tuple[LatentLevel, ...]]:
+        values, indices, penalty = self.choose(x, c)
+        h, z, penalty = (t.expand(*shape, *t.shape) for t in (values, indices, penalty))
+        return h, (LatentLevel(z, CodePoint(indices, values), self.prior(c), torch.zeros_like(penalty), penalty),)
+
+    def codes(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """The codes of each datum, `(batch, groups * depth)`."""
+        return self.choose(x, c).indices
+
+    def decode(self, z: Tensor) -> Tensor:
+        """h of codes z: `(*lead, groups * depth)` -> `(*lead, groups * dim)`."""
+        return self.quantizer.lookup(z.unflatten(-1, (self.groups, self.quantizer.depth))).flatten(-2)
+
+    def generate(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        p = temper(self.prior(c), temperature)
+        return self.decode(p.sample(torch.Size(() if p.batch_shape else (n,))))
+
+    def embed(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        return self.choose(x, c).values
+
+
+def _build(
+    quantizer: Quantizer,
+    prior: Component[Prior] | None,
+    groups: int,
+    net: Net,
+    shape: tuple[int, ...],
+    context: int,
+) -> QuantizedLatent:
+    positions = groups * quantizer.depth
+    p = (
+        prior.build(dim=positions, context=context)
+        if prior
+        else ParameterFreePrior(positions, lambda zeros: distributions.UniformCodes(quantizer.codes, zeros))
+    )
+    return QuantizedLatent(p, net.encoder(shape, groups * quantizer.dim, context), len(shape), quantizer, groups)
+
+
+def _check_prior(size: int, prior: Component[Prior] | None) -> None:
+    if prior is None:
+        return
+    if "codes" not in prior.options:
+        raise UserError(
+            f"prior = {prior.kind!r}: a vector prior cannot be used with discrete latents: give transformer, or leave "
+            "it out"
+        )
+    if prior.options["codes"] != size:
+        raise UserError(
+            f"prior.codes = {prior.options['codes']}: the codebook has {size} entries: set prior.codes={size}"
+        )
+
+
+@register(
+    "latent",
+    "vq",
+    cite="oord2017neural",
+    cite_if={"zeghidour2022soundstream": lambda options: options["depth"] > 1},
+    check=lambda options: _check_prior(options["codes"], options["prior"]),
+)
+def vq(
+    net: Net,
+    shape: tuple[int, ...],
+    context: int = 0,
+    *,
+    groups: Count = 16,
+    codes: Count = 512,
+    dim: Count = 8,
+    depth: Count = 1,
+    decay: Share | Literal["gradient"] = 0.99,
+    commitment: NonNegative = 0.25,
+    revive: Share = 0.03,
+    prior: Component[Prior] | None = None,
+) -> QuantizedLatent:
+    """Vectors that each go to the nearest entry of a learned codebook.
+
+    Args:
+        groups: vectors of a datum.
+        codes: entries of the codebook.
+        dim: size of each vector.
+        depth: above 1, so many codebooks in turn, each for what those before left over (residual VQ).
+        decay: of the moving average that the codebook is; or "gradient", to train it by gradient.
+        commitment: weight of the commitment loss.
+        revive: an entry used less than this times the mean is replaced by a vector of the batch; 0 for never.
+        prior: over the indices; None for uniform.
+    """
+    stages = [
+        VectorQuantizer(codes, dim, None if isinstance(decay, str) else decay, commitment, revive) for _ in range(depth)
+    ]
+    quantizer = ResidualVectorQuantizer(stages) if depth > 1 else stages[0]
+    return _build(quantizer, prior, groups, net, shape, context)
+
+
+@register(
+    "latent",
+    "fsq",
+    cite="mentzer2024finite",
+    check=lambda options: _check_prior(math.prod(options["levels"]), options["prior"]),
+)
+def fsq(
+    net: Net,
+    shape: tuple[int, ...],
+    context: int = 0,
+    *,
+    groups: Count = 16,
+    levels: tuple[Annotated[int, Range(3)], ...] = (8, 5, 5, 5),
+    prior: Component[Prior] | None = None,
+) -> QuantizedLatent:
+    """Vectors whose numbers are rounded: no codebook.
+
+    Args:
+        groups: vectors of a datum.
+        levels: values that each number of a vector can have; their product is the number of codes.
+        prior: over the indices; None for uniform.
+    """
+    return _build(FSQ(levels), prior, groups, net, shape, context)
+
+
+@register(
+    "latent",
+    "lfq",
+    cite="yu2024language",
+    check=lambda options: _check_prior(2 ** options["bits"], options["prior"]),
+)
+def lfq(
+    net: Net,
+    shape: tuple[int, ...],
+    context: int = 0,
+    *,
+    groups: Count = 16,
+    bits: Annotated[int, Range(1, 62)] = 10,
+    entropy: NonNegative = 0.1,
+    commitment: NonNegative = 0.25,
+    prior: Component[Prior] | None = None,
+) -> QuantizedLatent:
+    """Vectors whose numbers go to their signs: no codebook.
+
+    Args:
+        groups: vectors of a datum.
+        bits: numbers of a vector; there are 2^bits codes.
+        entropy: weight of the entropy terms, for choices that are certain and varied.
+        commitment: weight of the commitment loss.
+        prior: over the indices; None for uniform.
+    """
+    return _build(LFQ(bits, entropy, commitment), prior, groups, net, shape, context)

@@ -1,0 +1,76 @@
+"""What likelihoods have in common: a decoder whose outputs are the parameters of a distribution."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributions.constraints import Constraint
+
+from nelbo.distributions.conditional import ConditionalDistribution, apply_over_sample_dims
+
+UNIT, BINARY = ("binary", "unit"), ("binary",)
+
+
+class Likelihood(ConditionalDistribution, ABC):
+    """p(x | h, c) of data x, given features h of the latents.
+
+    Class attributes:
+        support: the set that x must lie in.
+        accepts: the supports of a schema ("binary", "unit", "real") that lie in it.
+        raw_counts: whether x must be whole numbers that are neither scaled nor shifted.
+        normalized: whether it is a density (or mass) on its support. Where it is not, likelihoods and bits per
+            dimension do not exist and are refused.
+        missing: whether elements of x may be missing (NaN).
+        reconstruct_from_typical: whether x is rebuilt from an embedding of the norm that draws of the posterior have,
+            not from their mean.
+        link: maps a mean to the decoder's first output.
+
+    Args:
+        decoder: maps h `(batch, features)` and a context to `(batch, n_outputs, *shape)`.
+        event_dims: number of dimensions of a datum.
+    """
+
+    family: ClassVar[str] = "likelihood"
+    support: Constraint
+    accepts: tuple[str, ...] = ("binary", "unit", "real")
+    raw_counts = False
+    normalized = True
+    missing = False
+    reconstruct_from_typical = False
+    link: Callable[[Tensor], Tensor] = staticmethod(torch.clone)
+
+    def __init__(self, decoder: nn.Module, event_dims: int) -> None:
+        super().__init__()
+        self.net, self.event_dims = decoder, event_dims
+
+    @classmethod
+    def n_outputs(cls, **options: Any) -> int:
+        """How many numbers the decoder returns for each element of x."""
+        return 1
+
+    @property
+    def name(self) -> str:
+        """The name to use in messages."""
+        return type(self).__name__
+
+    def init_output_bias(self, mean: Tensor) -> None:
+        """Set the output bias so that the likelihood's mean is near `mean`, of the data's shape, before training."""
+        self.set_bias(0, mean, self.link)
+
+    def outputs(self, *context: Tensor | None) -> tuple[Tensor, ...]:
+        """The decoder's outputs, one tensor of shape `(*sample, batch, *shape)` for each parameter of the density."""
+        h, *rest = context
+        assert h is not None
+        made, dim = apply_over_sample_dims(self.net, h, *rest), h.dim() - 1
+        return (made.squeeze(dim),) if made.shape[dim] == 1 else made.unbind(dim)  # the gradient of unbind is a copy
+
+    def set_bias(self, output: int, mean: Tensor, link: Callable[[Tensor], Tensor]) -> None:
+        """Set the bias of one output to `link(mean)`, the mean first averaged down to the shape of the bias."""
+        bias: Tensor = self.net.output_bias[output]  # type: ignore[index, assignment]
+        reduced = [d for d in range(mean.dim()) if bias.shape[d] == 1]
+        with torch.no_grad():
+            bias.copy_(link(mean.mean(reduced, keepdim=True) if reduced else mean))

@@ -1,0 +1,50 @@
+"""The likelihood of data of which some elements are missing.
+
+Source: Little, Rubin (1987), Statistical Analysis with Missing Data; Mattei, Frellsen (2019), MIWAE: Deep Generative
+Modelling and Imputation of Incomplete Data Sets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from nelbo import distributions
+from nelbo.likelihoods.base import Likelihood
+
+
+class MissingDataLikelihood(Likelihood):
+    """p(x_o | h): `base`, a likelihood of independent elements, of the observed ones alone; NaN marks the others."""
+
+    missing = True
+
+    def __init__(self, base: Likelihood) -> None:
+        nn.Module.__init__(self)  # the net is the base's, and saved once
+        self.base, self.event_dims = base, base.event_dims
+        self.accepts, self.raw_counts = base.accepts, base.raw_counts
+
+    @property
+    def net(self) -> nn.Module:  # type: ignore[override]
+        """The decoder."""
+        return self.base.net
+
+    @property
+    def name(self) -> str:
+        return self.base.name
+
+    @property
+    def normalized(self) -> bool:  # type: ignore[override]
+        return self.base.normalized
+
+    @property
+    def support(self) -> Any:  # type: ignore[override]
+        return self.base.support
+
+    def forward(self, *context: Tensor | None) -> distributions.Observed:
+        d = self.base(*context)
+        assert isinstance(d, distributions.Distribution)
+        return distributions.Observed(d)
+
+    def init_output_bias(self, mean: Tensor) -> None:
+        self.base.init_output_bias(mean)

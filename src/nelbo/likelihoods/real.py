@@ -1,0 +1,113 @@
+"""Likelihoods of real numbers under which outliers cost little: one scale, and a location that the decoder gives.
+
+Source: Takahashi, Iwata, Yamanaka, Yamada, Yagi (2018), Student-t Variational Autoencoder for Robust Density
+Estimation; Chen, Chen, Zhang (2019), Log Hyperbolic Cosine Loss Improves Variational Auto-Encoder.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from nelbo import distributions
+from nelbo.config.registry import Learned, Positive, Range, register
+from nelbo.likelihoods.base import Likelihood
+
+
+class LogParameter(nn.Module):
+    """The log of a number, or one learned from `start` ("learned")."""
+
+    value: Tensor
+
+    def __init__(self, number: float | Learned, start: float = 1.0) -> None:
+        super().__init__()
+        log = torch.tensor(math.log(start if isinstance(number, str) else number))
+        if isinstance(number, str):
+            self.value = nn.Parameter(log)
+        else:
+            self.register_buffer("value", log)
+
+
+class LocationScaleLikelihood(Likelihood, ABC):
+    """p(x | h) = prod_i family(x_i; mu_i(h), sigma)."""
+
+    support = constraints.real
+
+    def __init__(self, decoder: nn.Module, event_dims: int, *, sigma: Positive | Learned = "learned") -> None:
+        super().__init__(decoder, event_dims)
+        self.log_scale = LogParameter(sigma)
+
+    @abstractmethod
+    def distribution(self, loc: Tensor, log_scale: Tensor) -> distributions.Distribution:
+        """The family's member of this location and log-scale."""
+
+    def forward(self, *context: Tensor | None) -> distributions.Distribution:
+        (loc,) = self.outputs(*context)
+        return self.distribution(loc, self.log_scale.value)
+
+
+@register("likelihood", "laplace")
+class Laplace(LocationScaleLikelihood):
+    """p(x | h) = prod_i Laplace(x_i; mu_i(h), sigma): the absolute error.
+
+    Args:
+        sigma: the scale, in the units of x; a number, or "learned".
+    """
+
+    def distribution(self, loc: Tensor, log_scale: Tensor) -> distributions.Distribution:
+        return distributions.Laplace(loc, log_scale, self.event_dims)
+
+
+@register("likelihood", "student-t", cite="takahashi2018student")
+class StudentT(LocationScaleLikelihood):
+    """p(x | h) = prod_i StudentT(x_i; mu_i(h), sigma, df): heavy tails, so that outliers cost little.
+
+    A learned df is 1 + exp(a) > 1, so that the mean exists, from df = 10.
+
+    Args:
+        sigma: the scale, in the units of x; a number, or "learned".
+        df: degrees of freedom; a number above 1, or "learned".
+    """
+
+    def __init__(
+        self,
+        decoder: nn.Module,
+        event_dims: int,
+        *,
+        sigma: Positive | Learned = "learned",
+        df: Annotated[float, Range(above=1)] | Learned = "learned",
+    ) -> None:
+        super().__init__(decoder, event_dims, sigma=sigma)
+        self.log_excess = LogParameter(df if isinstance(df, str) else df - 1, 9.0)
+
+    def distribution(self, loc: Tensor, log_scale: Tensor) -> distributions.Distribution:
+        return distributions.StudentT(loc, log_scale, 1 + self.log_excess.value.exp(), self.event_dims)
+
+
+@register("likelihood", "log-cosh", cite="chen2019log")
+class LogCosh(LocationScaleLikelihood):
+    """The loss log cosh(sharpness * t / sigma) / sharpness as a density: a Normal near its centre, a Laplace beyond.
+
+    Args:
+        sharpness: how soon the Laplace begins.
+        sigma: the scale, in the units of x; a number, or "learned".
+    """
+
+    def __init__(
+        self,
+        decoder: nn.Module,
+        event_dims: int,
+        *,
+        sharpness: Annotated[float, Range(1e-3, 1e3)] = 10.0,
+        sigma: Positive | Learned = "learned",
+    ) -> None:
+        super().__init__(decoder, event_dims, sigma=sigma)
+        self.sharpness = sharpness
+
+    def distribution(self, loc: Tensor, log_scale: Tensor) -> distributions.Distribution:
+        return distributions.LogCosh(self.sharpness, loc, log_scale, self.event_dims)

@@ -1,0 +1,45 @@
+"""The likelihood of a table's rows: each column has its own, and the row's is their product, cell by cell.
+
+Source: Uria, Murray, Larochelle (2014), A Deep and Tractable Density Estimator; Ivanov, Figurnov, Vetrov (2019),
+Variational Autoencoder with Arbitrary Conditioning.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from nelbo import distributions
+from nelbo.config.registry import register
+from nelbo.errors import UserError
+from nelbo.likelihoods.base import Likelihood
+from nelbo.nets import TableDecoder
+
+
+@register("likelihood", "table", cite=("uria2014deep", "ivanov2019variational"))
+class TableLikelihood(Likelihood):
+    """p(x | h) = prod_j p(x_j | h, the cells before it): masses of categories, densities of numbers.
+
+    Missing cells (NaN) add nothing. In training `log_prob` is an estimate from one subset of the cells.
+
+    Raises:
+        UserError: for a decoder that is not over cells.
+    """
+
+    support = constraints.real
+    missing = True
+    net: TableDecoder
+
+    def __init__(self, decoder: nn.Module, event_dims: int) -> None:
+        super().__init__(decoder, event_dims)
+        if not isinstance(decoder, TableDecoder):
+            raise UserError('the table likelihood takes a decoder over cells: model.decoder = { kind = "table" }')
+
+    def forward(self, *context: Tensor | None) -> distributions.CellByCell:
+        h, *rest = context
+        assert h is not None
+        present = [c.expand(*h.shape[:-1], c.shape[-1]) for c in rest if c is not None]
+        return distributions.CellByCell(self.net, self.net.begin(h, *present), self.training)
+
+    def init_output_bias(self, mean: Tensor) -> None:
+        """Do nothing: the decoder is set from rows."""

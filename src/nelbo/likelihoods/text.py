@@ -1,0 +1,43 @@
+"""The likelihood of lines of text, token by token.
+
+Source: Bowman et al. (2016), Generating Sentences from a Continuous Space.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from nelbo import distributions
+from nelbo.config.registry import register
+from nelbo.errors import UserError
+from nelbo.likelihoods.base import Likelihood
+from nelbo.nets import TextDecoder
+
+
+@register("likelihood", "text", cite="bowman2016generating")
+class TextLikelihood(Likelihood):
+    """p(x | h) = prod_t p(x_t | h, x_<t) up to the end of the line.
+
+    Raises:
+        UserError: for a decoder that is not over tokens.
+    """
+
+    reconstruct_from_typical = True
+    support: constraints.Constraint
+    net: TextDecoder
+
+    def __init__(self, decoder: nn.Module, event_dims: int) -> None:
+        super().__init__(decoder, event_dims)
+        if not isinstance(decoder, TextDecoder):
+            raise UserError('the text likelihood takes a decoder over tokens: model.decoder = { kind = "text-gru" }')
+        self.support = distributions.Lines(decoder.vocabulary)
+
+    def forward(self, *context: Tensor | None) -> distributions.TokenByToken:
+        h, *rest = context
+        assert h is not None
+        present = [c.expand(*h.shape[:-1], c.shape[-1]) for c in rest if c is not None]
+        return distributions.TokenByToken(self.net, self.net.begin(h, *present))
+
+    def init_output_bias(self, mean: Tensor) -> None:
+        """Do nothing: the decoder is set from rows."""

@@ -1,0 +1,96 @@
+"""Regularised autoencoders: a deterministic encoder, a penalty on the code's size and one on the decoder.
+
+    loss = distortion + latent * |z|^2 / 2 + weight * regulariser(decoder)
+
+Source: Ghosh, Sajjadi, Vergari, Black, Schölkopf (2020), From Variational to Deterministic Autoencoders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from nelbo.config.registry import NonNegative, register
+from nelbo.distributions import noise
+from nelbo.errors import UserError
+from nelbo.objectives.base import Losses, Objective, only, report
+from nelbo.vae import VAE
+
+Regulariser = Callable[[VAE, Tensor, Tensor | None], Tensor]
+"""(vae, z, c) -> one number, or nats per datum."""
+
+
+def decoder_weights(vae: VAE, z: Tensor, c: Tensor | None = None) -> Tensor:
+    """The squares of the likelihood's parameters, summed (weight decay, RAE-L2)."""
+    return torch.stack([p.square().sum() for p in vae.likelihood.parameters()]).sum()
+
+
+def decoder_spectrum(vae: VAE, z: Tensor, c: Tensor | None = None) -> Tensor:
+    """The squared largest singular value of each weight of the likelihood, summed.
+
+    RAE-SN divides by it instead, which is a choice of the net and none of the loss. Source: Yoshida, Miyato (2017),
+    Spectral Norm Regularization for Improving the Generalizability of Deep Learning.
+    """
+    weights = [p.flatten(1) for p in vae.likelihood.parameters() if p.dim() > 1]
+    return torch.stack([torch.linalg.matrix_norm(w, 2).square() for w in weights]).sum()
+
+
+def decoder_gradient(vae: VAE, z: Tensor, c: Tensor | None = None) -> Tensor:
+    """|d mean(x | z) / d z|^2, the squared Frobenius norm of the decoder's Jacobian (RAE-GP), `(batch,)`.
+
+    Raises `UserError` where there is none, as for a table. It is estimated without bias as |v' J|^2 with v ~ N(0, I).
+    Source: Hutchinson (1990), A Stochastic Estimator of the Trace of the Influence Matrix.
+    """
+    with torch.enable_grad():
+        h = z if z.requires_grad else z.detach().requires_grad_()
+        mean = vae.likelihood(h, c).mean
+        if not mean.requires_grad:
+            raise UserError("regulariser='gradient': the mean of a table's cells is no smooth function: use 'l2'")
+        v = noise.normal(torch.Size(), mean.shape[:1], mean.shape[1:], mean)
+        (gradient,) = torch.autograd.grad(mean, h, v, create_graph=True)
+    return gradient.flatten(1).square().sum(1)
+
+
+REGULARIZERS: dict[str, Regulariser] = {
+    "l2": decoder_weights,
+    "gradient": decoder_gradient,
+    "spectral": decoder_spectrum,
+}
+
+
+@register(
+    "objective",
+    "rae",
+    cite="ghosh2020variational",
+    cite_if={"yoshida2017spectral": lambda options: options["regulariser"] == "spectral"},
+)
+class RAE(Objective):
+    """Distortion + latent * |z|^2 / 2 + weight * a regularizer of the decoder.
+
+    Args:
+        latent: weight of half the squared embedding.
+        weight: weight of the regularizer.
+        regulariser: "l2", weight decay; "gradient", a gradient penalty; or "spectral".
+    """
+
+    def __init__(
+        self,
+        *,
+        latent: NonNegative = 1e-2,
+        weight: NonNegative = 1e-4,
+        regulariser: Literal["l2", "gradient", "spectral"] = "l2",
+    ) -> None:
+        super().__init__()
+        self.latent, self.weight, self.regulariser = latent, weight, REGULARIZERS[regulariser]
+
+    def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
+        trace = vae(x, c)
+        z = only(trace, "rae").z
+        size = 0.5 * z.flatten(1).square().sum(1).mean()
+        decoder = self.regulariser(vae, z, c).mean()
+        loss = trace.distortion.mean() + self.latent * size + self.weight * decoder
+        loss, parts = report(trace, loss, code=size, regulariser=decoder)
+        return Losses({"vae": loss}, parts)

@@ -1,0 +1,71 @@
+"""What posteriors have in common: an encoder whose outputs are the parameters of a distribution."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from nelbo.distributions import Metric
+from nelbo.distributions.conditional import ConditionalDistribution, apply_over_sample_dims
+from nelbo.errors import UserError
+from nelbo.priors.base import REALS, Prior
+
+
+class Posterior(ConditionalDistribution, ABC):
+    """q(z | x, c) over `dim` latents, whose parameters a network returns side by side.
+
+    Args:
+        encoder: maps x `(batch, *shape)` and a context to `n_params(dim)` numbers.
+        event_dims: number of dimensions of a datum.
+        param_sizes: how many of the numbers each parameter has, in their order.
+        init_bias: what the bias of the second parameter is set to; None to leave it.
+    """
+
+    family: ClassVar[str] = "posterior"
+
+    def __init__(
+        self, encoder: nn.Module, event_dims: int, param_sizes: Sequence[int] = (), init_bias: float | None = None
+    ) -> None:
+        super().__init__()
+        self.net, self.event_dims = encoder, event_dims
+        self.param_sizes = list(param_sizes)
+        if init_bias is not None:
+            bias: Tensor = encoder.output_bias  # type: ignore[assignment]
+            with torch.no_grad():
+                bias.split(self.param_sizes)[1].fill_(init_bias)
+
+    @classmethod
+    def n_params(cls, dim: int, **options: Any) -> int:
+        """How many numbers the encoder returns for `dim` latents."""
+        return 2 * dim
+
+    @classmethod
+    def space(cls, **options: Any) -> str:
+        """The set that z lies in, in words: it must be the prior's."""
+        return REALS
+
+    def bind(self, prior: Prior, likelihood: ConditionalDistribution) -> None:
+        """Use this prior and likelihood, if the posterior needs them; most do not."""
+
+    def metric(self) -> Metric:
+        """The learned metric of the latent space.
+
+        Raises:
+            UserError: if the posterior has none.
+        """
+        name = type(self).__name__
+        raise UserError(f"prior metric: the posterior {name} has no learned metric: train with --preset rhvae")
+
+    def encode(self, *context: Tensor | None) -> Tensor:
+        """The encoder's numbers for each datum, `(*sample, batch, n_params)`."""
+        x, *rest = context
+        assert x is not None
+        return apply_over_sample_dims(self.net, x, *rest, event_dims=self.event_dims)
+
+    def params(self, *context: Tensor | None) -> tuple[Tensor, ...]:
+        """The encoder's numbers, one tensor for each parameter."""
+        return self.encode(*context).split(self.param_sizes, -1)

@@ -1,0 +1,83 @@
+"""A posterior that moves its draw towards the true one by Hamiltonian dynamics.
+
+    z_0 ~ q(z | x),  g ~ N(0, I),  r_0 = g / sqrt(beta_0)
+    K times:  r -= e/2 grad U(z);  z += e r;  r -= e/2 grad U(z);  r *= sqrt(beta_{k-1} / beta_k)
+    U(z) = -log p(x | z) - log p(z),   1 / sqrt(beta_k) = 1 + (1 / sqrt(beta_0) - 1) (1 - k^2 / K^2)
+
+Leapfrog steps keep volume, and the tempering's and the start's factors of beta_0 cancel, so that
+
+    p(x, z_K) N(r_K; 0, I) / ( q(z_0 | x) N(g; 0, I) )
+
+is an unbiased estimate of p(x): what stands for log q(z_K | x) is log q(z_0 | x) + log N(g) - log N(r_K).
+
+Source: Caterini, Doucet, Sejdinovic (2018), Hamiltonian Variational Auto-Encoder.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from nelbo import distributions
+from nelbo.config.registry import Count, Positive, Range, register
+from nelbo.distributions.conditional import ConditionalDistribution
+from nelbo.posteriors.base import Posterior
+from nelbo.posteriors.gaussian import DiagonalNormal
+from nelbo.priors.base import Prior
+
+Temper = Annotated[float, Range(above=0, below=1)]
+
+
+@register("posterior", "hamiltonian", cite="caterini2018hamiltonian")
+class HamiltonianPosterior(Posterior):
+    """q(z | x, c) = the draw of a diagonal Normal after leapfrog steps with tempering, towards p(z | x, c).
+
+    It uses the model's prior and likelihood but does not own them: `bind` sets them.
+
+    Args:
+        steps: leapfrog steps.
+        step: size of a step before training; one number is learned for each latent, below four times this.
+        temper: sqrt(beta_0) before training, one learned number; near 1 there is no tempering.
+    """
+
+    _model: tuple[ConditionalDistribution, ...] = ()
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        event_dims: int,
+        dim: int,
+        *,
+        steps: Count = 3,
+        step: Positive = 0.05,
+        temper: Temper = 0.3,
+    ) -> None:
+        nn.Module.__init__(self)  # the encoder is the start's, and saved once
+        self.start, self.steps = DiagonalNormal(encoder, event_dims), steps
+        self.longest = 4 * step
+        self.raw_step = nn.Parameter(torch.full((dim,), -math.log(3.0)))
+        self.raw_temper = nn.Parameter(torch.tensor(math.log(temper / (1 - temper))))
+
+    def bind(self, prior: Prior, likelihood: ConditionalDistribution) -> None:
+        self._model = (prior, likelihood)
+
+    def forward(self, *context: Tensor | None) -> distributions.Hamiltonian:
+        assert self._model, "bind the prior and the likelihood first"
+        x, *rest = context
+        prior, likelihood = self._model
+
+        def log_joint(z: Tensor) -> Tensor:
+            return likelihood(z, *rest).log_prob(x) + prior(*rest).log_prob(z)
+
+        cold = self.raw_temper.sigmoid()  # sqrt(beta_0)
+        fractions = torch.arange(self.steps + 1, device=cold.device, dtype=cold.dtype) / max(self.steps, 1)
+        tempering = 1 + (1 / cold - 1) * (1 - fractions.square())  # 1 / sqrt(beta_k): from 1 / sqrt(beta_0) to 1
+        return distributions.Hamiltonian(
+            self.start(*context),
+            log_joint,
+            self.longest * self.raw_step.sigmoid(),
+            tempering,  # type: ignore[arg-type]
+        )

@@ -1,0 +1,78 @@
+"""Posteriors of independent latents beside the Normal: Laplace, logistic Normal, Gamma.
+
+Source: Barello, Charles, Pillow (2018), Sparse-Coding Variational Auto-Encoders; Srivastava, Sutton (2017),
+Autoencoding Variational Inference for Topic Models; Figurnov, Mohamed, Mnih (2018), Implicit Reparameterization
+Gradients.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from nelbo import distributions
+from nelbo.config.registry import register
+from nelbo.distributions import Distribution
+from nelbo.posteriors.base import Posterior
+from nelbo.priors.base import POSITIVE, SIMPLEX
+
+LEAST = 1e-3  # of the Gamma's parameters, which must stay above 0
+
+
+class LocationScalePosterior(Posterior, ABC):
+    """A family made from a location and the logarithm of a scale s, elementwise."""
+
+    distribution: ClassVar[Callable[[Tensor, Tensor], Distribution]]
+
+    def __init__(self, encoder: nn.Module, event_dims: int, dim: int, *, initial_logvar: float | None = None) -> None:
+        super().__init__(encoder, event_dims, [dim, dim], initial_logvar)
+
+    def forward(self, *context: Tensor | None) -> Distribution:
+        loc, logvar = self.params(*context)
+        return type(self).distribution(loc, 0.5 * logvar)
+
+
+@register("posterior", "laplace")
+class LaplacePosterior(LocationScalePosterior):
+    """Independent Laplaces of scale s.
+
+    Args:
+        initial_logvar: log s^2 before training; None leaves the encoder's own start.
+    """
+
+    distribution = distributions.Laplace
+
+
+@register("posterior", "logistic-normal", cite=("aitchison1980logistic", "srivastava2017autoencoding"))
+class LogisticNormalPosterior(LocationScalePosterior):
+    """softmax of a diagonal Normal: proportions.
+
+    Args:
+        initial_logvar: log s^2 of the Normal before training; None leaves the encoder's own start.
+    """
+
+    distribution = distributions.LogisticNormal
+
+    @classmethod
+    def space(cls, **options: Any) -> str:
+        return SIMPLEX
+
+
+@register("posterior", "gamma", cite="figurnov2018implicit")
+class GammaPosterior(Posterior):
+    """Independent Gammas of concentration and rate softplus(.) + 0.001."""
+
+    def __init__(self, encoder: nn.Module, event_dims: int, dim: int) -> None:
+        super().__init__(encoder, event_dims, [dim, dim])
+
+    @classmethod
+    def space(cls, **options: Any) -> str:
+        return POSITIVE
+
+    def forward(self, *context: Tensor | None) -> distributions.Gamma:
+        concentration, rate = (softplus(values) + LEAST for values in self.params(*context))
+        return distributions.Gamma(concentration, rate)

@@ -1,0 +1,66 @@
+"""Posteriors on the unit sphere.
+
+Source: Davidson, Falorsi, De Cao, Kipf, Tomczak (2018), Hyperspherical Variational Auto-Encoders; De Cao, Aziz (2020),
+The Power Spherical Distribution.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from nelbo import distributions
+from nelbo.config.registry import Positive, register
+from nelbo.distributions import Distribution
+from nelbo.posteriors.base import Posterior
+from nelbo.priors.base import SPHERE
+
+
+class SphericalPosterior(Posterior, ABC):
+    """A family on the sphere, made from a direction and a concentration softplus(.)."""
+
+    distribution: ClassVar[type[Distribution]]
+
+    def __init__(
+        self, encoder: nn.Module, event_dims: int, dim: int, *, initial_concentration: Positive | None = None
+    ) -> None:
+        k = initial_concentration
+        super().__init__(encoder, event_dims, [dim, 1], None if k is None else k + math.log(-math.expm1(-k)))
+
+    @classmethod
+    def n_params(cls, dim: int, **options: Any) -> int:
+        return dim + 1
+
+    @classmethod
+    def space(cls, **options: Any) -> str:
+        return SPHERE
+
+    def forward(self, *context: Tensor | None) -> Distribution:
+        loc, concentration = self.params(*context)
+        return self.distribution(loc, softplus(concentration))  # type: ignore[call-arg]
+
+
+@register("posterior", "von-mises-fisher", cite="davidson2018hyperspherical")
+class VonMisesFisher(SphericalPosterior):
+    """von Mises-Fisher on the sphere.
+
+    Args:
+        initial_concentration: the concentration before training; None leaves the encoder's own start.
+    """
+
+    distribution = distributions.VonMisesFisher
+
+
+@register("posterior", "power-spherical", cite="cao2020power")
+class PowerSpherical(SphericalPosterior):
+    """Power spherical.
+
+    Args:
+        initial_concentration: the concentration before training; None leaves the encoder's own start.
+    """
+
+    distribution = distributions.PowerSpherical
