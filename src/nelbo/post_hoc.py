@@ -211,7 +211,7 @@ def _descend(prior: Prior, loss: Callable[[Tensor], Tensor], codes: Tensor, effo
 
 def fit_flow(codes: Tensor, effort: Effort, transform: str) -> Fitted:
     """A flow by maximum likelihood, from the codes' own means and standard deviations."""
-    made_by: Component[FlowPrior] = Component("prior", "flow", transform=transform)
+    made_by: Component[Any] = Component("prior", "flow", transform=transform)
     prior = made_by.build(dim=codes.shape[1]).to(codes.device)
     prior.init_from_codes(codes)
     _descend(prior, lambda z: -prior(None).log_prob(z), codes, effort)
@@ -220,7 +220,7 @@ def fit_flow(codes: Tensor, effort: Effort, transform: str) -> Fitted:
 
 def fit_two_stage(codes: Tensor, effort: Effort) -> Fitted:
     """A second VAE on the codes, by its own ELBO."""
-    made_by: Component[TwoStagePrior] = Component("prior", "two-stage")
+    made_by: Component[Any] = Component("prior", "two-stage")
     prior = made_by.build(dim=codes.shape[1]).to(codes.device)
     prior.likelihood.init_output_bias(codes.mean(0))
 

@@ -99,7 +99,7 @@ class VAE(nn.Module):
 
     def show(self, h: Tensor, c: Tensor | None = None) -> Tensor:
         """x of an embedding `(batch, features)`: the mean of p(x | h, c), or for text the line that fits it best."""
-        return self.decode(self.latent.expand(h, c), c).reconstruct(self.latent.log_q(h, c))
+        return self.decode(self.latent.expand(h, c), c).reconstruct(self.latent.log_q(h, c))  # type: ignore[attr-defined]
 
     def generate(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Distribution:
         """p(x | z) for `n` draws of z from the model's own prior; the temperature is that of a text's tokens, too."""

@@ -313,10 +313,11 @@ def _parse_part(family: str, value: Any, path: str) -> Any:
         value = {"kind": value.kind, **value._options}
     elif any(type(value) is entry.make for entry in known.values()):
         return value
-    table = {"kind": value} if isinstance(value, str) else value
-    if not isinstance(table, dict) or not isinstance(table.get("kind"), str):
+    table: Any = {"kind": value} if isinstance(value, str) else value
+    written = table.get("kind") if isinstance(table, dict) else None
+    if not isinstance(written, str):
         raise UserError(f'{path} = {value!r}: give a table with a kind, such as {{kind = "{next(iter(known))}"}}')
-    kind = KINDS.get(family, {}).get(table["kind"], table["kind"])
+    kind = KINDS.get(family, {}).get(written, written)
     entry = find(family, kind, path)
     old_names = FIELDS.get(f"{family}.{kind}", {})
     options = {old_names.get(name, name): item for name, item in table.items() if name != "kind"}
@@ -333,8 +334,8 @@ def _parse_dataclass(cls: Any, value: Any, path: str) -> Any:
         return value
     if not isinstance(value, dict):
         raise UserError(f"{path} = {value!r}: give a table of {', '.join(hints(cls)) or 'nothing'}")
-    old_names = FIELDS.get(cls.__name__, {})
-    table = {old_names.get(name, name): item for name, item in value.items()}
+    old_names: dict[str, str] = FIELDS.get(cls.__name__, {})
+    table = {old_names.get(str(name), str(name)): item for name, item in value.items()}
     return _construct(cls, _parse_values(_dataclass_fields(cls), table, path), path)
 
 

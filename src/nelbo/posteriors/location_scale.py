@@ -8,7 +8,6 @@ Gradients.
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -26,14 +25,14 @@ LEAST = 1e-3  # of the Gamma's parameters, which must stay above 0
 class LocationScalePosterior(Posterior, ABC):
     """A family made from a location and the logarithm of a scale s, elementwise."""
 
-    distribution: ClassVar[Callable[[Tensor, Tensor], Distribution]]
+    distribution: ClassVar[type[Distribution]]
 
     def __init__(self, encoder: nn.Module, event_dims: int, dim: int, *, initial_logvar: float | None = None) -> None:
         super().__init__(encoder, event_dims, [dim, dim], initial_logvar)
 
     def forward(self, *context: Tensor | None) -> Distribution:
         loc, logvar = self.params(*context)
-        return type(self).distribution(loc, 0.5 * logvar)
+        return self.distribution(loc, 0.5 * logvar)  # type: ignore[arg-type]
 
 
 @register("posterior", "laplace")

@@ -41,7 +41,7 @@ class SphericalPosterior(Posterior, ABC):
 
     def forward(self, *context: Tensor | None) -> Distribution:
         loc, concentration = self.params(*context)
-        return self.distribution(loc, softplus(concentration))  # type: ignore[call-arg]
+        return self.distribution(loc, softplus(concentration))  # type: ignore[arg-type]
 
 
 @register("posterior", "von-mises-fisher", cite="davidson2018hyperspherical")
