@@ -3,14 +3,14 @@
     python benchmarks/augmentation.py [--only few points] [--sizes 10 50 100] [--arms ...] [--seeds 5] [--json FILE]
 
     few     10, 50 and 100 pictures a class, another subset for each seed. A small convolutional net, the same steps
-            and settings for all. Ordinary: every picture drawn is shifted, turned and scaled at random. Morphs: the
-            same, but first a share of the batch is moved by `nelbo.apps.morphs`, which learned from the same pictures.
-            Unlabelled: the share is of pictures made by `nelbo.apps.augment` from all training digits, of which only
-            those few have a class
+            and settings for all. Ordinary: every picture drawn is shifted, turned and scaled at random.
+            Unlabelled: a share of the batch is of pictures made by `nelbo.apps.synthesis.rows` from all training
+            digits, of which only those few have a class
     points  permutation-invariant: all 60 000 digits, a 784-1024-1024-10 perceptron, nothing knows of geometry.
             Ordinary: label smoothing. Exemplars: the same, and beside each digit of a batch one that is drawn near it
-            by `nelbo.apps.nearby` and a VAE (perceptrons, of the same digits), the label kept. The net's training and
-            the shares are those of Norouzi, Fleet, Norouzi (2020), Exemplar VAE, whose draws decode N(mu(x), sigma^2)
+            by `nelbo.apps.synthesis.neighbours` and a VAE (perceptrons, of the same digits), the label kept. The net's
+            training and the shares are those of Norouzi, Fleet, Norouzi (2020), Exemplar VAE, whose draws decode
+            N(mu(x), sigma^2)
 
 Settings were chosen on training digits 50 000 to 59 999, which no subset of few holds. The test digits are only scored.
 Results are kept as they come; a run goes on where another was ended.
@@ -23,7 +23,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +33,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import nelbo
-from nelbo.apps.augment import augment
-from nelbo.apps.morphs import learn, morph, pairs
-from nelbo.apps.nearby import Nearby
-from nelbo.data import named
+from nelbo.apps.synthesis.neighbours import Nearby
+from nelbo.apps.synthesis.rows import augment
+from nelbo.data.arrays import named
 from nelbo.data.dataset import Arrays
 
 Made = Callable[[Tensor, int], tuple[Tensor, Tensor]]  # pictures and classes, of pictures of these numbers, in a step
-ARMS = ("ordinary", "morphs", "unlabelled")
+ARMS = ("ordinary", "unlabelled")
 BATCH, STEPS, RATE = 64, 2000, 3e-3  # of the convolutional net
-SHARE, PAIRS, MADE = 0.5, 64_000, 20_000  # of a batch that is made; pairs learned from, all once; pictures made
+SHARE, MADE = 0.5, 20_000  # of a batch that is made; pictures made
 EPOCHS, POINTS_BATCH, POINTS_RATE = 100, 100, 0.1  # of the perceptron
 REAL = 0.4  # the weight of real digits beside drawn ones
 
@@ -117,18 +116,9 @@ def few(x: Tensor, y: Tensor, test: tuple[Tensor, Tensor], arm: str, size: int, 
     order = torch.randperm(50_000, generator=torch.Generator().manual_seed(seed))
     chosen = torch.cat([order[y[order] == k][:size] for k in range(10)])
     made = None
-    if arm == "morphs":
-        made = morphed(x[chosen], y[chosen], seed)
-    elif arm == "unlabelled":
+    if arm == "unlabelled":
         made = drawn(x, torch.full_like(y, -1).index_copy(0, chosen, y[chosen]), seed)
     return {"accuracy": accuracy(convolutional(x[chosen], y[chosen], seed, made), *test)}
-
-
-def morphed(x: Tensor, y: Tensor, seed: int) -> Made:
-    """Pictures that are moved as those of a class differ."""
-    vary = partial(ordinary, generator=torch.Generator().manual_seed(seed), degrees=10, pixels=1, scale=0.1)
-    vae = learn(*pairs(x, y, PAIRS, seed, vary), epochs=1, seed=seed)
-    return lambda rows, step: (morph(vae, x[rows], step), y[rows])
 
 
 def drawn(x: Tensor, y: Tensor, seed: int) -> Made:

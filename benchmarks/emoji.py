@@ -24,10 +24,11 @@ import torch
 from PIL import Image
 
 import nelbo
-from nelbo import Model, plots
+from nelbo import Model
 from nelbo.apps import art
-from nelbo.apps.variations import variations
-from nelbo.progress import Lines
+from nelbo.apps.synthesis.neighbours import variations
+from nelbo.experiment.console import Lines
+from nelbo.plotting import figures
 
 HERE = Path(__file__).parent
 
@@ -64,7 +65,7 @@ def figure(models: dict[str, Model], train: np.ndarray, test: np.ndarray, sample
     smooth = models["pictures"]
     rows.append(variations(smooth, train, samples, seed=1))
     rows += [art.morph(smooth, chosen[i : i + 2], seconds=1.5, fps=10, loop=False).values[:, 0] for i in (0, 2, 4)]
-    return plots.sheet(np.concatenate(rows), smooth.schema, 16)
+    return figures.sheet(np.concatenate(rows), smooth.schema, 16)
 
 
 def main() -> None:

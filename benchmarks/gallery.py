@@ -17,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
-from nelbo import plots, presets, recipes
-from nelbo.data import condition, load, subset
-from nelbo.model import Model
-from nelbo.presets import PRESETS
 from nelbo.refit import with_prior
 from nelbo.spec import Dirac, Flat, Quantised
+
+from nelbo import presets, recipes
+from nelbo.data import condition, load, subset
+from nelbo.model import Model
+from nelbo.plotting import figures
+from nelbo.presets import PRESETS
 
 SLOW = {"rhvae", "m2", "vdvae", "nvae", "vae-gan"}
 DOCS = Path(__file__).parents[1] / "docs"
@@ -68,7 +69,7 @@ def picture(model: Model, path: Path) -> None:
         test.context = model.context.encode(test.labels)
     first = subset(test, torch.arange(8))
     originals = model.schema.decode(first.batch(torch.arange(8))).numpy()
-    plots.sheet(np.concatenate([originals, model.reconstruct(first), model.sample(24)]), model.schema).save(path)
+    figures.sheet(np.concatenate([originals, model.reconstruct(first), model.sample(24)]), model.schema).save(path)
 
 
 def main() -> None:

@@ -23,17 +23,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from nelbo.recipes import Recipe
+from nelbo.spec import start
 from PIL import Image
 
 import nelbo
-from nelbo import likelihood, presets, recipes
+from nelbo import presets, recipes
 from nelbo.data import load, some
-from nelbo.model import Model
-from nelbo.recipes import Recipe
-from nelbo.spec import start
+from nelbo.model import Model, scoring
 from nelbo.training.loop import Run
-from nelbo.training.pieces import epoch_order, pieces
-from nelbo.training.record import Recorder
+from nelbo.training.microbatch import epoch_order, pieces
+from nelbo.training.replay.recorder import Recorder
 
 WORK = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::convolution", "aten::convolution_backward"}
 BLOCK = 10  # steps in a row
@@ -152,10 +152,10 @@ def uses(rounds: int, full: bool) -> Iterator[tuple[str, dict[str, float]]]:
     yield "sample 100 000", compare(lambda: model.sample(100_000), lambda: [thousand() for _ in range(100)], few)
     scored = products(lambda: vae(x).distortion)
     yield "score 60 000", compare(lambda: model.score(raw), lambda: [scored() for _ in range(60)], few)
-    chunk = likelihood.ROWS // likelihood.DRAWS
-    drawn = products(lambda: vae(x[:chunk], None, (likelihood.DRAWS,)).log_weight)
+    chunk = scoring.ROWS // scoring.DRAWS
+    drawn = products(lambda: vae(x[:chunk], None, (scoring.DRAWS,)).log_weight)
     n, draws = (10_000, 5000) if full else (100, 5000)
-    passes = n * draws // likelihood.ROWS
+    passes = n * draws // scoring.ROWS
     test = raw[:n]
     scores = compare(lambda: model.score(test, draws), lambda: [drawn() for _ in range(passes)], 1 if full else few)
     yield f"{n} digits, 5000 draws", scores

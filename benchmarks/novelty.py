@@ -29,8 +29,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 import nelbo
-from nelbo.apps import scores
-from nelbo.data import named
+from nelbo.apps.anomaly import scores
+from nelbo.data.arrays import named
 
 SHOWN = ("ratio", "reconstruction", "bound", "latent")
 DRAWS = 2  # of z, for bound and latent

@@ -12,10 +12,11 @@ import json
 import statistics
 from pathlib import Path
 
+from nelbo.recipes import load as load_recipe
+
 import nelbo
 from nelbo.data import load
 from nelbo.model import Model
-from nelbo.recipes import load as load_recipe
 
 RUNS = (("fast", 1), ("tutorial", 10), ("mnist", 3), ("mnist", 10))
 SEEDS = (42, 1, 2)

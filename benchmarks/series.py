@@ -19,11 +19,11 @@ from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
-from nelbo import plots, plots_series, recipes
-from nelbo.apps import scores, stretches
-from nelbo.apps.anomaly import Detector
+from nelbo import recipes
+from nelbo.apps.anomaly import Detector, intervals, scores
 from nelbo.data import load
 from nelbo.model import Model
+from nelbo.plotting import figures, series
 
 SCORES = ("nll", "reconstruction", "latent", "regret")
 
@@ -54,12 +54,12 @@ def figure(model: Model, normal: np.ndarray, test: np.ndarray, odd: np.ndarray, 
     chosen = np.random.default_rng(0).choice(np.flatnonzero(odd), 8, replace=False)
     detector = Detector(model, calibration=test[~odd][:500])
     rows = model.rows(test[chosen])
-    where = stretches.find(detector, rows, 0.01)
+    where = intervals.find(detector, rows, 0.01)
     shaded = [[(of.start, of.end) for of in where.stretches if of.row == i] for i in range(8)]
     found = detector.p_values(rows)
     titles = [f"beat {i}, p = {p:.2g}" for i, p in zip(chosen, found, strict=True)]
-    drawn = plots_series.oddities(test[chosen][..., None], where.expected, where.heat, shaded, titles, model.schema)
-    plots.figure_image(drawn).save(path)
+    drawn = series.oddities(test[chosen][..., None], where.expected, where.heat, shaded, titles, model.schema)
+    figures.figure_image(drawn).save(path)
 
 
 def main() -> None:

@@ -35,18 +35,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from nelbo.conditionals import Conditional
+from nelbo.recipes import load as load_recipe
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import nelbo
-from nelbo.apps.novel import new_lines
-from nelbo.conditionals import Conditional
+from nelbo.apps.synthesis.text import new_lines
 from nelbo.data import Data, text
 from nelbo.distributions import StandardNormal, temper
+from nelbo.experiment.console import Lines
 from nelbo.latents import Latent, Level
 from nelbo.model import Model
-from nelbo.progress import Lines
-from nelbo.recipes import load as load_recipe
 
 SAMPLES = 2000  # names
 CAPTIONS = {"epochs": 30}

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from nelbo.recipes import load as load_recipe
 from torch import Tensor
 
+from nelbo.config.recipe import load as load_recipe
 from nelbo.data import load
 from nelbo.model import Model
 

@@ -18,11 +18,12 @@ import nelbo
 import zoo
 from conftest import FEATURES, SIDE, Run
 from nelbo import conditionals, distributions, recipes
-from nelbo.apps import anomaly, conformal, scores
-from nelbo.apps.regret import regret
-from nelbo.apps.wording import worst
+from nelbo.apps import anomaly
+from nelbo.apps.anomaly import conformal, scores
+from nelbo.apps.anomaly.explain import worst
+from nelbo.apps.anomaly.regret import regret
 from nelbo.data import load
-from nelbo.data.tables import rows as tables
+from nelbo.data.tables import dataset as tables
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
 from nelbo.latents import Flat
@@ -350,12 +351,12 @@ def test_the_command_on_pictures(run: Run, here: Path, picture_run: Path, model:
 
 
 def test_colour_pictures_are_drawn() -> None:
-    from nelbo import plots
+    from nelbo.plotting import figures
 
     data = load(np.random.default_rng(0).integers(0, 256, (20, 3, 6, 5), np.uint8))
     x = np.random.default_rng(1).random((2, 3, 6, 5)).astype(np.float32) * 255
-    figure = plots.oddities(x, x, np.zeros_like(x), ["a", "b"], data.schema)
-    assert plots.figure_image(figure).size[0] > 200
+    figure = figures.oddities(x, x, np.zeros_like(x), ["a", "b"], data.schema)
+    assert figures.figure_image(figure).size[0] > 200
 
 
 def test_pictures_without_terms_for_pixels_have_a_table_alone(run: Run, here: Path) -> None:

@@ -19,17 +19,21 @@ from scipy import stats
 
 import nelbo
 from conftest import GREY, NET, SIDE, Run
-from nelbo import geometry, presets, recipes
-from nelbo.apps import art, classwise, picturefiles, record, variations
-from nelbo.apps.nearby import Nearby
-from nelbo.apps.piece import MOMENTS, Piece
-from nelbo.apps.truncation import codes_drawn, truncation_of
+from nelbo import presets, recipes
+from nelbo.apps import art
+from nelbo.apps.art import provenance
+from nelbo.apps.art.rendering import MOMENTS, Piece
+from nelbo.apps.art.truncation import codes_drawn, truncation_of
+from nelbo.apps.synthesis import images as classwise
+from nelbo.apps.synthesis import neighbours
+from nelbo.apps.synthesis.neighbours import Nearby
 from nelbo.data import load, subset
 from nelbo.distributions import Mixture, noise
 from nelbo.errors import UserError
-from nelbo.model import Model
+from nelbo.model import Model, latent_space
+from nelbo.plotting import image_files
+from nelbo.plotting.image_grid import Sheet, enlarge
 from nelbo.priors import Effort, fit_prior
-from nelbo.sheets import Sheet, enlarge
 
 ENDINGS = [".png", ".svg", ".webp", ".gif", ".mp4"]
 
@@ -65,7 +69,7 @@ def untrained(shape: tuple[int, ...], preset: str | None = None, **overrides: An
 
 def test_slerp_passes_through_its_ends() -> None:
     a, b = np.random.default_rng(0).normal(size=(2, 7))
-    np.testing.assert_allclose(geometry.slerp(a, b, np.array([0.0, 1.0])), [a, b], atol=1e-12)
+    np.testing.assert_allclose(latent_space.slerp(a, b, np.array([0.0, 1.0])), [a, b], atol=1e-12)
 
 
 @pytest.mark.parametrize("features", [1, 2, 3, 16, 400])
@@ -73,7 +77,7 @@ def test_slerp_passes_through_its_ends() -> None:
 def test_a_tour_keeps_its_pace(features: int, closed: bool) -> None:
     """Between corners each step is as long as any other; a step around a corner cuts it short."""
     corners = list(np.random.default_rng(features).normal(size=(4, features)))
-    points = geometry.tour(corners, 401, closed)
+    points = latent_space.tour(corners, 401, closed)
     np.testing.assert_allclose(points[0], corners[0], atol=1e-9)
     following = np.roll(points, -1, 0) if closed else points[1:]
     steps = np.linalg.norm(following - (points if closed else points[:-1]), axis=1)
@@ -84,14 +88,14 @@ def test_a_tour_keeps_its_pace(features: int, closed: bool) -> None:
 
 def test_a_closed_tour_of_a_great_circle_has_no_seam() -> None:
     corners = [np.array([np.cos(t), np.sin(t), 0.0]) for t in (0.0, 1.0, 3.0, 4.7)]  # at unequal distances
-    points = geometry.tour(corners, 50, closed=True)
+    points = latent_space.tour(corners, 50, closed=True)
     angles = (points * np.roll(points, -1, 0)).sum(1)
     np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1, atol=1e-9)
     np.testing.assert_allclose(angles, np.cos(2 * np.pi / 50), atol=1e-6)
 
 
 def test_a_tour_of_one_place_stays() -> None:
-    np.testing.assert_allclose(geometry.tour([np.ones(3)] * 3, 5, closed=True), np.ones((5, 3)))
+    np.testing.assert_allclose(latent_space.tour([np.ones(3)] * 3, 5, closed=True), np.ones((5, 3)))
 
 
 def test_a_walk_is_closed_and_goes_through_draws_of_the_prior(model: Model) -> None:
@@ -198,7 +202,7 @@ def test_a_grid_shows_what_sample_draws(model: Model) -> None:
 
 def test_a_grid_of_variations(model: Model, pictures: np.ndarray) -> None:
     made = art.grid(model, 5, seed=3, temperature=0.8, like=pictures[:40]).values[0]
-    np.testing.assert_array_equal(made, variations.variations(model, pictures[:40], 5, 3, 0.8))
+    np.testing.assert_array_equal(made, neighbours.variations(model, pictures[:40], 5, 3, 0.8))
     with pytest.raises(UserError, match="truncation: is for a model's prior"):
         art.grid(model, 5, truncation=0.5, like=pictures[:40])
 
@@ -375,9 +379,9 @@ def test_the_text_in_a_file_comes_back(ending: str) -> None:
         pytest.importorskip("imageio_ffmpeg")
     kept = {"made": 'a "b" \\ = ; # & < > é 日本\n', "n": 3}
     piece_of(3, 4, record=kept).save(f"a{ending}")
-    assert json.loads(picturefiles.read_text(Path(f"a{ending}"))) == kept
+    assert json.loads(image_files.read_text(Path(f"a{ending}"))) == kept
     piece_of(3, 4).save(f"b{ending}")
-    assert picturefiles.read_text(Path(f"b{ending}")) == ""
+    assert image_files.read_text(Path(f"b{ending}")) == ""
 
 
 COMMANDS = {
@@ -419,7 +423,7 @@ def test_a_condition_is_kept(run: Run, conditional_run: Path) -> None:
     assert run("art", "--again", "a.png", "--out", "b.png").code == 0
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
     m = nelbo.load(conditional_run).given("1")
-    np.testing.assert_array_equal(art.grid(m, 2).pixels, record.again("a.png").pixels)
+    np.testing.assert_array_equal(art.grid(m, 2).pixels, provenance.again("a.png").pixels)
 
 
 def test_a_model_that_moved_or_changed(run: Run, picture_run: Path, conditional_run: Path) -> None:
@@ -464,7 +468,7 @@ BAD: dict[str, Any] = {
 @pytest.mark.parametrize("what", BAD)
 def test_a_record_is_not_trusted(run: Run, what: str) -> None:
     text = BAD[what] if isinstance(BAD[what], str) else json.dumps(BAD[what])
-    Path("a.png").write_bytes(picturefiles.png(Image.new("L", (2, 2)), text))
+    Path("a.png").write_bytes(image_files.png(Image.new("L", (2, 2)), text))
     said = run("art", "--again", "a.png", "--out", "b.png")
     assert said.code == 2 and said.err.startswith("Error: a.png: its record cannot be used (") and not said.out
     assert len(said.err.splitlines()) == 1 and not Path("b.png").exists()
@@ -569,4 +573,4 @@ def test_subset_of_pictures_is_shown(model: Model, pictures: np.ndarray) -> None
 
 def test_what_is_not_made_is_told() -> None:
     with pytest.raises(UserError, match="'walks' is nothing that nelbo art makes: did you mean walk"):
-        record.make("walks", "nowhere")
+        provenance.make("walks", "nowhere")

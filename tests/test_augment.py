@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from conftest import Run
-from nelbo.apps import augment, privacy
+from nelbo.apps.synthesis import privacy
+from nelbo.apps.synthesis import rows as augment
 from nelbo.data import Data, load, tables
 from nelbo.errors import UserError
 from nelbo.model import Model

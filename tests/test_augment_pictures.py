@@ -13,7 +13,8 @@ from PIL import Image
 
 import nelbo
 from conftest import GREY, NET, SIDE, Run
-from nelbo.apps import augment, augment_pictures, classwise, picture_sets
+from nelbo.apps.synthesis import images
+from nelbo.apps.synthesis import rows as augment
 from nelbo.data import Dataset, load, load_like, subset
 from nelbo.errors import UserError
 from nelbo.model import Model
@@ -90,7 +91,7 @@ def test_a_class_may_be_given_by_its_number(case: tuple[Path, Model, Dataset]) -
 
 def test_the_filter_confirms_the_class_and_keeps_likely_pictures(case: tuple[Path, Model, Dataset]) -> None:
     _, m, real = case
-    of = augment_pictures.OfClass(m, "0", real)
+    of = images.OfClass(m, "0", real)
     good = of.likely(lambda judge, alike: 1e9, 20, 0)
     mixed, labels = drawn(60, seed=5)
     kept = good(mixed[:, None].astype(np.float32))
@@ -120,7 +121,7 @@ def test_the_confirmation_is_fair_to_rare_classes() -> None:
     model: Any = Same()
     model.vae = model
     model.latent = None
-    of = augment_pictures.OfClass(model, "1", real)
+    of = images.OfClass(model, "1", real)
     assert of._by_codes(0)(codes[300:]).all()
 
 
@@ -133,10 +134,10 @@ def test_the_limit_is_that_of_pictures_alike(case: tuple[Path, Model, Dataset]) 
         seen.append(len(alike))
         return 0.0
 
-    of = augment_pictures.OfClass(m, "2", real)
+    of = images.OfClass(m, "2", real)
     of.likely(highest, 20, 0)
     of.likely(highest, 1000, 0)
-    assert seen == [len(classwise.of_class(real, "2")), len(real)]
+    assert seen == [len(images.of_class(real, "2")), len(real)]
 
 
 def test_balance_makes_classes_equally_frequent(case: tuple[Path, Model, Dataset]) -> None:
@@ -184,7 +185,7 @@ def test_names_that_are_no_folders_are_refused() -> None:
     schema = load(drawn(20)).schema
     for name in ("..", "a/b", ".hidden", ""):
         with pytest.raises(UserError, match="is no name of a folder"):
-            picture_sets.write(Path("out"), np.zeros((1, 1, SIDE, SIDE), np.float32), np.array([name]), schema)
+            images.write_set(Path("out"), np.zeros((1, 1, SIDE, SIDE), np.float32), np.array([name]), schema)
     assert not Path("out").exists()
 
 
@@ -284,4 +285,4 @@ def test_subsets_keep_their_classes() -> None:
     rows = load_like(drawn(50), load(drawn(50)).schema)
     _, y = drawn(50)
     some = subset(rows, range(10, 30))
-    assert len(classwise.of_class(some, "1")) == (y[10:30] == 1).sum()
+    assert len(images.of_class(some, "1")) == (y[10:30] == 1).sum()

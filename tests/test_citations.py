@@ -18,13 +18,13 @@ from typer.testing import CliRunner
 
 from nelbo import citations, nets, presets, schedules
 from nelbo import spec as s
-from nelbo.cli.cite_command import cite
+from nelbo.cli.info_commands import cite
 from nelbo.config.registry import Component
-from nelbo.data.named import CLASSES
+from nelbo.data.arrays.named import CLASSES
 from nelbo.errors import UserError
-from nelbo.loading import load
+from nelbo.model.io import load
 from nelbo.training import Settings
-from nelbo.training.optimizers import Adam
+from nelbo.training.optim import Adam
 
 TEXT = (resources.files("nelbo") / "files" / "references.bib").read_text("utf-8")
 PLAIN = Recipe(

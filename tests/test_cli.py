@@ -16,9 +16,9 @@ from PIL import Image
 import nelbo
 from conftest import SIDE, Run
 from nelbo import recipes
-from nelbo.cli import use
+from nelbo.cli import model_commands
 from nelbo.model import Model
-from nelbo.sheets import PAD
+from nelbo.plotting.image_grid import PAD
 
 FIELDS = ["epoch", "split", "loss", "distortion", "rate", "seconds", "lr"]
 TINY = ["--batch-size", 25, "--set", "model.encoder=mlp", "--set", "model.encoder.hidden=[8]", "--latent-dim", 2]
@@ -263,7 +263,9 @@ def test_recipes_are_listed_shown_and_copied(run: Run, picture_file: Path, tmp_p
     assert recipes.load(str(mine)) == recipes.load("mnist")
 
 
-@pytest.mark.parametrize("verb", ["train", "recipes", "recipes show", "recipes copy", "detect", *use.COMMANDS])
+@pytest.mark.parametrize(
+    "verb", ["train", "recipes", "recipes show", "recipes copy", "detect", *model_commands.COMMANDS]
+)
 def test_every_verbs_help_has_examples_that_parse(run: Run, verb: str) -> None:
     code, out, _ = run(*verb.split(), "--help")
     assert code == 0 and "Examples:" in out and f"nelbo {verb}" in out

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from nelbo import completion, conditionals, nets, recipes
+from nelbo import conditionals, nets, recipes
 from nelbo.data import load, tables
 from nelbo.errors import UserError
 from nelbo.latents import Flat
-from nelbo.model import Model
+from nelbo.model import Model, imputation
 from nelbo.vae import VAE
 from zoo import assert_mean
 from zoo_tables import BINS, FEATURES, WIDTH, decoder
@@ -54,7 +54,7 @@ def model(request: pytest.FixtureRequest) -> Model:
 @pytest.fixture
 def many(monkeypatch: pytest.MonkeyPatch) -> None:
     """So many draws of z for each row that the posterior is hit."""
-    monkeypatch.setattr(completion, "DRAWS", 1000)
+    monkeypatch.setattr(imputation, "DRAWS", 1000)
 
 
 def over_z(model: Model, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,7 +84,7 @@ def test_draws_follow_the_conditional_worked_out_over_z(model: Model, cells: dic
         first = model.vae.likelihood(z).without_gaps().marginals(x.expand(len(z), -1))
         expected = (weight.unsqueeze(1) * first[0]).sum(0)
         torch.manual_seed(1)
-        drawn = completion.complete(model.vae, x.expand(1500, -1))
+        drawn = imputation.complete(model.vae, x.expand(1500, -1))
     assert not drawn.isnan().any() and torch.equal(drawn[:, ~x[0].isnan()], x[:, ~x[0].isnan()].expand(1500, -1))
     colours = torch.nn.functional.one_hot(drawn[:, 0].long(), 3).double()
     assert_mean(colours, expected[:3].double(), 4.5)
@@ -95,14 +95,14 @@ def test_expectations_are_those_worked_out_over_z(
     model: Model, cells: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Means and deviations in the data's units, each bin by a thousand points; categories by their masses."""
-    monkeypatch.setattr(completion, "DRAWS", 10_000)
+    monkeypatch.setattr(imputation, "DRAWS", 10_000)
     x = row(model, **cells)
     z, weight = over_z(model, x)
     net = model.vae.likelihood.net
     with torch.no_grad():
         each = model.vae.likelihood(z).without_gaps().marginals(x.expand(len(z), -1))
         torch.manual_seed(1)
-        filled, unsure = completion.expect(model.vae, x, model.schema)[0].double()
+        filled, unsure = imputation.expect(model.vae, x, model.schema)[0].double()
     for j, column in enumerate(model.schema.modelled):
         mass = (weight.unsqueeze(1) * each[j]).sum(0).double().numpy()
         if column.name in cells:
@@ -139,7 +139,7 @@ def test_a_bins_own_spread_is_part_of_the_deviation(many: None) -> None:
     ).eval()
     assert column.transform == "standard"
     with torch.no_grad():
-        filled, unsure = completion.expect(vae, torch.tensor([[NAN, 0.0]]), schema)[0]
+        filled, unsure = imputation.expect(vae, torch.tensor([[NAN, 0.0]]), schema)[0]
     assert filled[0].item() == pytest.approx(0.5, abs=1e-5)
     assert unsure[0].item() == pytest.approx(3 / math.sqrt(12) * column.numbers[1], rel=1e-3)
 

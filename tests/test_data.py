@@ -11,13 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from nelbo.data import (
-    Arrays,
-    Schema,
-    arrays,
-    load,
-    subset,
-)
+from nelbo.data import Arrays, Schema, load, subset
+from nelbo.data.arrays import infer
 from rows import BYTES, COLOURS, GREYS, RNG, VECTORS, both, everything, index, labels, raw, refused, whole
 
 
@@ -134,7 +129,7 @@ def test_other_pictures_are_scaled_by_the_training_rows() -> None:
 
 @pytest.mark.parametrize("chunk", [2**24, 24 * 7, 1])
 def test_vectors_are_standardised_by_the_training_rows(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrays, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(infer, "CHUNK_BYTES", chunk)
     data = load(VECTORS, val_fraction=0.3)
     train = VECTORS[index(data.train)]
     assert np.allclose(data.schema.shift, train.mean(0), rtol=1e-12)

@@ -14,17 +14,9 @@ import torch
 from PIL import Image, ImageOps
 from torch.utils.data import DataLoader, TensorDataset
 
-from nelbo.data import (
-    Files,
-    Rows,
-    Schema,
-    batches,
-    load,
-    load_like,
-    named,
-    subset,
-)
+from nelbo.data import Files, Rows, Schema, batches, load, load_like, subset
 from nelbo.data import dataset as store
+from nelbo.data.arrays import named
 from rows import (
     BYTES,
     COLOURS,

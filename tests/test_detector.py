@@ -14,9 +14,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch.distributions import MultivariateNormal
 
-from nelbo.apps.exemplars import Exemplars, Outliers, Plan
-from nelbo.apps.margins import BINS, Margins
-from nelbo.apps.stacked import WIDE, Stack, Training, principal
+from nelbo.apps.outliers.ensemble import WIDE, Stack, Training, principal
+from nelbo.apps.outliers.exemplars import Exemplars, Outliers, Plan
+from nelbo.apps.outliers.hbos import BINS, Margins
 from nelbo.errors import UserError
 from nelbo.estimators import VAEDetector
 

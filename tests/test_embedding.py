@@ -8,8 +8,8 @@ import torch
 
 from conftest import SIDE
 from nelbo.errors import UserError
-from nelbo.geometry import principal_plane, slerp
 from nelbo.model import Model
+from nelbo.model.latent_space import principal_plane, slerp
 
 
 def test_interpolation_ends_at_the_reconstructions(case: tuple[Model, np.ndarray]) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from nelbo.errors import UserError
 from nelbo.training.engine import Engine
-from nelbo.training.pieces import pieces
+from nelbo.training.microbatch import pieces
 from nelbo.training.players import Players
 from small import small, weights
 

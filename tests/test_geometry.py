@@ -36,7 +36,7 @@ from nelbo.distributions import (
     sample_and_log_prob,
 )
 from nelbo.distributions.gamma import standard_gamma
-from nelbo.distributions.poincare import add, exponential, logarithm
+from nelbo.distributions.hyperbolic import add, exponential, logarithm
 from nelbo.distributions.sphere import log_area
 from nelbo.errors import UserError
 from nelbo.latents import Flat

@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from nelbo.data import batches, folder, load, load_like
+from nelbo.data import batches, load, load_like
 from nelbo.data import dataset as store
-from nelbo.data.pictures import decode
-from nelbo.runs import default_recipe
+from nelbo.data.images import folder
+from nelbo.data.images.decode import decode
+from nelbo.experiment.run import default_recipe
 from rows import COLOURS, RNG, both, everything, labels, refused, save, whole
 
 TRUTH = COLOURS.transpose(0, 3, 1, 2)

@@ -13,7 +13,7 @@ import pytest
 
 import people
 from conftest import Run
-from nelbo.apps import impute
+from nelbo.apps import imputation
 from nelbo.data import tables
 from nelbo.model import Model
 
@@ -52,7 +52,7 @@ def test_filled_cells_are_near_what_others_say(people_model: Model) -> None:
     frame = pandas.DataFrame(
         {"age": [None, None, 60.0], "sex": ["Female", "Male", None], "income": ["<=50K", ">50K", None]}
     )
-    filled, unsure = impute.fill(people_model, frame)
+    filled, unsure = imputation.fill(people_model, frame)
     age, _, income = (filled.table[name].to_pylist() for name in ("age", "sex", "income"))
     assert abs(age[0] - 30) < 8 and abs(age[1] - 60) < 8 and age[2] == 60
     assert income[2] == ">50K" and 0 < unsure["income"][2] < 0.5 and unsure["income"][0] == 0

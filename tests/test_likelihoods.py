@@ -20,8 +20,8 @@ import zoo_likelihoods
 from nelbo import conditionals, distributions, nets, spec
 from nelbo.config.registry import Component
 from nelbo.data import Schema
+from nelbo.distributions.base import log_rising
 from nelbo.distributions.counts import poisson_quantile
-from nelbo.distributions.special import log_rising
 from nelbo.errors import UserError
 from zoo import assert_mean
 

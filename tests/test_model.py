@@ -14,11 +14,12 @@ import torch
 
 import nelbo
 from conftest import GREY, NET
-from nelbo import plots, recipes
+from nelbo import recipes
 from nelbo.data import load as load_data
 from nelbo.errors import UserError
+from nelbo.experiment.run import held_out
 from nelbo.model import Model
-from nelbo.runs import held_out
+from nelbo.plotting import figures
 
 METHODS: dict[str, Callable[[Model, Any], Any]] = {
     "embed": lambda m, x: m.embed(x),
@@ -109,7 +110,7 @@ def test_the_score_does_not_depend_on_how_its_samples_are_cut(
 ) -> None:
     x = pictures[:20]
     whole = density_model.score(x, 12)
-    monkeypatch.setattr("nelbo.likelihood.DRAWS", 3)  # at once
+    monkeypatch.setattr("nelbo.model.scoring.DRAWS", 3)  # at once
     cut = density_model.score(x, 12)
     np.testing.assert_allclose(cut.mean(), whole.mean(), atol=1.0)
     assert cut.shape == whole.shape
@@ -207,7 +208,7 @@ def test_pixels_of_data_are_the_data_exactly(model: Model, pictures: np.ndarray)
     rows = model.rows(pictures)
     values = model.schema.decode(rows.batch(torch.arange(len(rows)))).numpy()
     assert values.min() == 0 and values.max() == 255
-    np.testing.assert_array_equal(plots.pixels(values, model.schema)[..., 0], pictures)
+    np.testing.assert_array_equal(figures.pixels(values, model.schema)[..., 0], pictures)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -217,11 +218,11 @@ def test_every_size_and_type_of_picture_keeps_its_contrast(size: tuple[int, int]
     raw = np.random.default_rng(0).integers(0, 256, (20, *size, channels), dtype=np.uint8)
     raw.flat[:2] = 0, 255
     data = load_data(raw if dtype == np.uint8 else (raw / 255).astype(dtype))
-    shown = plots.pixels(data.schema.decode(data.train.batch(torch.arange(len(data.train)))).numpy(), data.schema)
+    shown = figures.pixels(data.schema.decode(data.train.batch(torch.arange(len(data.train)))).numpy(), data.schema)
     assert sorted(map(bytes, shown)) != [] and {bytes(s) for s in shown} <= {bytes(r) for r in raw}
     rows = np.stack([shown[:2], shown[2:4]]).transpose(0, 1, 4, 2, 3)
     values = data.schema.decode(torch.from_numpy(rows.copy()).float() / 255).numpy()
-    assert plots.figure_image(plots.traversal(values, [1, 0], [0.1, 0.2], 3, data.schema)).size[0] > 100
+    assert figures.figure_image(figures.traversal(values, [1, 0], [0.1, 0.2], 3, data.schema)).size[0] > 100
 
 
 def test_a_model_of_other_weights_is_refused(model: Model, tmp_path: Path) -> None:

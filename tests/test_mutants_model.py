@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import nelbo
-from nelbo import storage
 from nelbo.distributions import DiagonalNormal
+from nelbo.model import storage
 
 RNG = np.random.default_rng(0)
 ROWS = (RNG.normal(size=(200, 2)) @ RNG.normal(size=(2, 5)) * 3 + 7).astype(np.float32)

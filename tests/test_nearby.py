@@ -9,7 +9,7 @@ import torch
 import nelbo
 from conftest import NET
 from nelbo import presets, recipes
-from nelbo.apps.nearby import NEAREST, SHOWN, Nearby, neighbours
+from nelbo.apps.synthesis.neighbours import NEAREST, SHOWN, Nearby, neighbours
 from nelbo.data import load
 from nelbo.errors import UserError
 from nelbo.model import Model

@@ -15,12 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
-from nelbo.data import batches, cache, load
+from nelbo.data import batches, load
 from nelbo.data import dataset as store
-from nelbo.data import folder as folders
-from nelbo.data.cache import Cache
-from nelbo.data.folder import Decoded
-from nelbo.data.pictures import Target, decode
+from nelbo.data.images import cache
+from nelbo.data.images import folder as folders
+from nelbo.data.images.cache import Cache
+from nelbo.data.images.decode import Target, decode
+from nelbo.data.images.folder import Decoded
 from rows import COLOURS, GREYS, save
 
 COLOUR, GREY = Target((3, 5, 6), "crop"), Target((1, 5, 6), "crop")
@@ -107,8 +108,8 @@ def test_a_damaged_file_costs_time_only(damage: str, pictures: tuple[str, ...], 
 
 FILL = """
 import os, sys
-from nelbo.data.folder import Decoded
-from nelbo.data.pictures import Target
+from nelbo.data.images.folder import Decoded
+from nelbo.data.images.decode import Target
 rows = Decoded(tuple(sys.argv[1:]), Target((3, 5, 6), "crop"))
 print("ready", flush=True)
 while True:

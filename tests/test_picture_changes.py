@@ -14,11 +14,11 @@ from torch import Tensor
 
 import nelbo
 from nelbo.data import Schema, load
-from nelbo.data.augment import USUAL, Augment, draws
+from nelbo.data.images.augment import USUAL, Augment, draws
 from nelbo.model import Model
 from nelbo.training import Callback
 from nelbo.training.loop import augmented
-from nelbo.training.pieces import pieces
+from nelbo.training.microbatch import pieces
 from rows import GREYS, RNG, VECTORS, everything, refused, save
 from small import SMALL, assert_equal, weights
 

@@ -13,10 +13,10 @@ import torch
 from PIL import Image, ImageOps
 
 import nelbo
-from nelbo import plots, sheets
 from nelbo.data import Schema, load, load_like
 from nelbo.data import dataset as store
-from nelbo.data.pictures import Target, decode
+from nelbo.data.images.decode import Target, decode
+from nelbo.plotting import figures, image_grid
 from rows import GREYS, RNG, both, everything, index, labels, refused, save, whole
 
 DEEP = RNG.integers(100, 4000, (12, 5, 6)).astype(np.uint16)
@@ -119,10 +119,10 @@ def test_opaque_pictures_get_a_channel_of_ones(tmp_path: Path) -> None:
 def test_a_sheet_of_four_channels_shows_what_is_there() -> None:
     schema = Schema("image", (4, 5, 6), (0.0,), (255.0,), "unit")
     values = CLEAR.transpose(0, 3, 1, 2).astype(np.float32)
-    assert np.array_equal(plots.pixels(values, schema), CLEAR)
-    sheet = plots.sheet(values, schema, 4)
-    zoom = round(plots.CELL / 6)
-    cell = np.asarray(sheet)[sheets.PAD :: zoom, sheets.PAD :: zoom][:5, :6]
+    assert np.array_equal(figures.pixels(values, schema), CLEAR)
+    sheet = figures.sheet(values, schema, 4)
+    zoom = round(figures.CELL / 6)
+    cell = np.asarray(sheet)[image_grid.PAD :: zoom, image_grid.PAD :: zoom][:5, :6]
     assert sheet.mode == "RGBA" and np.array_equal(cell, CLEAR[0]) and np.asarray(sheet)[0, 0, 3] == 0
 
 

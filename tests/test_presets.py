@@ -18,8 +18,8 @@ import nelbo
 from nelbo import presets, recipes
 from nelbo.data import Data, condition, load, subset
 from nelbo.errors import UserError
-from nelbo.loading import load as load_model
 from nelbo.model import Model
+from nelbo.model.io import load as load_model
 from nelbo.presets import PRESETS
 
 DIGITS = load("mnist")

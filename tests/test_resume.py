@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from conftest import Run
 from nelbo.errors import UserError
 from nelbo.training import Callback
-from nelbo.training.pieces import pieces
+from nelbo.training.microbatch import pieces
 from small import assert_equal, small, weights
 
 

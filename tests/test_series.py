@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 from torch.nn import functional as F
 
-from nelbo import completion, conditionals, distributions, nets
+from nelbo import conditionals, distributions, nets
 from nelbo.data import Schema
 from nelbo.distributions import DiagonalNormal, Observed
 from nelbo.latents import Flat
+from nelbo.model import imputation
 from nelbo.nets.conv import convolution
 from nelbo.objectives import elbo
 from nelbo.vae import VAE
@@ -172,10 +173,10 @@ def test_gaps_are_filled_with_their_conditional_mean(monkeypatch: pytest.MonkeyP
     mean = bias[~there] + gain @ (x[2].flatten()[there] - bias[there])
     variance = (covariance[~there][:, ~there] - gain @ covariance[there][:, ~there]).diagonal()
     row = x[2:3].masked_fill(missing[2:3], NAN)
-    monkeypatch.setattr(completion, "DRAWS", 100_000)
+    monkeypatch.setattr(imputation, "DRAWS", 100_000)
     torch.manual_seed(2)
     with torch.no_grad():
-        filled, unsure = completion.expect(vae, row, schema)[0]
+        filled, unsure = imputation.expect(vae, row, schema)[0]
         scale = torch.tensor(schema.scale).expand(SHAPE).flatten()
         shift = torch.tensor(schema.shift).expand(SHAPE).flatten()
         torch.testing.assert_close(
@@ -185,8 +186,8 @@ def test_gaps_are_filled_with_their_conditional_mean(monkeypatch: pytest.MonkeyP
         reached = (filled.flatten()[~there] - shift[~there]) / scale[~there]
         torch.testing.assert_close(reached.double(), mean, atol=0.05, rtol=0)
         torch.testing.assert_close((unsure.flatten() / scale)[~there].double(), variance.sqrt(), atol=0.05, rtol=0)
-        monkeypatch.setattr(completion, "DRAWS", 200)
-        drawn = torch.cat([completion.complete(vae, row.expand(250, -1, -1)) for _ in range(8)]).flatten(1)
+        monkeypatch.setattr(imputation, "DRAWS", 200)
+        drawn = torch.cat([imputation.complete(vae, row.expand(250, -1, -1)) for _ in range(8)]).flatten(1)
     assert torch.equal(drawn[:, there], x[2].flatten()[there].expand(len(drawn), -1)) and not drawn.isnan().any()
     error = (variance / len(drawn)).sqrt()
     assert ((drawn[:, ~there].mean(0) - mean).abs() < 5 * error + 0.05).all()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nelbo.data import Data, Dataset, Schema, Subset, dataset, load, load_like, mean
-from nelbo.data.windows import Windows
+from nelbo.data.series.windows import Windows
 from rows import both, everything, labels, refused
 
 RNG = np.random.default_rng(0)

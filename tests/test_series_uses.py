@@ -18,8 +18,7 @@ from PIL import Image
 import nelbo
 from conftest import Run
 from nelbo import recipes
-from nelbo.apps import stretches
-from nelbo.apps.anomaly import Detector
+from nelbo.apps.anomaly import Detector, intervals
 from nelbo.data import load
 from nelbo.model import Model
 
@@ -116,8 +115,8 @@ def test_maximal_stretches_are_the_best_of_all() -> None:
     for excess in draw.normal(-0.3, 1, (200, 12)):
         sums = {(i, j): excess[i:j].sum() for i in range(12) for j in range(i + 1, 13)}
         best = max(sums, key=lambda ends: sums[ends])
-        np.testing.assert_allclose(stretches.best_sums(excess[None])[0], max(sums[best], 0.0))
-        found = list(stretches.maximal(excess, 0.7))
+        np.testing.assert_allclose(intervals.best_sums(excess[None])[0], max(sums[best], 0.0))
+        found = list(intervals.maximal(excess, 0.7))
         assert found == sorted(found) and all(a[1] <= b[0] for a, b in itertools.pairwise(found))
         assert all(sums[ends] > 0.7 for ends in found)
         if sums[best] > 0.7:
@@ -129,11 +128,11 @@ def test_maximal_stretches_are_the_best_of_all() -> None:
 def test_odd_stretches_are_found_where_they_are_and_seldom_elsewhere(model: Model) -> None:
     detector = Detector(model, calibration=waves(400, 6), samples=5)
     usual = model.rows(waves(1000, 7))
-    rate = len({of.row for of in stretches.find(detector, usual, 0.05).stretches}) / 1000
+    rate = len({of.row for of in intervals.find(detector, usual, 0.05).stretches}) / 1000
     assert rate < 0.05 + 4 * np.sqrt(0.05 * 0.95 * (1 / 400 + 1 / 1000))
     odd = waves(50, 8)
     odd[:, 6:9, 1] += 12.0
-    found = stretches.find(detector, model.rows(odd), 0.05).stretches
+    found = intervals.find(detector, model.rows(odd), 0.05).stretches
     hit = {of.row for of in found if of.start < 9 and of.end > 6 and of.nats > 0}
     assert len(hit) > 45
     inside = sum(max(0, min(of.end, 9) - max(of.start, 6)) for of in found)
@@ -147,7 +146,7 @@ def test_a_step_of_two_windows_is_told_of_once(folder: Path) -> None:
     frame = pandas.DataFrame({"load": x[:, 0], "temp": x[:, 1]})
     rows = model.rows(frame)
     assert rows.origin is not None
-    found = stretches.find(Detector(model, samples=5), rows, 0.2).stretches
+    found = intervals.find(Detector(model, samples=5), rows, 0.2).stretches
     first = rows.origin[:, 1].numpy()
     steps = [t for of in found for t in range(first[of.row] + of.start, first[of.row] + of.end)]
     assert len(steps) == len({*steps}) and WINDOW + 6 in steps

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import nelbo
-from nelbo import recipes, runs, sizing
+from nelbo import recipes
 from nelbo.data import load
 from nelbo.errors import UserError
+from nelbo.experiment import run, time_budget
 from small import assert_equal, weights
 
 RUNS = ("plain", "fitted")
@@ -35,23 +36,23 @@ def model(minutes: float, prior: str = "", **training: int) -> tuple[nelbo.Model
 def test_minutes_become_epochs(
     minutes: float, speed: float, prior: str, expected: tuple[int, int, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sizing, "_rows_a_second", lambda model, data: speed)
-    found = sizing.within(*model(minutes, prior))
+    monkeypatch.setattr(time_budget, "_rows_a_second", lambda model, data: speed)
+    found = time_budget.within(*model(minutes, prior))
     assert (found.epochs, found.epoch_size, found.max_seconds) == pytest.approx(expected)
 
 
 def test_timing_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sizing, "TIMED_SECONDS", 0.2)
+    monkeypatch.setattr(time_budget, "TIMED_SECONDS", 0.2)
     m, data = model(1.0)
     before, generator = weights(m), torch.get_rng_state()
-    assert sizing.within(m, data).epochs > 1
+    assert time_budget.within(m, data).epochs > 1
     assert_equal(weights(m), before)
     assert torch.equal(torch.get_rng_state(), generator)
 
 
 def test_a_run_of_minutes_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The recipe, as it is written, names epochs and no minutes: it gives the same weights, and can be resumed."""
-    monkeypatch.setattr(sizing, "_rows_a_second", lambda model, data: 5.0)
+    monkeypatch.setattr(time_budget, "_rows_a_second", lambda model, data: 5.0)
     first = nelbo.fit(ROWS, out=tmp_path / "run", minutes=1)
     written = recipes.load(str(tmp_path / "run" / "recipe.toml"))
     assert (written.minutes, written.training.epochs) == (0.0, 2)
@@ -65,9 +66,9 @@ def test_time_is_kept_where_epochs_are_shorter_than_a_look() -> None:
 
 
 def test_epochs_that_are_given_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sizing, "within", lambda *_: pytest.fail("timed"))
-    assert runs.choose("digits", "", {"epochs": 3}).minutes == 0.0
-    assert runs.choose("digits", "", {}).minutes == 10.0
+    monkeypatch.setattr(time_budget, "within", lambda *_: pytest.fail("timed"))
+    assert run.choose("digits", "", {"epochs": 3}).minutes == 0.0
+    assert run.choose("digits", "", {}).minutes == 10.0
     nelbo.fit(ROWS, epochs=1)
 
 
@@ -91,4 +92,4 @@ def test_bad_minutes_and_priors_are_named(monkeypatch: pytest.MonkeyPatch) -> No
         recipes.load(None, {"prior": "gm"})
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="give --epochs"):
-        sizing.within(*model(1.0))
+        time_budget.within(*model(1.0))

@@ -11,8 +11,8 @@ from torch import Tensor
 
 import nelbo
 from conftest import GREY, NET, Run
-from nelbo.apps.augment import augment
-from nelbo.apps.spread import NEAREST, nearest, spread, with_classes
+from nelbo.apps.synthesis.label_propagation import NEAREST, nearest, spread, with_classes
+from nelbo.apps.synthesis.rows import augment
 from nelbo.data import Dataset, load
 from nelbo.data.dataset import Arrays
 from nelbo.errors import UserError

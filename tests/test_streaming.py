@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 import torch
 
-from nelbo.data import Rows, arrays, batches, load
-from nelbo.data.ahead import AHEAD, THREADS, ahead
-from nelbo.data.arrays import Part, summarise
-from nelbo.data.filerows import FileRows, rows_of
-from nelbo.data.layout import lay_out
+from nelbo.data import Rows, batches, load
+from nelbo.data.arrays import infer
+from nelbo.data.arrays.infer import Part, summarise
+from nelbo.data.arrays.layout import lay_out
+from nelbo.data.arrays.npy import FileRows, rows_of
+from nelbo.data.parallel import AHEAD, THREADS, ahead
 from rows import BYTES, COLOURS, GREYS, RNG, VECTORS, refused
 
 BITS, LAST = (GREYS > 99).astype(np.uint8), np.arange(450).reshape(15, 5, 6) == 449
@@ -32,7 +33,7 @@ ARRAYS: dict[str, np.ndarray] = {
     "channels-first": RNG.normal(size=(9, 3, 5, 6)).astype("<f4"),
     "marks": BITS > 0,
 }
-# every kind that the table of `nelbo.data.arrays` tells apart, and near misses
+# every kind that the table of `nelbo.data.arrays.infer` tells apart, and near misses
 KINDS = ARRAYS | {
     "bytes": GREYS,
     "ones": BITS,
@@ -160,7 +161,7 @@ def test_a_file_cut_short_while_it_is_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize("chunk", [1, 500, 2**22])
 @pytest.mark.parametrize("which", KINDS)
 def test_a_summary_is_that_of_all_values(which: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrays, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(infer, "CHUNK_BYTES", chunk)
     part = Part("x", lay_out(KINDS[which], "x"))
     values, n = part.rows[:].astype(np.float64), part.rows.shape[0]
     for train in (np.full(n, True), np.arange(n) == n - 1, np.arange(n) < n // 2, np.arange(n) % 3 == 1):
@@ -177,17 +178,17 @@ def test_a_summary_is_that_of_all_values(which: str, chunk: int, monkeypatch: py
 def test_what_is_not_read_would_not_change_the_schema(
     which: str, test: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arrays, "CHUNK_BYTES", 60)
+    monkeypatch.setattr(infer, "CHUNK_BYTES", 60)
     split: dict[str, Any] = {"x": KINDS[which]} if test is None else {"x_train": KINDS[which], "x_test": KINDS[test]}
     np.savez(tmp_path / "x.npz", **split)
     brief = load(tmp_path / "x.npz").schema
-    monkeypatch.setattr(arrays, "summarise", lambda part, train=None, brief=False: summarise(part, train))
+    monkeypatch.setattr(infer, "summarise", lambda part, train=None, brief=False: summarise(part, train))
     assert load(tmp_path / "x.npz").schema == brief
 
 
 @pytest.mark.parametrize("chunk", [1, 500, 2**22])
 def test_the_first_bad_value_is_named(chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrays, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(infer, "CHUNK_BYTES", chunk)
     for bad, shape in itertools.product((np.nan, np.inf, -np.inf), ((9, 4), (9, 3, 5, 6))):
         x = RNG.normal(size=shape)
         places = np.sort(RNG.choice(x.size, 3, replace=False))

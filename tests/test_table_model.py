@@ -25,7 +25,7 @@ from nelbo.data import load
 from nelbo.errors import UserError
 from nelbo.model import Model
 from nelbo.training import players
-from nelbo.training.tape import Taped
+from nelbo.training.replay.tape import Taped
 from small import assert_equal, weights
 from test_resume import StopAt
 

@@ -23,7 +23,7 @@ import nelbo.data.dataset as store
 from conftest import Run
 from nelbo.data import Column, Data, Dataset, Rows, Schema, load, load_like, tables
 from nelbo.data.tables import cells, source, textfile, transforms
-from nelbo.data.tables.sample import Numbers, Sample, priorities
+from nelbo.data.tables.statistics import Numbers, Sample, priorities
 from nelbo.errors import UserError
 
 ROWS = 400
@@ -471,7 +471,7 @@ def test_a_quoted_cell_may_hold_lines_and_delimiters(tmp_path: Path) -> None:
 def test_importing_nelbo_and_loading_pictures_needs_no_table_packages(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n")
     code = f"""
-import sys, torch, nelbo, nelbo.data, nelbo.runs
+import sys, torch, nelbo, nelbo.data, nelbo.experiment.run
 names = "pandas", "pyarrow", "polars"
 assert not set(names) & set(sys.modules)
 sys.modules.update(dict.fromkeys(names))

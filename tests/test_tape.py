@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from nelbo.presets import PRESETS
-from nelbo.training import players, record
-from nelbo.training.tape import Taped
+from nelbo.training import players
+from nelbo.training.replay import recorder
+from nelbo.training.replay.tape import Taped
 from test_presets import trained
 
 # Their course depends on numbers of the data: codes are revived where they are dead. HSIC's own last bit depends on
@@ -130,7 +131,7 @@ def test_what_has_no_effect_is_dropped_and_a_large_step_is_not_kept(monkeypatch:
         return [x.cos()]
 
     x = torch.ones(100)
-    tape = record.record(step, (x,))[1]
+    tape = recorder.record(step, (x,))[1]
     assert tape is not None and len(tape.steps) == 1
-    monkeypatch.setattr(record, "LARGEST", 500)
-    assert record.record(step, (x,))[1] is None
+    monkeypatch.setattr(recorder, "LARGEST", 500)
+    assert recorder.record(step, (x,))[1] is None

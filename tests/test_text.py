@@ -15,7 +15,7 @@ from torch.nn import functional as F
 import zoo_likelihoods
 from nelbo import conditionals, nets
 from nelbo.distributions import Lines, TokenByToken, noise
-from nelbo.distributions.tokens import FLUENT, TEMPERATURES
+from nelbo.distributions.autoregressive_text import FLUENT, TEMPERATURES
 from nelbo.errors import UserError
 from nelbo.nets.text import END, UNKNOWN, there
 from zoo import assert_mean, awake

@@ -17,16 +17,18 @@ from PIL import Image
 
 import nelbo
 from conftest import Run
-from nelbo import plots, plots_text, runs
 from nelbo.apps.anomaly import Detector
-from nelbo.apps.novel import new_lines
+from nelbo.apps.synthesis.text import new_lines
 from nelbo.data import load, load_like
 from nelbo.distributions import TokenByToken
 from nelbo.errors import UserError
+from nelbo.experiment import run as runs
 from nelbo.model import Model
-from nelbo.showing import showing
+from nelbo.plotting import figures
+from nelbo.plotting import text as plots_text
+from nelbo.plotting.preview import showing
 from nelbo.training import players
-from nelbo.training.tape import Taped
+from nelbo.training.replay.tape import Taped
 from small import assert_equal, weights
 from test_resume import StopAt
 from zoo import assert_mean
@@ -194,7 +196,7 @@ def test_lines_are_drawn_as_they_are() -> None:
     assert texts[0] == "$x_1$ and $" and len(texts[1]) == 65 and texts[1].endswith("…")
     places = [text.get_position() for text in figure.texts]
     assert places[0][0] == places[1][0] < places[2][0] and places[0][1] == places[2][1] > places[1][1]
-    assert plots.figure_image(figure).size[0] == 1100
+    assert figures.figure_image(figure).size[0] == 1100
 
 
 def test_characters_that_the_font_lacks_are_no_warning() -> None:

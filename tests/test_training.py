@@ -15,8 +15,8 @@ from nelbo.distributions import noise
 from nelbo.errors import UserError
 from nelbo.schedules import Constant, Cosine, Linear, OneCycle
 from nelbo.training import Adam, Callback, Settings, fit
-from nelbo.training.average import Average
-from nelbo.training.pieces import epoch_order, pieces
+from nelbo.training.ema import Average
+from nelbo.training.microbatch import epoch_order, pieces
 from small import assert_equal, small, weights
 
 

@@ -11,8 +11,7 @@ import torch
 import nelbo
 from conftest import Run
 from nelbo import presets, recipes
-from nelbo.apps.nearby import SHOWN, Nearby
-from nelbo.apps.variations import MOST, variations
+from nelbo.apps.synthesis.neighbours import MOST, SHOWN, Nearby, variations
 from nelbo.data import load, load_like
 from nelbo.errors import UserError
 from nelbo.model import Model

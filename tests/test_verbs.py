@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from conftest import SIDE, Run
-from nelbo import plots
+from nelbo.experiment.run import held_out
 from nelbo.model import Model
-from nelbo.runs import held_out
-from nelbo.sheets import PAD
+from nelbo.plotting import figures
+from nelbo.plotting.image_grid import PAD
 
 ZOOM = 7
 STEP = ZOOM * SIDE + PAD
@@ -65,7 +65,7 @@ def cells(path: str | Path, columns: int = 8) -> np.ndarray:
 
 
 def shown(model: Model, values: np.ndarray) -> np.ndarray:
-    return plots.pixels(values, model.schema)[..., 0]
+    return figures.pixels(values, model.schema)[..., 0]
 
 
 def test_evaluate(run: Run, picture_run: Path, picture_file: Path, model: Model) -> None:

@@ -13,13 +13,13 @@ from PIL import Image
 
 import nelbo
 from conftest import FEATURES, NET, PICTURES, SIDE, Run
-from nelbo.apps.spread import spread
+from nelbo.apps.synthesis.label_propagation import spread
 from nelbo.cli import line
 from nelbo.data import load
+from nelbo.experiment.console import Bar
 from nelbo.priors import Effort, fit_prior
-from nelbo.progress import Bar
 from nelbo.training import Progress
-from nelbo.watch import watched, watching
+from nelbo.training.progress import watched, watching
 
 Heard = list[tuple[str, int, int]]
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
-from nelbo.conditionals import Conditional, Likelihood
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal, Uniform, constraints
 
@@ -25,9 +24,12 @@ import zoo_riemannian
 import zoo_series
 import zoo_tables
 import zoo_text
-from nelbo import conditionals, distributions, nets, objectives, schedules
-from nelbo.latents import Flat
+from nelbo import distributions, likelihoods, nets, objectives, posteriors, priors, schedules
+from nelbo.latents import SingleLevelLatent
+from nelbo.likelihoods import Likelihood
 from nelbo.objectives import Objective
+from nelbo.posteriors import Posterior
+from nelbo.priors import Prior
 from nelbo.schedules import Schedule
 from nelbo.vae import VAE
 
@@ -131,14 +133,14 @@ DISTRIBUTIONS: dict[str, Family] = {
     **{name: Family(**row) for name, row in zoo_text.DISTRIBUTIONS.items()},
 }
 
-PRIORS: dict[str, Callable[[], Conditional]] = {
-    "standard normal": lambda: conditionals.StandardNormal(LATENT),
+PRIORS: dict[str, Callable[[], Prior]] = {
+    "standard normal": lambda: priors.StandardNormal(LATENT),
     **zoo_flows.PRIORS,
     **zoo_geometry.PRIORS,
 }
 
-POSTERIORS: dict[str, Callable[[Shape, int], Conditional]] = {
-    "diagonal normal": lambda shape, context: conditionals.DiagonalNormal(
+POSTERIORS: dict[str, Callable[[Shape, int], Posterior]] = {
+    "diagonal normal": lambda shape, context: posteriors.DiagonalNormal(
         nets.MLPEncoder(shape, 2 * LATENT, [16], context), len(shape)
     ),
     **zoo_flows.POSTERIORS,
@@ -146,12 +148,12 @@ POSTERIORS: dict[str, Callable[[Shape, int], Conditional]] = {
 }
 
 LIKELIHOODS: dict[str, Callable[[nn.Module, int], Likelihood]] = {
-    "bernoulli": conditionals.Bernoulli,
-    "bernoulli, grey": lambda net, event_dims: conditionals.Bernoulli(net, event_dims, grey=True),
-    "continuous bernoulli": conditionals.ContinuousBernoulli,
-    "normal, learned sigma": conditionals.Normal,
-    "normal, fixed sigma": lambda net, event_dims: conditionals.Normal(net, event_dims, sigma=0.7),
-    "optimal normal": conditionals.OptimalNormal,
+    "bernoulli": likelihoods.Bernoulli,
+    "bernoulli, grey": lambda net, event_dims: likelihoods.Bernoulli(net, event_dims, grey=True),
+    "continuous bernoulli": likelihoods.ContinuousBernoulli,
+    "normal, learned sigma": lambda net, event_dims: likelihoods.Normal(net, event_dims, sigma="learned"),
+    "normal, fixed sigma": lambda net, event_dims: likelihoods.Normal(net, event_dims, sigma=0.7),
+    "optimal normal": likelihoods.Normal,
     **zoo_likelihoods.LIKELIHOODS,
     **zoo_series.LIKELIHOODS,
 }
@@ -245,7 +247,7 @@ def flat_vae(
     decoder: str = "mlp",
 ) -> VAE:
     """A VAE of one level from named parts."""
-    latent = Flat(PRIORS[prior](), POSTERIORS[posterior](shape, context))
+    latent = SingleLevelLatent(PRIORS[prior](), POSTERIORS[posterior](shape, context), LATENT)
     return VAE(latent, make_likelihood(likelihood, shape, context, decoder))
 
 
@@ -268,9 +270,9 @@ VAES: dict[str, Callable[[int], VAE]] = {
 OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "elbo": objectives.elbo,
     "elbo, sticking the landing": lambda: objectives.elbo(stl=True),
-    "elbo, beta 4": lambda: objectives.elbo(4.0),
-    "elbo, warm-up": lambda: objectives.elbo(schedules.Linear(0.0, 1.0, 0.0, 0.5)),
-    "distortion": lambda: objectives.Sum({objectives.distortion: 1.0}),
+    "elbo, beta 4": lambda: objectives.elbo(beta=4.0),
+    "elbo, warm-up": lambda: objectives.elbo(beta=schedules.Linear(0.0, 1.0, 0.0, 0.5)),
+    "distortion": lambda: objectives.WeightedTerms({objectives.distortion: 1.0}),
     **zoo_objectives.OBJECTIVES,
 }
 

@@ -13,10 +13,12 @@ from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Dirichlet, Distribution, Independent, OneHotCategorical, Uniform, constraints
 from torch.distributions import kl_divergence as torch_kl
 
-from nelbo import nets, schedules, spec
+from nelbo import nets, schedules
+from nelbo.config.build import ModelSpec, build
 from nelbo.config.registry import Component
 from nelbo.distributions import Bernoulli, OneHot, RelaxedBernoulli, RelaxedOneHot
-from nelbo.distributions.concrete import blocks
+from nelbo.distributions.categorical import blocks
+from nelbo.latents import Latent
 from nelbo.vae import VAE
 
 SHAPE, CLASSES = (1, 4, 4), 3
@@ -78,7 +80,7 @@ DISTRIBUTIONS: dict[str, dict[str, Any]] = {
 }
 
 TRANSFORMER = Component("prior", "transformer", codes=5, width=8, layers=1, heads=2)
-LATENTS: dict[str, spec.Latent] = {
+LATENTS: dict[str, Component[Latent]] = {
     "binary": Component("latent", "binary", dim=5),
     "categorical": Component("latent", "categorical", variables=3, classes=4, temperature=schedules.Linear(1.0, 0.5)),
     "product": Component(
@@ -110,10 +112,10 @@ LATENTS: dict[str, spec.Latent] = {
 PENALISED = {f"latent: {name}" for name in LATENTS if "vq" in name or "lfq" in name}
 
 
-def vae(latent: spec.Latent, context: int = 0) -> VAE:
+def vae(latent: Component[Latent], context: int = 0) -> VAE:
     """A VAE with these latents and a perceptron of 16 units."""
     net = nets.MLP((16,))
-    return spec.build(spec.ModelSpec(latent, Component("likelihood", "bernoulli"), net, net), SHAPE, context)
+    return build(ModelSpec(latent, Component("likelihood", "bernoulli"), net, net), SHAPE, context)
 
 
 VAES: dict[str, Callable[[int], VAE]] = {

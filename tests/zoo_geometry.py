@@ -12,14 +12,15 @@ from typing import Any
 
 import scipy.special
 import torch
-from nelbo.conditionals import Conditional, Fixed
 from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal, constraints
 
-from nelbo import conditionals, distributions, nets, spec
-from nelbo.distributions.poincare import Ball
-from nelbo.distributions.robust import Laplace
+from nelbo import distributions, nets, posteriors
+from nelbo.distributions.hyperbolic import Ball
+from nelbo.distributions.location_scale import Laplace
 from nelbo.distributions.sphere import sphere
+from nelbo.posteriors import Posterior
+from nelbo.priors import ParameterFreePrior, Prior
 
 LATENT = 3
 ZERO = torch.zeros(LATENT, dtype=torch.float64)
@@ -181,28 +182,33 @@ DISTRIBUTIONS: dict[str, dict[str, Any]] = {
     },
 }
 
-PRIORS: dict[str, Callable[[], Conditional]] = {
-    "laplace": lambda: Fixed(LATENT, lambda zeros: Laplace(zeros, zeros + 0.3)),
-    "uniform sphere": lambda: Fixed(LATENT, lambda zeros: distributions.UniformSphere(LATENT, zeros)),
-    "wrapped normal": lambda: Fixed(LATENT, lambda zeros: distributions.WrappedNormal(zeros, zeros - 0.2, 0.7)),
-    "dirichlet": lambda: Fixed(LATENT, lambda zeros: distributions.LogisticNormal(zeros, zeros - 0.1)),
-    "gamma": lambda: Fixed(LATENT, lambda zeros: distributions.Gamma(zeros + 2, zeros + 1)),
+PRIORS: dict[str, Callable[[], Prior]] = {
+    "laplace": lambda: ParameterFreePrior(LATENT, lambda zeros: Laplace(zeros, zeros + 0.3)),
+    "uniform sphere": lambda: ParameterFreePrior(LATENT, lambda zeros: distributions.UniformSphere(LATENT, zeros)),
+    "wrapped normal": lambda: ParameterFreePrior(
+        LATENT, lambda zeros: distributions.WrappedNormal(zeros, zeros - 0.2, 0.7)
+    ),
+    "dirichlet": lambda: ParameterFreePrior(LATENT, lambda zeros: distributions.LogisticNormal(zeros, zeros - 0.1)),
+    "gamma": lambda: ParameterFreePrior(LATENT, lambda zeros: distributions.Gamma(zeros + 2, zeros + 1)),
 }
 
-Make = Callable[[Any, int, int], Conditional]
+Make = Callable[[Any, int, int], Posterior]
 MAKERS: dict[str, tuple[int, Make]] = {
-    "full normal": (conditionals.FullNormal.features(LATENT), lambda *a: conditionals.FullNormal(*a)),
-    "low-rank normal": (4 * LATENT, lambda *a: conditionals.LowRankNormal(*a, rank=2)),
-    "laplace": (2 * LATENT, lambda *a: conditionals.LocationScalePosterior(*a, Laplace)),
-    "von mises-fisher": (LATENT + 1, lambda *a: conditionals.Spherical(*a, distributions.VonMisesFisher, 5.0)),
-    "power spherical": (LATENT + 1, lambda *a: conditionals.Spherical(*a, distributions.PowerSpherical, 5.0)),
-    "wrapped normal": (2 * LATENT, lambda *a: conditionals.WrappedNormal(*a, curvature=0.7, initial_logvar=-1.0)),
-    "logistic normal": (2 * LATENT, lambda *a: conditionals.LocationScalePosterior(*a, distributions.LogisticNormal)),
-    "gamma": (2 * LATENT, lambda *a: conditionals.Gamma(*a)),
+    "full normal": (posteriors.FullNormal.n_params(LATENT), lambda *a: posteriors.FullNormal(*a)),
+    "low-rank normal": (4 * LATENT, lambda *a: posteriors.LowRankNormal(*a, rank=2)),
+    "laplace": (2 * LATENT, lambda *a: posteriors.LaplacePosterior(*a)),
+    "von mises-fisher": (LATENT + 1, lambda *a: posteriors.VonMisesFisher(*a, initial_concentration=5.0)),
+    "power spherical": (LATENT + 1, lambda *a: posteriors.PowerSpherical(*a, initial_concentration=5.0)),
+    "wrapped normal": (
+        2 * LATENT,
+        lambda *a: posteriors.WrappedNormalPosterior(*a, curvature=0.7, initial_logvar=-1.0),
+    ),
+    "logistic normal": (2 * LATENT, lambda *a: posteriors.LogisticNormalPosterior(*a)),
+    "gamma": (2 * LATENT, lambda *a: posteriors.GammaPosterior(*a)),
 }
 
 
-def posterior(name: str) -> Callable[[tuple[int, ...], int], Conditional]:
+def posterior(name: str) -> Callable[[tuple[int, ...], int], Posterior]:
     """A posterior over `LATENT` latents on a small perceptron."""
     features, make = MAKERS[name]
     return lambda shape, context: make(nets.MLPEncoder(shape, features, [16], context), len(shape), LATENT)
@@ -334,10 +340,10 @@ VARIED: dict[Any, dict[str, Any]] = {
     "dirac": {},
     "uniform-sphere": {},
     "dirichlet": {"concentration": 0.3},
-    (spec.Posterior, "laplace"): {"initial_logvar": -2.0},
-    (spec.Prior, "laplace"): {"scale": 0.5},
-    (spec.Posterior, "wrapped-normal"): {"curvature": 0.4, "initial_logvar": -1.0},
-    (spec.Prior, "wrapped-normal"): {"curvature": 0.4, "sigma": 0.9},
-    (spec.Posterior, "gamma"): {},
-    (spec.Prior, "gamma"): {"concentration": 4.0, "rate": 0.5},
+    ("posterior", "laplace"): {"initial_logvar": -2.0},
+    ("prior", "laplace"): {"scale": 0.5},
+    ("posterior", "wrapped-normal"): {"curvature": 0.4, "initial_logvar": -1.0},
+    ("prior", "wrapped-normal"): {"curvature": 0.4, "sigma": 0.9},
+    ("posterior", "gamma"): {},
+    ("prior", "gamma"): {"concentration": 4.0, "rate": 0.5},
 }

@@ -7,15 +7,15 @@ from typing import Any
 
 from torch import nn
 
-from nelbo import conditionals, nets, spec
+from nelbo import likelihoods, nets
 from nelbo.config.registry import Component
-from nelbo.latents import TopDown
+from nelbo.latents import Latent, TopDown
 from nelbo.vae import VAE
 
 Shape = tuple[int, ...]
 
 # Hierarchies by name: every merge and both kinds of state.
-HIERARCHIES: dict[str, spec.Ladder | spec.TopDownConv] = {
+HIERARCHIES: dict[str, Component[Latent]] = {
     "ladder": Component("latent", "ladder", dims=(2, 3, 4), width=8),
     "ladder, two-level": Component("latent", "ladder", dims=(2, 3), width=8, posterior="direct", skip=True),
     "ladder, residual": Component("latent", "ladder", dims=(2, 3), width=8, posterior="residual"),
@@ -33,10 +33,12 @@ HIERARCHIES: dict[str, spec.Ladder | spec.TopDownConv] = {
 
 def hierarchy(name: str, shape: Shape = (1, 4, 4), context: int = 0) -> VAE:
     """A VAE of several levels over values in {0, 1}."""
-    latent = HIERARCHIES[name]
-    net: spec.Net = nets.Head() if isinstance(latent, spec.TopDownConv) else nets.MLP((16,))
-    decoder = net.decoder(latent.features, shape, 1, context)
-    return VAE(latent.build(nets.MLP((16,)), shape, context), conditionals.Bernoulli(decoder, len(shape)))
+    net = nets.MLP((16,))
+    latent = HIERARCHIES[name].build(net=net, shape=shape, context=context)
+    decoder = (nets.Head() if HIERARCHIES[name].kind == "topdown-conv" else net).decoder(
+        latent.features, shape, 1, context
+    )
+    return VAE(latent, likelihoods.Bernoulli(decoder, len(shape)))
 
 
 def latent_of(vae: VAE) -> TopDown:

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from nelbo.conditionals import Likelihood
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from nelbo import conditionals, distributions
-from nelbo.config.registry import Component
+from nelbo import distributions, likelihoods
 from nelbo.distributions import Levels, Lines, OneHotAlong
+from nelbo.likelihoods import Likelihood
 
 Shape = tuple[int, ...]
 Line = list[tuple[Distribution, float, float]]
@@ -140,23 +139,23 @@ def every(d: Distribution) -> Tensor:
 
 
 LIKELIHOODS: dict[str, Callable[[nn.Module, int], Likelihood]] = {
-    "laplace": lambda net, dims: conditionals.Robust(net, dims, distributions.Laplace),
-    "laplace, fixed sigma": lambda net, dims: conditionals.Robust(net, dims, distributions.Laplace, 0.7),
-    "student-t": conditionals.StudentT,
-    "student-t, fixed": lambda net, dims: conditionals.StudentT(net, dims, 0.7, 6.0),
-    "log-cosh": Component("likelihood", "log-cosh").build,
-    "log-cosh, fixed": Component("likelihood", "log-cosh", sharpness=1.0, sigma=0.7).build,
-    "discretised logistic": conditionals.DiscretisedLogistic,
-    "discretised logistic mixture": lambda net, dims: conditionals.DiscretisedLogisticMixture(net, dims, 3),
-    "level categorical": lambda net, dims: conditionals.LevelCategorical(net, dims, 16),
-    "beta": conditionals.Beta,
-    "beta, no margin": lambda net, dims: conditionals.Beta(net, dims, 0.0),
-    "poisson": conditionals.Poisson,
-    "negative binomial": conditionals.NegativeBinomial,
-    "zero-inflated negative binomial": lambda net, dims: conditionals.NegativeBinomial(net, dims, True),
-    "one-hot": conditionals.OneHot,
-    "ssim": Component("likelihood", "ssim").build,
-    "perceptual": Component("likelihood", "perceptual", widths=(4, 6)).build,
+    "laplace": likelihoods.Laplace,
+    "laplace, fixed sigma": lambda net, dims: likelihoods.Laplace(net, dims, sigma=0.7),
+    "student-t": likelihoods.StudentT,
+    "student-t, fixed": lambda net, dims: likelihoods.StudentT(net, dims, sigma=0.7, df=6.0),
+    "log-cosh": likelihoods.LogCosh,
+    "log-cosh, fixed": lambda net, dims: likelihoods.LogCosh(net, dims, sharpness=1.0, sigma=0.7),
+    "discretised logistic": likelihoods.DiscretizedLogistic,
+    "discretised logistic mixture": lambda net, dims: likelihoods.DiscretizedLogisticMixture(net, dims, components=3),
+    "level categorical": lambda net, dims: likelihoods.PixelCategorical(net, dims, 16),
+    "beta": likelihoods.Beta,
+    "beta, no margin": lambda net, dims: likelihoods.Beta(net, dims, margin=0.0),
+    "poisson": likelihoods.Poisson,
+    "negative binomial": likelihoods.NegativeBinomial,
+    "zero-inflated negative binomial": lambda net, dims: likelihoods.NegativeBinomial(net, dims, zero_inflated=True),
+    "one-hot": likelihoods.OneHot,
+    "ssim": likelihoods.SSIM,
+    "perceptual": lambda net, dims: likelihoods.Perceptual(net, dims, (1,), widths=(4, 6)),
 }
 OUTPUTS = {
     "discretised logistic mixture": 9,

@@ -3,52 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from nelbo import nets, objectives, schedules
-from nelbo.nets import MLPEncoder
-from nelbo.objectives import Objective, Sum, distortion, rate
+from nelbo.objectives import Objective, WeightedTerms, distortion, rate
 
 
-def _net(shape: tuple[int, ...], features: int = 5) -> MLPEncoder:
-    return MLPEncoder(shape, features, [8])
-
-
-def _plus(term: Any, weight: float = 2.0) -> Callable[[], Sum]:
-    return lambda: Sum({distortion: 1.0, rate: 1.0, term(): weight})
+def _plus(term: Any, weight: float = 2.0) -> Callable[[], WeightedTerms]:
+    return lambda: WeightedTerms({distortion: 1.0, rate: 1.0, term(): weight})
 
 
 OBJECTIVES: dict[str, Callable[[], Objective]] = {
-    "capacity": lambda: Sum({distortion: 1.0, objectives.Capacity(schedules.Linear(0.0, 5.0)): 10.0}),
-    "free bits, latent": lambda: Sum({distortion: 1.0, objectives.free_bits(0.01): 1.0}),
-    "free bits, level": lambda: Sum({distortion: 1.0, objectives.free_bits(0.01, per_level=True): 1.0}),
-    "constrained": lambda: objectives.Constrained(3.0),
-    "iwae": lambda: objectives.importance_weighted(4),
-    "miwae": lambda: objectives.importance_weighted(4, 3),
-    "iwae, sticking the landing": lambda: objectives.importance_weighted(4, 1, objectives.stl),
-    "iwae, doubly reparameterised": lambda: objectives.importance_weighted(4, 1, objectives.dreg),
-    "ciwae": lambda: objectives.Bounds({"vae": objectives.ciwae(0.3)}, (4,)),
-    "renyi": lambda: objectives.Bounds({"vae": objectives.renyi(0.5)}, (4,)),
-    "piwae": lambda: objectives.piwae(4, 3),
-    "chi": lambda: objectives.chi(4),
-    "wake-wake": lambda: objectives.wake_wake(4),
+    "capacity": lambda: WeightedTerms({distortion: 1.0, objectives.Capacity(schedules.Linear(0.0, 5.0)): 10.0}),
+    "free bits, latent": lambda: WeightedTerms({distortion: 1.0, objectives.free_bits(0.01): 1.0}),
+    "free bits, level": lambda: WeightedTerms({distortion: 1.0, objectives.free_bits(0.01, per_level=True): 1.0}),
+    "constrained": lambda: objectives.GECO(target=3.0),
+    "iwae": lambda: objectives.importance_weighted(k=4),
+    "miwae": lambda: objectives.importance_weighted(k=4, m=3),
+    "iwae, sticking the landing": lambda: objectives.importance_weighted(k=4, gradient="stl"),
+    "iwae, doubly reparameterised": lambda: objectives.importance_weighted(k=4, gradient="dreg"),
+    "ciwae": lambda: objectives.ImportanceWeightedObjective({"vae": objectives.ciwae(0.3)}, (4,)),
+    "renyi": lambda: objectives.ImportanceWeightedObjective({"vae": objectives.renyi(0.5)}, (4,)),
+    "piwae": lambda: objectives.piwae(k=4, m=3),
+    "chi": lambda: objectives.chi(k=4),
+    "wake-wake": lambda: objectives.wake_wake(k=4),
     "total correlation": _plus(objectives.TotalCorrelation),
     "total correlation, weighted": _plus(lambda: objectives.TotalCorrelation(objectives.weighted)),
     "mutual information": _plus(objectives.MutualInformation),
     "dip I": _plus(lambda: objectives.dip(3.0, 2.0)),
     "dip II": _plus(lambda: objectives.dip(3.0, 2.0, objectives.covariance)),
     "mmd, rbf": _plus(lambda: objectives.mmd(objectives.rbf())),
-    "wae": lambda: Sum({distortion: 1.0, objectives.mmd(objectives.imq(), biased=True): 10.0}),
+    "wae": lambda: WeightedTerms({distortion: 1.0, objectives.mmd(objectives.imq(), biased=True): 10.0}),
     "sliced wasserstein": _plus(objectives.sliced_wasserstein),
     "hsic": _plus(objectives.hsic),
     "hsic, blocks": _plus(lambda: objectives.hsic((1, 2))),
-    "rae, l2": lambda: objectives.Regularised(0.1, 0.1),
-    "rae, gradient": lambda: objectives.Regularised(0.1, 0.1, objectives.decoder_gradient),
-    "rae, spectral": lambda: objectives.Regularised(0.1, 0.1, objectives.decoder_spectrum),
-    "factor": lambda: objectives.FactorVAE(2.0, (8,)),
-    "aae": lambda: objectives.AdversarialAutoencoder(2.0, (8,)),
-    "vae-gan": lambda: objectives.VAEGAN(partial(_net, features=5), 5),
+    "rae, l2": lambda: objectives.RAE(latent=0.1, weight=0.1),
+    "rae, gradient": lambda: objectives.RAE(latent=0.1, weight=0.1, regulariser="gradient"),
+    "rae, spectral": lambda: objectives.RAE(latent=0.1, weight=0.1, regulariser="spectral"),
+    "factor": lambda: objectives.FactorVAE(weight=2.0, hidden=(8,)),
+    "aae": lambda: objectives.AdversarialAutoencoder(weight=2.0, hidden=(8,)),
+    "vae-gan": lambda: objectives.VAEGAN(features=5, critic=nets.MLP((8,))),
 }
 
 # Fields to try of every component that recipes know, by its kind.

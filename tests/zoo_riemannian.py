@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 import zoo_flows
-from nelbo import conditionals, distributions, nets
-from nelbo.latents import Flat
+from nelbo import distributions, likelihoods, nets, posteriors, priors
+from nelbo.latents import SingleLevelLatent
 from nelbo.vae import VAE
 
 LATENT, SHAPE = zoo_flows.LATENT, zoo_flows.SHAPE
@@ -30,12 +30,18 @@ VARIED = {
 
 def riemannian(context: int) -> VAE:
     """A posterior in the metric of five rows, near enough to each other for all to be felt."""
-    flat = conditionals.HamiltonianPosterior(zoo_flows.encoder(SHAPE, context), LATENT, 2, 0.1, 0.6)
-    net = nets.MLPEncoder(SHAPE, conditionals.RiemannianPosterior.features(LATENT), [8])
-    posterior = conditionals.RiemannianPosterior(flat, net, (5, *SHAPE), context)
-    posterior.start_from(torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(5)))
-    likelihood = conditionals.Bernoulli(nets.MLPDecoder(LATENT, SHAPE, [12, 16], context=context), len(SHAPE))
-    return VAE(Flat(conditionals.StandardNormal(LATENT), posterior), likelihood)
+    posterior = posteriors.RiemannianPosterior(
+        nets.MLPEncoder(SHAPE, 2 * LATENT, [16], context),
+        *(len(SHAPE), LATENT, SHAPE, context),
+        steps=2,
+        step=0.1,
+        temper=0.6,
+        metric=nets.MLP((8,)),
+        rows=5,
+    )
+    posterior.init_from_data(torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(5)))
+    likelihood = likelihoods.Bernoulli(nets.MLPDecoder(LATENT, SHAPE, [12, 16], context=context), len(SHAPE))
+    return VAE(SingleLevelLatent(priors.StandardNormal(LATENT), posterior, LATENT), likelihood)
 
 
 VAES: dict[str, Callable[[int], VAE]] = {"posterior: riemannian": riemannian}

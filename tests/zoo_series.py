@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from nelbo.conditionals import Likelihood
 from torch import nn
 
-from nelbo import conditionals, distributions, nets
+from nelbo import distributions, likelihoods, nets
+from nelbo.likelihoods import Likelihood, MissingDataLikelihood
 
 Shape = tuple[int, ...]
 SHAPES: list[Shape] = [(2, 1), (17, 3), (5, 2)]
@@ -46,9 +46,9 @@ DISTRIBUTIONS: dict[str, dict[str, Any]] = {
 }
 
 LIKELIHOODS: dict[str, Callable[[nn.Module, int], Likelihood]] = {
-    "observed normal": lambda net, dims: conditionals.Observed(conditionals.Normal(net, dims)),
-    "observed optimal normal": lambda net, dims: conditionals.Observed(conditionals.OptimalNormal(net, dims)),
-    "observed bernoulli": lambda net, dims: conditionals.Observed(conditionals.Bernoulli(net, dims)),
+    "observed normal": lambda net, dims: MissingDataLikelihood(likelihoods.Normal(net, dims, sigma="learned")),
+    "observed optimal normal": lambda net, dims: MissingDataLikelihood(likelihoods.Normal(net, dims)),
+    "observed bernoulli": lambda net, dims: MissingDataLikelihood(likelihoods.Bernoulli(net, dims)),
 }
 
 VARIED: dict[str, dict[str, Any]] = {"conv1d": {"width": 3, "blocks": 2, "patch": 3}, "recurrent": {"width": 5}}

@@ -46,7 +46,7 @@ def decoder(sizes: Sequence[int], gaps: Sequence[int] = (), context: int = 0) ->
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.15 * torch.randn(parameter.shape, generator=draw))
-    net.start_from(rows(sizes, gaps=gaps))
+    net.init_from_data(rows(sizes, gaps=gaps))
     return net.eval().requires_grad_(False)
 
 
@@ -81,7 +81,7 @@ def encoder(shape: tuple[int, ...], features: int, context: int) -> nets.TableEn
     """An encoder over columns of numbers: what it reads of a category is no smooth function of it."""
     sizes = [0] * shape[0]
     net = nets.TableEncoder(nets.Cells(sizes, 5), features, WIDTH, 2, 0.1, context)
-    net.start_from(rows(sizes).float())
+    net.init_from_data(rows(sizes).float())
     return net.eval()
 
 

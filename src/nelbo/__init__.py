@@ -22,9 +22,9 @@ __version__ = "0.1.0"
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 _HOMES = {
-    "fit": "nelbo.runs",
-    "load": "nelbo.loading",
-    "with_prior": "nelbo.post_hoc",
+    "with_prior": "nelbo.model.model.post_hoc",
+    "fit": "nelbo.experiment.run",
+    "load": "nelbo.model.io",
     "Model": "nelbo.model",
     "UserError": "nelbo.errors",
 }

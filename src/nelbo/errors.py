@@ -1,9 +1,11 @@
-"""The one error that a user can mend."""
+"""The one error that a user can mend, and packages that may be missing."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
 
 
 class UserError(ValueError):
@@ -22,3 +24,17 @@ def nearest(name: str, names: Iterable[str]) -> str:
     known = sorted(names)
     close = difflib.get_close_matches(name, known, 1)
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+
+
+def require(module: str, purpose: str = "tables", remedy: str = "pip install 'nelbo[table]'") -> Any:
+    """Import a module of an optional package.
+
+    Raises:
+        UserError: if it is not installed; names the purpose that needs it and the command that installs it.
+    """
+    try:
+        return import_module(module)
+    except ImportError:
+        package = module.partition(".")[0]
+        remedy = "pip install polars" if package == "polars" else remedy
+        raise UserError(f"{purpose} need {package}, which is not installed: {remedy}") from None

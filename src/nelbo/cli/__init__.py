@@ -8,7 +8,7 @@ import warnings
 
 import typer
 
-from nelbo.cli import art, augment, catalogue, cite_command, data_commands, detect, impute, recipe_commands, train, use
+from nelbo.cli import art, augment, detect, impute, info_commands, model_commands, train
 from nelbo.cli.line import shown_on
 from nelbo.errors import UserError
 
@@ -22,17 +22,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train")(train.train)
-for name, command in use.COMMANDS.items():
+for name, command in model_commands.COMMANDS.items():
     app.command(name)(command)
 app.command("augment")(augment.augment)
 app.command("impute")(impute.impute)
 app.command("detect")(detect.detect)
-app.command("cite")(cite_command.cite)
-app.command("presets")(catalogue.presets)
+app.command("cite")(info_commands.cite)
+app.command("presets")(info_commands.presets)
 app.add_typer(art.app, name="art")
-app.add_typer(data_commands.app, name="data")
-app.add_typer(catalogue.prior, name="prior")
-app.add_typer(recipe_commands.app, name="recipes")
+app.add_typer(info_commands.data_app, name="data")
+app.add_typer(info_commands.prior, name="prior")
+app.add_typer(info_commands.recipes_app, name="recipes")
 
 
 @app.callback()

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from nelbo.cli import output
-from nelbo.cli.use import JSON, Given, ModelPath, Out, Seed
+from nelbo.cli import io
+from nelbo.cli.model_commands import JSON, Given, ModelPath, Out, Seed
 from nelbo.errors import UserError
 
 app = typer.Typer(rich_markup_mode=None)
@@ -51,10 +51,10 @@ def again(
     if picture is None:
         print(context.get_help())
         raise typer.Exit
-    from nelbo.apps import record
+    from nelbo.apps.art import provenance
 
-    target = output.named(out, str(picture), ENDINGS)
-    _write(record.again(picture, model), target, as_json)
+    target = io.named(out, str(picture), ENDINGS)
+    _write(provenance.again(picture, model), target, as_json)
 
 
 @app.command("grid")
@@ -210,13 +210,13 @@ def contact(
 
 def _make(made: str, given: dict[str, Any], default: str) -> None:
     """Make what a command names of the values of its options, and write it."""
-    out = output.named(given.pop("out"), default, ENDINGS)
+    out = io.named(given.pop("out"), default, ENDINGS)
     path, as_json = given.pop("model"), given.pop("as_json")
-    from nelbo.apps import record
+    from nelbo.apps.art import provenance
 
-    _write(record.make(made, path, **given), out, as_json)
+    _write(provenance.make(made, path, **given), out, as_json)
 
 
 def _write(piece: Any, out: Path, as_json: bool) -> None:
-    output.write(out, piece.encode(out.suffix))
-    output.say(out, piece.values.shape, as_json)
+    io.write(out, piece.encode(out.suffix))
+    io.say(out, piece.values.shape, as_json)

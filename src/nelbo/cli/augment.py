@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nelbo.cli import inputs, output
-from nelbo.cli.use import JSON, ModelPath, Out, Seed
+from nelbo.cli import io
+from nelbo.cli.model_commands import JSON, ModelPath, Out, Seed
 from nelbo.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,13 +56,13 @@ def augment(
         raise UserError("--balance and --condition: give one of them")
     if not 0 < keep <= 1:
         raise UserError(f"--filter {keep}: give a quantile above 0, at most 1, such as 0.99")
-    m = inputs.model(model, None)
+    m = io.model(model, None)
     if m.schema.kind == "image":
         if privacy:
             raise UserError("--privacy: is for tables: leave it out")
         folder = out or Path("augmented")
         return _pictures(m, data, n, condition, balance, keep, temperature, append, folder, seed, as_json)
-    out = output.named(out, "augmented.csv", ENDINGS)
+    out = io.named(out, "augmented.csv", ENDINGS)
     rows = _made(m, data, n, condition, balance, keep, temperature, seed)
     return _rows(m, data, rows, append, privacy, out, seed, as_json)
 
@@ -74,11 +74,11 @@ def _rows(m: Model, data: str, rows: Any, append: bool, privacy: bool, out: Path
     whole = tables.appended(tables.whole(_source(m, data)), rows) if append else None
     found = _privacy(m, data, rows, seed) if privacy else {}
     ending = out.suffix.lower()
-    output.write(out, tables.raw_bytes(whole, ending) if whole else tables.to_bytes(rows, ending))
+    io.write(out, tables.raw_bytes(whole, ending) if whole else tables.to_bytes(rows, ending))
     shape = whole.table.shape if whole else rows.shape
-    output.say(out, shape, as_json, rows=len(rows), **({"privacy": found} if found else {}))
+    io.say(out, shape, as_json, rows=len(rows), **({"privacy": found} if found else {}))
     if found and not as_json:
-        from nelbo.apps.privacy import to_text
+        from nelbo.apps.synthesis.privacy import to_text
 
         print(to_text(found))
 
@@ -99,11 +99,11 @@ def _pictures(
     """Synthetic pictures, written."""
     import numpy as np
 
-    from nelbo.apps import augment as app
-    from nelbo.apps import augment_pictures, classwise, picture_sets
+    from nelbo.apps.synthesis import images
+    from nelbo.apps.synthesis import rows as app
 
-    picture_sets.check(out)
-    needed = append or keep < 1 or balance is not None or not augment_pictures.conditional(m)
+    images.check_target(out)
+    needed = append or keep < 1 or balance is not None or not images.conditional(m)
     real = _real_pictures(m, data) if needed else None
     if balance is not None:
         x, y = app.balance(m, balance, real, keep, real, seed, temperature)
@@ -113,22 +113,22 @@ def _pictures(
     if append and real is not None and real.labels is not None:
         labelled = (real.labels >= 0).nonzero().flatten()
         before = m.schema.decode(real.batch(labelled)).numpy()
-        names = np.array(classwise.class_names(real))[real.labels[labelled].numpy()]
+        names = np.array(images.class_names(real))[real.labels[labelled].numpy()]
         x, y = np.concatenate([before, x]), np.concatenate([names, y])
-    picture_sets.write(out, x, y, m.schema, len(x) - made[0])
-    output.say(out, made, as_json)
+    images.write_set(out, x, y, m.schema, len(x) - made[0])
+    io.say(out, made, as_json)
 
 
 def _real_pictures(m: Model, data: str) -> Any:
     """The labelled pictures named, else those that training saw."""
-    from nelbo import runs
     from nelbo.data import load_like
+    from nelbo.experiment import run
 
     if data:
         return load_like(data, m.schema, split="train")
     if not m.recipe.data.source:
         raise UserError("the model was trained on an array: name the data to use")
-    return runs.read(m.recipe)[0].train
+    return run.read(m.recipe)[0].train
 
 
 def _made(
@@ -142,7 +142,7 @@ def _made(
     seed: int,
 ) -> Any:
     """The synthetic rows, a DataFrame."""
-    from nelbo.apps import augment as app
+    from nelbo.apps.synthesis import rows as app
     from nelbo.data import tables
 
     if m.schema.kind != "table":
@@ -171,8 +171,8 @@ def _privacy(m: Model, data: str, rows: Any, seed: int) -> dict[str, Any]:
     """The report on training and held-out rows: DATA split as training did."""
     import dataclasses
 
-    from nelbo.apps import privacy
-    from nelbo.runs import read
+    from nelbo.apps.synthesis import privacy
+    from nelbo.experiment.run import read
 
     source = _source(m, data)
     recipe = dataclasses.replace(m.recipe, data=dataclasses.replace(m.recipe.data, source=source))

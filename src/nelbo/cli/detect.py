@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nelbo.cli import inputs, output, use
+from nelbo.cli import io, model_commands
 from nelbo.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from nelbo.apps.anomaly import Detector, Findings
-    from nelbo.apps.stretches import Findings as Where
-    from nelbo.apps.stretches import Stretch
+    from nelbo.apps.anomaly.intervals import Findings as Where
+    from nelbo.apps.anomaly.intervals import Stretch
     from nelbo.data import Dataset
 
 SHOWN = 8  # the oddest rows, printed and drawn
@@ -27,16 +27,16 @@ DRAWN = ("image", "series")  # of which a figure shows where they are odd
 
 
 def detect(
-    model: use.ModelPath,
-    data: use.DataPath = "",
+    model: model_commands.ModelPath,
+    data: model_commands.DataPath = "",
     score: Annotated[str, typer.Option(help="auto, nll, bound, reconstruction, latent, regret or ratio.")] = "auto",
     false_alarms: Annotated[float, typer.Option(help="The share of usual data that may be found odd.")] = 0.01,
     calibration: Annotated[str, typer.Option(help="Usual data.  [default: the model's test data]")] = "",
     samples: Annotated[int, typer.Option(help="Draws of z for each datum.")] = 50,
-    seed: use.Seed = 0,
-    condition: use.Given = None,
-    out: use.Out = None,
-    as_json: use.JSON = False,
+    seed: model_commands.Seed = 0,
+    condition: model_commands.Given = None,
+    out: model_commands.Out = None,
+    as_json: model_commands.JSON = False,
 ) -> None:
     """Find the odd ones in DATA: score, p-value, what is to blame (.csv); of pictures and series, where it is (.png).
 
@@ -55,11 +55,11 @@ def detect(
     """
     from nelbo.apps.anomaly import Detector
 
-    m = inputs.model(model, condition)
-    out = output.named(out, "odd.csv", (".csv", ".png") if m.schema.kind in DRAWN else (".csv",))
-    usual, source = inputs.rows(m, calibration), calibration or "the test data"
+    m = io.model(model, condition)
+    out = io.named(out, "odd.csv", (".csv", ".png") if m.schema.kind in DRAWN else (".csv",))
+    usual, source = io.rows(m, calibration), calibration or "the test data"
     if data or calibration:
-        rows = inputs.rows(m, data)
+        rows = io.rows(m, data)
         numbers = list(range(len(rows)))
     else:
         rows, usual, numbers = _halves(usual, seed)
@@ -91,9 +91,9 @@ def _where(detector: Detector, rows: Dataset, false_alarms: float) -> Where | No
     """The odd stretches of series; of other data, nothing."""
     if rows.schema.kind != "series":
         return None
-    from nelbo.apps import stretches
+    from nelbo.apps.anomaly import intervals
 
-    return stretches.find(detector, rows, false_alarms)
+    return intervals.find(detector, rows, false_alarms)
 
 
 def _placed(stretch: Stretch, rows: Dataset, numbers: list[int]) -> dict[str, float]:
@@ -125,13 +125,13 @@ def _write(
                 raise
             print(f"No {picture}: {error}", file=sys.stderr)
     for path, content in files.items():
-        output.write(path, content)
+        io.write(path, content)
     return list(files)
 
 
 def _table(detector: Detector, found: Findings, rows: Dataset, numbers: list[int]) -> bytes:
     """A row for each datum: of vectors and tables also its columns most to blame."""
-    from nelbo.apps.wording import COUNT, worst
+    from nelbo.apps.anomaly.explain import COUNT, worst
 
     worded = rows.schema.kind not in DRAWN
     blamed = worst(detector.blame(rows), rows) if worded else [[]] * len(rows)
@@ -158,24 +158,25 @@ def _figure(detector: Detector, found: Findings, rows: Dataset, numbers: list[in
     """The oddest pictures, their reconstructions and what in them is odd."""
     import torch
 
-    from nelbo import plots
     from nelbo.data import subset
+    from nelbo.plotting import figures
 
     order = _oddest(found)
     chosen = subset(rows, order)
     heat = detector.blame(chosen)
     pictures = rows.schema.decode(chosen.batch(torch.arange(len(order)))).numpy()
     titles = [f"row {numbers[i]}\np = {found.p_values[i]:.2g}" for i in order]
-    figure = plots.oddities(pictures, detector.model.reconstruct(chosen), heat, titles, rows.schema)
-    return output.encode_image(plots.figure_image(figure), "PNG")
+    figure = figures.oddities(pictures, detector.model.reconstruct(chosen), heat, titles, rows.schema)
+    return io.encode_image(figures.figure_image(figure), "PNG")
 
 
 def _figure_of_series(where: Where, found: Findings, rows: Dataset, numbers: list[int]) -> bytes:
     """The oddest series, what the rest of each says of its steps, and where they are odd."""
     import torch
 
-    from nelbo import plots, plots_series
     from nelbo.data import subset
+    from nelbo.plotting import figures
+    from nelbo.plotting import series as plots_series
 
     order = _oddest(found)
     series = rows.schema.decode(subset(rows, order).batch(torch.arange(len(order)))).numpy()
@@ -183,7 +184,7 @@ def _figure_of_series(where: Where, found: Findings, rows: Dataset, numbers: lis
     begins = ["" if rows.origin is None else f" from step {int(rows.origin[i, 1])}" for i in order]
     titles = [f"row {numbers[i]}{of}, p = {found.p_values[i]:.2g}" for i, of in zip(order, begins, strict=True)]
     figure = plots_series.oddities(series, where.expected[order], where.heat[order], shaded, titles, rows.schema)
-    return output.encode_image(plots.figure_image(figure), "PNG")
+    return io.encode_image(figures.figure_image(figure), "PNG")
 
 
 def _oddest(found: Findings) -> list[int]:

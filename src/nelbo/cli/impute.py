@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nelbo.cli import inputs, output
-from nelbo.cli.use import JSON, ModelPath, Out, Seed
+from nelbo.cli import io
+from nelbo.cli.model_commands import JSON, ModelPath, Out, Seed
 
 if TYPE_CHECKING:
     from nelbo.model import Model
@@ -39,39 +39,39 @@ def impute(
       nelbo impute results/people survey.csv --draws 5 --out filled.csv
       nelbo impute results/heartbeats gaps.npy --out filled.npy
     """
-    from nelbo.apps import impute as app
+    from nelbo.apps import imputation as app
     from nelbo.data import tables
     from nelbo.errors import UserError
 
     if draws < 0:
         raise UserError(f"--draws {draws}: give 1 or more, or leave it out")
-    m = inputs.model(model, None)
+    m = io.model(model, None)
     if m.schema.kind == "series" and not tables.is_table(data):
         return _series(m, data, draws, unsure, out, seed, as_json)
-    out = output.named(out, "filled.csv", ENDINGS)
-    unsure = unsure and output.named(unsure, "unsure.csv", ENDINGS)
+    out = io.named(out, "filled.csv", ENDINGS)
+    unsure = unsure and io.named(unsure, "unsure.csv", ENDINGS)
     filled, doubt = app.fill(m, data, seed)
     if unsure:
-        output.write(unsure, tables.to_bytes(doubt, unsure.suffix.lower()))
+        io.write(unsure, tables.to_bytes(doubt, unsure.suffix.lower()))
     made = app.draws(m, data, draws, seed) if draws else [filled]
     for number, table in enumerate(made, 1):
         path = out.with_stem(f"{out.stem}_{number}") if draws else out
-        output.write(path, tables.raw_bytes(table, path.suffix.lower()))
-        output.say(path, (table.table.num_rows, table.table.num_columns), as_json)
+        io.write(path, tables.raw_bytes(table, path.suffix.lower()))
+        io.say(path, (table.table.num_rows, table.table.num_columns), as_json)
     return None
 
 
 def _series(m: Model, data: str, draws: int, unsure: Path | None, out: Path | None, seed: int, as_json: bool) -> None:
     """The same of series that are no table."""
-    from nelbo.apps import impute as app
+    from nelbo.apps import imputation as app
 
-    out = output.named(out, "filled.npy", SERIES)
-    unsure = unsure and output.named(unsure, "unsure.npy", SERIES)
+    out = io.named(out, "filled.npy", SERIES)
+    unsure = unsure and io.named(unsure, "unsure.npy", SERIES)
     for number in range(1, max(draws, 1) + 1):
         filled, doubt = app.fill_series(m, data, seed + number - 1, draw=draws > 0)
         path = out.with_stem(f"{out.stem}_{number}") if draws else out
-        output.write(path, output.encode_data(m, filled, path))
-        output.say(path, filled.shape, as_json)
+        io.write(path, io.encode_data(m, filled, path))
+        io.say(path, filled.shape, as_json)
     if unsure:
         doubt = app.fill_series(m, data, seed)[1] if draws else doubt
-        output.write(unsure, output.encode_data(m, doubt, unsure))
+        io.write(unsure, io.encode_data(m, doubt, unsure))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from nelbo.watch import watching
+from nelbo.training.progress import watching
 
 PATIENCE = 1.0  # seconds of work before it is worth a line
 EVERY = 0.1  # seconds between two changes of it
@@ -15,7 +15,7 @@ WIDTH = 24  # of the bar
 
 
 class Line:
-    """What `nelbo.watch` calls: it shows the outermost loop, which is further on as those within it are."""
+    """What `nelbo.training.progress` calls: it shows the outermost loop, which is further on as those within it are."""
 
     def __init__(self, file: TextIO) -> None:
         self.file = file

@@ -87,20 +87,20 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print each row of metrics.jsonl as it is made.")] = False,
 ) -> None:
     given = dict(locals())
-    from nelbo import runs
+    from nelbo.experiment import run
 
-    source = data or (runs.recipe_file.load(recipe).data.source if recipe else "")
+    source = data or (run.recipe_file.load(recipe).data.source if recipe else "")
     folder = out or Path("results") / _name(source)
-    chosen = runs.choose(recipe, data, _overrides(given), folder, resume, preset)
+    chosen = run.choose(recipe, data, _overrides(given), folder, resume, preset)
     if not chosen.data.source:
-        raise runs.UserError("no data: name it, as in `nelbo train mnist` or `nelbo train my_pictures/`")
+        raise run.UserError("no data: name it, as in `nelbo train mnist` or `nelbo train my_pictures/`")
     watchers = _watchers(quiet, as_json)
     try:
-        _, state = runs.train(chosen, None, folder, resume, force, watchers if runs.LEADER else [])
+        _, state = run.train(chosen, None, folder, resume, force, watchers if run.LEADER else [])
     finally:
         for watcher in watchers:
             watcher.on_end("")
-    if runs.LEADER:
+    if run.LEADER:
         _say_end(state, folder, quiet, as_json)
     if state.reason == "interrupted":
         sys.exit(130)
@@ -135,13 +135,13 @@ def _overrides(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _watchers(quiet: bool, as_json: bool) -> list[Any]:
-    from nelbo import progress
+    from nelbo.experiment import console
 
     if as_json:
-        return [progress.JSONLines()]
+        return [console.JSONLines()]
     if quiet:
         return []
-    return [progress.Bar() if sys.stdout.isatty() else progress.Lines()]
+    return [console.Bar() if sys.stdout.isatty() else console.Lines()]
 
 
 def _say_end(state: Any, folder: Path, quiet: bool, as_json: bool) -> None:

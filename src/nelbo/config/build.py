@@ -80,7 +80,8 @@ def resolve(spec: ModelSpec, schema: Schema) -> ModelSpec:
         _check_own(schema.kind, encoder, decoder, chosen)
         encoder, decoder = (dataclasses.replace(part, **sizes) for part in (encoder, decoder))  # type: ignore[type-var]
     latent = spec.latent
-    if schema.kind == "table" and "posterior" in latent.options and latent.options["posterior"].kind == "riemannian":
+    posterior = latent.options.get("posterior")
+    if schema.kind == "table" and isinstance(posterior, Component) and posterior.kind == "riemannian":
         raise UserError("the riemannian posterior does not support tables: use diagonal-normal")
     if "groups" in latent.options and spec.encoder and (places := encoder.places(schema.shape)) is not None:
         latent = latent.replace(groups=places)

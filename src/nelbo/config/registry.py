@@ -42,7 +42,7 @@ from nelbo.errors import UserError, nearest
 T = TypeVar("T")
 P = TypeVar("P", bound=Callable[..., Any])
 
-PACKAGES = ("nets", "priors", "posteriors", "likelihoods", "latents", "objectives", "schedules", "training.optimizers")
+PACKAGES = ("nets", "priors", "posteriors", "likelihoods", "latents", "objectives", "schedules", "training.optim")
 """Where nelbo's own parts are: every module of these packages is imported before a kind is looked up."""
 
 

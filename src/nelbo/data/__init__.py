@@ -1,10 +1,10 @@
 """Sources of data -> rows in model units with a schema; batches of them. It knows no model."""
 
 from nelbo.data.columns import Column
-from nelbo.data.context import Context, condition
+from nelbo.data.conditioning import Context, condition
 from nelbo.data.dataset import MEMORY_BUDGET, Arrays, Dataset, Rows, Subset, batches, mean, some, subset
-from nelbo.data.folder import Files
-from nelbo.data.forms import form
+from nelbo.data.images.folder import Files
+from nelbo.data.kinds import form
 from nelbo.data.load import Data, load, load_like
 from nelbo.data.schema import Schema
 

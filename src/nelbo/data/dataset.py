@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nelbo.data.ahead import CORES, ahead
-from nelbo.data.augment import Augment
+from nelbo.data.images.augment import Augment
+from nelbo.data.parallel import CORES, ahead
 from nelbo.data.schema import Schema
 
 MEMORY_BUDGET = 2 * 1024**3

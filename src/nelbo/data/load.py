@@ -7,13 +7,13 @@ a Hugging Face dataset, a table: a CSV, TSV or Parquet file, a pandas or polars 
 
 For encoded pictures: `size` ("64", "64x48" = height x width, an int, or a pair), `fit` ("crop", "pad" or "stretch"),
 `channels` (1, 3, 4: with transparency; None: 1 if every picture is grey, else 3), `labels` (a CSV file, see
-`nelbo.data.labels`) and `skip_bad` (leave out pictures that cannot be read). For pictures: `augment` ("flip,shift", see
-`nelbo.data.augment`) changes them in training. For tables: `columns`, a TOML file or a dictionary, says what columns
-are. Series are such by `kind` "series", or by the `window` of steps into which recordings are cut, one every `stride`
-(None: `window`); a list of arrays of any lengths, and a table of a row for each step, are series too.
-Of text: `tokens` ("characters" or "subwords"), `vocabulary` (4000: tokens at most), `length` (tokens of a row) and
-`skip_bad` (leave out lines that cannot be read). What becomes of values say `nelbo.data.arrays`, `.series`, `.tables`
-and `.text`.
+`nelbo.data.images.labels`) and `skip_bad` (leave out pictures that cannot be read). For pictures: `augment`
+("flip,shift", see `nelbo.data.images.augment`) changes them in training. For tables: `columns`, a TOML file or a
+dictionary, says what columns are. Series are such by `kind` "series", or by the `window` of steps into which recordings
+are cut, one every `stride` (None: `window`); a list of arrays of any lengths, and a table of a row for each step, are
+series too. Of text: `tokens` ("characters" or "subwords"), `vocabulary` (4000: tokens at most), `length` (tokens of a
+row) and `skip_bad` (leave out lines that cannot be read). What becomes of values say `nelbo.data.arrays.infer`,
+`.series`, `.tables` and `.text`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from nelbo.data import arrays, folder, hub, series, sources, tables, text
-from nelbo.data.album import Album, albums, extend
-from nelbo.data.augment import Augment
+from nelbo.data import sources, tables, text
+from nelbo.data.arrays import infer
 from nelbo.data.dataset import Dataset, subset
-from nelbo.data.pictures import MODES, Target
+from nelbo.data.images import folder, huggingface
+from nelbo.data.images.augment import Augment
+from nelbo.data.images.decode import MODES, Target
+from nelbo.data.images.folder import Album, albums, extend
 from nelbo.data.schema import Fit, Schema
-from nelbo.data.splitting import at_random
+from nelbo.data.series import series
+from nelbo.data.split import at_random
 from nelbo.errors import UserError
 
 
@@ -128,8 +131,8 @@ def _load(
         _refuse(pictures, columns=columns)
         return _load_text(source, lines, pictures.skip_bad, held_out)
     lines.refuse()
-    if hub.is_hub(source):
-        source = hub.unwrap(source)
+    if huggingface.is_hub(source):
+        source = huggingface.unwrap(source)
         if isinstance(source, tuple):
             return _load_albums(source, "dataset", pictures, held_out)
     if tables.is_table(source):
@@ -167,8 +170,8 @@ def load_like(
         raise UserError(f"split={split!r}: give train or test")
     if schema.kind == "series":
         return series.load_like(source, schema, split, data_root)
-    if hub.is_hub(source):
-        source = hub.unwrap(source)
+    if huggingface.is_hub(source):
+        source = huggingface.unwrap(source)
         if isinstance(source, tuple):
             return _album_like(source, schema, split, skip_bad)
     if schema.kind == "text" or (text.is_text(source) and schema.kind != "table"):
@@ -184,10 +187,10 @@ def load_like(
     return _part_like(part, replace(schema, classes=classes))
 
 
-def _part_like(part: arrays.Part, schema: Schema) -> Dataset:
-    seen = arrays.summarise(part, brief=arrays.any_byte_does(schema))
-    arrays.check_range(part, schema, seen)
-    return arrays.build(part, schema, seen)
+def _part_like(part: infer.Part, schema: Schema) -> Dataset:
+    seen = infer.summarise(part, brief=infer.any_byte_does(schema))
+    infer.check_range(part, schema, seen)
+    return infer.build(part, schema, seen)
 
 
 def _album_like(both: tuple[Album, Album | None], schema: Schema, split: str, skip_bad: bool) -> Dataset:
@@ -199,7 +202,7 @@ def _album_like(both: tuple[Album, Album | None], schema: Schema, split: str, sk
     if not target.deep:
         return folder.build(found, known, skip_bad)
     rows, kept = folder.read(found, target, skip_bad)
-    return _part_like(arrays.Part(album.name, rows, kept.labels(known.classes)), known)
+    return _part_like(infer.Part(album.name, rows, kept.labels(known.classes)), known)
 
 
 def _load_albums(both: tuple[Album, Album | None], name: str, pictures: _Pictures, held_out: tuple[float, int]) -> Data:
@@ -210,7 +213,7 @@ def _load_albums(both: tuple[Album, Album | None], name: str, pictures: _Picture
         target, parts = Target(shape, pictures.fit, deep=True), []
         for found in surveys:
             rows, kept = folder.read(found, target, pictures.skip_bad)
-            parts.append(arrays.Part(kept.name, rows, kept.labels(classes)))
+            parts.append(infer.Part(kept.name, rows, kept.labels(classes)))
         data = _fitted(name, parts[0], parts[1] if len(parts) == 2 else None, classes, held_out, pictures.fit)
         if not Target.of(data.schema, deep=True).deep:
             raise UserError(f"{both[0].name}: the pictures have 16 bits, but no value above 255: save them with 8 bits")
@@ -225,8 +228,8 @@ def _load_albums(both: tuple[Album, Album | None], name: str, pictures: _Picture
 
 def _fitted(
     name: str,
-    train: arrays.Part,
-    test: arrays.Part | None,
+    train: infer.Part,
+    test: infer.Part | None,
     classes: tuple[str, ...],
     held_out: tuple[float, int],
     fit: Fit = "crop",
@@ -234,15 +237,15 @@ def _fitted(
     """Rows scaled by what those to train on hold."""
     if test is not None:
         alike = train.rows.dtype == test.rows.dtype
-        seen, seen_test = (arrays.summarise(part, brief=alike) for part in (train, test))
-        schema = replace(arrays.fit_schema(train, seen | seen_test, classes), fit=fit)
-        return Data(name, arrays.build(train, schema, seen), arrays.build(test, schema, seen_test), schema)
+        seen, seen_test = (infer.summarise(part, brief=alike) for part in (train, test))
+        schema = replace(infer.fit_schema(train, seen | seen_test, classes), fit=fit)
+        return Data(name, infer.build(train, schema, seen), infer.build(test, schema, seen_test), schema)
     first, second = at_random(train.rows.shape[0], train.name, *held_out)
     chosen = np.ones(train.rows.shape[0], bool)
     chosen[second.numpy()] = False
-    seen = arrays.summarise(train, chosen, brief=True)
-    schema = replace(arrays.fit_schema(train, seen, classes), fit=fit)
-    whole = arrays.build(train, schema, seen)
+    seen = infer.summarise(train, chosen, brief=True)
+    schema = replace(infer.fit_schema(train, seen, classes), fit=fit)
+    whole = infer.build(train, schema, seen)
     return Data(name, subset(whole, first), subset(whole, second), schema)
 
 

@@ -13,13 +13,11 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset
 
-from nelbo.data import arrayfiles, named
-from nelbo.data.arrayfiles import Stored
-from nelbo.data.arrays import Part
+from nelbo.data.arrays import named, npy
+from nelbo.data.arrays.infer import Part
+from nelbo.data.arrays.layout import Items, Layout, lay_out, to_numpy
+from nelbo.data.arrays.npy import FileRows, Stored
 from nelbo.data.dataset import fits_memory
-from nelbo.data.filerows import FileRows
-from nelbo.data.items import Items, to_numpy
-from nelbo.data.layout import Layout, lay_out
 from nelbo.errors import UserError
 
 
@@ -46,7 +44,7 @@ def read(source: Any, data_root: str | Path | None = None, layout: Layout = lay_
         if name := _known_name(source):
             return named.read(name, data_root)
         if found := _array_file(source):
-            return arrayfiles.read(*found, layout)
+            return npy.read(*found, layout)
         raise UserError(f"{source}: is no data source: give a table, pictures, .npy, .npz or a known name")
     if isinstance(source, tuple):
         if len(source) != 2:
@@ -93,7 +91,7 @@ def _array_file(source: str | Path) -> tuple[Path, str] | None:
     """(path, member) if the source names a NumPy file that exists, as `file.npz` or `file.npz:member`."""
     text = str(Path(source).expanduser())
     for path, member in ((text, ""), text.rpartition(":")[::2]):
-        if path.endswith(arrayfiles.SUFFIXES) and Path(path).is_file():
+        if path.endswith(npy.SUFFIXES) and Path(path).is_file():
             return Path(path), member
     return None
 

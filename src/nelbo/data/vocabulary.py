@@ -7,18 +7,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from importlib import import_module
 from itertools import chain
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from nelbo.errors import UserError
+from nelbo.errors import UserError, require
 
 Tokens = Literal["characters", "subwords"]
 END, UNKNOWN = 0, 1
 RESERVED = 2  # numbers that stand for no text
 REPLACEMENT = "\ufffd"  # how UNKNOWN is written
+LIBRARY = "tokenizers", "subwords", "pip install 'nelbo[text]', or give tokens=characters"
 BYTES = 256  # a byte-level vocabulary holds each byte
 
 
@@ -79,7 +79,7 @@ class Vocabulary:
     @cached_property
     def _tokenizer(self) -> Any:
         pairs = [tuple(merge.split(" ")) for merge in self.merges]
-        model = need().models.BPE({token: place for place, token in enumerate(self.tokens)}, pairs)
+        model = require(*LIBRARY).models.BPE({token: place for place, token in enumerate(self.tokens)}, pairs)
         return _byte_level(model)
 
     def to_json(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def subwords(lines: Sequence[str], most: int) -> Vocabulary:
     """
     if most < BYTES + RESERVED:
         raise UserError(f"vocabulary={most}: subwords take {BYTES + RESERVED} or more; or give tokens=characters")
-    library = need()
+    library = require(*LIBRARY)
     tokenizer = _byte_level(library.models.BPE())
     alphabet = sorted(library.pre_tokenizers.ByteLevel.alphabet())
     trainer = library.trainers.BpeTrainer(
@@ -124,18 +124,8 @@ def subwords(lines: Sequence[str], most: int) -> Vocabulary:
 
 def _byte_level(model: Any) -> Any:
     """A tokenizer that takes a word with the space before it, and any byte for itself."""
-    library = need()
+    library = require(*LIBRARY)
     tokenizer = library.Tokenizer(model)
     tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = library.decoders.ByteLevel()
     return tokenizer
-
-
-def need() -> Any:
-    """The library of subwords; raises `UserError` naming what to install if it is not there."""
-    try:
-        return import_module("tokenizers")
-    except ImportError:
-        raise UserError(
-            "subwords need tokenizers, which is not installed: pip install 'nelbo[text]', or give tokens=characters"
-        ) from None

@@ -18,9 +18,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nelbo.distributions.base import Distribution
+from nelbo.distributions.base import Distribution, log_rising
 from nelbo.distributions.gamma import standard_gamma
-from nelbo.distributions.special import log_rising
 
 
 class Beta(Distribution):

@@ -22,9 +22,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from nelbo.distributions import noise
-from nelbo.distributions.base import Distribution
+from nelbo.distributions.base import Distribution, log_rising
 from nelbo.distributions.gamma import standard_gamma
-from nelbo.distributions.special import log_rising
 
 
 def poisson_quantile(rate: Tensor, u: Tensor) -> Tensor:

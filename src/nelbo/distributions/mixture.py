@@ -17,8 +17,7 @@ from torch.distributions import MultivariateNormal
 
 from nelbo.distributions import noise
 from nelbo.distributions.base import Distribution, sample_and_log_prob, temper
-from nelbo.distributions.multivariate import FullNormal
-from nelbo.distributions.normal import DiagonalNormal
+from nelbo.distributions.gaussian import DiagonalNormal, FullNormal
 
 
 class Mixture(Distribution):

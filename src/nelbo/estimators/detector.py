@@ -1,4 +1,4 @@
-"""An outlier detector for scikit-learn: distances to exemplars in the coordinates of VAEs (`nelbo.apps.exemplars`)."""
+"""An outlier detector for scikit-learn; see `nelbo.apps.outliers.exemplars`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from nelbo.apps.exemplars import Outliers, Plan
-from nelbo.apps.stacked import Training
+from nelbo.apps.outliers.ensemble import Training
+from nelbo.apps.outliers.exemplars import Outliers, Plan
 from nelbo.data import tables
 from nelbo.data.schema import Schema
 from nelbo.errors import UserError
@@ -23,7 +23,8 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
         score_samples(X) = - mean over members of log(distance to the nearest exemplar),    high for inliers
 
-    to which, unless `novelty`, the rarity of single cells is added, both on one scale (see `nelbo.apps.exemplars`).
+    to which, unless `novelty`, the rarity of single cells is added, both on one scale (see
+    `nelbo.apps.outliers.exemplars`).
 
     - `contamination`: the share of the training rows that `predict` takes for outliers, in (0, 0.5];
     - `novelty`: whether all training rows are known to be inliers; then each of them is an exemplar, and the training
@@ -33,8 +34,8 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     After `fit`: `offset_`, below which `score_samples` means an outlier; the names that PyOD has for the same,
     `decision_scores_` (high for outliers), `threshold_` and `labels_` (1 for outliers) of the training rows;
-    `ensemble_`, a `nelbo.apps.exemplars.Outliers`; `n_features_in_`, and `feature_names_in_` of a DataFrame. Texts
-    become one column a category. Raises `UserError` (a `ValueError`) for parameters out of range.
+    `ensemble_`, a `nelbo.apps.outliers.exemplars.Outliers`; `n_features_in_`, and `feature_names_in_` of a DataFrame.
+    Texts become one column a category. Raises `UserError` (a `ValueError`) for parameters out of range.
 
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(200, 3))
@@ -80,7 +81,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """How much of an inlier each row is, `(n,)`: minus its score in `nelbo.apps.exemplars`."""
+        """How much of an inlier each row is, `(n,)`: minus its score in `nelbo.apps.outliers.exemplars`."""
         check_is_fitted(self)
         return -self.ensemble_.score(self._rows(X))
 

@@ -10,10 +10,10 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from nelbo import completion
 from nelbo.data import tables
 from nelbo.errors import UserError
 from nelbo.estimators.base import TableEstimator
+from nelbo.model import imputation
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEstimator):  # type: ignore[misc]
@@ -56,7 +56,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEst
         if codes.shape[1] != self._n_features_out:
             raise UserError(f"codes have {codes.shape[1]} numbers: give {self._n_features_out}, as transform does")
         with torch.no_grad():
-            x = completion.expect_given(self.model_.vae, torch.from_numpy(codes), self.model_.schema)
+            x = imputation.expect_given(self.model_.vae, torch.from_numpy(codes), self.model_.schema)
         return self._like(tables.decode(x.numpy(), self.model_.schema))
 
     def score_samples(self, X: Any) -> np.ndarray:

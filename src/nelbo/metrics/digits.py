@@ -37,7 +37,7 @@ class DigitClassifier(nn.Module):
 
 def digit_classifier() -> DigitClassifier:
     """The shipped classifier, in eval mode."""
-    stored = resources.files("nelbo.config") / "files" / "digit_classifier.safetensors"
+    stored = resources.files("nelbo.metrics") / "files" / "digit_classifier.safetensors"
     net = DigitClassifier()
     net.load_state_dict({name: tensor.float() for name, tensor in load(stored.read_bytes()).items()})
     return net.eval()

@@ -1,6 +1,6 @@
 """Hamiltonian dynamics on a learned curved latent space.
 
-The metric is that of `nelbo.distributions.riemannian`: its centroids are the posterior's means of some stored training
+The metric is that of `nelbo.distributions.hamiltonian`: its centroids are the posterior's means of some stored training
 rows, its roots L_i the output of a net of those rows. Where data lie the mass is small and moves are long.
 
 Source: Chadebec, Mantoux, Allassonnière (2020), Geometry-Aware Hamiltonian Variational Auto-Encoder.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nelbo import distributions
 from nelbo.config.registry import Positive, register
-from nelbo.distributions.poincare import exponential
+from nelbo.distributions.hyperbolic import exponential
 from nelbo.posteriors.base import Posterior
 from nelbo.priors.curved import poincare_ball
 

@@ -1,8 +1,33 @@
-"""Training: one loop, its settings, its checkpoints, and who may listen."""
+"""Training: one loop, its settings, its checkpoints, and callbacks.
 
-from nelbo.training.callbacks import Callback, Progress
-from nelbo.training.loop import State, fit
-from nelbo.training.optimizers import Adam, Optimizer
-from nelbo.training.settings import Settings
+Names are imported when they are first used, so that `nelbo.training.progress` costs no import of torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nelbo.training.config import Settings
+    from nelbo.training.loop import State, fit
+    from nelbo.training.metrics import Callback, Progress
+    from nelbo.training.optim import Adam, Optimizer
+
+_HOMES = {
+    "Adam": "optim",
+    "Callback": "metrics",
+    "Optimizer": "optim",
+    "Progress": "metrics",
+    "Settings": "config",
+    "State": "loop",
+    "fit": "loop",
+}
 
 __all__ = ["Adam", "Callback", "Optimizer", "Progress", "Settings", "State", "fit"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nelbo.training' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"nelbo.training.{_HOMES[name]}"), name)

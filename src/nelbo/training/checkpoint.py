@@ -1,16 +1,20 @@
-"""Checkpoints: one safetensors file each, with the plain values as JSON in its header.
+"""Checkpoints, and a stop in good order.
 
-A file is written under a temporary name, flushed to the disk and renamed, so that a process killed at any
-moment leaves the last whole one. Nothing is pickled, in either direction.
+A checkpoint is one safetensors file, with the plain values as JSON in its header. It is written under a temporary name,
+flushed to the disk and renamed, so that a process killed at any moment leaves the last whole one. Nothing is pickled,
+in either direction. Ctrl-C (or a polite kill) sets a flag that the loop reads between two steps.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -53,3 +57,28 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise UserError(f"{path} is not a whole nelbo file ({error}); restore it, or train again") from error
+
+
+@contextmanager
+def interruptions() -> Iterator[list[int]]:
+    """A list that holds the signals received so far; a second one is handled as before.
+
+    Outside the main thread, where Python cannot listen to signals, the list stays empty.
+    """
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def listen(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, former[signal.Signals(number)])
+
+    for number in former:
+        signal.signal(number, listen)
+    try:
+        yield received
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -20,20 +20,19 @@ import torch
 from torch import Tensor
 
 from nelbo.data import Dataset, batches
-from nelbo.data.augment import draws
+from nelbo.data.images.augment import draws
 from nelbo.distributions import noise
 from nelbo.errors import UserError
 from nelbo.objectives import Objective
 from nelbo.schedules import clocks
 from nelbo.training import checkpoint
-from nelbo.training.average import Average
-from nelbo.training.callbacks import Callback, Progress
+from nelbo.training.checkpoint import interruptions
+from nelbo.training.config import Settings
+from nelbo.training.ema import Average
 from nelbo.training.engine import Engine, engine
-from nelbo.training.interrupt import interruptions
-from nelbo.training.ledger import Ledger
-from nelbo.training.pieces import Piece, epoch_order, pieces
+from nelbo.training.metrics import Callback, Ledger, Progress
+from nelbo.training.microbatch import Piece, epoch_order, pieces
 from nelbo.training.players import Players
-from nelbo.training.settings import Settings
 from nelbo.vae import VAE
 
 LOOK_SECONDS = 0.25  # between two looks at the losses, in one process

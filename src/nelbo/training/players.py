@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from nelbo.errors import UserError
 from nelbo.objectives import Losses, Objective
+from nelbo.training.config import Settings
 from nelbo.training.engine import Engine
-from nelbo.training.optimizers import Stepper
-from nelbo.training.pieces import Piece
-from nelbo.training.settings import Settings
-from nelbo.training.tape import Taped
+from nelbo.training.microbatch import Piece
+from nelbo.training.optim import Stepper
+from nelbo.training.replay.tape import Taped
 from nelbo.vae import VAE
 
 
@@ -34,7 +34,7 @@ class Players:
 
     `module` is what to train through. A single player's loss goes backward through it, and its gradients are
     averaged over processes on the way; several players' gradients are taken one by one and summed here. In one process
-    the step is replayed from a tape (see `nelbo.training.tape`) wherever that is proved to be the same.
+    the step is replayed from a tape (see `nelbo.training.replay.tape`) wherever that is proved to be the same.
 
     Raises `UserError` for several players in 64 bit.
     """

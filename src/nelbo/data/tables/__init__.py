@@ -35,18 +35,16 @@ encode; x that does not fit memory goes to a temporary file.
 """
 
 from nelbo.data.tables.cells import UNITS
+from nelbo.data.tables.codec import decode, frame_of
 from nelbo.data.tables.conditions import known_cells
 from nelbo.data.tables.conditions import parse as parse_condition
-from nelbo.data.tables.decoding import decode, frame_of
-from nelbo.data.tables.describe import describe, to_text, written
-from nelbo.data.tables.extra import need
-from nelbo.data.tables.gaps import Raw, appended, gaps, raw_bytes, replaced, whole
+from nelbo.data.tables.dataset import encode, infer, read, read_like
+from nelbo.data.tables.describe import describe, to_bytes, to_text, written
+from nelbo.data.tables.missing import Raw, appended, gaps, raw_bytes, replaced, whole
 from nelbo.data.tables.overrides import Overrides, nearest, to_toml
-from nelbo.data.tables.rows import encode, infer, read, read_like
 from nelbo.data.tables.source import is_table
 from nelbo.data.tables.transforms import forward as standard
 from nelbo.data.tables.transforms import inverse as natural
-from nelbo.data.tables.writing import to_bytes
 
 __all__ = [
     "UNITS",
@@ -63,7 +61,6 @@ __all__ = [
     "known_cells",
     "natural",
     "nearest",
-    "need",
     "parse_condition",
     "raw_bytes",
     "read",

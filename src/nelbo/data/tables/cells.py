@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nelbo.data.tables.extra import need
-from nelbo.errors import UserError
+from nelbo.errors import UserError, require
 
 MARKERS = (
     *("", "?", "-", "NA", "N/A", "na", "n/a", "NaN", "nan", "NAN", "null", "NULL", "Null", "None", "none", "NONE"),
@@ -29,7 +28,7 @@ NONE = np.iinfo(np.int64).min
 
 def form_of(kind: Any) -> str:
     """What the cells of an Arrow type are: text, number, bool, date, choice, nothing, or other."""
-    types = need("pyarrow").types
+    types = require("pyarrow").types
     if types.is_dictionary(kind):
         return "choice" if form_of(kind.value_type) in ("text", "number", "bool") else "other"
     if types.is_string(kind) or types.is_large_string(kind) or str(kind) == "string_view":
@@ -45,7 +44,7 @@ def form_of(kind: Any) -> str:
 
 def dtype_name(kind: Any) -> str:
     """The name of an Arrow type in a schema: texts and dictionaries of every width alike."""
-    types = need("pyarrow").types
+    types = require("pyarrow").types
     if types.is_dictionary(kind):
         return f"dictionary<{dtype_name(kind.value_type)}{', ordered' if kind.ordered else ''}>"
     return "string" if form_of(kind) == "text" else str(kind)
@@ -53,7 +52,7 @@ def dtype_name(kind: Any) -> str:
 
 def arrow_type(name: str) -> Any:
     """The Arrow type of that name: the inverse of `dtype_name`."""
-    pa = need("pyarrow")
+    pa = require("pyarrow")
     if found := re.fullmatch(r"dictionary<(.*?)(, ordered)?>", name):
         return pa.dictionary(pa.int32(), arrow_type(found[1]), bool(found[2]))
     if found := re.fullmatch(r"timestamp\[(\w+), tz=(.+)\]", name):
@@ -68,7 +67,7 @@ def texts(array: Any) -> tuple[Any, np.ndarray]:
 
     Two of the texts may be alike. Numbers are written as Arrow writes them.
     """
-    pa, pc = need("pyarrow"), need("pyarrow.compute")
+    pa, pc = require("pyarrow"), require("pyarrow.compute")
     if form_of(array.type) == "other":
         raise UserError(f"holds {array.type} values: give texts or numbers")
     encoded = array if pa.types.is_dictionary(array.type) else pc.dictionary_encode(array)
@@ -82,7 +81,7 @@ def texts(array: Any) -> tuple[Any, np.ndarray]:
 
 def numbers_in(distinct: Any) -> np.ndarray:
     """The numbers that texts stand for, float64; NaN for one that is no number."""
-    pa, pc = need("pyarrow"), need("pyarrow.compute")
+    pa, pc = require("pyarrow"), require("pyarrow.compute")
     found = pc.match_substring_regex(distinct, NUMBER)
     kept = pc.if_else(found, distinct, pa.scalar(None, pa.string()))
     return pc.cast(pc.utf8_ltrim(kept, "+"), pa.float64()).to_numpy(zero_copy_only=False)
@@ -90,7 +89,7 @@ def numbers_in(distinct: Any) -> np.ndarray:
 
 def dates_in(distinct: Any) -> tuple[np.ndarray, np.ndarray]:
     """(microseconds since 1970 of ISO dates and times, `NONE` where a text is none; whether it names a time zone)."""
-    pa, pc = need("pyarrow"), need("pyarrow.compute")
+    pa, pc = require("pyarrow"), require("pyarrow.compute")
     out = np.full(len(distinct), NONE)
     zoned = pc.match_substring_regex(distinct, ZONED).fill_null(False).to_numpy(zero_copy_only=False)
     plain = pc.match_substring_regex(distinct, DATE).fill_null(False).to_numpy(zero_copy_only=False)
@@ -102,7 +101,7 @@ def dates_in(distinct: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _microseconds(written: Any, kind: Any) -> np.ndarray:
     """Texts that look like dates -> microseconds; `NONE` for a day that no calendar has."""
-    pa = need("pyarrow")
+    pa = require("pyarrow")
     try:
         return written.cast(kind).cast(pa.int64()).to_numpy()
     except pa.ArrowInvalid:
@@ -114,7 +113,7 @@ def _microseconds(written: Any, kind: Any) -> np.ndarray:
 
 def numbers(array: Any) -> np.ndarray:
     """The cells as float64, NaN for a missing one or what is no number; raises `UserError` for dates."""
-    pa = need("pyarrow")
+    pa = require("pyarrow")
     form = form_of(array.type)
     if form == "nothing":
         return np.full(len(array), np.nan)
@@ -136,7 +135,7 @@ def dates(array: Any) -> tuple[np.ndarray, str]:
 
     Raises `UserError` for an array that holds no dates.
     """
-    pa = need("pyarrow")
+    pa = require("pyarrow")
     form = form_of(array.type)
     if form == "nothing":
         return np.full(len(array), NONE), "us"

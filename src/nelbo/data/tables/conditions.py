@@ -13,10 +13,9 @@ from nelbo.data.schema import Schema
 from nelbo.data.tables import transforms
 from nelbo.data.tables.codec import Encoder
 from nelbo.data.tables.describe import values_of
-from nelbo.data.tables.extra import need
 from nelbo.data.tables.overrides import nearest
 from nelbo.data.tables.source import open_table
-from nelbo.errors import UserError
+from nelbo.errors import UserError, require
 
 
 def known_cells(cells: Mapping[str, Any], schema: Schema) -> np.ndarray:
@@ -26,7 +25,7 @@ def known_cells(cells: Mapping[str, Any], schema: Schema) -> np.ndarray:
     """
     if not isinstance(cells, Mapping):
         raise UserError(f"condition {cells!r}: give cells by the names of their columns, such as {{'sex': 'Female'}}")
-    pa = need("pyarrow")
+    pa = require("pyarrow")
     named = {column.name: column for column in schema.modelled}
     for name in cells:
         if name not in named:

@@ -13,8 +13,7 @@ import numpy as np
 from nelbo.data.columns import CHOICES, NUMBERS, Column, Transform
 from nelbo.data.tables import cells, transforms
 from nelbo.data.tables.overrides import Override
-from nelbo.data.tables.sample import MOST
-from nelbo.data.tables.survey import Tally
+from nelbo.data.tables.statistics import MOST, Tally
 from nelbo.errors import UserError
 
 ODD = 0.05  # a share of words among numbers, up to which they are mistakes

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nelbo.data.tables.extra import need
 from nelbo.data.tables.textfile import DELIMITERS, TextFile
 from nelbo.data.text.files import holds_table
-from nelbo.errors import UserError
+from nelbo.errors import UserError, require
 
 TEXT = (".csv", ".tsv", ".txt", ".tab")
 PARQUET = (".parquet", ".pq")
@@ -48,7 +47,7 @@ def is_table(source: Any) -> bool:
 
 def open_table(source: Any) -> Source:
     """The table that a source holds. Raises `UserError` if it is damaged, or its columns' names are not distinct."""
-    need("pyarrow")
+    require("pyarrow")
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         found = _text(path) if _ending(path) in TEXT else _parquet(path)
@@ -82,7 +81,7 @@ def _text(path: Path) -> Source:
 
 
 def _parquet(path: Path) -> Source:
-    pa, parquet = need("pyarrow"), need("pyarrow.parquet")
+    pa, parquet = require("pyarrow"), require("pyarrow.parquet")
     try:
         names = tuple(parquet.read_schema(path).names)
     except (pa.ArrowException, OSError) as error:
@@ -99,14 +98,14 @@ def _parquet(path: Path) -> Source:
 
 
 def _arrow(table: Any, name: str = "table", frames: dict[str, str] | None = None) -> Source:
-    pa = need("pyarrow")
+    pa = require("pyarrow")
     whole = pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table
     names = tuple(name.strip() for name in whole.column_names)
     return Source(name, names, lambda: iter(whole.to_batches(BATCH)), frames=frames or {})
 
 
 def _polars(frame: Any) -> Source:
-    polars = need("polars")
+    polars = require("polars")
     whole = frame.collect() if isinstance(frame, polars.LazyFrame) else frame
     loose = [name for name, dtype in whole.schema.items() if dtype == polars.Categorical]
     table = whole.with_columns(polars.col(loose).cast(polars.String)).to_arrow() if loose else whole.to_arrow()
@@ -117,7 +116,7 @@ def _polars(frame: Any) -> Source:
 
 
 def _pandas(frame: Any) -> Source:
-    pa = need("pyarrow")
+    pa = require("pyarrow")
     names = ["_".join(map(str, n)) if isinstance(n, tuple) else str(n) for n in frame.columns]
     columns = [_pandas_column(frame.iloc[:, i]) for i in range(len(names))]
     frames = {}
@@ -130,7 +129,7 @@ def _pandas(frame: Any) -> Source:
 
 def _pandas_column(series: Any) -> Any:
     """A pandas column in Arrow; one of mixed objects as texts."""
-    pa, pandas = need("pyarrow"), need("pandas")
+    pa, pandas = require("pyarrow"), require("pandas")
     try:
         return pa.array(series, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):

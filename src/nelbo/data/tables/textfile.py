@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from nelbo.data.tables.cells import NUMBER
-from nelbo.data.tables.extra import need
-from nelbo.errors import UserError
+from nelbo.errors import UserError, require
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 LOOK, HEAD = 100, 2**20  # lines, and bytes, by which the delimiter is told
@@ -61,7 +60,7 @@ class TextFile:
         self._check_header()
 
     def _check_header(self) -> None:
-        pc, pa = need("pyarrow.compute"), need("pyarrow")
+        pc, pa = require("pyarrow.compute"), require("pyarrow")
         if all(pc.match_substring_regex(pa.array(self.names), NUMBER).to_pylist()):
             raise UserError(f"{self.path}: the first line holds numbers ({self.names[0]}, ...): add a line of names")
         other = next((mark for mark in (":", "^", "~") if mark in self.names[0]), "")
@@ -72,7 +71,7 @@ class TextFile:
 
     def batches(self) -> Iterator[Any]:
         """All records after the header, as Arrow record batches of texts."""
-        pa = need("pyarrow")
+        pa = require("pyarrow")
         try:
             yield from self._reader()
         except pa.ArrowInvalid as error:
@@ -85,7 +84,7 @@ class TextFile:
             raise UserError(f"{self.path}: cannot be read ({error}): save or download it again") from None
 
     def _reader(self) -> Iterator[Any]:
-        pa, arrow = need("pyarrow"), need("pyarrow.csv")
+        pa, arrow = require("pyarrow"), require("pyarrow.csv")
         places = [str(i) for i in range(len(self.names))]
         yield from arrow.open_csv(
             self.path,

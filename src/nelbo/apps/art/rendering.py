@@ -1,0 +1,91 @@
+"""What is made of a model to be shown: pictures, still or moving, and the file they become."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from nelbo.data import Schema
+from nelbo.errors import UserError
+from nelbo.plotting import figures, image_files
+from nelbo.plotting.image_grid import Sheet, enlarge
+from nelbo.training.checkpoint import write_bytes
+
+MOMENTS = 10  # of moving pictures, on a sheet
+CELL, ALONE = 112, 256  # pixels of a cell, and of one that stands alone
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Pictures `(moments, cells, channels, height, width)` in the data's units; one moment, if they stand still.
+
+    On a sheet, still ones stand `columns` to a row (`names` has one for each row, `captions` one for each cell), and
+    of moving ones each cell has a row, in which time runs (`captions` has one for each moment). As an animation,
+    moving ones stand `columns` to a row (0: about as many as rows), `fps` moments a second. A picture's longer side is
+    about `size` pixels (0: what suits), enlarged by a whole factor, or with `smooth` to exactly that, smoothly.
+    `record` says how the piece is made again; it is written into files. See `nelbo.apps.art.provenance`.
+    """
+
+    values: np.ndarray
+    schema: Schema
+    columns: int = 0
+    names: Sequence[str] = ()
+    captions: Sequence[str] = ()
+    fps: float = 25.0
+    size: int = 0
+    smooth: bool = False
+    record: Mapping[str, Any] | None = None
+
+    @property
+    def moving(self) -> bool:
+        return len(self.values) > 1
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """`(moments, cells, height, width, channels)`, uint8."""
+        flat = figures.pixels(self.values.reshape(-1, *self.values.shape[2:]), self.schema)
+        return flat.reshape(*self.values.shape[:2], *flat.shape[1:])
+
+    def sheet(self) -> Sheet:
+        """All pictures side by side; of moving ones, moments at equal distances."""
+        if not self.moving:
+            return self._sheet(self.pixels[0], self.columns, self.names, self.captions)
+        moments = np.linspace(0, len(self.values) - 1, min(len(self.values), MOMENTS)).round().astype(int)
+        cells = self.pixels[moments].swapaxes(0, 1)
+        captions = [self.captions[i] for i in moments] * len(cells) if self.captions else ()
+        return self._sheet(cells.reshape(-1, *cells.shape[2:]), len(moments), self.names, captions)
+
+    def frames(self) -> list[Image.Image]:
+        """The pictures of an animation; of pictures that stand still, their sheet."""
+        if not self.moving:
+            return [self.sheet().draw()]
+        columns = self.columns or math.ceil(math.sqrt(self.values.shape[1]))
+        return [self._sheet(cells, min(columns, len(cells))).draw() for cells in self.pixels]
+
+    def _sheet(self, cells: np.ndarray, columns: int, names: Sequence[str] = (), captions: Sequence[str] = ()) -> Sheet:
+        size = self.size or (ALONE if len(cells) == 1 else CELL)
+        size = round(size * max(cells.shape[1:3]) / max(self.schema.shape[1:]))  # a cell may hold two pictures
+        return Sheet(enlarge(cells, size, self.smooth), max(columns, 1), names, captions)
+
+    def encode(self, ending: str) -> bytes:
+        """The file of the form that an ending such as ".gif" names; `UserError` where it cannot hold the piece."""
+        if ending.lower() not in image_files.FORMS:
+            raise UserError(f"{ending or 'no ending'}: a picture's file must end in {', '.join(image_files.FORMS)}")
+        if ending.lower() == ".mp4" and not self.moving:
+            raise UserError("a picture that stands still is no film: name a .png, .svg or .webp file")
+        return image_files.FORMS[ending.lower()](self, json.dumps(self.record) if self.record else "")
+
+    def save(self, path: str | Path) -> None:
+        """Write a .png, .svg, .webp, .gif or .mp4; the first two are sheets, the others move where the piece does."""
+        write_bytes(Path(path), self.encode(Path(path).suffix))
+
+    def _repr_png_(self) -> bytes:
+        return self.encode(".png")

@@ -1,0 +1,80 @@
+"""Missing cells of a table, or steps of series, filled; all that is there stays as it is, text for text.
+
+    x_m ~ p(x_m | x_o),  or its mean for a number and its likeliest category
+
+The columns that the model leaves out (identifiers, constants) stay as they are, too. Several draws are several complete
+tables: analyse each, and pool the results by Rubin's rules (the mean of the estimates; the mean of their variances plus
+1 + 1/m of the variance between them). See `nelbo.model.imputation`.
+
+Source: Rubin (1987), Multiple Imputation for Nonresponse in Surveys; Mattei, Frellsen (2019), MIWAE: Deep Generative
+Modelling and Imputation of Incomplete Data Sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from nelbo.data import tables
+from nelbo.errors import UserError, require
+from nelbo.model import Model
+
+
+def fill(model: Model, source: Any, seed: int = 0) -> tuple[tables.Raw, Any]:
+    """(the table with its missing cells filled, how unsure each is); `source` is a file, DataFrame or Arrow table.
+
+    `unsure` is a DataFrame of the modelled columns: 0 for a cell that is there, else the standard deviation of a number
+    (in its own units) or the probability of another category. A table that is one recording, of a model of series, is
+    filled window by window. Raises `UserError` if columns are missing.
+    """
+    raw, at = _gaps(model, source)
+    if model.schema.kind == "series":
+        filled, unsure = (_joined(model, source, values, len(at)) for values in model.impute(source, seed))
+    else:
+        filled, unsure = model.impute(source, seed)
+    place = [raw.table.column_names.index(name) for name in unsure.columns]
+    return tables.replaced(raw, at, filled), unsure.where(at[:, place], 0.0)
+
+
+def draws(model: Model, source: Any, n: int, seed: int = 0) -> Iterator[tables.Raw]:
+    """`n` complete tables, each with the missing cells drawn anew given those that are there."""
+    if n < 1:
+        raise UserError(f"draws={n}: give 1 or more")
+    raw, at = _gaps(model, source)
+    for own in np.random.SeedSequence(seed).generate_state(n).tolist():
+        drawn = model.complete(source, own)
+        series = model.schema.kind == "series"
+        yield tables.replaced(raw, at, _joined(model, source, drawn, len(at)) if series else drawn)
+
+
+def fill_series(model: Model, source: Any, seed: int = 0, draw: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """(series `(n, steps, channels)` with their gaps filled, or drawn; how unsure each step is, 0 if it is there)."""
+    rows = model.rows(source)
+    if model.schema.kind != "series":
+        raise UserError(f"impute: the model is of data of kind {model.schema.kind}, not of series: give it a table")
+    raw = rows.read(torch.arange(len(rows))).numpy()
+    filled, unsure = (model.complete(rows, seed), np.zeros_like(raw)) if draw else model.impute(rows, seed)
+    return np.where(np.isnan(raw), filled, raw), unsure
+
+
+def _joined(model: Model, source: Any, values: np.ndarray, steps: int) -> Any:
+    """Windows `(n, window, channels)` of one recording as a DataFrame of its steps, float32."""
+    pandas, rows = require("pandas"), model.rows(source)
+    assert rows.origin is not None
+    whole = np.empty((max(steps, values.shape[1]), values.shape[2]), np.float32)
+    for first, window in zip(rows.origin[:, 1].tolist(), values, strict=True):
+        whole[first : first + len(window)] = window
+    return pandas.DataFrame(whole[:steps], columns=list(model.schema.names))
+
+
+def _gaps(model: Model, source: Any) -> tuple[tables.Raw, np.ndarray]:
+    """The table, and which of its cells are to be filled: those missing in columns that the model has."""
+    if not (model.schema.modelled or model.schema.names) or not tables.is_table(source):
+        model.rows(source)  # says what is wrong, if the source is
+        raise UserError(f"impute: the model is of data of kind {model.schema.kind}, not of a table: train on a table")
+    raw = tables.whole(source)
+    known = {column.name for column in model.schema.modelled} | set(model.schema.names)
+    return raw, tables.gaps(source) & np.array([name in known for name in raw.table.column_names])

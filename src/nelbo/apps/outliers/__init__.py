@@ -1,0 +1,1 @@
+"""Outliers of a table, by an ensemble of small VAEs."""

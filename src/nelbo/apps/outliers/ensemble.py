@@ -1,0 +1,154 @@
+"""Several small VAEs trained at once, on stacked weights: ensembles at the price of a few batched products.
+
+Each member has a code z of L numbers, a prior N(0, I), a Normal likelihood of one learned variance, and linear maps
+with a small perceptron beside them:
+
+    q(z|y) = N(y A + f(y), diag exp(a + h(y))),    p(y|z) = N(z W + b + g(z), s2 I)
+
+They start at the maximum of the likelihood of the linear model, probabilistic PCA, where the ELBO is exact: with
+eigenvalues w and eigenvectors V of the covariance, and gains r_i = sqrt(w_i - s2),
+
+    W = r V',    A = V r / (r^2 + s2),    exp a = s2 / (r^2 + s2)
+
+(Tipping and Bishop, 1999, Probabilistic Principal Component Analysis); f, g and h start at 0. A missing cell (NaN) is
+read as the mean, 0, and left out of the likelihood.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nelbo.distributions import DiagonalNormal, StandardNormal
+from nelbo.distributions.gaussian import LOG_2PI
+from nelbo.distributions.kl import kl_divergence
+
+FLOOR = 0.05  # of the mean variance of a column: less noise than that is not believed at the start
+QUIETEST = -6.0  # the lowest log s2
+WIDE = 400  # columns; of more than that, only the leading eigenvectors are computed
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the members are trained: Adam at one cycle of learning rates with the peak `rate`, on `batch` rows a step."""
+
+    steps: int = 500
+    batch: int = 256
+    rate: float = 3e-3
+
+
+class Stack:
+    """M VAEs of rows `(M, n, D)`, each standardised by its own mean and one scale; codes of `min(codes, D)` numbers.
+
+    `members` names the parameters with the members first: A, W and the rest as the module says.
+    """
+
+    def __init__(self, x: Tensor, codes: int = 32, hidden: int = 64, generator: torch.Generator | None = None) -> None:
+        seen = x.isfinite()
+        count = seen.sum(1, keepdim=True).clamp_min(1)
+        self.mean = x.nan_to_num().sum(1, keepdim=True) / count
+        squares = (x - self.mean).nan_to_num().square()
+        self.scale = (squares.sum((1, 2), keepdim=True) / seen.sum((1, 2), keepdim=True)).sqrt().clamp_min(1e-6)
+        y, members, width = self.rows(x).nan_to_num(), len(x), x.shape[2]
+        codes = min(codes, width)
+        values, vectors, noise = principal(y, codes, generator)
+        gains = (values - noise).clamp_min(0.01).sqrt()
+
+        def normal(before: int, after: int) -> Tensor:
+            return torch.randn(members, before, after, generator=generator) / before**0.5
+
+        start = {
+            "A": vectors * (gains / (gains.square() + noise))[:, None],
+            "W": (vectors * gains[:, None]).transpose(1, 2),
+            "b": torch.zeros(members, 1, width),
+            "a": (noise / (gains.square() + noise)).log()[:, None],
+            "log_s2": noise.log()[:, :, None],
+            "encode": normal(width, hidden),
+            "encode_bias": torch.zeros(members, 1, hidden),
+            "encoded": torch.zeros(members, hidden, 2 * codes),
+            "decode": normal(codes, hidden),
+            "decode_bias": torch.zeros(members, 1, hidden),
+            "decoded": torch.zeros(members, hidden, width),
+        }
+        self.parameters = {name: value.clone().contiguous().requires_grad_() for name, value in start.items()}
+
+    def rows(self, x: Tensor) -> Tensor:
+        """x as the members see it, `(M, n, D)` -> `(M, n, D)`, missing cells still NaN."""
+        return (x - self.mean) / self.scale
+
+    def posterior(self, y: Tensor) -> DiagonalNormal:
+        """q(z|y) of rows without gaps."""
+        p = self.parameters
+        mean, spread = (F.silu(torch.baddbmm(p["encode_bias"], y, p["encode"])) @ p["encoded"]).chunk(2, -1)
+        return DiagonalNormal(torch.baddbmm(mean, y, p["A"]), 0.5 * (p["a"] + spread).clamp(-12, 4))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The mean of p(y|z)."""
+        p = self.parameters
+        inner = F.silu(torch.baddbmm(p["decode_bias"], z, p["decode"]))
+        return torch.baddbmm(p["b"], z, p["W"]) + inner @ p["decoded"]
+
+    def elbo(self, y: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """E_q[log p(y|z)] - KL(q || N(0, I)) by one draw of z, nats, of rows `(M, n, D)` -> `(M, n)`."""
+        seen = y.isfinite()
+        q = self.posterior(y.nan_to_num())
+        z = q.loc + q.log_scale.exp() * torch.randn(q.loc.shape, generator=generator)
+        log_s2 = self.parameters["log_s2"].clamp_min(QUIETEST)
+        errors = torch.where(seen, y.nan_to_num() - self.decode(z), 0).square()
+        cells = errors.sum(2) * torch.exp(-log_s2[..., 0]) + seen.sum(2) * (log_s2[..., 0] + LOG_2PI)
+        return -0.5 * cells - kl_divergence(q, StandardNormal(q.loc.shape[-1], q.loc))
+
+    def fit(self, x: Tensor, training: Training, generator: torch.Generator | None = None) -> Stack:
+        """Train all members on rows of their own; each learns as if it were alone."""
+        y, members = self.rows(x), len(x)
+        parameters = list(self.parameters.values())
+        optimizer = torch.optim.Adam(parameters, training.rate)
+        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.rate, total_steps=training.steps + 1)
+        which = torch.arange(members)[:, None]
+        for _ in range(training.steps):
+            picked = torch.randint(y.shape[1], (members, min(training.batch, y.shape[1])), generator=generator)
+            loss = -self.elbo(y[which, picked], generator).mean(1).sum() / y.shape[2]
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            cycle.step()
+        self.parameters = {name: value.detach() for name, value in self.parameters.items()}
+        return self
+
+    @torch.no_grad()
+    def coordinates(self, x: Tensor) -> Tensor:
+        """Code and residual of x as one vector, in units in which the noise of the code is 1: `(M, n, L + D)`.
+
+            (c mu(y), y - g(mu(y))),    c_i = r_i / sqrt(r_i^2 + 1)
+
+        r_i is the length of the i-th row of W: how far a unit of the code moves y. A code that moves it far counts
+        by as much as the prior's deviation, one that hardly does by little. The residual of a missing cell is 0.
+        """
+        y = self.rows(x)
+        z = self.posterior(y.nan_to_num()).loc
+        gains = self.parameters["W"].norm(dim=2)[:, None]
+        residual = torch.where(y.isfinite(), y.nan_to_num() - self.decode(z), 0)
+        return torch.cat([z * gains / (gains.square() + 1).sqrt(), residual], 2)
+
+
+def principal(y: Tensor, codes: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Leading eigenvalues `(M, codes)` and eigenvectors `(M, D, codes)` of the covariance, and the noise `(M, 1)`.
+
+    The noise of probabilistic PCA is the mean of the eigenvalues left out, here at least `FLOOR`. Of many columns the
+    leading space is found by subspace iteration (Halko, Martinsson, Tropp, 2011, Finding Structure with Randomness).
+    """
+    members, rows, width = y.shape
+    basis = torch.eye(width).expand(members, -1, -1)
+    if width > WIDE:
+        basis = torch.randn(members, width, min(codes + 8, width), generator=generator)
+        for _ in range(4):
+            basis = torch.linalg.qr(y.transpose(1, 2) @ (y @ basis)).Q
+    inner = y @ basis if width > WIDE else y
+    values, vectors = torch.linalg.eigh(inner.transpose(1, 2) @ inner / rows)
+    values, vectors = values.flip(-1).clamp_min(0)[:, :codes], (basis @ vectors.flip(-1))[..., :codes]
+    total = y.square().mean(1).sum(1, keepdim=True)
+    noise = (total - values.sum(1, keepdim=True)) / max(width - codes, 1)
+    return values, vectors, noise.clamp_min(FLOOR)

@@ -1,0 +1,199 @@
+"""Synthetic pictures of a class, a filter for those that are not of it, and files of labelled pictures.
+
+A model conditioned on classes draws them given the class. Of another, they are like the class's real pictures
+(`nelbo.apps.synthesis.neighbours`). The filter confirms the class, and holds the score to that of real ones:
+
+    conditional    the class is the one under which the model finds the picture likeliest: argmin_y -log p(x | y)
+    unconditional  it is that of most of the 3 nearest codes, among as many real pictures of each class
+
+Labelled pictures are written as a folder with a subfolder for each class, or as one .npz with x and y.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nelbo.apps.synthesis.neighbours import Nearby, neighbours
+from nelbo.data import Dataset, Schema, subset
+from nelbo.data.dataset import draw
+from nelbo.errors import UserError, nearest
+from nelbo.model import Model
+from nelbo.plotting import figures, image_files, image_grid
+from nelbo.training.checkpoint import write_bytes
+
+NEAREST = 3
+MOST = 1000  # real pictures of a class whose codes are compared
+SAMPLES = 4  # of z for a score
+
+
+def conditional(model: Model) -> bool:
+    """Whether the model is conditioned on classes."""
+    return model.context is not None and bool(model.context.classes)
+
+
+def names(model: Model, real: Dataset | None) -> tuple[str, ...]:
+    """The classes that pictures can be made of; raises `UserError` where there are none."""
+    if model.context is not None and conditional(model):
+        return model.context.classes
+    if model.vae.latent.discrete:
+        raise UserError("augment: the model's codes are entries of a codebook: train it with --condition label")
+    if real is None:
+        raise UserError("augment: the model is not conditioned on classes: give labelled pictures (real)")
+    return class_names(real)
+
+
+@dataclass(frozen=True)
+class OfClass:
+    """Pictures of the class `name`: how they are drawn, and which are good; `real` are labelled pictures."""
+
+    model: Model
+    name: str
+    real: Dataset | None
+    temperature: float = 1.0
+
+    def draw(self) -> Callable[[int, int], np.ndarray]:
+        """A function of (n, seed) that draws pictures `(n, *shape)`."""
+        if conditional(self.model):
+            given = self.model.given(self.name)
+            return lambda n, seed: given.sample(n, seed, self.temperature)
+        nearby = Nearby(self.model, of_class(self._real, self.name))
+        return lambda n, seed: nearby.some(n, seed, self.temperature)
+
+    def likely(self, highest: Callable[[Model, Dataset], float], enough: int, seed: int) -> Callable[[Any], np.ndarray]:
+        """A function of pictures that tells which are of the class and score no more than `highest` of real ones."""
+        alike = of_class(self._real, self.name)
+        judge = self.model.given(self.name) if conditional(self.model) else self.model
+        few = len(alike) < enough
+        limit = highest(self.model if few else judge, self._real if few else alike)
+        confirm = self._by_likelihood(seed) if conditional(self.model) else self._by_codes(seed)
+        return lambda x: (judge.score(x, SAMPLES, seed) <= limit) & confirm(x)
+
+    @property
+    def _real(self) -> Dataset:
+        if self.real is None:
+            raise UserError("augment: the filter compares with real pictures: give labelled ones (real)")
+        return self.real
+
+    def _by_likelihood(self, seed: int) -> Callable[[Any], np.ndarray]:
+        classes = names(self.model, None)
+        given = [self.model.given(name) for name in classes]
+        wanted = classes.index(self.name)
+        return lambda x: np.stack([m.score(x, SAMPLES, seed) for m in given]).argmin(0) == wanted
+
+    def _by_codes(self, seed: int) -> Callable[[Any], np.ndarray]:
+        known = names(self.model, self.real)
+        assert self._real.labels is not None
+        of = {name: (self._real.labels == i).nonzero().flatten() for i, name in enumerate(known)}
+        most = min(len(of[self.name]), MOST)
+        chosen = {name: self._some(rows, most, seed) for name, rows in of.items() if len(rows)}
+        codes = torch.cat(list(chosen.values()))
+        mine = torch.cat([torch.full((len(c),), float(name == self.name)) for name, c in chosen.items()])
+
+        def confirm(x: Any) -> np.ndarray:
+            near = neighbours(codes, torch.from_numpy(self.model.embed(x)), min(NEAREST, most))
+            return (mine[near].mean(1) > 0.5).numpy()
+
+        return confirm
+
+    def _some(self, rows: torch.Tensor, most: int, seed: int) -> torch.Tensor:
+        """The codes of some rows of the real pictures."""
+        return torch.from_numpy(self.model.embed(subset(self._real, rows[draw(len(rows), most, seed)])))
+
+
+def shares(n: int, classes: Sequence[str]) -> dict[str, int]:
+    """`n` pictures over the classes, as evenly as can be, the first ones having one more.
+
+    >>> shares(5, ["a", "b"])
+    {'a': 3, 'b': 2}
+    """
+    each, more = divmod(n, len(classes))
+    return {name: each + (i < more) for i, name in enumerate(classes)}
+
+
+def lacking(real: Dataset) -> dict[str, int]:
+    """How many pictures each class lacks to be as frequent as the largest; classes without any are left out."""
+    known = class_names(real)
+    assert real.labels is not None
+    counts = torch.bincount(real.labels[real.labels >= 0], minlength=len(known)).tolist()
+    if sum(count > 0 for count in counts) < 2:
+        raise UserError("balance: the pictures have one class: give labelled pictures of two or more")
+    return {name: max(counts) - count for name, count in zip(known, counts, strict=True) if count}
+
+
+def check_target(out: Path) -> None:
+    """Raises `UserError` before any work, unless `out` is a .npz file or an empty or new folder."""
+    if out.suffix.lower() == ".npz":
+        return
+    if out.suffix or out.is_file():
+        raise UserError(f"--out {out}: name a .npz file, or a folder for a subfolder of .png files for each class")
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(f"--out {out}: the folder has files already: name another")
+
+
+def write_set(out: Path, x: np.ndarray, y: np.ndarray, schema: Schema, real: int = 0) -> None:
+    """Write pictures `(n, *shape)`, in the data's units, and their classes' names `(n,)`; the first `real` are real."""
+    if out.suffix.lower() == ".npz":
+        write_bytes(out, as_npz(x, y, schema))
+        return
+    for name in np.unique(y).tolist():
+        if name in ("", ".", "..") or Path(name).name != name or name.startswith("."):
+            raise UserError(f"class {name!r} is no name of a folder: name a .npz file with --out")
+    for path, content in _files(x, y, schema, real):
+        write_bytes(out / path, content)
+
+
+def as_npz(x: np.ndarray, y: np.ndarray, schema: Schema) -> bytes:
+    """x `(n, h, w)` if grey, else `(n, channels, h, w)`, bytes where the data have 0 to 255; y, numbers if they are."""
+    if (schema.shift, schema.scale) == ((0.0,), (255.0,)):
+        x = x.round().clip(0, 255).astype(np.uint8)
+    labels = y.astype(np.int64) if all(name.isdecimal() for name in np.unique(y).tolist()) else y
+    content = BytesIO()
+    np.savez_compressed(content, x=x[:, 0] if schema.shape[0] == 1 else x, y=labels)
+    return content.getvalue()
+
+
+def _files(x: np.ndarray, y: np.ndarray, schema: Schema, real: int) -> Iterator[tuple[Path, bytes]]:
+    cells = figures.pixels(x, schema)
+    for i, (cell, name) in enumerate(zip(cells, y.tolist(), strict=True)):
+        file = f"real_{i:06d}.png" if i < real else f"new_{i - real:06d}.png"
+        yield Path(name) / file, image_files.png(image_grid.picture(cell))
+
+
+def class_names(rows: Dataset) -> tuple[str, ...]:
+    """The names of the classes of labelled data; raises `UserError` where there are no labels."""
+    if rows.labels is None or not (rows.labels >= 0).any():
+        raise UserError("these data have no labels: give a folder with a class per subfolder, or (x, y)")
+    return rows.schema.classes or tuple(map(str, range(int(rows.labels.max()) + 1)))
+
+
+def known(name: Any, names: Sequence[str]) -> str:
+    """The name of a class given by its name or number; raises `UserError` if it is unknown."""
+    if isinstance(name, int | np.integer) and 0 <= name < len(names):
+        return names[int(name)]
+    if str(name) not in names:
+        raise UserError(f"class {str(name)!r} is not known: {nearest(str(name), names)}")
+    return str(name)
+
+
+def of_class(rows: Dataset, name: Any) -> Dataset:
+    """The rows of a class, given by its name or number; raises `UserError` if it is unknown or has none."""
+    names = class_names(rows)
+    name = known(name, names)
+    assert rows.labels is not None
+    found = (rows.labels == names.index(name)).nonzero().flatten()
+    if not len(found):
+        raise UserError(f"class {name!r} has no pictures in these data: name other data")
+    return subset(rows, found)
+
+
+def mean_code(model: Model, rows: Dataset) -> np.ndarray:
+    """The mean of the posterior means of some data, `(features,)`."""
+    mean: np.ndarray = model.embed(rows).mean(0, dtype=np.float64).astype(np.float32)
+    return mean

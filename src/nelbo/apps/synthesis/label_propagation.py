@@ -1,0 +1,76 @@
+"""Classes for pictures that have none, from a few that do: codes that are near each other are alike.
+
+A model learns from all pictures, with a class or without; in its codes the forms of a class lie close together, so that
+ten pictures of each class name most of the others.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from nelbo.apps.synthesis.neighbours import neighbours
+from nelbo.data import Dataset, subset
+from nelbo.data.dataset import draw
+from nelbo.model import Model
+from nelbo.training.progress import watched
+
+MOST = 30_000  # pictures without a class that are looked at; of more, so many at random
+NEAREST = 10  # codes that a code is joined to
+AGREED = 0.7  # the share of those about a code whose class is its own, where it is believed
+ROUNDS = 300  # of the iteration
+
+
+def with_classes(model: Model, rows: Dataset) -> Dataset:
+    """The rows, those of no class (label -1) given one where most of the codes about theirs have the same."""
+    assert rows.labels is not None
+    unknown = (rows.labels < 0).nonzero().flatten()
+    if not len(unknown) or len(unknown) == len(rows):
+        return rows
+    chosen = torch.cat([(rows.labels >= 0).nonzero().flatten(), unknown[draw(len(unknown), MOST)]])
+    codes, known = torch.from_numpy(model.embed(subset(rows, chosen))), rows.labels[chosen]
+    near = nearest(codes)
+    found = spread(codes, near, known)
+    sure = (known >= 0) | ((found[near] == found[:, None]).float().mean(1) >= AGREED)
+    named = subset(rows, range(len(rows)))
+    named.labels = rows.labels.index_copy(0, chosen[sure], found[sure])
+    return named
+
+
+def nearest(codes: Tensor) -> Tensor:
+    """The numbers of the codes nearest to each, but itself, `(n, NEAREST)`."""
+    found = neighbours(codes, codes, NEAREST + 1)
+    itself = found == torch.arange(len(codes))[:, None]
+    itself[~itself.any(1), -1] = True  # where more codes are equal to it than are asked for
+    return found[~itself].view(len(codes), -1)
+
+
+def spread(codes: Tensor, near: Tensor, labels: Tensor) -> Tensor:
+    """The class of each code `(n, features)`, int64 `(n,)`, from labels `(n,)` of which those unknown are -1.
+
+    Each code is joined to those `near`, w_ij = exp(-4 |z_i - z_j|^2 / r_i^2), r_i the distance of the farthest of them.
+    On this graph, L = D - W, charges at the labelled codes spread until they settle:
+
+        L u = sum over labelled i of (y_i - mean y) delta_i,   by u <- u + D^-1 (b - L u)
+
+    with y_i the indicator of the class; a code is of the class that argmax_c u_c names, a labelled one keeps its own,
+    and one that no charge reaches stays unknown.
+
+    Source: Calder, Cook, Thorpe, Slepcev (2020), Poisson Learning: Graph Based Semi-Supervised Learning at Very Low
+    Label Rates; Kingma, Rezende, Mohamed, Welling (2014), Semi-supervised Learning with Deep Generative Models, for
+    codes learned from all data and classes from few.
+    """
+    n, given = len(codes), (labels >= 0).nonzero().flatten()
+    squares = (codes[near] - codes[:, None]).square().sum(2)
+    weights = torch.exp(-4 * squares / squares.max(1, keepdim=True).values.clamp_min(torch.finfo(codes.dtype).tiny))
+    rows, columns = torch.arange(n).repeat_interleave(near.shape[1]), near.flatten()
+    places = torch.stack([torch.cat([rows, columns]), torch.cat([columns, rows])])
+    joined = torch.sparse_coo_tensor(places, weights.flatten().repeat(2), (n, n), check_invariants=False).coalesce()
+    degrees = torch.sparse.mm(joined, torch.ones(n, 1))
+    classes = one_hot(labels[given]).float()
+    charges = torch.zeros(n, classes.shape[1]).index_copy(0, given, classes - classes.mean(0))
+    u = torch.zeros_like(charges)
+    for _ in watched(range(ROUNDS), "spreading classes", ROUNDS):
+        u = (charges + torch.sparse.mm(joined, u)) / degrees  # = u + D^-1 (b - L u)
+    return torch.where(u.any(1), u.argmax(1), -1).index_copy(0, given, labels[given])

@@ -1,0 +1,173 @@
+"""What the commands read (a model, rows of data, a single datum) and how their results become files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nelbo.errors import UserError
+
+if TYPE_CHECKING:
+    from nelbo.data import Dataset
+    from nelbo.model import Model
+if TYPE_CHECKING:
+    import numpy as np
+
+    from nelbo.data import Schema
+    from nelbo.model import Model
+    from nelbo.model.scoring import Estimate
+
+
+def model(path: Path, condition: str | None) -> Model:
+    """The saved model, under the condition given: a class, numbers, or cells of a table's row."""
+    from nelbo.model.io import load_given
+
+    return load_given(path, condition)
+
+
+def rows(m: Model, data: str) -> Dataset:
+    """The data named, else those that training held out."""
+    if data:
+        return m.rows(data)
+    from nelbo.experiment.run import held_out
+
+    return held_out(m)
+
+
+def item(held: Dataset | None, name: str) -> Any:
+    """A picture file, or the row of that number as a dataset of one."""
+    from nelbo.data import subset
+
+    if held is None or not name.isdecimal():
+        return name
+    if int(name) >= len(held):
+        raise UserError(f"item {name}: the data has {len(held)} rows, give 0 to {len(held) - 1}")
+    return subset(held, [int(name)])
+
+
+def named(out: Path | None, default: str, endings: tuple[str, ...]) -> Path:
+    """The file to write. Raises `UserError` before any work if it has none of these endings."""
+    path = out or Path(default)
+    if path.suffix.lower() not in endings:
+        listed = " or ".join([", ".join(endings[:-1]), endings[-1]] if endings[1:] else endings)
+        raise UserError(f"--out {path}: the file must end in {listed}")
+    return path
+
+
+def data_file(m: Model, out: Path | None, name: str) -> Path | None:
+    """The file for data of the model's kind: a sheet, an array, a table, or lines; None: lines are printed."""
+    if m.schema.kind == "table":
+        return named(out, f"{name}.csv", (".csv", ".tsv", ".parquet"))
+    if m.schema.kind == "text":
+        return out and named(out, "", (".txt",))
+    return named(out, name + (".png" if m.schema.kind == "image" else ".csv"), (".png", ".npy", ".csv"))
+
+
+def encode_data(m: Model, values: Any, out: Path, columns: int = 8) -> bytes:
+    """Data of the model's kind in the form that the file's ending names."""
+    if m.schema.kind == "table":
+        from nelbo.data import tables
+
+        return tables.to_bytes(values, out.suffix.lower())
+    if m.schema.kind == "text":
+        return "".join(f"{line}\n" for line in values).encode()
+    from nelbo.plotting import figures
+
+    if out.suffix.lower() == ".png":
+        return encode_image(figures.sheet(values, m.schema, columns), "PNG")
+    return encode_series(values, m.schema) if values.ndim == 3 and out.suffix == ".csv" else encode_array(values, out)
+
+
+def encode_series(values: np.ndarray, schema: Schema) -> bytes:
+    """Series `(n, steps, channels)` as a `.csv` of a row for each step: series, step, and the channels by name."""
+    import numpy as np
+
+    n, steps, channels = values.shape
+    place = np.stack(np.divmod(np.arange(n * steps), steps), 1)
+    text = StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["series", "step", *channel_names(schema)])
+    for at, numbers in zip(place.tolist(), values.reshape(-1, channels).tolist(), strict=True):
+        table.writerow([*at, *("" if number != number else f"{number:.9g}" for number in numbers)])
+    return text.getvalue().encode()
+
+
+def channel_names(schema: Schema) -> tuple[str, ...]:
+    """What the channels of a series are called."""
+    return schema.names or tuple(f"x{j}" for j in range(schema.shape[1]))
+
+
+def encode_array(values: np.ndarray, out: Path) -> bytes:
+    """An array as `.npy`, or as a `.csv` of one row for each datum."""
+    import numpy as np
+
+    content = BytesIO()
+    if out.suffix.lower() == ".npy":
+        np.save(content, values)
+    else:
+        np.savetxt(content, values.reshape(len(values), -1), delimiter=",", fmt="%.9g")
+    return content.getvalue()
+
+
+def encode_codes(codes: np.ndarray, labels: list[Any] | None, out: Path) -> bytes:
+    """Codes as `.npy`, or as a `.csv` with a head and, where there are labels, a column of these."""
+    if out.suffix.lower() == ".npy":
+        return encode_array(codes, out)
+    text = StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([f"z{i}" for i in range(codes.shape[1])] + ([] if labels is None else ["label"]))
+    for i, code in enumerate(codes):
+        table.writerow([f"{value:.9g}" for value in code.tolist()] + ([] if labels is None else [labels[i]]))
+    return text.getvalue().encode()
+
+
+def encode_image(picture: Any, form: str, **options: Any) -> bytes:
+    """A PIL picture in a file's form."""
+    content = BytesIO()
+    picture.save(content, form, **options)
+    return content.getvalue()
+
+
+def give(m: Model, values: Any, out: Path | None, as_json: bool, columns: int = 8, **more: Any) -> None:
+    """Write data of the model's kind and say so, or print lines where no file is named."""
+    if out is not None:
+        import numpy as np
+
+        write(out, encode_data(m, values, out, columns))
+        say(out, np.shape(values), as_json, **more)
+    else:
+        print(json.dumps({"lines": values, **more}) if as_json else "\n".join(values))
+
+
+def write(out: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    from nelbo.training.checkpoint import write_bytes
+
+    write_bytes(out, content)
+
+
+def say(out: Path, shape: tuple[int, ...], as_json: bool, **more: Any) -> None:
+    """Name the file that was written; as JSON, with the shape of what it holds and `more`."""
+    if as_json:
+        print(json.dumps({"out": str(out), "shape": list(shape), **more}))
+    else:
+        print(f"Wrote {out} {tuple(shape)}")
+
+
+def hear(heard: list[Estimate]) -> Callable[[Estimate], None]:
+    """What keeps each estimate of the likelihood in `heard`, and shows it on a terminal."""
+
+    def show(e: Estimate) -> None:
+        heard.append(e)
+        if sys.stderr.isatty():
+            end = "\n" if e.done == e.total else ""
+            print(
+                f"\rnll {e.mean:.3f} +- {e.error:.3f} nats, {e.done:,} of {e.total:,} data ", end=end, file=sys.stderr
+            )
+
+    return show

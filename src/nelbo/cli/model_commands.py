@@ -1,0 +1,299 @@
+"""The verbs that use a trained model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nelbo.cli import io
+from nelbo.errors import UserError
+
+if TYPE_CHECKING:
+    from nelbo.model.scoring import Estimate
+
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A results folder, or a model folder.")]
+DataPath = Annotated[str, typer.Argument(metavar="[DATA]", help="As for `train`.  [default: the model's test data]")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="The file to write.")]
+Seed = Annotated[int, typer.Option(help="Fixes what is random.")]
+Given = Annotated[str | None, typer.Option(help="The class or numbers a conditional model is given; cells of a table.")]
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def evaluate(
+    model: ModelPath,
+    data: DataPath = "",
+    samples: Annotated[int, typer.Option(help="Importance samples for -log p(x); 0: only the loss.")] = 0,
+    quality: Annotated[bool, typer.Option("--quality", help="Compare samples with DATA, which are digits.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Fixes the draws of z.  [default: that of training]")] = None,
+    condition: Given = None,
+    out: Out = None,
+    as_json: JSON = False,
+) -> None:
+    """Loss, distortion and rate of DATA under MODEL, in nats per datum.
+
+    With --samples, -log p(x) too: its estimate is shown as it grows, and is the result where Ctrl-C ends it early. With
+    --quality, as many samples as data are compared with these on the features of a small digit classifier.
+
+    \b
+    Examples:
+      nelbo evaluate results/mnist
+      nelbo evaluate results/mnist my_pictures/ --samples 100 --json
+      nelbo evaluate results/mnist --quality
+    """
+    import torch
+
+    from nelbo import metrics
+    from nelbo.data import some
+
+    m = io.model(model, condition)
+    rows, seed = io.rows(m, data), m.recipe.training.seed if seed is None else seed
+    heard: list[Estimate] = []
+    try:
+        result: dict[str, float | str] = {**m.evaluate(rows, samples, seed, io.hear(heard))}
+        if quality:
+            made = m.schema.encode(torch.from_numpy(m.sample(len(rows), seed)))
+            result |= metrics.quality(made, some(rows, len(rows)))
+    except KeyboardInterrupt:
+        if not heard:
+            raise
+        e = heard[-1]
+        result = {"nll": e.mean, "nll_error": e.error, "n": e.done}
+    lines = "\n".join(f"{name:10} " + (f"{v:.4f}" if isinstance(v, float) else str(v)) for name, v in result.items())
+    if out:
+        io.write(out, json.dumps(result).encode() + b"\n")
+    print(json.dumps(result) if as_json else lines)
+
+
+def sample(
+    model: ModelPath,
+    n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
+    temperature: Annotated[float, typer.Option(help="Spread of the prior; below 1: more typical.")] = 1.0,
+    noise: Annotated[
+        bool, typer.Option("--noise", help="Draw from the likelihood instead of showing its mean.")
+    ] = False,
+    like: Annotated[str, typer.Option(help="Vary these data instead of drawing from the prior.", metavar="DATA")] = "",
+    new_to: Annotated[
+        Path | None, typer.Option(help="Text: only lines that are not in this file, each once.", metavar="FILE")
+    ] = None,
+    condition: Given = None,
+    out: Out = None,
+    seed: Seed = 0,
+    as_json: JSON = False,
+) -> None:
+    """Draw N data from MODEL's prior and write them (.png, .npy or .csv; a table as .csv, .tsv or .parquet).
+
+    With --like, each is one of the data named, changed as its neighbours among them differ: as sharp as they are, and
+    near them; the temperature says how far. A few make more of their kind. Lines of text are printed, unless --out
+    names a .txt file. A table's rows can be given some cells: the others are drawn given these, and none is rejected.
+
+    \b
+    Examples:
+      nelbo sample results/mnist -n 64 --out digits.png --seed 1
+      nelbo sample results/people -n 500 --condition "income=>50K,sex=Female" --out rows.csv
+      nelbo sample results/emoji -n 1000 --like faces/ --out faces.npy
+      nelbo sample results/names -n 20 --temperature 0.6 --new-to names.txt
+    """
+    if sum([bool(like), noise, bool(new_to)]) > 1:
+        raise UserError("--like, --noise and --new-to: give one of them")
+    m = io.model(model, condition)
+    out = io.data_file(m, out, "sample")
+    if new_to:
+        from nelbo.apps.synthesis.text import new_lines
+        from nelbo.data.text import lines_of
+
+        values = new_lines(m, n, lines_of(new_to)[1], seed, temperature)
+    elif like:
+        from nelbo.apps.synthesis.neighbours import variations
+
+        values = variations(m, like, n, seed, temperature)
+    else:
+        values = m.sample(n, seed, temperature, noise)
+    io.give(m, values, out, as_json)
+
+
+def reconstruct(
+    model: ModelPath,
+    data: DataPath = "",
+    n: Annotated[
+        int | None,
+        typer.Option("-n", help="Only the first N.  [default: 8 of pictures or printed lines, else all]"),
+    ] = None,
+    condition: Given = None,
+    out: Out = None,
+    seed: Seed = 0,
+    as_json: JSON = False,
+) -> None:
+    """Encode DATA to the posterior's mean and decode it; a picture shows originals above reconstructions.
+
+    Lines of text are printed, each before its reconstruction, unless --out names a .txt file, and rebuilt from a code
+    like the posterior's draws, which says more than their mean. DATA may be a line.
+
+    \b
+    Examples:
+      nelbo reconstruct results/mnist
+      nelbo reconstruct results/mnist my_pictures/ -n 16 --out remade.png
+      nelbo reconstruct results/mnist digits.npy --out remade.npy
+      nelbo reconstruct results/captions "A man rides a horse."
+    """
+    import numpy as np
+    import torch
+
+    from nelbo.data import subset
+
+    if n is not None and n < 1:
+        raise UserError(f"-n {n}: give 1 or more")
+    m = io.model(model, condition)
+    out = io.data_file(m, out, "reconstruction")
+    picture = out if out and out.suffix.lower() == ".png" else None
+    rows = io.rows(m, data)
+    first = torch.arange(min(len(rows), n or (8 if picture or out is None else len(rows))))
+    values = m.reconstruct(subset(rows, first))
+    columns = min(8, len(first))
+    if picture:  # each line of originals above the line of their reconstructions, the last one filled up with zeros
+        pair = np.stack([m.schema.decode(rows.batch(first)).numpy(), values])
+        missing = -len(first) % columns
+        pair = np.concatenate([pair, np.zeros_like(pair, shape=(2, missing, *m.schema.shape))], 1)
+        lines = pair.reshape(2, -1, columns, *m.schema.shape).swapaxes(0, 1)
+        io.write(picture, io.encode_data(m, lines.reshape(-1, *m.schema.shape), picture, columns))
+        io.say(picture, values.shape, as_json)
+    elif out is None and not as_json:
+        originals = m.told(m.schema.decode(rows.batch(first)).numpy())
+        io.give(m, [f"{a}\n  -> {b}" for a, b in zip(originals, values, strict=True)], out, as_json)
+    else:
+        io.give(m, values, out, as_json)
+
+
+def embed(
+    model: ModelPath,
+    data: DataPath = "",
+    condition: Given = None,
+    out: Out = None,
+    seed: Seed = 0,
+    as_json: JSON = False,
+) -> None:
+    """Write the posterior mean of each datum (.npy or .csv; a CSV has the label, where there is one).
+
+    \b
+    Examples:
+      nelbo embed results/mnist --out codes.npy
+      nelbo embed results/mnist my_pictures/ --out codes.csv
+    """
+    out = io.named(out, "embedding.npy", (".npy", ".csv"))
+    m = io.model(model, condition)
+    rows = io.rows(m, data)
+    codes, classes = m.embed(rows), rows.schema.classes
+    labels = None if rows.labels is None else [classes[k] if k < len(classes) else k for k in rows.labels.tolist()]
+    io.write(out, io.encode_codes(codes, labels, out))
+    io.say(out, codes.shape, as_json)
+
+
+def interpolate(
+    model: ModelPath,
+    items: Annotated[
+        list[str] | None, typer.Argument(help="Pictures, lines of text, or row numbers of --data.")
+    ] = None,
+    data: Annotated[str, typer.Option(help="Where row numbers point to.  [default: the model's test data]")] = "",
+    steps: Annotated[int, typer.Option(help="Data from one item to the next, both included.")] = 10,
+    condition: Given = None,
+    out: Out = None,
+    seed: Seed = 0,
+    as_json: JSON = False,
+) -> None:
+    """Go from item to item through the latent space: a strip (.png) and an animation (.gif) beside it, or lines.
+
+    \b
+    Examples:
+      nelbo interpolate results/mnist 0 1 2
+      nelbo interpolate results/faces anna.png ben.png --steps 24 --out morph.png
+      nelbo interpolate results/captions "A man rides a horse." "Two dogs play in the snow." --steps 6
+    """
+    from nelbo.plotting import figures, image_files
+
+    m = io.model(model, condition)
+    out = io.data_file(m, out, "interpolation")
+    chosen = items or ["0", "1"]
+    rows = io.rows(m, data) if any(item.isdecimal() for item in chosen) else None
+    values = m.interpolate(*(io.item(rows, item) for item in chosen), steps=steps)
+    more = {}
+    if m.schema.kind == "image" and out is not None and out.suffix.lower() == ".png":
+        there = figures.frames(values, m.schema)
+        animation = out.with_suffix(".gif")
+        io.write(animation, image_files.gif([*there, *there[-2:0:-1]], fps=12.5))
+        more = {"animation": str(animation)}
+        if not as_json:
+            print(f"Wrote {animation}")
+    io.give(m, values, out, as_json, len(values), **more)
+
+
+def traverse(
+    model: ModelPath,
+    steps: Annotated[int, typer.Option(help="Values of each latent.")] = 9,
+    reach: Annotated[float, typer.Option(help="From -REACH to REACH.")] = 3.0,
+    item: Annotated[str, typer.Option(help="A picture to start from.  [default: the prior's mean]")] = "",
+    condition: Given = None,
+    out: Out = None,
+    seed: Seed = 0,
+    as_json: JSON = False,
+) -> None:
+    """Move each latent by itself and decode: a row for each, the one that carries most first.
+
+    \b
+    Examples:
+      nelbo traverse results/mnist
+      nelbo traverse results/mnist --item seven.png --steps 11 --out seven.png
+    """
+    from nelbo.plotting import figures
+
+    out = io.named(out, "traversal.png", (".png",))
+    m = io.model(model, condition)
+    values, order = m.traverse(item or None, steps, reach)
+    figure = figures.traversal(values, order, m.rates, reach, m.schema)
+    io.write(out, io.encode_image(figures.figure_image(figure), "PNG"))
+    io.say(out, values.shape, as_json, order=order)
+
+
+def map_(
+    model: ModelPath,
+    data: DataPath = "",
+    side: Annotated[int, typer.Option(help="Decoded points along each side, with 2 latents.")] = 20,
+    condition: Given = None,
+    out: Out = None,
+    seed: Seed = 0,
+    as_json: JSON = False,
+) -> None:
+    """Draw the latent space: decoded on a grid if it has 2 latents, else the principal components of DATA's means.
+
+    \b
+    Examples:
+      nelbo map results/mnist
+      nelbo map results/mnist2d --side 30 --out manifold.png
+    """
+    from nelbo.plotting import figures
+
+    out = io.named(out, "map.png", (".png",))
+    m = io.model(model, condition)
+    if len(m.rates) == 2 and m.schema.kind == "image":
+        values = m.grid(side)
+        return io.give(m, values, out, as_json, side)
+    rows = io.rows(m, data)
+    points, share = m.project(rows)
+    labels = None if rows.labels is None else rows.labels.numpy()
+    title = f"Posterior means, first two principal components ({share:.0%} of their variance)"
+    figure = figures.scatter(points, labels, rows.schema.classes, title)
+    io.write(out, io.encode_image(figures.figure_image(figure), "PNG"))
+    return io.say(out, points.shape, as_json)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "evaluate": evaluate,
+    "sample": sample,
+    "reconstruct": reconstruct,
+    "embed": embed,
+    "interpolate": interpolate,
+    "traverse": traverse,
+    "map": map_,
+}

@@ -1,0 +1,269 @@
+"""What the numbers in an array say about its type, and the dataset it becomes.
+
+Layout, by the number of dimensions: 2 is vectors `(n, features)`; 3 is grey pictures `(n, height, width)`; 4 is
+channels last where the last size is 1, 3 or 4, else channels first. The scaling follows from the values:
+
+    only {0, 1}                  binary   x = raw              (pictures of {0, 255}: raw / 255)
+    pictures in [0, 1]           unit     x = raw
+    other pictures in [0, 255]   unit     x = raw / 255        (so too every picture of such integers)
+    other pictures               unit     x = (raw - min) / (max - min)
+    vectors in [0, 1]            unit     x = raw
+    other vectors                real     x = (raw - mean) / std, per feature
+
+The rule is chosen by all rows that are given; numbers that are fitted (min, max, mean, std) see the training
+rows only. Everything is read in chunks, once.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from torch import Tensor
+
+from nelbo.data.arrays.layout import Items
+from nelbo.data.dataset import Arrays, Dataset, Rows, RowSource, fits_memory, tensor_dtype, to_tensor
+from nelbo.data.schema import Schema
+from nelbo.errors import UserError
+
+CHUNK_BYTES = 2**22  # few enough to stay in the cache from one look at them to the next
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows laid out as `(n, *shape)`, what to call them in messages, and their labels if known."""
+
+    name: str
+    rows: RowSource
+    labels: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return tuple(self.rows.shape[1:])
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was seen of some rows: the range of all their values, and what is fitted to those to train on.
+
+    `only_01` and `only_0255` tell whether every value is in {0, 1}, in {0, 255}. `fitted_low` and `fitted_high`
+    are the range, `mean` and `std` the moments of the training rows, per feature (for pictures they are not used).
+    """
+
+    low: float
+    high: float
+    only_01: bool
+    only_0255: bool
+    fitted_low: float
+    fitted_high: float
+    mean: np.ndarray
+    std: np.ndarray
+
+    def __or__(self, other: Summary) -> Summary:
+        """The range of both; what is fitted, of the first."""
+        return replace(
+            self,
+            low=min(self.low, other.low),
+            high=max(self.high, other.high),
+            only_01=self.only_01 and other.only_01,
+            only_0255=self.only_0255 and other.only_0255,
+        )
+
+
+def summarise(part: Part, train: np.ndarray | None = None, brief: bool = False) -> Summary:
+    """One pass over all rows, in order; `train` (bool, `(n,)`) marks those to train on, None means all.
+
+    With `brief`, it ends where the rest can no longer change how rows are scaled: for pictures of bytes, as soon as
+    some are neither in {0, 1} nor in {0, 255}. The ranges are then of what was read.
+
+    Raises `UserError` naming the first value that is NaN or infinite.
+    """
+    seen, bad, first = _Tally(len(part.shape) == 3), 0, ""
+    brief = brief and len(part.shape) == 3 and part.rows.dtype == np.uint8
+    for start, chunk in chunks(part.rows):
+        flat = _flat(chunk)
+        low, high = seen.extremes(flat)
+        # one NaN makes the minimum NaN: values are looked at one by one only where there is something to find
+        if not np.isfinite([low.min(), high.max()]).all():
+            found = np.argwhere(~np.isfinite(chunk))
+            first = first or ", ".join(map(str, [found[0][0] + start, *found[0][1:]]))
+            bad += len(found)
+        elif not bad:
+            seen.add(flat, low, high)
+            seen.fit(flat, low, high, slice(None) if train is None else train[start : start + len(flat)])
+            if brief and not (seen.only_01 or seen.only_0255):
+                break
+    if bad:
+        raise UserError(f"{part.name}: {bad} values are NaN or infinite, the first at [{first}]: drop or fill them")
+    return seen.summary()
+
+
+class Moments:
+    """Mean and standard deviation of each feature over the values that are there (not NaN), chunk by chunk.
+
+    Source: Chan, Golub, LeVeque (1983), Algorithms for Computing the Sample Variance.
+    """
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.squares = np.zeros(1), np.zeros(1), np.zeros(1)
+
+    def add(self, chunk: np.ndarray) -> None:
+        """Merge float64 values `(rows, features)` in."""
+        gaps = np.isnan(chunk)
+        if gaps.any():
+            count = (~gaps).sum(0)
+            own = np.where(gaps, 0.0, chunk).sum(0) / np.maximum(count, 1)
+            deviations = np.where(gaps, 0.0, chunk - own)
+        else:
+            count = np.full(chunk.shape[1], len(chunk))
+            with np.errstate(over="ignore", invalid="ignore"):  # the schema refuses numbers that are not finite
+                own = chunk.mean(0)
+                deviations = chunk - own
+        total = np.maximum(self.count + count, 1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            gap = own - self.mean
+            self.squares = self.squares + np.square(deviations).sum(0)
+            self.squares = self.squares + np.square(gap) * self.count * count / total
+            self.mean = self.mean + gap * count / total
+        self.count = self.count + count
+
+    @property
+    def std(self) -> np.ndarray:
+        """Per feature."""
+        return np.sqrt(self.squares / np.maximum(self.count, 1))
+
+
+class _Tally:
+    """What is known of the rows so far: range, and for vectors moments, per feature."""
+
+    def __init__(self, pictures: bool) -> None:
+        self.pictures = pictures
+        self.low, self.high = np.inf, -np.inf
+        self.only_01 = self.only_0255 = True
+        self.fitted_low, self.fitted_high = np.array(np.inf), np.array(-np.inf)
+        self.moments = Moments()
+
+    def extremes(self, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest values: of each picture, or of each feature."""
+        axis = 1 if self.pictures else 0
+        return flat.min(axis), flat.max(axis)
+
+    def add(self, flat: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+        """Take all rows into the range."""
+        lowest, highest = low.min(), high.max()
+        self.low, self.high = min(self.low, float(lowest)), max(self.high, float(highest))
+        self.only_01 = self.only_01 and lowest >= 0 and highest <= 1 and _only(flat, 1)
+        self.only_0255 = self.only_0255 and lowest >= 0 and highest <= 255 and _only(flat, 255)
+
+    def fit(self, flat: np.ndarray, low: np.ndarray, high: np.ndarray, chosen: slice | np.ndarray) -> None:
+        """Take the chosen rows into what is fitted."""
+        if not (isinstance(chosen, slice) or chosen.any()):
+            return
+        if self.pictures:
+            low, high = low[chosen].min(), high[chosen].max()
+        else:
+            flat = flat[chosen]
+            low, high = self.extremes(flat)
+            self.moments.add(flat.astype(np.float64))
+        self.fitted_low, self.fitted_high = np.minimum(self.fitted_low, low), np.maximum(self.fitted_high, high)
+
+    def summary(self) -> Summary:
+        same = self.fitted_low == self.fitted_high
+        return Summary(
+            low=self.low,
+            high=self.high,
+            only_01=bool(self.only_01),
+            only_0255=bool(self.only_0255),
+            fitted_low=float(self.fitted_low.min()),
+            fitted_high=float(self.fitted_high.max()),
+            mean=self.moments.mean,
+            std=np.where(same, 1.0, self.moments.std),
+        )
+
+
+def chunks(rows: RowSource) -> Iterator[tuple[int, np.ndarray]]:
+    """(number of the first row, rows) in pieces of about 4 MB."""
+    step = max(1, CHUNK_BYTES // (int(np.prod(rows.shape[1:])) * rows.dtype.itemsize))
+    for start in range(0, rows.shape[0], step):
+        yield start, rows[start : start + step]
+
+
+def _flat(chunk: np.ndarray) -> np.ndarray:
+    """Rows as `(n, values)`, the values in the order of memory, so that nothing is copied."""
+    order = sorted(range(1, chunk.ndim), key=lambda axis: -chunk.strides[axis])
+    return chunk.transpose(0, *order).reshape(len(chunk), -1)
+
+
+def _only(flat: np.ndarray, top: int) -> bool:
+    """Whether all values are in {0, top}."""
+    return bool(((flat == 0) | (flat == top)).all())
+
+
+def fit_schema(part: Part, seen: Summary, classes: tuple[str, ...]) -> Schema:
+    """The schema of rows like these, by the table at the top of this module."""
+    shape = part.shape
+    make = partial(Schema, "image" if len(shape) == 3 else "vector", shape, classes=classes)
+    low, high, whole = seen.low, seen.high, part.rows.dtype.kind in "iu"
+    if seen.only_01:
+        return make((0.0,), (1.0,), "binary")
+    if len(shape) == 1:
+        if low >= 0 and high <= 1:
+            return make((0.0,), (1.0,), "unit")
+        return make(tuple(seen.mean.tolist()), tuple(seen.std.tolist()), "real")
+    if seen.only_0255:
+        return make((0.0,), (255.0,), "binary")
+    if low >= 0 and high <= 255:
+        return make((0.0,), (255.0 if whole or high > 1 else 1.0,), "unit")
+    return make((seen.fitted_low,), (seen.fitted_high - seen.fitted_low or 1.0,), "unit")
+
+
+def build(part: Part, schema: Schema, seen: Summary) -> Dataset:
+    """The dataset of these rows: in memory if they are or fit there, else streamed."""
+    rows = part.rows
+    whole = type(rows) is np.ndarray
+    if not (whole or fits_memory(int(np.prod(rows.shape)) * rows.dtype.itemsize)):
+        return Rows(rows, schema, part.labels, not isinstance(rows, Items))
+    bytes_do = schema.kind == "image" and rows.dtype.kind in "iu" and seen.low >= 0 and seen.high <= 255
+    dtype = np.dtype(np.uint8) if bytes_do else tensor_dtype(rows.dtype)
+    if whole:
+        values = rows[:].astype(dtype, copy=False)
+    else:
+        values = np.empty(rows.shape, dtype)  # filled in pieces, so that nothing is there twice
+        for start, chunk in chunks(rows):
+            values[start : start + len(chunk)] = chunk
+    return Arrays(to_tensor(values), schema, part.labels)
+
+
+def any_byte_does(schema: Schema) -> bool:
+    """Whether rows of bytes fit the schema whatever they hold."""
+    return schema.kind == "image" and (schema.support, schema.shift, schema.scale) == ("unit", (0.0,), (255.0,))
+
+
+def check_range(part: Part, schema: Schema, seen: Summary) -> None:
+    """Raise `UserError` if these values are on another scale than the schema's; warn if some lie beyond its range."""
+    top = schema.scale[0]
+    if schema.support == "binary" and not (seen.only_01 if top == 1 else seen.only_0255):
+        raise UserError(
+            f"{part.name}: values reach from {seen.low:g} to {seen.high:g}, the model takes only 0 and {top:g}: "
+            "threshold them first"
+        )
+    if schema.support != "unit":
+        return
+    low, high = schema.shift[0], schema.shift[0] + top
+    inside = low <= seen.low and seen.high <= high
+    fixed = schema.kind == "image" and low == 0 and top in (1, 255)
+    fraction = top == 255 and part.rows.dtype.kind == "f" and 0 < seen.high <= 1
+    if fixed and (fraction or not inside):
+        raise UserError(
+            f"{part.name}: values reach from {seen.low:g} to {seen.high:g}, the model takes {low:g} to {high:g}: "
+            "bring them to that scale"
+        )
+    if not inside:
+        warnings.warn(
+            f"{part.name}: values reach from {seen.low:g} to {seen.high:g}, beyond the {low:g} to {high:g} of training",
+            stacklevel=4,
+        )

@@ -1,0 +1,157 @@
+"""NumPy files: `.npy` and `.npz`. Nothing is ever unpickled.
+
+Rows of a `.npy` file are read when they are needed. They are read, not mapped: a mapped file grows in the memory of the
+process page by page, is read far ahead of a row taken at random (here by 8 MB for rows of 12 kB), and ends the process
+if it is cut short or its disk fails.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nelbo.data.arrays.layout import Items, Layout, lay_out
+from nelbo.errors import UserError
+
+
+class FileRows:
+    """Rows of a mapped array in C order, laid out by `layout`; indexed by row numbers or a slice.
+
+    Raises `UserError` if the array is not laid out so, or the file can no longer be read. Several threads may read.
+    """
+
+    def __init__(self, mapped: np.memmap[Any, Any], name: str, layout: Layout = lay_out) -> None:
+        assert mapped.filename is not None
+        self.path, self.name, self.offset = Path(mapped.filename), name, mapped.offset
+        self.dtype, self._row, self._layout = mapped.dtype, mapped.shape[1:], layout
+        self.shape: tuple[int, ...] = layout(mapped, name).shape
+
+    def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
+        if isinstance(index, slice):
+            first, stop, step = index.indices(self.shape[0])
+            assert step == 1, "rows are read in a run"
+            runs, n = [(0, max(stop - first, 0), first)], max(stop - first, 0)
+        else:
+            if len(index) and not 0 <= index.min() <= index.max() < self.shape[0]:
+                raise IndexError(
+                    f"{self.path}: row numbers from {index.min()} to {index.max()} of {self.shape[0]} rows"
+                )
+            runs, n = _runs(index), len(index)
+        out = np.empty((n, *self._row), self.dtype)
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                for start, stop, row in runs:
+                    self._fill(file.fileno(), out[start:stop], row)
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: cannot be read ({error.strerror}): see to the file and begin again"
+            ) from None
+        return self._layout(out, self.name) if n else out.reshape(0, *self.shape[1:])
+
+    def _fill(self, file: int, out: np.ndarray, row: int) -> None:
+        """Read consecutive rows, `row` being the first."""
+        if not len(out):
+            return
+        place, left = self.offset + row * out[0].nbytes, out.reshape(-1).view(np.uint8).data
+        while left:
+            got = os.preadv(file, [left], place)  # at most 2 GB at a time
+            if not got:
+                raise UserError(f"{self.path}: ends before row {row + len(out)}: it was cut short; write it again")
+            place, left = place + got, left[got:]
+
+
+def rows_of(array: np.ndarray, name: str, layout: Layout = lay_out) -> np.ndarray | FileRows:
+    """The array, or the rows of its file if it is mapped from one that can be read row by row."""
+    if sys.platform == "win32" or not isinstance(array, np.memmap) or not array.flags.c_contiguous or array.ndim < 2:
+        return array
+    return FileRows(array, name, layout)
+
+
+def _runs(index: np.ndarray) -> list[tuple[int, int, int]]:
+    """(start, stop, row): `index[start:stop]` are consecutive numbers from `row` on."""
+    if not len(index):
+        return []
+    starts = np.flatnonzero(np.diff(index, prepend=-2) != 1)
+    return list(zip(starts.tolist(), [*starts[1:].tolist(), len(index)], index[starts].tolist(), strict=True))
+
+
+SUFFIXES = (".npy", ".npz")
+PAIRS = (("x_train", "x_test", "y_train", "y_test"), ("train", "test", "", ""))
+SINGLES = ("x", "X", "data", "images", "train")
+LABELS = ("y", "Y", "labels")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The arrays that a source holds: rows and labels of the training split, and of the test split if any."""
+
+    name: str
+    x: np.ndarray | Items | FileRows
+    y: Any = None
+    x_test: np.ndarray | None = None
+    y_test: Any = None
+
+
+def read(path: Path, member: str = "", layout: Layout = lay_out) -> Stored:
+    """The arrays of a NumPy file; a `.npy` is not read yet; `member` selects one of an `.npz`.
+
+    In an `.npz`, `x_train`, `x_test` (and `y_train`, `y_test`) or `train`, `test` are splits; otherwise `x`, `X`,
+    `data`, `images` or `train` are rows and `y`, `Y` or `labels` their labels; otherwise the only array is it.
+    Raises `UserError` if the file is damaged, needs pickle, or does not say which array is meant.
+    """
+    loaded = _open(path)
+    if isinstance(loaded, np.ndarray):
+        if member:
+            raise UserError(f"{path}:{member}: the file holds one array without a name: leave :{member} out")
+        return Stored(str(path), rows_of(loaded, str(path), layout))
+    with loaded:
+        if not member:
+            return _splits(path, loaded)
+        if member not in loaded.files:
+            raise UserError(f"{path}: holds no array {member!r}: choose among {', '.join(loaded.files)}")
+        return Stored(f"{path}:{member}", _array(path, loaded, member))
+
+
+def _open(path: Path) -> Any:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # a damaged file fails in many ways
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: str | Path, error: Exception) -> UserError:
+    if "pickle" in str(error) or "Object arrays" in str(error):
+        return UserError(f"{path}: is no array of numbers (pickle is never loaded): save plain numbers by numpy.save")
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return UserError(f"{path}: cannot be read ({reason}): if it is damaged or cut off, save or download it again")
+
+
+def _array(path: Path, loaded: Any, name: str) -> np.ndarray:
+    try:
+        return loaded[name]
+    except Exception as error:
+        raise _damaged(f"{path}:{name}", error) from None
+
+
+def _splits(path: Path, loaded: Any) -> Stored:
+    """The arrays that the names in an `.npz` point out."""
+    names = loaded.files
+
+    def get(name: str) -> np.ndarray | None:
+        return _array(path, loaded, name) if name in names else None
+
+    for x, x_test, y, y_test in PAIRS:
+        if x in names and x_test in names:
+            return Stored(str(path), _array(path, loaded, x), get(y), get(x_test), get(y_test))
+    if "x_train" in names:
+        return Stored(str(path), _array(path, loaded, "x_train"), get("y_train"))
+    single = next((name for name in SINGLES if name in names), names[0] if len(names) == 1 else "")
+    if not single:
+        listed = ", ".join(names) or "nothing"
+        raise UserError(f"{path}: holds {listed}: say which array is meant, as in {path.name}:{next(iter(names), 'x')}")
+    return Stored(str(path), _array(path, loaded, single), get(next((y for y in LABELS if y in names), "")))

@@ -1,0 +1,1 @@
+"""Series: arrays and recordings, whole or cut into windows."""

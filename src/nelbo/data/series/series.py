@@ -1,0 +1,227 @@
+"""Series: values `(steps, channels)`, some of which may not have been observed (NaN).
+
+What is a series is said, by `kind="series"` or a `window`: an array is else of vectors or pictures. Then
+
+    an array     (n, steps) or (n, steps, channels); (steps,) is one recording
+    a list       of arrays (steps,) or (steps, channels), of any lengths: the shorter are ended by NaN
+    a table      one recording, a row for each step (`nelbo.data.series.recordings`): it takes a window
+
+With a `window`, each series is a recording and is cut (`nelbo.data.series.windows`). Where the source has no test
+split, rows at random are held out; of windows, whole recordings at random; of the windows of one recording its last
+part, and no window to train on shares a step with that.
+
+    only {0, 1}      binary   x = raw
+    other values     real     x = (raw - mean) / std, per channel, of the observed values to train on
+
+For a trained model, series shorter than its own are ended by NaN, longer ones cut into windows as long as its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nelbo.data import sources, tables
+from nelbo.data import split as splitting
+from nelbo.data.arrays import infer
+from nelbo.data.arrays.infer import Moments, Part, Summary, chunks
+from nelbo.data.arrays.layout import lay_out_series, to_numpy
+from nelbo.data.arrays.npy import FileRows
+from nelbo.data.dataset import Dataset, subset
+from nelbo.data.schema import Schema, Support
+from nelbo.data.series import recordings
+from nelbo.data.series.windows import Windows
+from nelbo.errors import UserError
+
+
+@dataclass(frozen=True)
+class Found:
+    """Series to train on and to test on (None: none of their own), and the names of classes and channels.
+
+    `lists` are the series of a list, each at its own length; the rows of `train` are these ended by NaN.
+    """
+
+    train: Part
+    test: Part | None = None
+    classes: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    lists: tuple[np.ndarray, ...] = ()
+
+
+def load(
+    source: Any, data_root: str | Path | None, window: int | None, stride: int | None, held_out: tuple[float, int]
+) -> tuple[str, Dataset, Dataset]:
+    """(name, rows to train on, rows held out) of series; see `nelbo.data.load`."""
+    found = _find(source, data_root)
+    if window is not None:
+        found = _cut(found, window, window if stride is None else stride)
+    elif tables.is_table(source):
+        raise UserError(
+            f"{found.train.name}: is one series of {found.train.shape[0]} steps: cut it, as by --window 128"
+        )
+    name, rows = Path(found.train.name).stem, found.train.rows
+    if found.test is not None:
+        seen, seen_test = summarise(found.train), summarise(found.test)
+        schema = _schema(found, seen | seen_test)
+        return name, _build(found.train, schema, seen), _build(found.test, schema, seen_test)
+    if isinstance(rows, Windows):
+        first, second = splitting.of_windows(rows, name, *held_out)
+    else:
+        first, second = splitting.at_random(rows.shape[0], name, *held_out)
+    chosen = np.isin(np.arange(rows.shape[0]), first.numpy())
+    seen = summarise(found.train, chosen)
+    whole = _build(found.train, _schema(found, seen), seen)
+    return name, subset(whole, first), subset(whole, second)
+
+
+def load_like(source: Any, schema: Schema, split: str, data_root: str | Path | None) -> Dataset:
+    """Series of any source for a model of this schema; see `nelbo.data.load_like`."""
+    found = _find(source, data_root, schema.classes, schema.names)
+    if split == "test" and found.test is not None:
+        found = replace(found, train=found.test, test=None)
+    steps, channels = schema.shape
+    if found.train.shape[1] != channels:
+        listed = f" ({', '.join(schema.names)})" if schema.names else ""
+        raise UserError(
+            f"{found.train.name}: has {found.train.shape[1]} channels, the model takes {channels}{listed}: give those"
+        )
+    if found.lists or found.train.shape[0] != steps:
+        whole = tuple(_ended(series, max(steps, len(series))) for series in _recordings(found))
+        found = _cut(replace(found, lists=whole), steps, steps)
+    seen = summarise(found.train)
+    if schema.support == "binary" and not seen.only_01:
+        raise UserError(
+            f"{found.train.name}: values reach from {seen.low:g} to {seen.high:g}, the model takes only 0 and 1: "
+            "threshold them first"
+        )
+    return _build(found.train, replace(schema, classes=found.classes), seen)
+
+
+def _find(
+    source: Any, data_root: str | Path | None, classes: tuple[str, ...] = (), channels: tuple[str, ...] = ()
+) -> Found:
+    """The series of a source, not cut; of a table, those `channels` if it has them all."""
+    if tables.is_table(source):
+        name, values, names = recordings.read(source)
+        if channels and set(channels) <= set(names):
+            values, names = values[:, [names.index(channel) for channel in channels]], channels
+        return Found(Part(name, values[None]), channels=names)
+    sources.locate(source)  # a path that does not exist is said to be one
+    x, y = source if isinstance(source, tuple) and len(source) == 2 else (source, None)
+    lists = _listed(x) if isinstance(x, list) else ()
+    if lists:
+        longest = max(map(len, lists))
+        stored = sources.Stored("list", np.stack([_ended(series, longest) for series in lists]), y)
+    else:
+        stored = sources.read(source, data_root, lay_out_series)
+        if isinstance(stored.x, np.ndarray) and stored.x.ndim == 1:
+            stored = replace(stored, x=stored.x[None])
+    train, test, classes = sources.parts(stored, classes, lay_out_series)
+    return Found(train, test, classes, lists=lists)
+
+
+def _listed(items: list[Any]) -> tuple[np.ndarray, ...]:
+    """The series of a list, `(steps, channels)` each."""
+    if not items:
+        raise UserError("the list of series is empty: give at least one")
+    found = []
+    for i, item in enumerate(items):
+        array = to_numpy(item) if isinstance(item, Tensor) else np.asarray(item)
+        if array.dtype.kind not in "biuf" or array.ndim not in (1, 2) or 0 in array.shape:
+            raise UserError(
+                f"item {i} of the list has shape {array.shape} and {array.dtype} values: give numbers, (steps,) or "
+                "(steps, channels)"
+            )
+        found.append(array.reshape(len(array), -1))
+        if found[-1].shape[1] != found[0].shape[1]:
+            raise UserError(
+                f"item {i} of the list has {found[-1].shape[1]} channels, item 0 {found[0].shape[1]}: make them alike"
+            )
+    return tuple(found)
+
+
+def _ended(series: np.ndarray, steps: int) -> np.ndarray:
+    """The series `(its steps, channels)` ended by NaN to so many steps; as it is where it has them."""
+    if len(series) == steps:
+        return series
+    whole = np.full((steps, series.shape[1]), np.nan, np.result_type(series.dtype, np.float32))
+    whole[: len(series)] = series
+    return whole
+
+
+def _recordings(found: Found) -> tuple[np.ndarray, ...]:
+    """The series to train on, each at its own length; those of a file stay there."""
+    rows = found.train.rows
+    if isinstance(rows, FileRows):
+        rows = lay_out_series(np.load(rows.path, mmap_mode="r"), rows.name)
+    return found.lists or tuple(rows[:])
+
+
+def _cut(found: Found, window: int, stride: int) -> Found:
+    """All series cut into windows, each with the label of its series."""
+
+    def windows(part: Part, own: tuple[np.ndarray, ...]) -> Part:
+        rows = Windows(own, window, stride, part.name)
+        labels = None if part.labels is None else part.labels[torch.from_numpy(rows.recording)]
+        return Part(part.name, rows, labels)
+
+    test = found.test and windows(found.test, _recordings(Found(found.test)))
+    return replace(found, train=windows(found.train, _recordings(found)), test=test)
+
+
+def summarise(part: Part, train: np.ndarray | None = None) -> Summary:
+    """What is seen of series, gaps passed over; `fitted_low`, `fitted_high` and the moments are those to train on.
+
+    Raises `UserError` naming an infinite value, a series of one step, or one of which nothing was observed.
+    """
+    if part.shape[0] < 2:
+        raise UserError(f"{part.name}: each series has 1 step: give series of 2 steps or more")
+    low, high, only_01, moments = np.inf, -np.inf, True, Moments()
+    for start, chunk in chunks(part.rows):
+        if np.isinf(chunk).any():
+            found = ", ".join(map(str, np.argwhere(np.isinf(chunk))[0] + [start, 0, 0]))
+            raise UserError(f"{part.name}: holds infinite values, the first at [{found}]: drop them, or make them NaN")
+        gaps = np.isnan(chunk)
+        if not isinstance(part.rows, Windows) and (nothing := gaps.all((1, 2))).any():
+            raise UserError(f"{part.name}: series {start + nothing.argmax()} holds only NaN: leave it out")
+        only_01 = only_01 and bool(((chunk == 0) | (chunk == 1) | gaps).all())
+        low = min(low, float(np.fmin.reduce(chunk, None, initial=np.inf)))
+        high = max(high, float(np.fmax.reduce(chunk, None, initial=-np.inf)))
+        chosen = chunk if train is None else chunk[train[start : start + len(chunk)]]
+        moments.add(chosen.reshape(-1, chunk.shape[-1]).astype(np.float64))
+    mean = np.where(moments.count > 0, moments.mean, np.nan)
+    std = np.where(moments.squares > 0, moments.std, 1.0)
+    return Summary(low, high, only_01, False, low, high, mean, std)
+
+
+def _schema(found: Found, seen: Summary) -> Schema:
+    """The schema of these series, by the table at the top of this module."""
+    if (nothing := np.isnan(seen.mean)).any():
+        j = int(nothing.argmax())
+        channel = repr(found.channels[j]) if found.channels else str(j)
+        raise UserError(f"{found.train.name}: channel {channel} holds only NaN in the training part: leave it out")
+    shift, scale = ((0.0,), (1.0,)) if seen.only_01 else (tuple(seen.mean.tolist()), tuple(seen.std.tolist()))
+    support: Support = "binary" if seen.only_01 else "real"
+    return Schema("series", found.train.shape, shift, scale, support, found.classes, names=found.channels)
+
+
+def _build(part: Part, schema: Schema, seen: Summary) -> Dataset:
+    """The dataset of these rows; windows know where they begin."""
+    made = infer.build(part, schema, seen)
+    if isinstance(part.rows, Windows):
+        made.origin = torch.from_numpy(np.stack([part.rows.recording, part.rows.start], 1))
+    return made
+
+
+def are_meant(kind: str | None, window: int | None, stride: int | None) -> bool:
+    """Whether the data are said to be series; `UserError` for options that say nothing."""
+    if kind not in (None, "series"):
+        raise UserError(f"kind={kind!r}: give series, or leave it out")
+    if stride is not None and window is None:
+        raise UserError(f"stride={stride}: goes with a window: give that too")
+    return kind is not None or window is not None

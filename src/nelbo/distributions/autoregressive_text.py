@@ -1,0 +1,143 @@
+"""Lines of text, one token after the other, up to the end of the line.
+
+    log p(x) = sum_t log p(x_t | x_<t),  over the tokens of the line and, if it is shorter than the row, its END
+
+What stands behind the END is padding, and adds nothing. A row without an END is a line of that length or a longer one,
+so that the masses of all rows sum to one.
+
+Source: Bowman et al. (2016), Generating Sentences from a Continuous Space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+from torch.nn import functional as F
+
+from nelbo.distributions import noise
+from nelbo.distributions.base import Distribution
+from nelbo.training.progress import watched
+
+END = 0
+TEMPERATURES, FLUENT = (0.5, 0.7) * 6, 0.3  # of the lines among which one is chosen; the weight w of log p(x | h)
+SCORED = 4096  # tokens whose logits are made at once: more would leave the processor's cache
+
+
+class Net(Protocol):
+    """What scores the next token of rows of `length`; see `nelbo.nets.TextDecoder`."""
+
+    length: int
+
+    @property
+    def vocabulary(self) -> int: ...
+    def read(self, begun: Tensor, codes: Tensor, lengths: Tensor) -> Tensor: ...
+    def step(self, begun: Tensor, last: Tensor, state: Any) -> tuple[Tensor, Any]: ...
+    def logits(self, read: Tensor) -> Tensor: ...
+
+
+class Lines(constraints.Constraint):
+    """Whole numbers from 0 to `vocabulary` - 1 in which nothing but END follows an END."""
+
+    is_discrete, event_dim = True, 1
+
+    def __init__(self, vocabulary: int) -> None:
+        self.vocabulary = vocabulary
+
+    def check(self, value: Tensor) -> Tensor:
+        whole = (value == value.floor()) & (value >= 0) & (value < self.vocabulary)
+        ended = (value[..., :-1] == END) & (value[..., 1:] != END)
+        return whole.all(-1) & ~ended.any(-1)
+
+
+class TokenByToken(Distribution):
+    """p(x | h) of rows `(*batch, length)` of token numbers; `begun` `(*batch, width)` is what the net makes of h.
+
+    `mean` is the line whose every token is the likeliest after those before it. The logits are divided by the
+    `temperature`.
+    """
+
+    def __init__(self, net: Net, begun: Tensor, temperature: float = 1.0) -> None:
+        self.net, self.begun, self.length, self.temperature = net, begun, net.length, temperature
+        self.support = Lines(net.vocabulary)
+        super().__init__(torch.Size([*begun.shape[:-1], net.length]), 1)
+
+    def with_temperature(self, temperature: float) -> TokenByToken:
+        """The same with logits divided by a temperature: below 1, likely tokens are likelier."""
+        return TokenByToken(self.net, self.begun, self.temperature * temperature)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.element_log_prob(value).sum(-1)
+
+    def element_log_prob(self, value: Tensor) -> Tensor:
+        """log p(x_t | x_<t), `(*batch, length)`; 0 behind the end of a line."""
+        batch = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
+        codes = value.expand(*batch, self.length).reshape(-1, self.length).long()
+        begun = self.begun.expand(*batch, self.begun.shape[-1]).reshape(len(codes), -1)
+        lengths = ((codes != END).cummin(-1).values.sum(-1) + 1).clamp_max(self.length)
+        there = torch.arange(self.length, device=codes.device) < lengths[:, None]
+        positions = int(lengths.max())
+        read = self.net.read(begun, codes[:, :positions], lengths)[there[:, :positions]]
+        parts = zip(read.split(SCORED), codes[there].split(SCORED), strict=True)
+        costs = [F.cross_entropy(self._logits(part), asked, reduction="none") for part, asked in parts]
+        found = torch.zeros(codes.shape, dtype=read.dtype, device=read.device)
+        found[there] = -torch.cat(costs)
+        return found.view(*batch, self.length)
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
+        with torch.no_grad():
+            begun = self.begun.expand(*sample_shape, *self.begun.shape)
+            shape = torch.Size([self.length])
+            draws = noise.uniform(torch.Size(sample_shape), self.batch_shape, shape, begun).reshape(-1, self.length)
+            return self._written(begun, draws)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._written(self.begun)
+
+    def reconstruct(self, log_q: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        return self.mean if log_q is None else self.mmi_decode(log_q)
+
+    def mmi_decode(self, log_q: Callable[[Tensor], Tensor]) -> Tensor:
+        """Of the likeliest line and some draws, the one that says what h says, `(*batch, length)`.
+
+        It has the highest log q(h | x) + w log p(x | h), where `log_q` tells the first term, `(*batch)`, of lines x. As
+        q(h | x) is about p(x | h) p(h) / p(x), that is (1 + w) log p(x | h) - log p(x), up to what is the same for all:
+        a line that any h might have is passed over for one that only this has.
+
+        Source: Li, Galley, Brockett, Gao, Dolan (2016), A Diversity-Promoting Objective Function for Neural
+        Conversation Models.
+        """
+        others = watched(TEMPERATURES, "rebuilding lines", len(TEMPERATURES))
+        with noise.seeded(0), noise.common():
+            lines = torch.stack([self.mean, *(self.with_temperature(t).sample() for t in others)])
+        best = torch.stack([log_q(x) + FLUENT * self.log_prob(x) for x in lines]).argmax(0)
+        return lines.gather(0, best[None, ..., None].expand(1, *lines.shape[1:]))[0]
+
+    def _logits(self, read: Tensor) -> Tensor:
+        logits = self.net.logits(read)
+        return logits if self.temperature == 1 else logits / self.temperature
+
+    def _written(self, begun: Tensor, draws: Tensor | None = None) -> Tensor:
+        """Rows written token by token, as these uniform draws `(rows, length)` choose, or of likeliest tokens."""
+        flat, state = begun.reshape(-1, begun.shape[-1]), None
+        rows = begun.new_zeros(len(flat), self.length)
+        last = torch.zeros(len(flat), dtype=torch.int64, device=begun.device)
+        for t in watched(range(self.length), "writing lines", self.length):
+            read, state = self.net.step(flat, last, state)
+            logits = self._logits(read)
+            token = logits.argmax(-1) if draws is None else _chosen(logits, draws[:, t])
+            last = token if t == 0 else token.masked_fill(last == END, END)
+            rows[:, t] = last
+            if not last.any():
+                break
+        return rows.view(*begun.shape[:-1], self.length)
+
+
+def _chosen(logits: Tensor, draws: Tensor) -> Tensor:
+    """The class that each uniform draw falls to."""
+    sums = logits.softmax(-1).cumsum(-1)
+    return torch.searchsorted(sums, draws[:, None] * sums[:, -1:], right=True).squeeze(-1).clamp_max(sums.shape[-1] - 1)

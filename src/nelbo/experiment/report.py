@@ -1,0 +1,88 @@
+"""The report of a run: one page that needs no other file."""
+
+from __future__ import annotations
+
+import base64
+import html
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from nelbo.config import recipe as recipes
+from nelbo.model import Model
+from nelbo.plotting.preview import showing
+from nelbo.training import State
+
+MEANINGS = {
+    "loss": "What training minimises: distortion + rate (the negative ELBO), nats per datum. Lower is better.",
+    "distortion": "How badly a datum is rebuilt from one draw of its code: minus its log-likelihood, nats.",
+    "rate": "How much the code says about the datum: KL of the posterior from the prior, nats.",
+    "seconds": "Time spent on this split in this epoch.",
+    "lr": "The learning rate at the epoch's last step.",
+}
+
+
+def report(model: Model, state: State, folder: Path) -> str:
+    """The HTML of a run: numbers, curves, pictures and settings; `folder` holds the pictures of its epochs."""
+    last = max((row["epoch"] for row in state.rows), default=0)
+    rebuilt, drawn = showing(model.schema).captions
+    pictures = {
+        f"reconstruction_{last}.png": rebuilt,
+        f"sample_{last}.png": drawn,
+        f"loss_curve_{last}.png": "Loss by epoch, with its two parts",
+    }
+    figures = "".join(
+        _figure(folder / name, caption) for name, caption in pictures.items() if (folder / name).is_file()
+    )
+    sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.vae.named_children()}
+    note = (
+        ""
+        if model.vae.likelihood.normalized
+        else (
+            "<p>The likelihood, as it is used here, is no density: these losses are no "
+            "−log p(x) and must not be compared with published likelihoods.</p>"
+        )
+    )
+    page = Template((resources.files("nelbo.experiment") / "files" / "report.html").read_text("utf-8"))
+    return page.substitute(
+        title=html.escape(f"nelbo: {model.recipe.data.source or 'run'}"),
+        ended=html.escape(state.reason or "not finished"),
+        metrics=_table(state.rows),
+        meanings="".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in MEANINGS.items()),
+        note=note,
+        figures=figures,
+        rates=_rates(model),
+        size=f"{sum(sizes.values()):,} parameters: " + ", ".join(f"{name} {n:,}" for name, n in sizes.items()),
+        recipe=html.escape(recipes.dumps(model.recipe)),
+    )
+
+
+def _figure(path: Path, caption: str) -> str:
+    content = base64.b64encode(path.read_bytes()).decode()
+    image = f'<img src="data:image/png;base64,{content}" alt="{caption}">'
+    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return "<p>No epoch was finished.</p>"
+    head = "".join(f"<th>{name}</th>" for name in rows[0])
+    body = "".join("<tr>" + "".join(f"<td>{_number(value)}</td>" for value in row.values()) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _number(value: Any) -> str:
+    return (
+        f"{value:.4g}"
+        if isinstance(value, float) and abs(value) < 1
+        else f"{value:.2f}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def _rates(model: Model) -> str:
+    carrying = sum(rate > 0.01 for rate in model.rates)
+    listed = ", ".join(f"z{i} {rate:.2f}" for i, rate in sorted(enumerate(model.rates), key=lambda item: -item[1]))
+    return f"{carrying} of {len(model.rates)} latents carry more than 0.01 nats: {listed}"

@@ -1,0 +1,5 @@
+"""The trained model that a user holds."""
+
+from nelbo.model.model import Model
+
+__all__ = ["Model"]

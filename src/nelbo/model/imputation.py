@@ -1,0 +1,103 @@
+"""The missing cells of a table's rows, or elements of series, given those that are there.
+
+    p(x_m | x_o) = integral of p(x_m | x_o, z) p(z | x_o) dz,
+
+where z ~ p(z | x_o) is one of K draws of q(z | x_o), taken with probability in proportion to its importance weight
+
+    w_k = p(x_o | z_k) p(z_k) / q(z_k | x_o)
+
+Source: Rubin (1987), The Calculation of Posterior Distributions by Data Augmentation: Comment (sampling importance
+resampling); Mattei, Frellsen (2019), MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nelbo.data import Schema, tables
+from nelbo.distributions import CellByCell, Observed, noise
+from nelbo.distributions.autoregressive_table import Bins
+from nelbo.vae import VAE, Trace
+
+DRAWS = 16
+"""Draws of q(z | x_o) for each row, K above."""
+
+POINTS = (np.arange(32) + 0.5) / 32
+"""Where in a bin its mean in the data's units, and its spread, are taken at."""
+
+
+def complete(vae: VAE, x: Tensor, c: Tensor | None = None, gaps: bool = False) -> Tensor:
+    """Rows `(batch, *shape)` with each missing element (NaN) drawn from the model given the others.
+
+    With `gaps`, as in whole samples, a table's cell may be drawn to be missing.
+    """
+    d, log_weight = _weighed(vae, x, c)
+    sums = log_weight.softmax(0).cumsum(0).t().contiguous()
+    u = noise.uniform(torch.Size(), torch.Size([len(x)]), torch.Size([1]), sums)
+    chosen = torch.searchsorted(sums, u * sums[:, -1:], right=True).squeeze(1).clamp_max(len(log_weight) - 1)
+    rows = torch.arange(len(x), device=x.device)
+    if not isinstance(d, CellByCell):
+        return torch.where(x.isnan(), d.sample()[chosen, rows], x)
+    begun = d.begun[chosen, rows]
+    return CellByCell(d.net, begun, gaps=gaps).complete(x)
+
+
+def expect(vae: VAE, x: Tensor, schema: Schema, c: Tensor | None = None) -> Tensor:
+    """What to expect where rows `(batch, *shape)` lack something, and how unsure that is: `(batch, 2, *shape)`.
+
+    Of a table, first x filled, with the mean (in the data's units) of numbers and the likeliest of categories; then the
+    standard deviation of numbers in the data's units (days, for a date), and the probability of another category; 0 for
+    a cell that is there. Of series, the same of numbers, all of it in the data's units.
+    """
+    d, log_weight = _weighed(vae, x, c)
+    weight = log_weight.softmax(0).unsqueeze(-1)
+    if not isinstance(d, CellByCell):
+        weight = weight.unsqueeze(-1)
+        mean = (weight * d.mean).sum(0)
+        variance = (weight * (d.variance + (d.mean - mean).square())).sum(0)
+        spread = (torch.tensor(schema.scale).to(x) * variance.sqrt()).masked_fill(~x.isnan(), 0.0)
+        return torch.stack([schema.decode(torch.where(x.isnan(), mean, x)), spread], 1)
+    filled, unsure = _moments([(weight * masses).sum(0) for masses in d.marginals(x)], d.net.cells, schema)
+    missing, x = x.isnan().cpu().numpy(), x.cpu()
+    both = np.stack([np.where(missing, filled, x.numpy()), np.where(missing, unsure, 0.0)], 1)
+    return torch.from_numpy(both.astype(np.float32))
+
+
+def expect_given(vae: VAE, h: Tensor, schema: Schema) -> Tensor:
+    """What to expect in each cell given h `(batch, features)` alone, `(batch, columns)`; see `expect`."""
+    d = vae.decode(h)
+    assert isinstance(d, CellByCell)
+    d, nothing = d.without_gaps(), h.new_full((len(h), *schema.shape), torch.nan)
+    return torch.from_numpy(_moments(d.marginals(nothing), d.net.cells, schema)[0].astype(np.float32))
+
+
+def _moments(marginals: list[Tensor], cells: Bins, schema: Schema) -> tuple[np.ndarray, np.ndarray]:
+    """What to expect in each column and how unsure that is, `(batch, columns)` each, from the masses of its codes."""
+    filled, unsure = np.empty((2, len(marginals[0]), len(marginals)))
+    for j, masses in enumerate(marginals):
+        mass = masses.double().cpu().numpy()
+        if j not in cells.numbers:
+            filled[:, j], unsure[:, j] = mass.argmax(-1), 1 - mass.max(-1)
+            continue
+        column, is_open = schema.modelled[j], cells.low[j, : mass.shape[1]].isfinite()
+        low, high = (ends[j, : mass.shape[1]][is_open].double().cpu().numpy() for ends in (cells.low, cells.high))
+        mass = mass[:, is_open.cpu().numpy()]
+        points = tables.natural(column, low + POINTS[:, None] * (high - low))
+        middle, within = points.mean(0), points.var(0)
+        mean = mass @ middle
+        days = tables.UNITS[column.unit] / tables.UNITS["D"] if column.unit else 1.0
+        unsure[:, j] = days * np.sqrt((mass * (within + (middle - mean[:, None]) ** 2)).sum(-1))
+        filled[:, j] = tables.standard(column, mean)
+    return filled, unsure
+
+
+def _weighed(vae: VAE, x: Tensor, c: Tensor | None) -> tuple[CellByCell | Observed, Tensor]:
+    """p(x | z) under `DRAWS` draws of z for each row, and their log importance weights `(draws, batch)`."""
+    trace = vae(x, c, (DRAWS,))
+    if isinstance(trace.likelihood, Observed):
+        return trace.likelihood, trace.log_weight
+    assert isinstance(trace.likelihood, CellByCell)
+    d = trace.likelihood.without_gaps()
+    return d, Trace(x, d, trace.levels).log_weight

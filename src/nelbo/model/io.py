@@ -1,0 +1,65 @@
+"""A saved model, back from its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nelbo.config.aliases import WEIGHTS
+from nelbo.config.build import build
+from nelbo.config.recipe import Recipe
+from nelbo.config.registry import parse
+from nelbo.data import Context, Schema, tables
+from nelbo.errors import UserError
+from nelbo.model import storage
+from nelbo.model.model import Model
+
+
+def load(path: str | Path) -> Model:
+    """A saved model, from its folder or the results folder that holds it in `model/`.
+
+    Raises `UserError` if it is none, is damaged, or was written by another format of nelbo.
+    """
+    folder, tensors, values = storage.read(Path(path))
+    try:
+        recipe: Recipe = parse(Recipe, values["recipe"], "")
+        schema, rates = Schema.from_json(values["schema"]), [float(rate) for rate in values["rates"]]
+        context = Context.from_json(values["context"]) if "context" in values else None
+        if not rates:
+            raise ValueError("no rates")
+        vae = build(recipe.model, schema.shape, context.width if context else 0, schema.kind == "series")
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / 'model.json'} is damaged ({error}): restore it, or train again") from None
+    try:
+        vae.load_state_dict({_renamed(name): value for name, value in tensors.items()})
+    except RuntimeError:
+        raise UserError(
+            f"{folder}: the weights are not of the model in model.json; restore it, or train again"
+        ) from None
+    return Model(vae, schema, recipe, rates, context)
+
+
+def _renamed(name: str) -> str:
+    """The name that a tensor of a saved model has now."""
+    for old, new in WEIGHTS.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
+
+
+def load_given(path: str | Path, condition: str | None = None) -> Model:
+    """A saved model under the condition that a text says: a class, numbers, or cells of a table's row.
+
+    Raises `UserError` if the model is not conditioned on such a thing.
+    """
+    loaded = load(path)
+    if condition is None:
+        return loaded
+    if loaded.schema.kind == "table":
+        return loaded.given(tables.parse_condition(condition))
+    if loaded.context is None or loaded.context.classes:
+        return loaded.given(condition)
+    try:
+        return loaded.given([float(value) for value in condition.split(",")])
+    except ValueError:
+        wanted = loaded.context.width
+        raise UserError(f"condition {condition!r}: give {wanted} numbers, with commas between them") from None

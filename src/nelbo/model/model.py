@@ -1,0 +1,240 @@
+"""What a user holds: a VAE, the schema of its data, and what one does with them.
+
+Every method takes data in the forms that training takes (arrays, tensors, files, folders, named sets), in the
+data's own units, and returns NumPy arrays, pictures channels first; data of a table come back as a DataFrame.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nelbo.config.build import build, check_support, resolve, start
+from nelbo.config.recipe import Recipe, versions
+from nelbo.config.registry import dump
+from nelbo.data import Context, Data, Dataset, Schema, batches, form, load_like, mean, some, tables
+from nelbo.distributions import check_temperature
+from nelbo.distributions.noise import seeded
+from nelbo.errors import UserError
+from nelbo.model import imputation, storage
+from nelbo.model.latent_space import Explorer
+from nelbo.model.scoring import Scorer
+from nelbo.training import Callback, State, fit
+from nelbo.training.progress import watched
+from nelbo.vae import VAE
+
+
+class Model(Explorer, Scorer):
+    """A VAE with the schema of its data and the recipe that made it.
+
+    `rates` is the mean KL of each latent over the test data, nats: near 0 for one that carries nothing.
+    `context` says what the model is conditioned on, if it is; `given` fixes a condition.
+    `seed` arguments fix what is random; `temperature` scales the spread of the prior (below 1: more typical).
+    """
+
+    def __init__(
+        self, vae: VAE, schema: Schema, recipe: Recipe, rates: Sequence[float] = (), context: Context | None = None
+    ) -> None:
+        self.vae = vae.eval()
+        self.schema = schema
+        self.recipe = recipe
+        self.context = context
+        with torch.no_grad():
+            nothing = torch.zeros(1, *schema.shape, device=self.device)
+            width = vae.latent.embed(nothing, context.default(1).to(self.device) if context else None).shape[1]
+        self.rates = list(rates) or [0.0] * width
+        if len(self.rates) != width:
+            raise UserError(f"{len(self.rates)} rates for a code of {width} numbers: restore the model, or train again")
+        self.condition: Tensor | None = None
+        self.cells: Tensor | None = None  # of a table's row, NaN where free
+
+    @classmethod
+    def create(cls, recipe: Recipe, schema: Schema, context: Context | None = None) -> Model:
+        """An untrained model for data of this schema and context, with weights that the recipe's seed determines.
+
+        Raises `UserError` if the likelihood cannot hold the data.
+        """
+        recipe = dataclasses.replace(recipe, model=resolve(recipe.model, schema), versions=versions())
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.training.seed)
+            vae = build(recipe.model, schema.shape, context.width if context else 0, schema.kind == "series")
+        check_support(vae, schema)
+        return cls(vae, schema, recipe, context=context)
+
+    def fit(
+        self, data: Data, folder: Path | None = None, callbacks: Sequence[Callback] = (), resume: bool = False
+    ) -> State:
+        """Train on `data` by the model's recipe; see `nelbo.training.fit`."""
+        if not resume:  # the checkpoint holds all that `start` sets
+            rows = some(data.train, form(self.schema).start_rows, self.recipe.training.seed)
+            start(self.vae, self.recipe.model, mean(data.train), rows)
+        objective = self.recipe.objective.build()
+        state = fit(self.vae, objective, data.train, data.test, self.recipe.training, folder, callbacks, resume)
+        self.vae.eval()
+        self.rates = self.measure_rates(data.test).tolist()
+        return state
+
+    def save(self, folder: str | Path) -> None:
+        """Write `weights.safetensors` and `model.json` into a folder."""
+        values = {"schema": self.schema.to_json(), "rates": self.rates, "recipe": dump(self.recipe)}
+        context = {} if self.context is None else {"context": self.context.to_json()}
+        storage.write(Path(folder), self.vae.state_dict(), values | context)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.vae.parameters()).device
+
+    def given(self, condition: Any) -> Model:
+        """The same model under one condition, a class or numbers: all it does is then given that.
+
+        Of a table, the condition is some cells of a row by name, `{"sex": "Female"}`: samples have them, and the
+        others as the model has them given these; nothing is drawn to be rejected.
+
+        Raises `UserError` if the model is not conditioned on anything, or on other things.
+        """
+        fixed = copy.copy(self)
+        if self.schema.kind == "table" and (self.context is None or isinstance(condition, Mapping)):
+            fixed.cells = torch.from_numpy(tables.known_cells(condition, self.schema)).to(self.device)
+            return fixed
+        if self.context is None:
+            raise UserError(
+                f"condition {condition!r}: the model is not conditioned on anything: train it with --condition"
+            )
+        fixed.condition = self.context.encode(condition)
+        return fixed
+
+    def rows(self, data: Any) -> Dataset:
+        """Data that fits the model's schema, from any form that training takes."""
+        return data if isinstance(data, Dataset) else load_like(data, self.schema)
+
+    @torch.no_grad()
+    def embed(self, data: Any) -> np.ndarray:
+        """The posterior means of the data, `(n, features)`."""
+        return self.over(data, self.vae.latent.embed)
+
+    @torch.no_grad()
+    def stand_in(self, data: Any) -> np.ndarray:
+        """The codes that data are rebuilt from: their means, and of text typical draws (`distributions.typical`)."""
+        return self.over(data, self.vae.stand_in)
+
+    @torch.no_grad()
+    def draw(self, data: Any, seed: int = 0) -> Tensor:
+        """One draw of the posterior for each datum, `(n, *z)`, of the first level."""
+        with seeded(seed):
+            return torch.from_numpy(self.over(data, lambda x, c: self.vae.latent.infer(x, c)[1][0].z))
+
+    @torch.no_grad()
+    def reconstruct(self, data: Any) -> Any:
+        """What the code of each datum, see `stand_in`, shows (`VAE.show`): `(n, *shape)` in the data's units."""
+        return self.told(self.over(data, lambda x, c: self.schema.decode(self.remake(x, c))))
+
+    def remake(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """`reconstruct` in the model's units: x `(batch, *shape)` through a code and back."""
+        return self.vae.show(self.vae.stand_in(x, c), c)
+
+    @torch.no_grad()
+    def sample(self, n: int, seed: int = 0, temperature: float = 1.0, noise: bool = False) -> Any:
+        """`n` draws from the model, `(n, *shape)`: z from its own prior, then the likelihood's mean given z.
+
+        With `noise`, and always for a table or text, a draw of the likelihood instead of its mean; the temperature is
+        that of a text's tokens, too. A conditional model under no one condition goes through its classes in turn.
+        """
+        if n < 1:
+            raise UserError(f"n={n}: give 1 sample or more")
+        check_temperature(temperature)
+        c = self.shown(n)
+        made = torch.from_numpy(np.empty((n, *self.schema.shape), np.float32))  # NumPy takes large pages
+        parts = torch.arange(n).split(self.schema.at_once)
+        seeds = torch.randint(2**62, (len(parts),), generator=torch.Generator().manual_seed(seed)).tolist()
+        for index, part_seed in watched(zip(parts, seeds, strict=True), "drawing", len(parts)):
+            with seeded(part_seed):  # so that the same z are drawn with and without noise
+                given = None if c is None else c[index]
+                made[index[0] : index[-1] + 1] = self._drawn(len(index), given, temperature, noise)
+        return self.told(made.numpy())
+
+    def _drawn(self, n: int, c: Tensor | None, temperature: float, noise: bool) -> Tensor:
+        """Data of `sample`, as numbers."""
+        if self.cells is not None:
+            if temperature != 1.0:
+                raise UserError(f"temperature={temperature}: samples given cells have none: leave it at 1")
+            return imputation.complete(self.vae, self.cells.expand(n, -1), c, gaps=True)
+        d = self.vae.generate(n, c, temperature)
+        return self.schema.decode(d.sample() if noise or form(self.schema).drawn else d.mean)
+
+    def told(self, values: np.ndarray) -> Any:
+        """Data in their own units, as a user holds them."""
+        return form(self.schema).told(values, self.schema)
+
+    @torch.no_grad()
+    def impute(self, data: Any, seed: int = 0) -> tuple[Any, Any]:
+        """Rows of a table, or series, with what is missing filled, and how unsure that is; both in the data's form.
+
+        A number is filled with its mean given what is there, and is unsure by its standard deviation, in its own units
+        (days, for a date); a category with the likeliest, and is unsure by the probability of another. What is there is
+        kept, and 0. See `nelbo.model.imputation`.
+        """
+        filled = self._cells_of(data, seed, lambda x, c: imputation.expect(self.vae, x, self.schema, c))
+        return self.told(filled[:, 0]), form(self.schema).beside(filled[:, 1], self.schema)
+
+    @torch.no_grad()
+    def complete(self, data: Any, seed: int = 0) -> Any:
+        """The same with what is missing drawn, given what is there: another seed, another imputation."""
+        drawn = self._cells_of(data, seed, lambda x, c: self.schema.decode(imputation.complete(self.vae, x, c)))
+        return self.told(drawn)
+
+    def _cells_of(self, data: Any, seed: int, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
+        if not form(self.schema).gaps:
+            raise UserError(f"impute: the model is of data of kind {self.schema.kind}: train on a table or series")
+        with seeded(seed):
+            return self.over(data, function)
+
+    @torch.no_grad()
+    def decode(self, h: np.ndarray | Tensor) -> Any:
+        """What codes `(n, features)` as `embed` gives them show (`VAE.show`), in the data's units."""
+        points = torch.as_tensor(np.asarray(h), dtype=torch.float32).to(self.device)
+        means = [self.vae.show(part, c) for part, c in self._parts(points, self.shown(len(points)))]
+        return self.told(self.schema.decode(torch.cat(means).cpu()).numpy())
+
+    def shown(self, n: int) -> Tensor | None:
+        """The context of n things that are not data: the fixed condition, or a default."""
+        if self.context is None:
+            return None
+        return (self.context.default(n) if self.condition is None else self.condition.expand(n, -1)).to(self.device)
+
+    def _parts(self, h: Tensor, c: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Features and their context, in batches."""
+        parts = h.split(self.schema.at_once)
+        given = [None] * len(parts) if c is None else c.split(self.schema.at_once)
+        return watched(zip(parts, given, strict=True), "decoding", len(parts))
+
+    def context_of(self, rows: Dataset) -> Tensor | None:
+        """The context of rows of data: the fixed condition, their own, or that of their labels."""
+        if self.cells is not None:
+            raise UserError("a condition on cells is for samples: give rows that have these cells instead")
+        if self.context is None:
+            return None
+        if self.condition is not None:
+            return self.condition.expand(len(rows), -1)
+        if rows.context is not None:
+            return rows.context
+        if rows.labels is None or not self.context.classes:
+            raise UserError(
+                "the model is conditional and these data have no labels: use --condition, or model.given(...)"
+            )
+        return self.context.encode(rows.labels)
+
+    def over(self, data: Any, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
+        """Apply to the data and their context in batches, and put the results together."""
+        rows = self.rows(data)
+        order = torch.arange(len(rows)).split(self.schema.at_once)
+        c = self.context_of(rows)
+        given = (None if c is None else c[index].to(self.device) for index in order)
+        parts = watched(zip(batches(rows, order), given, strict=True), "going through the data", len(order))
+        return torch.cat([function(x.to(self.device), own).cpu() for x, own in parts]).numpy()

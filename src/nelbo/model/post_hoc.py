@@ -1,0 +1,344 @@
+"""Priors fitted to the codes of a trained model, to replace its own.
+
+A posterior that is trained against p(z) seldom has the aggregate (1/N) sum_n q(z | x_n) = p(z); a prior fitted to
+draws z_n from it closes that gap, and samples of the model get better at no cost to the rest.
+
+    fit_prior(codes, "gmm") -> the conditional p(z), and the spec that builds it again
+
+Sources: Ghosh et al. (2020), From Variational to Deterministic Autoencoders (a mixture after training); Dai, Wipf
+(2019), Diagnosing and Enhancing VAE Models (a second VAE); Dempster, Laird, Rubin (1977), Maximum Likelihood from
+Incomplete Data via the EM Algorithm.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nelbo.config.registry import Component
+from nelbo.distributions import kl_divergence
+from nelbo.distributions.noise import seeded
+from nelbo.errors import UserError, nearest
+from nelbo.latents import QuantizedLatent, SingleLevelLatent
+from nelbo.model.model import Model
+from nelbo.posteriors import Posterior
+from nelbo.priors import Prior
+from nelbo.training.progress import watched
+
+Fitted = tuple[Prior, Component[Prior]]
+HELD_OUT = 0.2
+LOOKS = 30
+RIDGE = 1e-7  # of the mean variance, added to covariances
+CHUNK = 2000  # codes at once in a mixture
+TOLERANCE = 1e-4  # nats a code: EM ends where it gains less in a round
+DEARER = 4  # how much longer a fit takes than the last, of a quarter of the components
+LEAST_CODES = 10  # of a component, for each number of a code
+TRIED = ("normal", "gmm", "flow-maf", "flow-realnvp")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to fit: `steps` of Adam on batches of `batch` codes, or so many `rounds` of EM.
+
+    A mixture has that number of `components`, of those listed from the fewest, that suits the codes best, and is fitted
+    within about so many `seconds`.
+    """
+
+    steps: int = 1500
+    batch: int = 256
+    rate: float = 2e-3
+    rounds: int = 40
+    components: tuple[int, ...] = (10, 50, 200)
+    seconds: float = math.inf
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch, self.rate, self.rounds, *self.components, self.seconds) <= 0:
+            raise UserError(f"{self}: give numbers above 0")
+
+
+def fit_prior(codes: Tensor, kind: str = "auto", effort: Effort | None = None, seed: int = 0) -> Fitted:
+    """A prior of this kind, fitted to `codes` `(n, dim)`, draws of the posterior over the training data.
+
+    Kinds: "normal" (full covariance), "gmm", "flow-maf", "flow-iaf", "flow-realnvp", "two-stage", and "auto": of
+    `TRIED`, the one whose log-likelihood of held-out codes is highest. Torch's generators are left as they were.
+
+    Raises `UserError` for an unknown kind, and for codes that are no finite matrix of 2 rows or more.
+    """
+    if codes.dim() != 2 or len(codes) < 2 or not codes.isfinite().all():
+        raise UserError(f"codes of shape {tuple(codes.shape)}: give finite codes (n, dim), n of 2 or more")
+    if kind not in (*KINDS, "auto"):
+        raise UserError(f"kind={kind!r}: {nearest(kind, (*KINDS, 'auto'))}")
+    codes, effort = codes.detach().float(), effort or Effort()
+    with seeded(seed):
+        prior, made_by = KINDS[choose(codes, effort) if kind == "auto" else kind](codes, effort)
+    return prior.eval(), made_by
+
+
+def choose(codes: Tensor, effort: Effort) -> str:
+    """The kind, of `TRIED`, whose log-likelihood of held-out codes is highest."""
+    held, rest = codes[torch.randperm(len(codes))].tensor_split([max(1, int(HELD_OUT * len(codes)))])
+    return max(TRIED, key=lambda kind: log_likelihood(KINDS[kind](rest, effort)[0], held))
+
+
+@torch.no_grad()
+def log_likelihood(prior: Prior, codes: Tensor) -> float:
+    """The mean of log p(z) over codes, nats; minus infinity where it is not a number."""
+    value = prior.eval()(None).log_prob(codes).mean().item()
+    return value if math.isfinite(value) else -math.inf
+
+
+def fit_mixture(codes: Tensor, components: int, rounds: int) -> Fitted:
+    """A mixture of full-covariance Normals by expectation-maximisation, from centres spread as by k-means++.
+
+    r_nk = w_k N(z_n; mu_k, S_k) / p(z_n);   w_k = mean_n r_nk, and mu_k, S_k are the moments weighted by r_nk.
+    """
+    origin = codes.double().mean(0)
+    z, components = codes.double() - origin, min(components, len(codes))
+    squares = [torch.einsum("ni,nj->nij", part, part).flatten(1) for part in z.split(CHUNK)]
+    centres = spread_out(z, components)
+    nearest_centre = torch.cat([torch.cdist(part, centres).argmin(1) for part in z.split(CHUNK)])
+    shares: Iterable[Tensor] = torch.nn.functional.one_hot(nearest_centre, components).to(z.dtype).split(CHUNK)
+    last = -math.inf
+    for _ in watched(range(rounds), f"fitting {components} components", rounds):
+        weights, loc, root = _moments(z, squares, shares)
+        joints = _joints(z, weights, loc, root)
+        shares = [joint.softmax(1) for joint in joints]
+        now = torch.cat([joint.logsumexp(1) for joint in joints]).mean().item()
+        if now - last < TOLERANCE:
+            break
+        last = now
+    made_by: Component[Prior] = Component("prior", "mixture", components=components, covariance="full")
+    prior = made_by.build(dim=codes.shape[1])
+    spread = root.diagonal(dim1=-2, dim2=-1).log()
+    values = {"logits": weights.log(), "loc": loc + origin, "log_scale": spread, "lower": root.tril(-1)}
+    prior.load_state_dict(values)
+    return prior.to(codes.device), made_by
+
+
+def _joints(z: Tensor, weights: Tensor, loc: Tensor, root: Tensor) -> list[Tensor]:
+    """log w_k N(z_n; mu_k, L_k L_k') of each part of z, `(part, k)`: |L_k^-1 (z - mu_k)|^2 by one matrix product."""
+    inverse = torch.linalg.solve_triangular(root, torch.eye(z.shape[1]).to(z), upper=False)
+    centres = torch.einsum("kij,kj->ki", inverse, loc)
+    level = weights.log() - root.diagonal(dim1=-2, dim2=-1).log().sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)
+    whitened = ((part @ inverse.flatten(0, 1).T).unflatten(1, centres.shape) for part in z.split(CHUNK))
+    return [level - 0.5 * (part - centres).square().sum(2) for part in whitened]
+
+
+def _moments(z: Tensor, squares: Sequence[Tensor], shares: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """The weight, mean, and root of the covariance of each component, from its share in each datum.
+
+    `squares` are the z z' of each part of z, flattened: all sums are matrix products.
+    """
+    mass, first, second = (torch.zeros((), dtype=z.dtype, device=z.device) for _ in range(3))
+    for part, square, share in zip(z.split(CHUNK), squares, shares, strict=True):
+        mass, first, second = mass + share.sum(0), first + share.T @ part, second + share.T @ square
+    mass = mass + 1e-10
+    loc = first / mass.unsqueeze(1)
+    covariance = (second / mass.unsqueeze(1)).unflatten(1, (z.shape[1], -1)) - torch.einsum("ki,kj->kij", loc, loc)
+    ridge = (
+        RIDGE * z.var(0, correction=0).mean().clamp_min(1e-12) * torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
+    )
+    return mass / mass.sum(), loc, torch.linalg.cholesky(covariance + ridge)
+
+
+def fit_best_mixture(codes: Tensor, effort: Effort) -> Fitted:
+    """`fit_mixture` with the number of components, of `effort.components`, under which held-out codes are likeliest.
+
+    One after the other is tried, from the fewest, for as long as it helps, codes are enough for that many covariances,
+    and `effort.seconds` for a fit that takes `DEARER` times as long as the last, and then one to all codes.
+    """
+    held, rest = codes[torch.randperm(len(codes))].tensor_split([max(1, int(HELD_OUT * len(codes)))])
+    best, chosen, end, last = -math.inf, effort.components[0], time.monotonic() + effort.seconds, 0.0
+    for components in effort.components if len(effort.components) > 1 else ():
+        began = time.monotonic()
+        if last and (components * LEAST_CODES * codes.shape[1] > len(rest) or began + 2 * DEARER * last > end):
+            break
+        found = log_likelihood(fit_mixture(rest, components, effort.rounds)[0], held)
+        if found <= best:
+            break
+        best, chosen, last = found, components, time.monotonic() - began
+    return fit_mixture(codes, chosen, effort.rounds)
+
+
+def spread_out(z: Tensor, count: int) -> Tensor:
+    """`count` rows of z, each drawn with a probability that grows as its squared distance to those before.
+
+    Source: Arthur, Vassilvitskii (2007), k-means++: The Advantages of Careful Seeding.
+    """
+    chosen = z[torch.randint(len(z), (1,))]
+    distance = torch.full((len(z),), math.inf, dtype=z.dtype, device=z.device)
+    while len(chosen) < count:
+        distance = torch.minimum(distance, (z - chosen[-1]).square().sum(1) + 1e-12)
+        chosen = torch.cat([chosen, z[torch.multinomial(distance.float(), 1)]])
+    return chosen
+
+
+def _descend(prior: Prior, loss: Callable[[Tensor], Tensor], codes: Tensor, effort: Effort) -> None:
+    """Adam, its rate going to zero along a cosine, on batches drawn at random.
+
+    The weights kept are those with the least loss on a tenth that is held out: looked at `LOOKS` times.
+    """
+    held, codes = codes[torch.randperm(len(codes))].tensor_split([max(1, len(codes) // 10)])
+    best, kept = math.inf, copy.deepcopy(prior.state_dict())
+    adam = torch.optim.Adam(prior.parameters(), effort.rate)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, effort.steps)
+    with torch.enable_grad():
+        for step in watched(range(effort.steps), "fitting the prior", effort.steps):
+            if step % max(1, effort.steps // LOOKS) == 0:
+                with torch.no_grad():
+                    found = loss(held).mean().item()
+                if found < best:
+                    best, kept = found, copy.deepcopy(prior.state_dict())
+            adam.zero_grad()
+            loss(codes[torch.randint(len(codes), (min(effort.batch, len(codes)),))]).mean().backward()
+            torch.nn.utils.clip_grad_norm_(prior.parameters(), 5.0)
+            adam.step()
+            decay.step()
+        with torch.no_grad():
+            found = loss(held).mean().item()
+    if not found < best:
+        prior.load_state_dict(kept)
+
+
+def fit_flow(codes: Tensor, effort: Effort, transform: str) -> Fitted:
+    """A flow by maximum likelihood, from the codes' own means and standard deviations."""
+    made_by: Component[Any] = Component("prior", "flow", transform=transform)
+    prior = made_by.build(dim=codes.shape[1]).to(codes.device)
+    prior.init_from_codes(codes)
+    _descend(prior, lambda z: -prior(None).log_prob(z), codes, effort)
+    return prior, made_by
+
+
+def fit_two_stage(codes: Tensor, effort: Effort) -> Fitted:
+    """A second VAE on the codes, by its own ELBO."""
+    made_by: Component[Any] = Component("prior", "two-stage")
+    prior = made_by.build(dim=codes.shape[1]).to(codes.device)
+    prior.likelihood.init_output_bias(codes.mean(0))
+
+    def loss(z: Tensor) -> Tensor:
+        q, p = prior.posterior(z), prior(None)
+        return kl_divergence(q, p.prior) - prior.likelihood(q.rsample()).log_prob(z)
+
+    _descend(prior, loss, codes, effort)
+    return prior, made_by
+
+
+KINDS: dict[str, Callable[[Tensor, Effort], Fitted]] = {
+    "normal": lambda codes, effort: fit_mixture(codes, 1, 1),
+    "gmm": fit_best_mixture,
+    "flow-maf": lambda codes, effort: fit_flow(codes, effort, "maf"),
+    "flow-iaf": lambda codes, effort: fit_flow(codes, effort, "iaf"),
+    "flow-realnvp": lambda codes, effort: fit_flow(codes, effort, "realnvp"),
+    "two-stage": fit_two_stage,
+}
+
+
+CODE_PRIORS = ("transformer", "pixelcnn")
+
+
+def fit_code_prior(
+    indices: Tensor,
+    codes: int,
+    kind: str = "transformer",
+    epochs: int = 20,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+    seconds: float = math.inf,
+) -> Fitted:
+    """A prior fitted by maximum likelihood to codes `(n, positions)` that a trained model chose, and its spec.
+
+    Of the epochs, of which none begins after so many `seconds`, the weights are those that gave a held-out tenth the
+    highest likelihood. Put the conditional in `Quantised.prior`, and the spec in the latent's `prior`.
+
+    Raises `UserError` for an unknown kind or too few data.
+    """
+    if kind not in CODE_PRIORS:
+        raise UserError(f"kind={kind!r}: {nearest(kind, CODE_PRIORS)}")
+    if indices.dim() != 2 or len(indices) < 2 or epochs < 1:
+        raise UserError(
+            f"{tuple(indices.shape)} codes, epochs={epochs}: give codes (n, positions), n >= 2, epochs >= 1"
+        )
+    made_by: Component[Prior] = Component("prior", kind, codes=codes)
+    with torch.random.fork_rng(), torch.enable_grad():
+        torch.manual_seed(seed)
+        prior = made_by.build(dim=indices.shape[1]).to(indices.device)
+        order = torch.randperm(len(indices)).to(indices.device)
+        held, train = indices[order].tensor_split([max(1, len(indices) // 10)])
+        _descend_epochs(prior, train, held, epochs, learning_rate, time.monotonic() + seconds)
+    return prior.eval(), made_by
+
+
+def _descend_epochs(prior: Prior, train: Tensor, held: Tensor, epochs: int, learning_rate: float, end: float) -> None:
+    """Adam on batches of `train`; the weights kept are those of the epoch that is best on `held`."""
+    adam = torch.optim.AdamW(prior.parameters(), learning_rate)
+    best, weights = math.inf, prior.state_dict()
+    for _ in watched(range(epochs), "fitting the prior", epochs):
+        if time.monotonic() > end:
+            break
+        for rows in torch.randperm(len(train)).to(train.device).split(128):
+            adam.zero_grad()
+            (-prior().log_prob(train[rows]).mean()).backward()
+            adam.step()
+        with torch.no_grad():
+            loss = -torch.cat([prior().log_prob(part) for part in held.split(500)]).mean().item()
+        if loss < best:
+            best, weights = loss, {name: value.clone() for name, value in prior.state_dict().items()}
+    prior.load_state_dict(weights)
+
+
+OF_POSTERIOR: dict[str, Component[Prior]] = {"metric": Component("prior", "metric")}
+
+
+def with_prior(model: Model, data: Any, kind: str = "auto", seed: int = 0, seconds: float = math.inf) -> Model:
+    """The model with a prior of this kind, fitted to draws of its posterior over `data`; see `nelbo.priors`.
+
+    "auto" takes the kind under which held-out codes are likeliest. A model of codes from a codebook takes the kinds
+    "transformer" and "pixelcnn", one of vectors the others; "metric" is for a posterior that learned one. A mixture,
+    or a prior over codes, takes about so many `seconds` at most.
+
+    Raises `UserError` for a hierarchy, and for a kind that does not suit the latents.
+    """
+    vae = copy.deepcopy(model.vae)
+    latent = vae.latent
+    if isinstance(latent, QuantizedLatent):
+        fitted: Fitted = _over_codes(model.draw(data, seed).long(), latent.quantizer.codes, kind, seed, seconds)
+    elif isinstance(latent, SingleLevelLatent) and kind in OF_POSTERIOR:
+        fitted = _of_posterior(latent.posterior, kind)
+    elif isinstance(latent, SingleLevelLatent):
+        fitted = fit_prior(model.draw(data, seed), kind, Effort(seconds=seconds), seed)
+    else:
+        raise UserError(
+            f"{type(latent).__name__} latents share a path with their priors: only flat latents can be refitted"
+        )
+    latent.prior = fitted[0].to(model.device)
+    latent.bind(vae.likelihood)  # a posterior that heads for the prior heads for this one, as it will when loaded
+    made = model.recipe.model.latent.replace(prior=fitted[1])
+    recipe = dataclasses.replace(model.recipe, model=dataclasses.replace(model.recipe.model, latent=made))
+    return Model(vae, model.schema, recipe, model.rates, model.context)
+
+
+def _of_posterior(posterior: Posterior, kind: str) -> Fitted:
+    """A prior that has nothing to fit, being made of the posterior."""
+    prior = OF_POSTERIOR[kind].build().eval()
+    prior.bind(posterior)
+    prior(None)  # raises where the posterior is not of the right kind
+    return prior, OF_POSTERIOR[kind]
+
+
+def _over_codes(codes: Tensor, size: int, kind: str, seed: int, seconds: float) -> Fitted:
+    """A prior over codes of a codebook; "auto" compares the kinds on a held-out tenth."""
+    if kind == "auto":
+        with seeded(seed):
+            held, rest = codes[torch.randperm(len(codes))].tensor_split([max(1, len(codes) // 10)])
+        kinds = CODE_PRIORS
+        tried = {k: fit_code_prior(rest, size, k, seed=seed, seconds=seconds / len(kinds)) for k in kinds}
+        return max(tried.values(), key=lambda fitted: log_likelihood(fitted[0], held))
+    return fit_code_prior(codes, size, kind, seed=seed, seconds=seconds)

@@ -1,0 +1,1 @@
+"""Figures and image files of data, samples and latent spaces."""

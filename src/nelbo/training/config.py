@@ -1,0 +1,67 @@
+"""How to train: the plain values that the loop reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nelbo.errors import UserError
+from nelbo.schedules import Constant, Schedule
+from nelbo.training.optim import Adam, Optimizer
+
+PRECISIONS = ("32", "bf16", "64")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long, how fast, and on what to train.
+
+    - `epochs`, `batch_size` (of all processes and accumulated pieces together), `accumulate` pieces a step;
+    - `learning_rate` at the schedule's 1, `schedule`, `optimizer`;
+    - `epoch_size`: rows an epoch takes (0: all): fewer, drawn anew for each, where evaluating only after all would be
+      late, or more, going through them again, where they are few;
+    - `encoder_rate`: the learning rate of a flat latent's encoder as a multiple of the decoder's: below 1, an encoder
+      follows a decoder that moves less under it, and both may take larger steps;
+    - `clip`: largest norm of the gradient (0: no limit);
+    - `ema`: weight on the past in the average of the weights that is evaluated and saved (0: no average);
+    - `patience`: stop after that many epochs without a better test loss, and keep the best (0: never);
+    - `max_seconds`: stop in good order that long after the start, or the resumption (0: never);
+    - `checkpoint_seconds`: the longest time between two checkpoints; there is one at the end of each epoch;
+    - `device` ("cpu", "cuda", "cuda:1", "mps", or "auto") and `precision` ("32", "bf16", "64").
+    """
+
+    epochs: int = 20
+    batch_size: int = 128
+    epoch_size: int = 0
+    learning_rate: float = 1e-3
+    schedule: Schedule = field(default_factory=Constant)
+    optimizer: Optimizer = field(default_factory=Adam)
+    encoder_rate: float = 1.0
+    seed: int = 42
+    clip: float = 0.0
+    ema: float = 0.0
+    accumulate: int = 1
+    patience: int = 0
+    max_seconds: float = 0.0
+    checkpoint_seconds: float = 60.0
+    device: str = "cpu"
+    precision: str = "32"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name}={getattr(self, name)}: give 1 or more")
+        for name in ("epoch_size", "clip", "patience", "max_seconds", "checkpoint_seconds", "seed"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"{name}={getattr(self, name)}: give 0 or more")
+        if self.seed >= 2**32:
+            raise UserError(f"seed={self.seed}: give a number below 2**32")
+        if not 0 < self.learning_rate < float("inf"):
+            raise UserError(f"learning_rate={self.learning_rate}: give a number above 0, such as 0.001")
+        if not 0 < self.encoder_rate < float("inf"):
+            raise UserError(f"encoder_rate={self.encoder_rate}: give a number above 0; 1 is the decoder's pace")
+        if not 0 <= self.ema < 1:
+            raise UserError(f"ema={self.ema}: give 0 (off) or a weight below 1, such as 0.999")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"precision={self.precision!r}: give one of {', '.join(PRECISIONS)}")
+        if self.accumulate > self.batch_size:
+            raise UserError(f"accumulate={self.accumulate}: give at most the batch size, {self.batch_size}")

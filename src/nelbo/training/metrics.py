@@ -1,0 +1,88 @@
+"""What a run measures, and the callbacks that receive it.
+
+The sums of an epoch's losses stay on the device and are read a few times a second.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nelbo.errors import UserError
+from nelbo.objectives import Losses
+from nelbo.vae import VAE
+
+
+class Ledger:
+    """Sums over the data seen of the loss and each of its parts."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.rows: list[Tensor] = []  # one number each; stacked when settled, which is cheaper than at every step
+        self.counts: list[float] = []
+        self.total = torch.zeros(0, dtype=torch.float64)
+
+    def add(self, losses: Losses, count: float) -> None:
+        """Keep the losses of `count` data; waits for no device."""
+        named = {"loss": reduce(torch.add, losses.players.values()).detach(), **losses.parts}
+        self.names = list(named)
+        self.rows += named.values()
+        self.counts.append(count)
+
+    def settle(self, step: int) -> None:
+        """Add what was kept since the last time to the sums; `step` is the last step kept.
+
+        Raises `UserError` for the first loss or part that is not finite.
+        """
+        if not self.rows:
+            return
+        rows = torch.stack(self.rows).view(len(self.counts), -1).double().cpu()
+        bad = (~torch.isfinite(rows)).any(1).nonzero()
+        if len(bad):
+            first = int(bad[0])
+            values = dict(zip(self.names, rows[first].tolist(), strict=True))
+            name = [n for n, v in values.items() if not math.isfinite(v)][-1]  # a part rather than the loss
+            raise UserError(
+                f"step {step - (len(rows) - 1 - first)}: {name} is {values[name]}; the last good checkpoint is kept; "
+                "lower the learning rate, limit the gradient with --clip 1, or look for extreme values in the data"
+            )
+        counts = torch.tensor(self.counts, dtype=torch.float64)
+        added = counts @ rows
+        self.total = added if not len(self.total) else self.total + added
+        self.rows.clear()
+        self.counts.clear()
+
+    def means(self, total: Tensor, n: int) -> dict[str, float]:
+        """The sums `total` divided by n, by name."""
+        return dict(zip(self.names, (total / n).tolist(), strict=True))
+
+
+@dataclass
+class Progress:
+    """Where a run stands. Values are means over the epoch so far, nats per datum."""
+
+    epoch: int  # from 1
+    epochs: int
+    seen: int  # data of this epoch, over all processes
+    total: int  # data in an epoch
+    parts: dict[str, float] = field(default_factory=dict)  # loss, distortion, rate, ...
+    samples_per_second: float = 0.0
+    seconds_left: float = 0.0
+
+
+class Callback:
+    """Listens to a run; does nothing until a method is given."""
+
+    def on_progress(self, progress: Progress) -> None:
+        """A few times a second within an epoch."""
+
+    def on_epoch(self, vae: VAE, epoch: int, rows: list[dict[str, Any]]) -> None:
+        """After each epoch, with the model as it is evaluated and the rows of `metrics.jsonl` so far."""
+
+    def on_end(self, reason: str) -> None:
+        """At the end: "done", or why training stopped early."""
