@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from conftest import Run
 from nelbo.errors import UserError
-from nelbo.training import Callback
+from nelbo.training import Callback, checkpoint
 from nelbo.training.microbatch import pieces
 from small import assert_equal, small, weights
 
@@ -133,6 +133,20 @@ def test_max_seconds_stops_in_good_order_and_resumes(tmp_path: Path, monkeypatch
     assert model.fit(data, tmp_path, resume=True).reason == "done"
     whole, data = small(epochs=2)
     whole.fit(data)
+    assert_equal(weights(model), weights(whole))
+
+
+def test_a_checkpoint_that_counted_steps_of_all_parameters_together_is_resumed(tmp_path: Path) -> None:
+    """As checkpoints did before: the optimizer's step was one number."""
+    whole, data = small(epochs=3)
+    whole.fit(data)
+    small(epochs=1)[0].fit(data, tmp_path)
+    tensors, values = checkpoint.read(tmp_path / "last.safetensors")
+    steps = [name for name in tensors if name.startswith("optimizer.") and name.endswith(".step")]
+    assert steps and all((tensors[name] == tensors[name][0]).all() for name in steps)
+    checkpoint.write(tmp_path / "last.safetensors", tensors | {name: tensors[name][0] for name in steps}, values)
+    model, _ = small(epochs=3)
+    assert model.fit(data, tmp_path, resume=True).reason == "done"
     assert_equal(weights(model), weights(whole))
 
 
