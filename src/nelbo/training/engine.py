@@ -1,84 +1,86 @@
-"""Where the arithmetic runs: one process on one device, or several under Lightning Fabric.
+"""Where the arithmetic runs: on one device, in one process or in those that `torchrun` started.
 
-The loop asks an engine for five things and never knows which it has. A single process in 32 or 64 bit needs no
-Fabric, whose import takes longer than some whole trainings; anything more (a half-width precision, several
-processes started by `torchrun`) is Fabric's.
+Several processes are torch's DistributedDataParallel and half width is torch.autocast. Lightning Fabric and Accelerate
+were weighed: they wrap these calls, and importing Fabric takes a second, which is longer than some whole trainings.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from nelbo.errors import UserError
 
 
 class Engine:
-    """One process, one device."""
+    """One device and one precision ("32", "bf16" or "64"), in each of the processes."""
 
-    rank = 0
-    world = 1
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, precision: str = "32") -> None:
+        self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        self.device, self.precision = device, precision
+        if self.world > 1:
+            if device.type == "cuda":
+                self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+                torch.cuda.set_device(self.device)
+            if not distributed.is_initialized():
+                distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module to train through: gradients of all processes are averaged in its backward pass."""
-        return module.to(self.device)
+        module = module.to(self.device, torch.float64 if self.precision == "64" else None)
+        return _Averaged(module) if self.world > 1 else module
+
+    def place(self, x: Tensor) -> Tensor:
+        """A batch on the device; it is of 64 bits if the model is."""
+        return x.to(self.device, torch.float64 if self.precision == "64" else None, non_blocking=True)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision of the forward pass."""
-        return nullcontext()
-
-    def backward(self, loss: Tensor) -> None:
-        loss.backward()
+        if self.precision == "64":
+            return _double()
+        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
     def without_sync(self, module: nn.Module, enabled: bool) -> AbstractContextManager[Any]:
         """While `enabled`, gradients stay in this process (all but the last piece of an accumulated step)."""
-        return nullcontext()
+        return module.no_sync() if enabled and isinstance(module, _Averaged) else nullcontext()
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum of a tensor over processes."""
+        if self.world > 1:
+            value = value.to(self.device, copy=True)
+            distributed.all_reduce(value)
         return value
 
 
-class FabricEngine(Engine):
-    """Several processes or a half-width precision, by Lightning Fabric."""
+class _Averaged(DistributedDataParallel):
+    """A module in several processes, whose own attributes (`latent`, `likelihood`) are still there."""
 
-    def __init__(self, device: torch.device, precision: str) -> None:
-        from lightning_fabric import Fabric
+    def __init__(self, module: nn.Module) -> None:
+        on_gpu = next(module.parameters()).device.type == "cuda"
+        super().__init__(module, [torch.cuda.current_device()] if on_gpu else None)
 
-        world = int(os.environ.get("WORLD_SIZE", "1"))
-        nodes = world // int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
-        self.fabric = Fabric(
-            accelerator="cuda" if device.type == "cuda" else device.type,
-            devices=world // nodes if world > 1 else [device.index or 0] if device.type == "cuda" else 1,
-            num_nodes=nodes,
-            strategy="ddp" if world > 1 else "auto",
-            precision={"32": "32-true", "bf16": "bf16-mixed", "64": "64-true"}[precision],  # type: ignore[arg-type]
-        )
-        self.fabric.launch()
-        super().__init__(self.fabric.device)
-        self.rank, self.world = self.fabric.global_rank, self.fabric.world_size
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("module"), name)
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        return self.fabric.setup_module(module)
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        return self.fabric.autocast()
-
-    def backward(self, loss: Tensor) -> None:
-        self.fabric.backward(loss)
-
-    def without_sync(self, module: nn.Module, enabled: bool) -> AbstractContextManager[Any]:
-        return self.fabric.no_backward_sync(module, enabled=enabled)  # type: ignore[arg-type]
-
-    def sum(self, value: Tensor) -> Tensor:
-        return self.fabric.all_reduce(value, reduce_op="sum")  # type: ignore[return-value]
+@contextmanager
+def _double() -> Iterator[None]:
+    """New tensors are of 64 bits."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def choose_device(name: str) -> torch.device:
@@ -102,8 +104,5 @@ def choose_device(name: str) -> torch.device:
 
 
 def engine(device: str, precision: str) -> Engine:
-    """The engine for this device, precision and the number of processes that `torchrun` started."""
-    chosen = choose_device(device)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or precision != "32":
-        return FabricEngine(chosen, precision)
-    return Engine(chosen)
+    """The engine for this device, this precision and the number of processes that `torchrun` started."""
+    return Engine(choose_device(device), precision)

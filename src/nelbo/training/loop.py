@@ -141,7 +141,7 @@ class Run:
         looked = time.monotonic()
         began = looked - state.seconds
         for piece, x in zip(mine, batches(train, [p.index for p in mine]), strict=True):
-            x = augmented(x.to(e.device, non_blocking=True), train, piece, (settings.seed, state.step))
+            x = augmented(e.place(x), train, piece, (settings.seed, state.step))
             self.learn(x, _context(train, piece, e), piece)
             now = time.monotonic()
             if piece.last and (now - looked > LOOK_SECONDS if e.world == 1 else state.batch % LOOK_STEPS == 0):
@@ -231,7 +231,7 @@ class Run:
             torch.manual_seed(self.settings.seed)
             for piece, x in zip(mine, batches(test, [p.index for p in mine]), strict=True):
                 with _rows_of(piece, e.world), e.autocast():
-                    losses = self.objective(self.module, x.to(e.device), _context(test, piece, e))
+                    losses = self.objective(self.module, e.place(x), _context(test, piece, e))
                     ledger.add(losses, piece.weight * piece.total)
         ledger.settle(self.state.step)
         return ledger.means(e.sum(ledger.total), len(test))
@@ -265,6 +265,9 @@ class Run:
         assert self.folder
         tensors, values = checkpoint.read(self.folder / LAST)
         live = self.tensors()
+        for name in tensors.keys() & live.keys():
+            if name.startswith("optimizer.") and name.endswith(".step"):  # it was one number for all parameters once
+                tensors[name] = tensors[name].expand_as(live[name])
         if wrong := [n for n, v in live.items() if n not in tensors or tensors[n].shape != v.shape]:
             raise UserError(f"{self.folder / LAST} is of another model: {wrong[0]} differs; train anew with --force")
         with torch.no_grad():
@@ -281,7 +284,7 @@ class Run:
 
 def _context(dataset: Dataset, piece: Piece, e: Engine) -> Tensor | None:
     """What the rows of a piece are conditioned on."""
-    return None if dataset.context is None else dataset.context[piece.index].to(e.device)
+    return None if dataset.context is None else e.place(dataset.context[piece.index])
 
 
 def augmented(x: Tensor, dataset: Dataset, piece: Piece, place: tuple[int, int]) -> Tensor:

@@ -75,7 +75,7 @@ class Players:
             with e.autocast():
                 losses = self.objective(self.module, x, c)
             (loss,) = losses.players.values()
-            e.backward(loss * (piece.weight * e.world))
+            (loss * (piece.weight * e.world)).backward()
         return losses
 
     def _measure(self, x: Tensor, c: Tensor | None, weight: float) -> list[Tensor | None]:
