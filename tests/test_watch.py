@@ -14,10 +14,10 @@ from PIL import Image
 import nelbo
 from conftest import FEATURES, NET, PICTURES, SIDE, Run
 from nelbo.apps.synthesis.label_propagation import spread
-from nelbo.cli import line
 from nelbo.data import load
+from nelbo.experiment import status_line
 from nelbo.experiment.console import Bar
-from nelbo.priors import Effort, fit_prior
+from nelbo.model.post_hoc import Effort, fit_prior
 from nelbo.training import Progress
 from nelbo.training.progress import watched, watching
 
@@ -89,26 +89,26 @@ class Terminal(StringIO):
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, which passes only as the test says."""
     now = [0.0]
-    monkeypatch.setattr(line.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(status_line.time, "monotonic", lambda: now[0])
     return now
 
 
 def test_the_line_says_how_far_the_outermost_loop_is(clock: list[float]) -> None:
     """Half of its second half makes three quarters, and what took 3 s so far takes one more."""
     file = Terminal()
-    with line.shown_on(file):
+    with status_line.loops_on(file):
         for _ in watched(range(2), "outer", 2):
             for _ in watched(range(2), "inner", 2):
                 clock[0] += 1.0
     lines = file.getvalue().split("\r")
-    assert [text for text in lines if "75%" in text] == [f"outer {'━' * 18}{'─' * 6}  75%  0:01 left\033[K"]
-    assert "inner" not in file.getvalue() and lines[-1] == "\033[K"
+    assert [text for text in lines if "75%" in text] == [f"outer {'━' * 18}{'─' * 6}  75%  0:01 left"]
+    assert "inner" not in file.getvalue() and lines[-1] == ""
 
 
 @pytest.mark.parametrize(("kind", "seconds"), [(Terminal, 0.1), (StringIO, 10.0)], ids=["short work", "a file"])
 def test_no_line_is_shown(kind: type[StringIO], seconds: float, clock: list[float]) -> None:
     file = kind()
-    with line.shown_on(file):
+    with status_line.loops_on(file):
         for _ in watched(range(9), "loop", 9):
             clock[0] += seconds
     assert file.getvalue() == ""
@@ -116,19 +116,19 @@ def test_no_line_is_shown(kind: type[StringIO], seconds: float, clock: list[floa
 
 def test_the_line_goes_with_an_error(clock: list[float]) -> None:
     file = Terminal()
-    with pytest.raises(KeyboardInterrupt), line.shown_on(file):
+    with pytest.raises(KeyboardInterrupt), status_line.loops_on(file):
         for _ in watched(range(9), "long", 9):
             clock[0] += 2.0
             if clock[0] > 8:
                 raise KeyboardInterrupt
-    assert "long" in file.getvalue() and file.getvalue().endswith("\r\033[K")
+    assert "long" in file.getvalue() and file.getvalue().endswith(" \r")
 
 
 def test_a_verb_has_a_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.random.default_rng(0).random((PICTURES, SIDE, SIDE), np.float32)
     nelbo.fit(x, epochs=1, seed=0, **NET).save(tmp_path / "model")
-    monkeypatch.setattr(line, "PATIENCE", 0.0)
-    monkeypatch.setattr(line, "EVERY", 0.0)
+    monkeypatch.setattr(status_line, "PATIENCE", 0.0)
+    monkeypatch.setattr(status_line, "EVERY", 0.0)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     done = run("sample", tmp_path / "model", "-n", 2000, "--out", tmp_path / "many.npy")
     assert done.code == 0 and "drawing" in done.err and "left" in done.err

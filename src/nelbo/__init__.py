@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -21,12 +21,19 @@ __version__ = "0.1.0"
 # They may loop for some microseconds, as long as a wait takes on an idle machine, and then sleep. Read once, by torch.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
+if TYPE_CHECKING:  # for editors and type checkers
+    from nelbo.errors import UserError
+    from nelbo.experiment.run import fit
+    from nelbo.model import Model
+    from nelbo.model.io import load
+    from nelbo.model.post_hoc import with_prior
+
 _HOMES = {
-    "with_prior": "nelbo.model.model.post_hoc",
-    "fit": "nelbo.experiment.run",
-    "load": "nelbo.model.io",
     "Model": "nelbo.model",
     "UserError": "nelbo.errors",
+    "fit": "nelbo.experiment.run",
+    "load": "nelbo.model.io",
+    "with_prior": "nelbo.model.post_hoc",
 }
 
 __all__ = ["Model", "UserError", "__version__", "fit", "load", "with_prior"]
@@ -36,3 +43,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'nelbo' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -9,7 +9,6 @@ import warnings
 import typer
 
 from nelbo.cli import art, augment, detect, impute, info_commands, model_commands, train
-from nelbo.cli.line import shown_on
 from nelbo.errors import UserError
 
 app = typer.Typer(
@@ -48,8 +47,10 @@ def main() -> None:
     """Run the command line; what a user can mend is one line and exit code 2."""
     warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")  # one of twice the size is refused
     warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr)
+    from nelbo.experiment.status_line import loops_on
+
     try:
-        with shown_on(sys.stderr):
+        with loops_on(sys.stderr):
             app()
     except UserError as error:
         if os.environ.get("NELBO_DEBUG"):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+LOG = logging.getLogger(__name__)
 HELP = """Train a VAE on DATA and write pictures, curves, metrics, a report and the model.
 
 DATA is "mnist", "fashion-mnist", a .npy or .npz file, a table (.csv, .tsv, .parquet), lines of text (.txt, .txt.gz), or
@@ -79,7 +82,9 @@ def train(
     tokens: Annotated[str | None, typer.Option(help="Of text: characters or subwords.  [default: by length]")] = None,
     vocabulary: Annotated[int | None, typer.Option(help="Of text: tokens at most.  [default: 4000]")] = None,
     length: Annotated[int | None, typer.Option(help="Of text: tokens of a line at most.  [default: by length]")] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures or lines that are damaged.")] = False,
+    skip_bad: Annotated[
+        bool | None, typer.Option("--skip-bad", help="Leave out pictures or lines that are damaged.")
+    ] = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any field of the recipe.")
     ] = None,
@@ -87,16 +92,26 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print each row of metrics.jsonl as it is made.")] = False,
 ) -> None:
     given = dict(locals())
+    from nelbo.experiment.status_line import messages_on
+
+    with nullcontext() if quiet or as_json else messages_on(sys.stderr):
+        _train(given)
+
+
+def _train(given: dict[str, Any]) -> None:
+    """Train by the options given."""
+    LOG.info("Loading PyTorch")
     from nelbo.experiment import run
 
+    data, recipe, quiet, as_json = (given[name] for name in ("data", "recipe", "quiet", "as_json"))
     source = data or (run.recipe_file.load(recipe).data.source if recipe else "")
-    folder = out or Path("results") / _name(source)
-    chosen = run.choose(recipe, data, _overrides(given), folder, resume, preset)
+    folder = given["out"] or Path("results") / _name(source)
+    chosen = run.choose(recipe, data, _overrides(given), folder, given["resume"], given["preset"])
     if not chosen.data.source:
         raise run.UserError("no data: name it, as in `nelbo train mnist` or `nelbo train my_pictures/`")
     watchers = _watchers(quiet, as_json)
     try:
-        _, state = run.train(chosen, None, folder, resume, force, watchers if run.LEADER else [])
+        _, state = run.train(chosen, None, folder, given["resume"], given["force"], watchers if run.LEADER else [])
     finally:
         for watcher in watchers:
             watcher.on_end("")
@@ -115,17 +130,10 @@ def _name(source: str) -> str:
 
 def _overrides(given: dict[str, Any]) -> dict[str, Any]:
     """The options given, as paths into the recipe."""
-    from nelbo.config.recipe import ALIASES, DataSpec, loads_value
-    from nelbo.config.registry import hints
+    from nelbo.config.recipe import chosen, loads_value
     from nelbo.errors import UserError
-    from nelbo.training import Settings
 
-    paths: dict[str, Any] = {}
-    for name, value in given.items():
-        if value is None or value is False or name == "data":
-            continue
-        if name in (*ALIASES, *hints(Settings), *hints(DataSpec), "minutes", "prior"):
-            paths[name] = value
+    paths = chosen(given)
     for item in given["setting"] or []:
         key, equals, value = item.partition("=")
         if not equals:
@@ -153,3 +161,4 @@ def _say_end(state: Any, folder: Path, quiet: bool, as_json: bool) -> None:
         print(f"{'Done' if done else 'Stopped: ' + state.reason}. Wrote {folder}/: pictures, report.html, model/")
         if not done:
             print(f"Continue with --resume --out {folder}")
+        LOG.info("Next: nelbo sample %s, nelbo reconstruct %s, nelbo embed %s", *[folder] * 3)

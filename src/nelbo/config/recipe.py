@@ -35,8 +35,13 @@ FITTED = (
 ALIASES = {
     "latent_dim": "model.latent.dim",
     "beta": "objective.beta",
+    "minutes": "minutes",
+    "prior": "prior",
 }
-"""Short names of fields, on the command line and in Python: `nelbo.fit(x, latent_dim=8, beta=4)`."""
+"""Short names of fields, on the command line and in Python: `nelbo.fit(x, latent_dim=8, beta=4)`.
+
+The fields of `training` and of `data` are short names too; see `short_names`.
+"""
 
 
 @dataclass(frozen=True)
@@ -130,28 +135,35 @@ def override(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
     """The recipe with fields replaced by dotted path; see `load`."""
     # All is written out first, so that a path can reach into a component that the recipe's file does not name.
     table = dump(recipe)
-    for path, value in sorted(_dotted(overrides).items(), key=_outer_first):
+    for path, value in sorted(dotted(overrides).items(), key=_outer_first):
         _override(table, path, value)
     return parse(Recipe, table, "")
 
 
-def _dotted(overrides: Mapping[str, Any]) -> dict[str, Any]:
+def short_names() -> dict[str, str]:
+    """The names with no dot that a setting may have, on the command line and in Python, and the paths they stand for.
+
+    >>> short_names()["beta"], short_names()["epochs"], short_names()["window"]
+    ('objective.beta', 'training.epochs', 'data.window')
+    """
+    fields = {"data": hints(DataSpec), "training": hints(Settings)}
+    return {**{name: f"{part}.{name}" for part, names in fields.items() for name in names}, **ALIASES}
+
+
+def chosen(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a function's arguments by name, the settings that are not left at None."""
+    return {name: arguments[name] for name in short_names() if arguments.get(name) is not None}
+
+
+def dotted(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The overrides by dotted path.
 
-    A name with no dot is a short name of `ALIASES`, or a field of the recipe, of `training` or of `data`.
+    Raises `UserError` for a name with no dot that is neither a short name nor a field of the recipe.
     """
-    paths = {}
-    for name, value in overrides.items():
-        if "." in name or name in hints(Recipe):
-            paths[name] = value
-        elif name in ALIASES:
-            paths[ALIASES[name]] = value
-        elif name in hints(Settings) or name in hints(DataSpec):
-            paths[f"{'training' if name in hints(Settings) else 'data'}.{name}"] = value
-        else:
-            known = {*ALIASES, *hints(Recipe), *hints(Settings), *hints(DataSpec)}
-            raise UserError(f"unknown setting {name}: {nearest(name, known)}")
-    return paths
+    known = {**{name: name for name in hints(Recipe)}, **short_names()}
+    if unknown := [name for name in overrides if "." not in name and name not in known]:
+        raise UserError(f"unknown setting {unknown[0]}: {nearest(unknown[0], known)}")
+    return {known.get(name, name): value for name, value in overrides.items()}
 
 
 def _outer_first(item: tuple[str, Any]) -> tuple[int, str]:
@@ -169,7 +181,7 @@ def _override(table: dict[str, Any], path: str, value: Any) -> None:
         table = child
     if last == "kind" and table.get("kind") != value:
         table.clear()  # the settings of one kind are not those of another
-    table[last] = value
+    table[last] = dump(value)  # a copy, which other overrides may change
 
 
 def loads_value(value: str) -> Any:

@@ -1,12 +1,15 @@
-"""How a run is watched: a live bar on a terminal, plain lines elsewhere, JSON lines for a program."""
+"""How a run is watched: a live bar on a terminal, a line in a notebook, plain lines elsewhere, JSON for a program."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, TextIO
 
+from nelbo.errors import UserError
+from nelbo.experiment.status_line import StatusLine, bar, in_notebook, loops_on, messages_on
 from nelbo.training import Callback, Progress
 from nelbo.vae import VAE
 
@@ -20,6 +23,17 @@ def describe(row: Mapping[str, Any]) -> str:
     name = {"train": "Average training loss", "test": "Test set loss"}[row["split"]]
     parts = f"distortion {row['distortion']:.4f}, rate {row['rate']:.4f}, {row['seconds']:.1f} s"
     return f"====> Epoch: {row['epoch']} {name}: {row['loss']:.4f} ({parts})"
+
+
+def remaining(progress: Progress) -> str:
+    """The losses of the present epoch in words, the speed, and the time left.
+
+    >>> remaining(Progress(1, 2, 50, 100, {"loss": 8.25}, 1234.0, 61.0))
+    'loss 8.2  1,234/s  1:01 left'
+    """
+    parts = "  ".join(f"{name} {value:.1f}" for name, value in progress.parts.items())
+    minutes, seconds = divmod(round(progress.seconds_left), 60)
+    return f"{parts}  {progress.samples_per_second:,.0f}/s  {minutes}:{seconds:02} left"
 
 
 class Lines(Callback):
@@ -44,27 +58,25 @@ class JSONLines(Callback):
 class Bar(Callback):
     """A bar for the present epoch, and two lines for each epoch that is done."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: TextIO | None = None) -> None:
+        from rich.console import Console
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as RichProgress
         from rich.table import Column
 
         epoch = TextColumn("epoch {task.fields[epoch]}", table_column=Column(no_wrap=True))
         words = TextColumn("{task.fields[words]}", table_column=Column(no_wrap=True, ratio=1))
-        self.bar = RichProgress(epoch, BarColumn(8), words, transient=True, expand=True)
+        self.bar = RichProgress(epoch, BarColumn(8), words, console=Console(file=file), transient=True, expand=True)
         self.task = self.bar.add_task("", total=1, epoch="1", words="")
 
     def on_progress(self, progress: Progress) -> None:
         self.bar.start()  # only now: what is read before has a line of its own
-        parts = "  ".join(f"{name} {value:.1f}" for name, value in progress.parts.items())
-        minutes, seconds = divmod(round(progress.seconds_left), 60)
-        words = f"{parts}  {progress.samples_per_second:,.0f}/s  {minutes}:{seconds:02} left"
         self.bar.update(
             self.task,
             total=progress.total,
             completed=progress.seen,
             epoch=f"{progress.epoch}/{progress.epochs}",
-            words=words,
+            words=remaining(progress),
         )
 
     def on_epoch(self, vae: VAE, epoch: int, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -73,3 +85,49 @@ class Bar(Callback):
 
     def on_end(self, reason: str) -> None:
         self.bar.stop()
+
+
+class EpochLine(Callback):
+    """One line that is written over, for a notebook."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.line = StatusLine(file)
+        self.tested = ""
+
+    def on_progress(self, progress: Progress) -> None:
+        part = ((progress.epoch - 1) + progress.seen / progress.total) / progress.epochs
+        epoch = f"epoch {progress.epoch}/{progress.epochs} {bar(part, 16)}"
+        self.line.write(f"{epoch}  {remaining(progress)}{self.tested}")
+
+    def on_epoch(self, vae: VAE, epoch: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.tested = f"  test loss {rows[-1]['loss']:.2f}"
+
+    def on_end(self, reason: str) -> None:
+        self.line.clear()
+
+
+Verbose = bool | Literal["auto"]
+
+
+@contextmanager
+def shown(verbose: Verbose) -> Iterator[list[Callback]]:
+    """Within it, messages and long work are shown; yields the callbacks that show training.
+
+    A notebook shows them in the cell, all else on stderr.
+
+    Args:
+        verbose: whether to show anything; "auto": on a terminal and in a notebook.
+    """
+    if verbose not in (True, False, "auto"):
+        raise UserError(f"verbose={verbose!r}: give True, False or 'auto'")
+    notebook, terminal = in_notebook(), sys.stderr.isatty()
+    if not verbose or (verbose == "auto" and not (notebook or terminal)):
+        yield []
+        return
+    file = sys.stdout if notebook else sys.stderr
+    callback = EpochLine(file) if notebook else Bar(file) if terminal else Lines(file)
+    with messages_on(file), loops_on(file):
+        try:
+            yield [callback]
+        finally:
+            callback.on_end("")

@@ -8,17 +8,20 @@ loss_curve_{epoch}.png         train and test loss, distortion, rate
 report.html                    all of it on one page
 model/                         weights.safetensors, model.json
 checkpoints/                   last and best
+
+What a run does is announced by Python's `logging`, by loggers below "nelbo".
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -30,7 +33,7 @@ from nelbo.data import Context, Data, Dataset, load, some, tables, text
 from nelbo.data import condition as conditioned
 from nelbo.data.images import huggingface
 from nelbo.errors import UserError
-from nelbo.experiment import time_budget
+from nelbo.experiment import announce, console, time_budget
 from nelbo.experiment.report import report
 from nelbo.model import Model
 from nelbo.model.post_hoc import with_prior
@@ -48,6 +51,7 @@ WRITTEN = (
     *("reconstruction_[0-9]*.png", "sample_[0-9]*.png", "loss_curve_[0-9]*.png"),
 )
 RESUMABLE = {"epochs", "max_seconds", "checkpoint_seconds", "device", "precision"}
+LOG = logging.getLogger(__name__)
 LEADER = int(os.environ.get("RANK", "0")) == 0
 
 
@@ -82,44 +86,91 @@ def _shows_pictures(source: Any) -> bool:
 def fit(
     data: Any,
     recipe: str | Recipe | None = None,
+    *,
+    preset: str | None = None,
+    condition: Any = None,
     out: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
+    verbose: console.Verbose = "auto",
     callbacks: Sequence[Callback] = (),
-    condition: Any = None,
-    preset: str | None = None,
+    epochs: int | None = None,
+    minutes: float | None = None,
+    latent_dim: int | None = None,
+    beta: float | None = None,
+    learning_rate: float | None = None,
+    batch_size: int | None = None,
+    prior: str | None = None,
+    patience: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    val_fraction: float | None = None,
+    size: str | None = None,
+    labels: str | None = None,
+    augment: str | None = None,
+    columns: str | None = None,
+    kind: Literal["series"] | None = None,
+    window: int | None = None,
+    stride: int | None = None,
     **overrides: Any,
 ) -> Model:
     """Train a VAE on `data` and return the model.
 
-    `data` is "mnist", "fashion-mnist", an array, a tensor, a Dataset, a DataFrame, a list of strings, or a path to a
-    .npy, a .npz, a table, lines of text (.txt) or a folder of pictures. `recipe` is a shipped recipe's name, a TOML
-    file or a `Recipe`. Overrides name fields of the recipe: `epochs=3`, `learning_rate=1e-3`, `model__latent__dim=8`.
-    With `out`, the run writes its files there.
-    `preset` names a published variant (`nelbo presets` lists them) that replaces parts of the recipe.
-    `condition` makes the model conditional: on "label", or on an array of numbers with a row for each datum.
+    What is None is as the recipe has it, or chosen from the data.
 
-    Raises `UserError` for whatever a user can mend, and `KeyboardInterrupt` after Ctrl-C once all is saved.
+    Args:
+        data: "mnist", "fashion-mnist", an array, a tensor, a Dataset, a DataFrame, a list of strings, or a path to a
+            .npy, a .npz, a table, lines of text (.txt) or a folder of pictures.
+        recipe: a shipped recipe's name, a TOML file, or a `Recipe`; None: one that suits the data.
+        preset: a published variant that replaces parts of the recipe; `nelbo presets` lists them.
+        condition: what to condition the model on: "label", or an array of numbers with a row for each datum.
+        out: the folder where the run writes its files; None: it writes none.
+        resume: continue the run in that folder.
+        force: replace the run in that folder.
+        verbose: show messages and progress; "auto": on a terminal and in a notebook.
+        callbacks: further objects to call as training goes on; see `nelbo.training.Callback`.
+        epochs: passes through the training data.
+        minutes: about how long to train; the epochs follow from it.
+        latent_dim: number of latents.
+        beta: weight of the rate (KL).
+        learning_rate: the highest learning rate.
+        batch_size: rows of data in a step.
+        prior: kind of a prior that is fitted after training, such as "gmm", "flow-maf" or "auto"; "": none.
+        patience: stop after so many epochs without a better test loss; 0: never.
+        seed: fixes everything that is random.
+        device: "cpu", "cuda", "cuda:1", "mps" or "auto".
+        val_fraction: share of the data held out for testing where there is no test split.
+        size: size to which pictures are brought: "64", or "64x48" for height x width.
+        labels: a CSV file of the pictures' classes.
+        augment: random changes of pictures in training, such as "flip,shift=0.05".
+        columns: a TOML file that says what a table's columns are.
+        kind: "series" for arrays `(n, steps)` or `(n, steps, channels)`.
+        window: steps of the windows that long series are cut into.
+        stride: steps from one window to the next; by default the window.
+        overrides: any other field of the recipe: `ema=0.999`, or by its path, `model__latent__dim=8`.
+
+    Raises:
+        UserError: for whatever a user can mend.
+        KeyboardInterrupt: after Ctrl-C, once all is saved.
 
     >>> model = fit(torch.rand(64, 3), epochs=1)
     >>> model.sample(2).shape
     (2, 3)
     """
+    settings = {**recipe_file.chosen(locals()), **{key.replace("__", "."): value for key, value in overrides.items()}}
+    on = None if isinstance(condition, str) else settings.pop("condition", None)
     folder = Path(out) if out else None
-    if isinstance(recipe, Recipe):
-        if overrides:
-            raise UserError("give overrides with a recipe's name or file; a Recipe is already made")
-    else:
-        dotted = {key.replace("__", "."): value for key, value in overrides.items()}
-        recipe = choose(recipe, data, dotted, folder, resume, preset)
-    model, state = train(recipe, data, folder, resume, force, callbacks, condition)
-    if state.reason == "interrupted":
-        raise KeyboardInterrupt
+    with console.shown(verbose if LEADER else False) as watchers:
+        recipe = choose(recipe, data, settings, folder, resume, preset)
+        model, state = train(recipe, data, folder, resume, force, [*watchers, *callbacks], on)
+        if state.reason == "interrupted":
+            raise KeyboardInterrupt
+        LOG.info("Next: model.sample(16), model.reconstruct(data), model.embed(data), model.save('folder')")
     return model
 
 
 def choose(
-    name: str | None,
+    name: str | Recipe | None,
     source: Any,
     overrides: Mapping[str, Any],
     out: Path | None = None,
@@ -128,18 +179,20 @@ def choose(
 ) -> Recipe:
     """The recipe to train by: the folder's own where a run is resumed, else the named one, else one that suits.
 
-    `source` is the data: named in the recipe where it is a name.
+    `name` may be a recipe. `source` is the data: named in the recipe where it is a name.
 
     Raises `UserError` where a resumed run would change in more than its length or device.
     """
+    overrides = recipe_file.dotted(overrides)
     if isinstance(source, str | Path) and str(source):
         overrides = {**overrides, "data.source": str(source)}
-    if overrides.keys() & {"epochs", "training.epochs"}:
+    if "training.epochs" in overrides:
         overrides = {"minutes": 0.0, **overrides}
     begun = str(out / "recipe.toml") if resume and out and (out / "recipe.toml").is_file() else None
     if begun:  # its minutes have become epochs
         overrides = {key: value for key, value in overrides.items() if key != "minutes"}
-    recipe = recipe_file.load(name or begun or default_recipe(source, overrides))
+    known = name or begun or default_recipe(source, overrides)
+    recipe = known if isinstance(known, Recipe) else recipe_file.load(known)
     recipe = recipe_file.override(presets.find(preset).over(recipe, preset) if preset else recipe, overrides)
     if begun is None:
         return recipe
@@ -179,11 +232,13 @@ def train(
     choose_device(recipe.training.device)
     if out is not None:
         prepare(out, resume, force)
+    LOG.info("Reading %s", recipe.data.source or "the data")
     loaded, context = read(recipe, data, condition)
     model = Model.create(recipe, loaded.schema, context)
     continuing = resume and out is not None and (out / "checkpoints" / LAST).is_file()
     if recipe.minutes and not continuing:
         model.recipe = dataclasses.replace(model.recipe, minutes=0.0, training=time_budget.within(model, loaded))
+    _log(announce.understood(model, loaded))
     if out is None:
         state = model.fit(loaded, None, callbacks)
         return _with_prior(model, loaded, state), state
@@ -203,10 +258,17 @@ def train(
     return model, state
 
 
+def _log(lines: Sequence[str]) -> None:
+    for line in lines:
+        LOG.info("%s", line)
+
+
 def _with_prior(model: Model, data: Data, state: State) -> Model:
     """The trained model with the prior that its recipe wants fitted; as it is where training was interrupted."""
+    _log(announce.result(model, state))
     if not model.recipe.prior or state.reason == "interrupted":
         return model
+    LOG.info("Fitting a prior (%s)", model.recipe.prior)
     settings = model.recipe.training
     return with_prior(model, data.train, model.recipe.prior, settings.seed, time_budget.left_for_prior(settings))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import logging
 import math
 import os
 
@@ -12,6 +13,7 @@ from nelbo.errors import UserError
 from nelbo.model import Model
 from nelbo.training import Settings
 
+LOG = logging.getLogger(__name__)
 TIMED_SECONDS = 2.0  # of training, on a copy of the model
 FITTING = 0.2  # the share of the time that a prior fitted after training is left
 SPARE = 0.15  # the share for scoring test data and drawing
@@ -28,6 +30,7 @@ def within(model: Model, data: Data) -> Settings:
     recipe, settings = model.recipe, model.recipe.training
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(f"minutes={recipe.minutes}: several processes would disagree on the epochs: give --epochs")
+    LOG.info("Timing the first steps, to find the epochs that %g minutes hold", recipe.minutes)
     seconds = 60 * recipe.minutes * (1 - FITTING if recipe.prior else 1)
     rows = _rows_a_second(model, data) * seconds * (1 - SPARE)
     each = min(settings.epoch_size or len(data.train), max(settings.batch_size, int(rows / LEAST_EPOCHS)))

@@ -35,7 +35,7 @@ def load(path: str | Path) -> Model:
         raise UserError(
             f"{folder}: the weights are not of the model in model.json; restore it, or train again"
         ) from None
-    return Model(vae, schema, recipe, rates, context)
+    return Model(vae, schema, recipe, rates, context, values.get("trained"))
 
 
 def _renamed(name: str) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import html
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,14 @@ from nelbo.data import Context, Data, Dataset, Schema, batches, form, load_like,
 from nelbo.distributions import check_temperature
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
-from nelbo.model import imputation, storage
+from nelbo.model import description, imputation, storage
 from nelbo.model.latent_space import Explorer
 from nelbo.model.scoring import Scorer
 from nelbo.training import Callback, State, fit
 from nelbo.training.progress import watched
 from nelbo.vae import VAE
+
+NOT_LOSSES = ("epoch", "split", "seconds", "lr")  # of a row of metrics.jsonl
 
 
 class Model(Explorer, Scorer):
@@ -36,16 +40,25 @@ class Model(Explorer, Scorer):
 
     `rates` is the mean KL of each latent over the test data, nats: near 0 for one that carries nothing.
     `context` says what the model is conditioned on, if it is; `given` fixes a condition.
+    `trained` is empty before training, and then has the name of the data, their number of `rows`, the `epochs`, and the
+    mean losses, nats per datum, of the `train` and `test` data in the epoch whose weights these are.
     `seed` arguments fix what is random; `temperature` scales the spread of the prior (below 1: more typical).
     """
 
     def __init__(
-        self, vae: VAE, schema: Schema, recipe: Recipe, rates: Sequence[float] = (), context: Context | None = None
+        self,
+        vae: VAE,
+        schema: Schema,
+        recipe: Recipe,
+        rates: Sequence[float] = (),
+        context: Context | None = None,
+        trained: Mapping[str, Any] | None = None,
     ) -> None:
         self.vae = vae.eval()
         self.schema = schema
         self.recipe = recipe
         self.context = context
+        self.trained = dict(trained or {})
         with torch.no_grad():
             nothing = torch.zeros(1, *schema.shape, device=self.device)
             width = vae.latent.embed(nothing, context.default(1).to(self.device) if context else None).shape[1]
@@ -79,13 +92,49 @@ class Model(Explorer, Scorer):
         state = fit(self.vae, objective, data.train, data.test, self.recipe.training, folder, callbacks, resume)
         self.vae.eval()
         self.rates = self.measure_rates(data.test).tolist()
+        self.trained = self._trained(data, state)
         return state
+
+    def _trained(self, data: Data, state: State) -> dict[str, Any]:
+        """What is kept of a run with the model."""
+        epoch = (
+            state.best_epoch if self.recipe.training.patience else max((row["epoch"] for row in state.rows), default=0)
+        )
+        own = {row["split"]: row for row in state.rows if row["epoch"] == epoch}
+        if not own:
+            return {}
+        losses = {split: {k: v for k, v in row.items() if k not in NOT_LOSSES} for split, row in own.items()}
+        return {"data": data.name, "rows": len(data.train), "epochs": epoch, **losses}
 
     def save(self, folder: str | Path) -> None:
         """Write `weights.safetensors` and `model.json` into a folder."""
         values = {"schema": self.schema.to_json(), "rates": self.rates, "recipe": dump(self.recipe)}
+        values |= {"trained": self.trained}
         context = {} if self.context is None else {"context": self.context.to_json()}
         storage.write(Path(folder), self.vae.state_dict(), values | context)
+
+    def __repr__(self) -> str:
+        return description.as_text(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: what the model is, and a few samples."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return description.as_html(self)
+        except Exception:  # whatever it is, a cell that ends in a model must not fail
+            return f"<pre>{html.escape(repr(self))}</pre>"
+
+    def info(self) -> dict[str, Any]:
+        """What the model is, as numbers, strings, lists and dictionaries that JSON can hold.
+
+        `kind`, `shape` and `classes` of the data, `condition` (its classes or its number of values, or None); the kinds
+        of `latent`, `prior`, `posterior`, `likelihood`, `encoder` and `decoder`; the `objective` with its options, the
+        `preset`; the number of `parameters`, and the `bytes` of the weights; the number of `latents`, and those
+        `carrying` more than 0.01 nats as pairs of number and nats, the first the most; what it was `trained` on and its
+        losses; the `versions` of nelbo, torch and python.
+        """
+        return description.info(self)
 
     @property
     def device(self) -> torch.device:

@@ -322,7 +322,8 @@ def with_prior(model: Model, data: Any, kind: str = "auto", seed: int = 0, secon
     latent.bind(vae.likelihood)  # a posterior that heads for the prior heads for this one, as it will when loaded
     made = model.recipe.model.latent.replace(prior=fitted[1])
     recipe = dataclasses.replace(model.recipe, model=dataclasses.replace(model.recipe.model, latent=made))
-    return Model(vae, model.schema, recipe, model.rates, model.context)
+    trained = {**model.trained, "prior": fitted[1].kind} if model.trained else {}
+    return Model(vae, model.schema, recipe, model.rates, model.context, trained)
 
 
 def _of_posterior(posterior: Posterior, kind: str) -> Fitted:

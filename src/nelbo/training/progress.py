@@ -31,6 +31,11 @@ def watching(watcher: Watcher) -> Iterator[None]:
         _watcher.reset(token)
 
 
+def is_watched() -> bool:
+    """Whether anybody watches."""
+    return _watcher.get() is not None
+
+
 def watched(things: Iterable[T], what: str, total: int) -> Generator[T, None, None]:
     """The things one by one, of which there are `total`, or at most; `what` says what is done with them.
 

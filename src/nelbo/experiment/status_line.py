@@ -1,0 +1,116 @@
+"""Messages, and a line that says how far long work is: on a terminal and in a notebook.
+
+Nothing here imports torch, so that the first message comes before that import.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from nelbo.training.progress import is_watched, watching
+
+PATIENCE = 1.0  # seconds of work before it is worth a line
+EVERY = 0.1  # seconds between two changes of it
+WIDTH = 24  # of the bar
+
+
+def in_notebook() -> bool:
+    """Whether IPython shows what is printed elsewhere than on a terminal: in Jupyter, Colab, or an editor."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and ipython.get_ipython() is not None and not sys.stderr.isatty()
+
+
+def bar(part: float, width: int = WIDTH) -> str:
+    """A bar of which a part is full.
+
+    >>> bar(0.25, 8)
+    '━━──────'
+    """
+    return f"{'━' * round(width * part):─<{width}}"
+
+
+class StatusLine:
+    """A line that is written over. No escape codes: a notebook knows only the carriage return."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+        self.width = 0  # of what is there now
+
+    def write(self, text: str) -> None:
+        """Put the text in place of the one before."""
+        print(f"\r{text:<{self.width}}", end="", file=self.file, flush=True)
+        self.width = len(text)
+
+    def clear(self) -> None:
+        """Take the line away, if there is one."""
+        if self.width:
+            print(f"\r{'':{self.width}}\r", end="", file=self.file, flush=True)
+            self.width = 0
+
+
+class LoopLine:
+    """What `nelbo.training.progress` calls: it shows the outermost loop, which is further on as those within it are."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.line = StatusLine(file)
+        self.loops: list[tuple[str, int, int]] = []  # outermost first: what, done, total
+        self.began = self.shown = 0.0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done == total:
+            self.loops.pop()
+            if not self.loops:
+                self.line.clear()
+        elif done == 0:
+            self.loops.append((what, done, total))
+            self.began = now if len(self.loops) == 1 else self.began
+        else:
+            self.loops[-1] = (what, done, total)
+            if now - max(self.began + PATIENCE - EVERY, self.shown) >= EVERY:
+                self.shown = now
+                self.line.write(self.text(now - self.began))
+
+    def text(self, elapsed: float) -> str:
+        """How far the loops are, after so many seconds."""
+        part, whole = 0.0, 1.0
+        for _, done, total in self.loops:
+            part, whole = part + whole * done / total, whole / total
+        minutes, seconds = divmod(round(elapsed * (1 - part) / part), 60)
+        return f"{self.loops[0][0]} {bar(part)} {part:4.0%}  {minutes}:{seconds:02} left"
+
+
+@contextmanager
+def loops_on(file: TextIO) -> Iterator[None]:
+    """Within it, long work has a line on the file, if that is a terminal or a notebook, and nobody watches already."""
+    if is_watched() or not (file.isatty() or in_notebook()):
+        yield
+        return
+    shown = LoopLine(file)
+    try:
+        with watching(shown):
+            yield
+    finally:
+        shown.line.clear()
+
+
+@contextmanager
+def messages_on(file: TextIO) -> Iterator[None]:
+    """Within it, the messages of the logger "nelbo" go to the file, unless the caller's own logging shows them."""
+    logger = logging.getLogger("nelbo")
+    if logger.isEnabledFor(logging.INFO) and logger.hasHandlers():
+        yield
+        return
+    handler, level = logging.StreamHandler(file), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

@@ -1,0 +1,100 @@
+"""What a model is, in numbers and in words: for `repr`, for a notebook, and for the messages of training."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from nelbo.config.registry import dump, kind_of
+from nelbo.data import form
+
+if TYPE_CHECKING:
+    from nelbo.model.model import Model
+
+CARRIED = 0.01
+"""Nats above which a latent carries something."""
+PARTS = ("latent", "prior", "posterior", "likelihood", "encoder", "decoder")
+SAMPLES = 8  # shown in a notebook
+
+
+def info(model: Model) -> dict[str, Any]:
+    """What a model is, as numbers, strings, lists and dictionaries; see `Model.info`."""
+    recipe, spec = model.recipe, model.recipe.model
+    tensors = model.vae.state_dict().values()
+    held = {**vars(spec), **{name: spec.latent.options.get(name) for name in ("prior", "posterior")}}
+    carrying = [[i, rate] for i, rate in enumerate(model.rates) if rate > CARRIED]
+    return {
+        "kind": model.schema.kind,
+        "shape": list(model.schema.shape),
+        "classes": list(model.schema.classes),
+        "condition": None if model.context is None else list(model.context.classes) or model.context.width,
+        **{part: held[part] and kind_of(held[part]) for part in PARTS},
+        "objective": dump(recipe.objective),
+        "preset": recipe.preset,
+        "parameters": sum(parameter.numel() for parameter in model.vae.parameters()),
+        "bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+        "latents": len(model.rates),
+        "carrying": sorted(carrying, key=lambda item: -item[1]),
+        "trained": dict(model.trained),
+        "versions": dict(recipe.versions),
+    }
+
+
+def lines(model: Model) -> dict[str, str]:
+    """What a model is, in words under headings."""
+    i = info(model)
+    nets = f"{i['encoder']} encoder, {i['decoder']} decoder, {i['parameters']:,} parameters"
+    words = {
+        "data": form(model.schema).words(model.schema),
+        "latents": f"{i['latent']}, {i['latents']} numbers"
+        + (f", of which {carried(model)}" if any(model.rates) else ""),
+        "prior": i["prior"],
+        "posterior": i["posterior"],
+        "likelihood": i["likelihood"],
+        "networks": nets,
+        "objective": objective(i["objective"]) + (f" (preset {i['preset']})" if i["preset"] else ""),
+    }
+    if model.context is not None:
+        of = model.context.classes
+        words["condition"] = f"{len(of)} classes: {', '.join(of[:10])}" if of else f"{model.context.width} numbers"
+    if model.trained:
+        source = f"{model.trained['data']}, " if model.trained["data"] else ""
+        words["trained on"] = f"{source}{model.trained['rows']:,} data"
+        words["test loss"] = loss(model.trained)
+    return {heading: text for heading, text in words.items() if text}
+
+
+def carried(model: Model) -> str:
+    """How many latents carry something."""
+    return f"{sum(rate > CARRIED for rate in model.rates)} carry more than {CARRIED} nats"
+
+
+def objective(table: Mapping[str, Any]) -> str:
+    """An objective with those of its options that are single values."""
+    options = [f"{name}={value}" for name, value in table.items() if not isinstance(value, dict) and name != "kind"]
+    return f"{table['kind']} ({', '.join(options)})" if options else table["kind"]
+
+
+def loss(trained: Mapping[str, Any]) -> str:
+    """The test loss and its two parts."""
+    losses, epochs = trained["test"], trained["epochs"]
+    parts = f"distortion {losses['distortion']:.2f}, rate {losses['rate']:.2f}"
+    after = f"after {epochs} {'epoch' if epochs == 1 else 'epochs'}"
+    before = ", before its prior was fitted" if trained.get("prior") else ""
+    return f"{losses['loss']:.2f} nats per datum ({parts}) {after}{before}"
+
+
+def as_text(model: Model) -> str:
+    """The lines below each other."""
+    return "\n".join(["nelbo.Model", *(f"  {heading:11} {text}" for heading, text in lines(model).items())])
+
+
+def as_html(model: Model) -> str:
+    """A small table above a few samples."""
+    rows = "".join(
+        f'<tr><th style="text-align:left">{heading}</th><td style="text-align:left">{html.escape(text)}</td></tr>'
+        for heading, text in lines(model).items()
+    )
+    samples = form(model.schema).html(model.sample(SAMPLES), model.schema)
+    return f"<div><b>nelbo.Model</b><table>{rows}</table>{samples}</div>"
