@@ -17,12 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from nelbo.refit import with_prior
 from nelbo.spec import Dirac, Flat, Quantised
 
-from nelbo import presets, recipes
+from nelbo import presets
+from nelbo.config import recipe as recipes
 from nelbo.data import condition, load, subset
 from nelbo.model import Model
+from nelbo.model.post_hoc import with_prior
 from nelbo.plotting import figures
 from nelbo.presets import PRESETS
 

@@ -37,7 +37,7 @@ import zoo_geometry
 import zoo_likelihoods
 from nelbo.data import load
 from nelbo.distributions import OneHot, has_kl, kl_divergence, noise, sample_and_log_prob
-from nelbo.latents import Level
+from nelbo.latents import LatentLevel
 from nelbo.objectives import Bounds, cubo, elbo, iwae, stratified
 from nelbo.objectives.bounds import Bound
 from nelbo.objectives.terms import aggregate
@@ -246,7 +246,7 @@ def weights(size: int) -> Row:
     estimates = []
     for rest in itertools.combinations(range(1, n), size - 1):
         part = test_objectives.part_of(q, torch.tensor([0, *rest]))
-        estimates.append(aggregate(Level(z.expand(7, size, 1), part, part), n, stratified)[0][:, 0].exp())
+        estimates.append(aggregate(LatentLevel(z.expand(7, size, 1), part, part), n, stratified)[0][:, 0].exp())
     mean = torch.stack(estimates).mean(0)
     return ((mean / q.log_prob(z).exp().mean(-1) - 1).abs().max().item(),)
 
@@ -257,7 +257,7 @@ def pca(latents: int) -> Row:
     data = load((torch.randn(1000, 3) @ loading.T + 0.5 * torch.randn(1000, 8)).numpy())
     x = data.train.batch(torch.arange(len(data.train)))
     vae = test_truths.linear_vae(8, latents, None)
-    vae.likelihood.start_at(x.mean(0))
+    vae.likelihood.init_output_bias(x.mean(0))
     settings = Settings(epochs=400, batch_size=300, learning_rate=0.02, schedule=Cosine())
     fit(vae, elbo(), data.train, data.test, settings)
 

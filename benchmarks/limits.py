@@ -23,12 +23,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from nelbo.recipes import Recipe
-from nelbo.spec import start
 from PIL import Image
 
 import nelbo
-from nelbo import presets, recipes
+from nelbo import presets
+from nelbo.config import recipe as recipes
+from nelbo.config.build import start
+from nelbo.config.recipe import Recipe
 from nelbo.data import load, some
 from nelbo.model import Model, scoring
 from nelbo.training.loop import Run

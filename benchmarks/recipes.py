@@ -12,9 +12,8 @@ import json
 import statistics
 from pathlib import Path
 
-from nelbo.recipes import load as load_recipe
-
 import nelbo
+from nelbo.config.recipe import load as load_recipe
 from nelbo.data import load
 from nelbo.model import Model
 

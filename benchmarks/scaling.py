@@ -45,7 +45,7 @@ from torch import distributed
 from torch.utils.flop_counter import FlopCounterMode
 
 import nelbo
-from nelbo import recipes
+from nelbo.config import recipe as recipes
 from nelbo.data import Data, load
 from nelbo.data.dataset import Arrays
 from nelbo.model import Model

@@ -19,8 +19,8 @@ from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
-from nelbo import recipes
 from nelbo.apps.anomaly import Detector, intervals, scores
+from nelbo.config import recipe as recipes
 from nelbo.data import load
 from nelbo.model import Model
 from nelbo.plotting import figures, series

@@ -36,16 +36,16 @@ from typing import Any
 import numpy as np
 import torch
 from nelbo.conditionals import Conditional
-from nelbo.recipes import load as load_recipe
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import nelbo
 from nelbo.apps.synthesis.text import new_lines
+from nelbo.config.recipe import load as load_recipe
 from nelbo.data import Data, text
 from nelbo.distributions import StandardNormal, temper
 from nelbo.experiment.console import Lines
-from nelbo.latents import Latent, Level
+from nelbo.latents import Latent, LatentLevel
 from nelbo.model import Model
 
 SAMPLES = 2000  # names
@@ -68,7 +68,7 @@ class Nothing(Latent):
     def infer(self, x: Tensor, c: Tensor | None = None, shape: Sequence[int] = ()) -> tuple[Tensor, tuple[Level, ...]]:
         p = StandardNormal(len(self.origin), self.origin[0])
         z = self.origin.expand(*shape, len(x), -1)
-        return z, (Level(z, p, p),)
+        return z, (LatentLevel(z, p, p),)
 
     def generate(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         return self.origin.expand(n, -1)

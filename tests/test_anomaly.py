@@ -17,16 +17,17 @@ from torch import Tensor, nn
 import nelbo
 import zoo
 from conftest import FEATURES, SIDE, Run
-from nelbo import conditionals, distributions, recipes
+from nelbo import distributions, likelihoods, posteriors, priors
 from nelbo.apps import anomaly
 from nelbo.apps.anomaly import conformal, scores
 from nelbo.apps.anomaly.explain import worst
 from nelbo.apps.anomaly.regret import regret
+from nelbo.config import recipe as recipes
 from nelbo.data import load
 from nelbo.data.tables import dataset as tables
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
-from nelbo.latents import Flat
+from nelbo.latents import SingleLevelLatent
 from nelbo.model import Model
 from nelbo.vae import VAE
 from small import SMALL, small
@@ -106,8 +107,8 @@ def test_a_missing_element_is_not_to_blame() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x.nan_to_num().sum(-1, keepdim=True).expand(-1, 2)
 
-    likelihood = conditionals.Normal(_Linear(torch.ones(4, 1)), 1)
-    vae = VAE(Flat(conditionals.StandardNormal(1), conditionals.DiagonalNormal(Filled(), 1)), likelihood)
+    likelihood = likelihoods.Normal(_Linear(torch.ones(4, 1)), 1, sigma="learned")
+    vae = VAE(SingleLevelLatent(priors.StandardNormal(1), posteriors.DiagonalNormal(Filled(), 1)), likelihood)
     x = torch.tensor([[1.0, torch.nan, 0.5, 2.0]])
     with torch.no_grad():
         blame = scores.of_elements(vae, x, None)
@@ -142,9 +143,9 @@ def linear_gaussian(shift: float, widen: float) -> tuple[VAE, Tensor]:
     """A model whose posterior is exact up to `shift` and `widen`, and data, float64."""
     torch.manual_seed(0)
     sigma, weight = 0.5, torch.linalg.qr(torch.randn(6, 3, dtype=torch.float64))[0] * torch.tensor([1.0, 2.0, 0.3])
-    posterior = conditionals.DiagonalNormal(_Inference(weight, sigma, shift, widen), 1)
-    prior = conditionals.StandardNormal(3)
-    vae = VAE(Flat(prior, posterior), conditionals.Normal(_Linear(weight), 1, sigma)).double()
+    posterior = posteriors.DiagonalNormal(_Inference(weight, sigma, shift, widen), 1)
+    prior = priors.StandardNormal(3)
+    vae = VAE(SingleLevelLatent(prior, posterior), likelihoods.Normal(_Linear(weight), 1, sigma=sigma)).double()
     z = torch.randn(30, 3, dtype=torch.float64)
     return vae, z @ weight.T + sigma * torch.randn(30, 6, dtype=torch.float64)
 

@@ -19,7 +19,7 @@ from scipy import stats
 
 import nelbo
 from conftest import GREY, NET, SIDE, Run
-from nelbo import presets, recipes
+from nelbo import presets
 from nelbo.apps import art
 from nelbo.apps.art import provenance
 from nelbo.apps.art.rendering import MOMENTS, Piece
@@ -27,13 +27,14 @@ from nelbo.apps.art.truncation import codes_drawn, truncation_of
 from nelbo.apps.synthesis import images as classwise
 from nelbo.apps.synthesis import neighbours
 from nelbo.apps.synthesis.neighbours import Nearby
+from nelbo.config import recipe as recipes
 from nelbo.data import load, subset
 from nelbo.distributions import Mixture, noise
 from nelbo.errors import UserError
 from nelbo.model import Model, latent_space
+from nelbo.model.post_hoc import Effort, fit_prior
 from nelbo.plotting import image_files
 from nelbo.plotting.image_grid import Sheet, enlarge
-from nelbo.priors import Effort, fit_prior
 
 ENDINGS = [".png", ".svg", ".webp", ".gif", ".mp4"]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from nelbo import objectives
 from nelbo.distributions import DiagonalNormal, StandardNormal
 from nelbo.errors import UserError
-from nelbo.latents import Level
+from nelbo.latents import LatentLevel
 from nelbo.objectives.bounds import Bound, ciwae, cubo, dreg, iwae, iwae_of_all, renyi, stl, wake
 from nelbo.vae import Trace
 from zoo import OBJECTIVES, assert_mean, data, flat_vae
@@ -45,7 +45,7 @@ def trace_of(rows: int, *shape: int, shift: float = 0.6, widen: float = 0.2) -> 
     q = DiagonalNormal(loc, log_scale)
     z = q.rsample(shape)
     likelihood = DiagonalNormal(z @ W.T + bias, torch.tensor(SIGMA, dtype=torch.float64).log())
-    return Trace(X.expand(rows, D), likelihood, (Level(z, q, StandardNormal(Z, loc)),)), [loc, log_scale, bias]
+    return Trace(X.expand(rows, D), likelihood, (LatentLevel(z, q, StandardNormal(Z, loc)),)), [loc, log_scale, bias]
 
 
 def obeys_the_order(bound: Bound, rows: int = 20_000) -> None:
@@ -126,7 +126,7 @@ def test_the_chi_bound_is_above_and_its_descent_tightens_it() -> None:
     trace, parameters = trace_of(1, 200_000)
     upper = cubo(2.0)(trace)
     assert TRUTH.log_prob(X) + 0.05 < upper < TRUTH.log_prob(X) + 5
-    loss = objectives.chi(5).bounds["encoder"](trace)
+    loss = objectives.chi(k=5).bounds["encoder"](trace)
     torch.testing.assert_close(loss, -upper)
     gradient = torch.autograd.grad(-loss.sum(), parameters[0])[0]
     assert (gradient > 0.1).all(), "descending it lowers the mean, which is too high"
@@ -149,7 +149,7 @@ def two_levels(rows: int, *shape: int) -> Trace:
     z1 = q1.rsample(shape)
     q2, p2 = DiagonalNormal(0.5 * z1 + 0.3, zero - 0.4), DiagonalNormal(z1 / 3, zero + 0.4)
     z2 = q2.rsample()
-    levels = (Level(z1, q1, StandardNormal(Z, zero)), Level(z2, q2, p2))
+    levels = (LatentLevel(z1, q1, StandardNormal(Z, zero)), LatentLevel(z2, q2, p2))
     return Trace(zero, DiagonalNormal(z2, zero), levels)
 
 
@@ -175,7 +175,7 @@ def test_one_level_is_asked_for_by_name() -> None:
 def test_losses_are_minus_the_bounds(name: str) -> None:
     """Each player's loss on a whole VAE; the loss reported is the decoder's, and players divide the parameters."""
     objective, vae = OBJECTIVES[name](), flat_vae().double()
-    assert isinstance(objective, objectives.Bounds)
+    assert isinstance(objective, objectives.ImportanceWeightedObjective)
     x = data(vae.likelihood.support, 5, (1, 4, 4))
     torch.manual_seed(0)
     losses = objective(vae, x)

@@ -12,12 +12,12 @@ import pytest
 import scipy.integrate
 import scipy.stats
 import torch
-from nelbo.nets.cells import make_bins
 from torch import Tensor
 
-from nelbo import conditionals, nets
+from nelbo import likelihoods, nets
 from nelbo.distributions import CellByCell, noise
 from nelbo.errors import UserError
+from nelbo.nets.table_cells import make_bins
 from zoo import assert_mean
 from zoo_tables import FEATURES, decoder, given, rows
 
@@ -314,7 +314,7 @@ def test_telling_one_by_one_is_giving_at_once(gaps: tuple[int, ...], asked: bool
 def test_categories_that_training_never_saw_have_a_mass_and_closed_codes_none() -> None:
     net = nets.TableDecoder(nets.Cells((4, 0), 30), FEATURES, 8, 1, 0.0)
     seen = torch.stack([torch.randint(3, (500,)).float(), torch.randn(500).round()], 1)
-    net.start_from(seen)
+    net.init_from_data(seen)
     d = CellByCell(net.eval(), net.begin(torch.randn(FEATURES)), False)
     found = d.marginals(torch.full((2,), NAN))
     assert 0 < found[0][3] < 0.1 and found[0].sum().item() == pytest.approx(1)
@@ -347,14 +347,14 @@ def test_a_number_beside_an_atom_is_not_the_atom() -> None:
 
 def make(
     sizes: Sequence[int], context: int = 0, gaps: Sequence[int] = ()
-) -> tuple[nets.TableEncoder, conditionals.Table]:
+) -> tuple[nets.TableEncoder, likelihoods.TableLikelihood]:
     """An encoder and a likelihood over the same columns, awake and started from rows, in training."""
     encoder = nets.TableEncoder(nets.Cells(sizes, 6, gaps), 4, 16, 2, 0.1, context).double()
-    encoder.start_from(rows(sizes, gaps=gaps))
+    encoder.init_from_data(rows(sizes, gaps=gaps))
     with torch.no_grad():
         for parameter in encoder.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    return encoder, conditionals.Table(decoder(sizes, gaps, context).requires_grad_(), 1).train()
+    return encoder, likelihoods.TableLikelihood(decoder(sizes, gaps, context).requires_grad_(), 1).train()
 
 
 @pytest.mark.parametrize("contexts", [0, 2])
@@ -401,14 +401,16 @@ def test_copies_and_reloaded_states_score_and_draw_alike() -> None:
     h, x = torch.randn(6, FEATURES).double(), rows(MIXED)[:6]
     likelihood.eval(), encoder.eval()
 
-    def told(likelihood: conditionals.Table, encoder: nets.TableEncoder) -> list[Tensor]:
+    def told(likelihood: likelihoods.TableLikelihood, encoder: nets.TableEncoder) -> list[Tensor]:
         torch.manual_seed(1)
         return [likelihood(h).log_prob(x), likelihood(h).sample(), encoder(x)]
 
     before = told(likelihood, encoder)
     for a, b in zip(told(copy.deepcopy(likelihood), copy.deepcopy(encoder)), before, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
-    fresh = conditionals.Table(nets.TableDecoder(nets.Cells(MIXED, 6, gaps), FEATURES, 16, 1, 0.0).double(), 1).eval()
+    fresh = likelihoods.TableLikelihood(
+        nets.TableDecoder(nets.Cells(MIXED, 6, gaps), FEATURES, 16, 1, 0.0).double(), 1
+    ).eval()
     other = nets.TableEncoder(nets.Cells(MIXED, 6, gaps), 4, 16, 2, 0.1).double().eval()
     assert not torch.equal(fresh(h).log_prob(x), before[0])
     fresh.load_state_dict(likelihood.state_dict())  # the bins are part of it
@@ -429,7 +431,7 @@ def test_in_training_half_of_the_rows_lose_cells_and_others_none() -> None:
 
 def test_a_likelihood_of_tables_takes_a_decoder_over_cells() -> None:
     with pytest.raises(UserError, match="takes a decoder over cells"):
-        conditionals.Table(nets.MLPDecoder(3, (5,), [4]), 1)
+        likelihoods.TableLikelihood(nets.MLPDecoder(3, (5,), [4]), 1)
 
 
 def cases() -> list[tuple[str, np.ndarray, int, int]]:
@@ -496,7 +498,7 @@ def test_codes_find_the_bins_of_rows(gaps: tuple[int, ...], bins: int) -> None:
     cells = nets.Cells((3, 0), bins, gaps)
     x = torch.stack([torch.randint(3, (300,)).float(), torch.randn(300)], 1)
     x[5] = NAN
-    cells.start_from(x)
+    cells.init_from_data(x)
     codes = cells.codes(x.view(3, 100, 2))
     assert codes.shape == (3, 100, 2) and codes[0, 5].tolist() == cells.unknown.tolist()
     absent = [size - (j in gaps) for j, size in enumerate(cells.sizes)]
@@ -516,6 +518,6 @@ def test_a_column_without_a_value_has_one_bin() -> None:
     net = decoder((0, 2))
     x = rows((0, 2))
     x[:, 0] = NAN
-    net.start_from(x)
+    net.init_from_data(x)
     d = given(net, 4)
     assert d.log_prob(x[:4]).isfinite().all() and (d.sample()[:, 0] == 0).all()

@@ -15,8 +15,8 @@ from PIL import Image
 
 import nelbo
 from conftest import SIDE, Run
-from nelbo import recipes
 from nelbo.cli import model_commands
+from nelbo.config import recipe as recipes
 from nelbo.model import Model
 from nelbo.plotting.image_grid import PAD
 

@@ -1,4 +1,4 @@
-"""Discrete latents: relaxations, quantisers, codes, and the priors over them.
+"""Discrete latents: relaxations, quantizers, codes, and the priors over them.
 
 The laws are functions of the part under test, so that `test_mutants_codes` can hand them a broken one.
 """
@@ -15,13 +15,11 @@ import pytest
 import scipy.integrate
 import scipy.stats
 import torch
-from nelbo.conditionals import Conditional
-from nelbo.spec import fit_code_prior
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from nelbo import conditionals, distributions, latents, nets, schedules, spec
+from nelbo import distributions, latents, likelihoods, nets, posteriors, priors, schedules
 from nelbo.config.registry import Component
 from nelbo.distributions import (
     AutoregressiveCodes,
@@ -36,8 +34,10 @@ from nelbo.distributions import (
     sample_and_log_prob,
     temper,
 )
+from nelbo.distributions.conditional import ConditionalDistribution
 from nelbo.errors import UserError
-from nelbo.latents import FSQ, LFQ, VQ, Quantiser, ResidualVQ, usage
+from nelbo.latents import FSQ, LFQ, Latent, Quantizer, ResidualVectorQuantizer, VectorQuantizer, usage
+from nelbo.model.post_hoc import fit_code_prior
 from nelbo.objectives import elbo
 from nelbo.schedules import advance
 from zoo import CONTEXT, assert_mean, awake, context, data
@@ -142,12 +142,12 @@ def test_rates_of_uniform_priors_are_log_k_less_the_entropy() -> None:
     torch.testing.assert_close(kl_divergence(OneHot(sure, 4), OneHot(torch.zeros(4), 4)), torch.tensor([math.log(4)]))
 
 
-def law_relaxed_is_not_weighed(make: Callable[[], Conditional]) -> None:
+def law_relaxed_is_not_weighed(make: Callable[[], ConditionalDistribution]) -> None:
     """In training mode no importance weight exists; in eval() mode the weight and the rate are exact."""
-    prior = conditionals.Fixed(4, Bernoulli).double()
-    latent = latents.Flat(prior, awake(make()))
+    prior = priors.ParameterFreePrior(4, Bernoulli).double()
+    latent = latents.SingleLevelLatent(prior, awake(make()))
     x = data(torch.distributions.constraints.real, 5, (7,))
-    likelihood = conditionals.Bernoulli(nets.MLPDecoder(4, (7,), []), 1)
+    likelihood = likelihoods.Bernoulli(nets.MLPDecoder(4, (7,), []), 1)
     from nelbo.vae import VAE
 
     model = VAE(latent, likelihood).double()
@@ -161,13 +161,13 @@ def law_relaxed_is_not_weighed(make: Callable[[], Conditional]) -> None:
 
 
 def test_relaxed_is_not_weighed() -> None:
-    law_relaxed_is_not_weighed(lambda: conditionals.RelaxedBernoulli(nets.MLPEncoder((7,), 4, []), 1))
+    law_relaxed_is_not_weighed(lambda: posteriors.RelaxedBernoulli(nets.MLPEncoder((7,), 4, []), 1))
 
 
 @pytest.mark.parametrize("name", ["binary", "categorical"])
 def test_discrete_evidence_is_the_sum_over_all_latents(name: str) -> None:
     """log p(x) = log sum_z p(x | z) p(z) by enumeration; E_q[w] is it, and minus the ELBO is above."""
-    latent: spec.Latent = {
+    latent: Component[Latent] = {
         "binary": Component("latent", "binary", dim=3),
         "categorical": Component("latent", "categorical", variables=2, classes=3),
     }[name]
@@ -186,138 +186,142 @@ def test_discrete_evidence_is_the_sum_over_all_latents(name: str) -> None:
 
 
 def test_temperature_follows_the_clock() -> None:
-    posterior = conditionals.RelaxedOneHot(nets.MLPEncoder((7,), 6, []), 1, 3, schedules.Linear(1.0, 0.4))
+    posterior = posteriors.RelaxedOneHot(nets.MLPEncoder((7,), 6, []), 1, 3, schedules.Linear(1.0, 0.4))
     x = torch.randn(2, 7)
     for fraction, temperature in ((0.0, 1.0), (0.5, 0.7), (1.0, 0.4)):
         advance(posterior, fraction)
         q = posterior(x)
         assert isinstance(q, RelaxedOneHot) and q.temperature == pytest.approx(temperature)
     assert isinstance(posterior.eval()(x), OneHot)
-    fixed = conditionals.RelaxedBernoulli(nets.MLPEncoder((7,), 6, []), 1, 0.3)(x)
+    fixed = posteriors.RelaxedBernoulli(nets.MLPEncoder((7,), 6, []), 1, 0.3)(x)
     assert isinstance(fixed, RelaxedBernoulli) and fixed.temperature == 0.3
 
 
-# ---------------------------------------------------------------- quantisers
+# ---------------------------------------------------------------- quantizers
 
-QUANTISERS: dict[str, Callable[[], Quantiser]] = {
-    "vq": lambda: VQ(K, DIM),
-    "vq, gradient": lambda: VQ(K, DIM, None),
-    "residual vq": lambda: ResidualVQ([VQ(K, DIM) for _ in range(3)]),
-    "residual vq, gradient": lambda: ResidualVQ([VQ(K, DIM, None), VQ(K, DIM, None)]),
+QUANTIZERS: dict[str, Callable[[], Quantizer]] = {
+    "vq": lambda: VectorQuantizer(K, DIM),
+    "vq, gradient": lambda: VectorQuantizer(K, DIM, None),
+    "residual vq": lambda: ResidualVectorQuantizer([VectorQuantizer(K, DIM) for _ in range(3)]),
+    "residual vq, gradient": lambda: ResidualVectorQuantizer(
+        [VectorQuantizer(K, DIM, None), VectorQuantizer(K, DIM, None)]
+    ),
     "fsq": lambda: FSQ((5, 4, 7)),
     "lfq": lambda: LFQ(3),
 }
-over_quantisers = pytest.mark.parametrize("name", QUANTISERS)
+over_quantizers = pytest.mark.parametrize("name", QUANTIZERS)
 
 
-def law_straight_through(quantiser: Quantiser, inner: Callable[[Tensor], Tensor] = lambda e: e) -> None:
+def law_straight_through(quantizer: Quantizer, inner: Callable[[Tensor], Tensor] = lambda e: e) -> None:
     """dvalue/de is the identity (of what is rounded: FSQ bounds e first); values are codes, and codes round-trip."""
-    e = torch.randn(40, quantiser.dim).double().requires_grad_()
-    choice = quantiser.double()(e)
+    e = torch.randn(40, quantizer.dim).double().requires_grad_()
+    choice = quantizer.double()(e)
     weight = torch.randn_like(e)
     (gradient,) = torch.autograd.grad((choice.values * weight).sum(), e, retain_graph=True)
     (expected,) = torch.autograd.grad((inner(e) * weight).sum(), e)
     torch.testing.assert_close(gradient, expected)
-    assert choice.indices.shape == (40, quantiser.depth) and choice.penalty.shape == (40,)
-    assert choice.indices.min() >= 0 and choice.indices.max() < quantiser.codes
-    torch.testing.assert_close(quantiser.eval()(e).values, quantiser.lookup(quantiser(e).indices).double())
+    assert choice.indices.shape == (40, quantizer.depth) and choice.penalty.shape == (40,)
+    assert choice.indices.min() >= 0 and choice.indices.max() < quantizer.codes
+    torch.testing.assert_close(quantizer.eval()(e).values, quantizer.lookup(quantizer(e).indices).double())
 
 
-@over_quantisers
+@over_quantizers
 def test_gradient_is_straight_through(name: str) -> None:
-    quantiser = QUANTISERS[name]()
-    if isinstance(quantiser, FSQ):
-        law_straight_through(quantiser, lambda e: quantiser.bound(e) / (quantiser.levels // 2))
+    quantizer = QUANTIZERS[name]()
+    if isinstance(quantizer, FSQ):
+        law_straight_through(quantizer, lambda e: quantizer.bound(e) / (quantizer.levels // 2))
     else:
-        law_straight_through(quantiser)
+        law_straight_through(quantizer)
 
 
-@over_quantisers
+@over_quantizers
 def test_scoring_learns_nothing_and_a_copy_goes_on_alike(name: str) -> None:
     """eval() changes no state; a run that is saved, loaded and gone on with is, bit for bit, one that never stopped."""
-    quantiser, batches = QUANTISERS[name](), torch.randn(6, 30, DIM)
+    quantizer, batches = QUANTIZERS[name](), torch.randn(6, 30, DIM)
     for e in batches[:3]:
-        quantiser(e)
-    before = copy.deepcopy(quantiser.state_dict())
-    quantiser.eval()(batches[0])
-    assert all(torch.equal(before[n], v) for n, v in quantiser.state_dict().items())
-    other = QUANTISERS[name]()
+        quantizer(e)
+    before = copy.deepcopy(quantizer.state_dict())
+    quantizer.eval()(batches[0])
+    assert all(torch.equal(before[n], v) for n, v in quantizer.state_dict().items())
+    other = QUANTIZERS[name]()
     other.load_state_dict(before)
     ends = []
-    for each in (quantiser, other):
+    for each in (quantizer, other):
         torch.manual_seed(5)
         ends.append(torch.cat([each.train()(e).values for e in batches[3:]]))
     assert torch.equal(*ends)
 
 
-def law_nearest(quantiser: VQ) -> None:
+def law_nearest(quantizer: VectorQuantizer) -> None:
     """The code is the nearest by a loop over all, for codes far from the origin, too."""
     for scale, shift in ((1.0, 0.0), (0.1, 5.0)):
         with torch.no_grad():
-            quantiser.table.copy_(scale * torch.randn(K, DIM) + shift)
+            quantizer.table.copy_(scale * torch.randn(K, DIM) + shift)
         e = scale * torch.randn(200, DIM) + shift
-        brute = [min(range(K), key=lambda k: (row - quantiser.table[k]).double().square().sum().item()) for row in e]
-        assert quantiser.eval()(e).indices.flatten().tolist() == brute
+        brute = [min(range(K), key=lambda k: (row - quantizer.table[k]).double().square().sum().item()) for row in e]
+        assert quantizer.eval()(e).indices.flatten().tolist() == brute
 
 
 def test_the_nearest_code_is_chosen() -> None:
-    law_nearest(VQ(K, DIM))
+    law_nearest(VectorQuantizer(K, DIM))
 
 
-def law_moving_average(quantiser: VQ, decay: float) -> None:
+def law_moving_average(quantizer: VectorQuantizer, decay: float) -> None:
     """Counts, sums and codes are the recursion written out in NumPy."""
     start = torch.randn(50, DIM).double()
-    quantiser.double().train()(start)
-    counts, sums = quantiser.counts.numpy().copy(), quantiser.sums.numpy().copy()
+    quantizer.double().train()(start)
+    counts, sums = quantizer.counts.numpy().copy(), quantizer.sums.numpy().copy()
     for _ in range(4):
-        table, e = quantiser.table.numpy().copy(), torch.randn(50, DIM).double()
-        quantiser(e)
+        table, e = quantizer.table.numpy().copy(), torch.randn(50, DIM).double()
+        quantizer(e)
         near = ((e.numpy()[:, None] - table[None]) ** 2).sum(-1).argmin(1)
         for k in range(K):
             counts[k] = decay * counts[k] + (1 - decay) * (near == k).sum()
             sums[k] = decay * sums[k] + (1 - decay) * e.numpy()[near == k].sum(0)
-        np.testing.assert_allclose(quantiser.counts.numpy(), counts)
-        np.testing.assert_allclose(quantiser.sums.numpy(), sums)
+        np.testing.assert_allclose(quantizer.counts.numpy(), counts)
+        np.testing.assert_allclose(quantizer.sums.numpy(), sums)
         smooth = (counts + 1e-5) / (counts.sum() + K * 1e-5) * counts.sum()
-        np.testing.assert_allclose(quantiser.table.numpy(), sums / smooth[:, None])
+        np.testing.assert_allclose(quantizer.table.numpy(), sums / smooth[:, None])
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.9])
 def test_a_codebook_is_the_moving_average(decay: float) -> None:
-    law_moving_average(VQ(K, DIM, decay, revive=0.0), decay)
+    law_moving_average(VectorQuantizer(K, DIM, decay, revive=0.0), decay)
 
 
 @pytest.mark.parametrize("decay", [0.8, None])
 def test_a_codebook_comes_to_the_means_of_what_it_is_given(decay: float | None) -> None:
     """Blobs whose centres move by much less than their distance are followed, by average and by gradient."""
     centres = 10 * torch.eye(K, DIM) + 10 * torch.arange(K).unsqueeze(1)
-    quantiser = VQ(K, DIM, decay)
-    optimizer = torch.optim.SGD(quantiser.parameters(), 0.2) if decay is None else None
+    quantizer = VectorQuantizer(K, DIM, decay)
+    optimizer = torch.optim.SGD(quantizer.parameters(), 0.2) if decay is None else None
     for step in range(60):
         e = (centres + min(step, 20) / 10).repeat(20, 1) + 0.1 * torch.randn(20 * K, DIM)
-        penalty = quantiser(e).penalty.mean()
+        penalty = quantizer(e).penalty.mean()
         if optimizer:
             optimizer.zero_grad()
             penalty.backward()
             optimizer.step()
-    gaps = torch.cdist(centres + 2, quantiser.table.detach()).min(1).values
-    assert gaps.max() < 0.3 and usage(quantiser(e).indices, K).perplexity == pytest.approx(K, rel=1e-3)
+    gaps = torch.cdist(centres + 2, quantizer.table.detach()).min(1).values
+    assert gaps.max() < 0.3 and usage(quantizer(e).indices, K).perplexity == pytest.approx(K, rel=1e-3)
 
 
 def test_penalties() -> None:
     """commitment ||e - c||^2 to the encoder alone; with a trained codebook also ||e - c||^2 to the codes alone."""
     e = torch.randn(20, DIM).double().requires_grad_()
     for decay, codebook in ((0.9, 0.0), (None, 1.0)):
-        quantiser = VQ(K, DIM, decay, 0.3).double().eval()
-        choice = quantiser(e)
-        gap = e - quantiser.table[choice.indices[:, 0]].detach()
+        quantizer = VectorQuantizer(K, DIM, decay, 0.3).double().eval()
+        choice = quantizer(e)
+        gap = e - quantizer.table[choice.indices[:, 0]].detach()
         torch.testing.assert_close(choice.penalty, (0.3 + codebook) * gap.square().sum(-1))
         torch.testing.assert_close(torch.autograd.grad(choice.penalty.sum(), e, retain_graph=True)[0], 0.6 * gap)
         if decay is None:
-            (slope,) = torch.autograd.grad(choice.penalty.sum(), quantiser.table)
+            (slope,) = torch.autograd.grad(choice.penalty.sum(), quantizer.table)
             index = choice.indices[:, 0]
             torch.testing.assert_close(slope, torch.zeros_like(slope).index_add(0, index, -2 * gap.detach()))
-    residual = ResidualVQ([VQ(K, DIM, 0.9, 0.5), VQ(K, DIM, 0.9, 0.5)]).double().eval()
+    residual = (
+        ResidualVectorQuantizer([VectorQuantizer(K, DIM, 0.9, 0.5), VectorQuantizer(K, DIM, 0.9, 0.5)]).double().eval()
+    )
     first = residual.stages[0](e)
     rest = e - first.values.detach()
     second = residual.stages[1](rest)
@@ -332,9 +336,9 @@ def test_each_residual_stage_lowers_the_error() -> None:
     e, errors = torch.randn(500, DIM), []
     for depth in (1, 2, 4):
         torch.manual_seed(1)
-        quantiser = ResidualVQ([VQ(16, DIM) for _ in range(depth)])
-        quantiser(e)
-        errors.append((quantiser.eval()(e).values - e).square().mean().item())
+        quantizer = ResidualVectorQuantizer([VectorQuantizer(16, DIM) for _ in range(depth)])
+        quantizer(e)
+        errors.append((quantizer.eval()(e).values - e).square().mean().item())
     assert errors[1] < 0.5 * errors[0] and errors[2] < 0.5 * errors[1]
 
 
@@ -342,15 +346,15 @@ def test_the_first_batch_starts_a_codebook_by_k_means() -> None:
     """As good as scikit-learn's on a cloud; exact on separated blobs."""
     cloud = torch.randn(600, 2)
     oracle = KMeans(8, n_init=10, random_state=0).fit(cloud.numpy()).inertia_
-    quantiser = VQ(8, 2, None)
-    quantiser(cloud)
-    assert torch.cdist(cloud, quantiser.table.detach()).min(1).values.square().sum() < 1.2 * oracle
+    quantizer = VectorQuantizer(8, 2, None)
+    quantizer(cloud)
+    assert torch.cdist(cloud, quantizer.table.detach()).min(1).values.square().sum() < 1.2 * oracle
     blobs = 100 * torch.randn(K, DIM)
-    quantiser = VQ(K, DIM, None)
-    quantiser(blobs.repeat(10, 1) + 0.01 * torch.randn(10 * K, DIM))
-    assert torch.cdist(blobs, quantiser.table.detach()).min(1).values.max() < 0.1
-    assert quantiser.started == 1 and VQ(K, DIM).started == 0
-    few = VQ(K, DIM)  # fewer vectors than codes
+    quantizer = VectorQuantizer(K, DIM, None)
+    quantizer(blobs.repeat(10, 1) + 0.01 * torch.randn(10 * K, DIM))
+    assert torch.cdist(blobs, quantizer.table.detach()).min(1).values.max() < 0.1
+    assert quantizer.started == 1 and VectorQuantizer(K, DIM).started == 0
+    few = VectorQuantizer(K, DIM)  # fewer vectors than codes
     few(torch.randn(2, DIM))
     assert few.table.isfinite().all()
 
@@ -359,18 +363,18 @@ def test_the_first_batch_starts_a_codebook_by_k_means() -> None:
 def test_dead_codes_are_revived(decay: float | None) -> None:
     """All codes but one are far away: with revival they come back into use, without it they never do."""
     for revive in (0.03, 0.0):
-        quantiser = VQ(K, DIM, decay, revive=revive)
-        quantiser(torch.randn(100, DIM))
+        quantizer = VectorQuantizer(K, DIM, decay, revive=revive)
+        quantizer(torch.randn(100, DIM))
         with torch.no_grad():
-            quantiser.table[1:] += 1e3
-            quantiser.counts[1:] = 0.01
+            quantizer.table[1:] += 1e3
+            quantizer.counts[1:] = 0.01
             if decay is not None:
-                quantiser.sums.copy_(quantiser.table * quantiser.counts.unsqueeze(1))
+                quantizer.sums.copy_(quantizer.table * quantizer.counts.unsqueeze(1))
         e = torch.randn(100, DIM)
-        quantiser(e)
-        back = torch.cdist(quantiser.table.detach()[1:], e).min(1).values < 1e-4
+        quantizer(e)
+        back = torch.cdist(quantizer.table.detach()[1:], e).min(1).values < 1e-4
         assert back.all() if revive else not back.any()
-        assert (usage(quantiser(e).indices, K).used > 1) == bool(revive)
+        assert (usage(quantizer(e).indices, K).used > 1) == bool(revive)
 
 
 def test_usage_is_its_closed_form() -> None:
@@ -382,18 +386,18 @@ def test_usage_is_its_closed_form() -> None:
     assert usage(drawn, 4) == (3, pytest.approx(math.exp(entropy)))
 
 
-def law_fsq(quantiser: FSQ) -> None:
+def law_fsq(quantizer: FSQ) -> None:
     """Indices and codes are one to one, evenly spaced in [-1, 1]; e = 0 is the value 0; every code can be reached."""
-    every = torch.arange(quantiser.codes).unsqueeze(1)
-    values = quantiser.lookup(every)
-    assert len(values.unique(dim=0)) == quantiser.codes and values.abs().max() <= 1
-    zero = torch.zeros(1, quantiser.dim).double()
-    torch.testing.assert_close(quantiser.bound(zero), zero)
-    e = 3 * torch.randn(200 * quantiser.codes, quantiser.dim).double()
-    choice = quantiser(e)
-    torch.testing.assert_close(quantiser.lookup(choice.indices).double(), choice.values)
-    assert usage(choice.indices, quantiser.codes).used == quantiser.codes
-    for i, levels in enumerate(quantiser.levels.tolist()):
+    every = torch.arange(quantizer.codes).unsqueeze(1)
+    values = quantizer.lookup(every)
+    assert len(values.unique(dim=0)) == quantizer.codes and values.abs().max() <= 1
+    zero = torch.zeros(1, quantizer.dim).double()
+    torch.testing.assert_close(quantizer.bound(zero), zero)
+    e = 3 * torch.randn(200 * quantizer.codes, quantizer.dim).double()
+    choice = quantizer(e)
+    torch.testing.assert_close(quantizer.lookup(choice.indices).double(), choice.values)
+    assert usage(choice.indices, quantizer.codes).used == quantizer.codes
+    for i, levels in enumerate(quantizer.levels.tolist()):
         line = values[:, i].unique()
         assert len(line) == levels and 0 in line
         torch.testing.assert_close(line.diff(), torch.full((levels - 1,), 1 / (levels // 2)))
@@ -405,22 +409,22 @@ def test_fsq(levels: tuple[int, ...]) -> None:
 
 
 def test_lfq_entropies_are_those_of_the_softmax_over_all_codes() -> None:
-    quantiser = LFQ(3, 1.0, 0.0).double()
+    quantizer = LFQ(3, 1.0, 0.0).double()
     e = 0.5 * torch.randn(7, 3).double()
-    table = quantiser.lookup(torch.arange(8).unsqueeze(1)).double()
+    table = quantizer.lookup(torch.arange(8).unsqueeze(1)).double()
     assert len(table.unique(dim=0)) == 8
     soft = (-(torch.cdist(e, table) ** 2)).softmax(-1)
     sure = torch.special.entr(soft).sum(-1)
     bits = torch.stack([soft.mean(0)[table[:, i] > 0].sum() for i in range(3)])
     spread = (torch.special.entr(bits) + torch.special.entr(1 - bits)).sum()
-    torch.testing.assert_close(quantiser(e).penalty, sure - spread)
+    torch.testing.assert_close(quantizer(e).penalty, sure - spread)
     assert spread >= torch.special.entr(soft.mean(0)).sum() - 1e-12, "an upper bound on the joint entropy"
 
 
 # ---------------------------------------------------------------- latents
 
 
-def law_rate_is_log_k(latent: spec.Latent, positions: int, codes: int) -> None:
+def law_rate_is_log_k(latent: Component[Latent], positions: int, codes: int) -> None:
     """Under a uniform prior the rate is positions * log K whatever x, and the penalty is apart from it."""
     model = awake(vae(latent))
     x = data(torch.distributions.constraints.boolean, 6, (1, 4, 4))
@@ -436,7 +440,7 @@ def test_rate_of_codes_is_log_k(name: str, positions: int, codes: int) -> None:
     law_rate_is_log_k(LATENTS[name], positions, codes)
 
 
-@pytest.mark.parametrize("name", [n for n, s in LATENTS.items() if isinstance(s, spec.Quantised)])
+@pytest.mark.parametrize("name", [n for n, made in LATENTS.items() if made.kind in ("vq", "fsq", "lfq")])
 def test_codes_decode_to_what_was_inferred(name: str) -> None:
     latent = awake(vae(LATENTS[name])).latent.eval()
     x = data(torch.distributions.constraints.boolean, 6, (1, 4, 4))
@@ -453,7 +457,9 @@ def test_latents_draw_from_their_own_prior() -> None:
     with torch.no_grad():
         latent.prior.net.head[1].bias.copy_(torch.tensor([0.0, 0.0, 60.0, 0.0, 0.0]))
     assert torch.equal(latent.generate(9), latent.decode(torch.full((9, 3), 2)))
-    product = latents.Product([latent, vae(LATENTS["binary"]).latent, vae(Component("latent", "flat", dim=2)).latent])
+    product = latents.ProductLatent(
+        [latent, vae(LATENTS["binary"]).latent, vae(Component("latent", "flat", dim=2)).latent]
+    )
     h = product.generate(2_000)
     assert torch.equal(h[:, :6], latent.decode(torch.full((2_000, 3), 2))) and h.shape == (2_000, 13)
     assert_mean(h[:, 6:11].double(), 0.5)
@@ -466,7 +472,7 @@ def test_latents_draw_from_their_own_prior() -> None:
 def test_a_short_training_lowers_the_loss(name: str) -> None:
     """Ten pictures are told apart: distortion falls well below that of the mean picture."""
     model, x = vae(LATENTS[name]), data(torch.distributions.constraints.boolean, 10, (1, 4, 4)).float()
-    adam, objective, losses = torch.optim.Adam(model.parameters(), 1e-2), elbo(0.1), []
+    adam, objective, losses = torch.optim.Adam(model.parameters(), 1e-2), elbo(beta=0.1), []
     for _ in range(100):
         result = objective(model, x.repeat(4, 1, 1, 1))
         adam.zero_grad()
@@ -488,8 +494,8 @@ over_nets = pytest.mark.parametrize("name", NETS)
 EVERY = torch.tensor(list(itertools.product(range(CODES), repeat=POSITIONS)))
 
 
-def sequence_prior(name: str, contexts: int = 0) -> Conditional:
-    return awake(conditionals.AutoregressiveCodes(NETS[name](contexts), POSITIONS, CODES)).requires_grad_(False)
+def sequence_prior(name: str, contexts: int = 0) -> ConditionalDistribution:
+    return awake(priors.AutoregressivePrior(NETS[name](contexts), POSITIONS, CODES)).requires_grad_(False)
 
 
 def law_causal(net: nn.Module) -> None:
@@ -559,7 +565,7 @@ def test_shards_of_a_sequence_are_rows_of_the_whole(name: str) -> None:
 
 
 def test_uniform_codes() -> None:
-    p = conditionals.Fixed(2, lambda zeros: UniformCodes(5, zeros))()
+    p = priors.ParameterFreePrior(2, lambda zeros: UniformCodes(5, zeros))()
     every = torch.tensor(list(itertools.product(range(5), repeat=2)))
     assert p.log_prob(every).exp().sum().item() == pytest.approx(1)
     draws = p.sample((20_000,))
@@ -581,13 +587,13 @@ def test_a_fitted_prior_finds_what_codes_have_in_common(kind: str) -> None:
     assert 2 * math.log(4) - 0.1 < loss < 2 * math.log(4) + 0.25
     draws = prior().sample((300,))
     assert (draws[:, :2] == draws[:, 2:]).float().mean() > 0.9
-    again = found.build(4)
+    again = found.build(dim=4)
     again.load_state_dict(prior.state_dict())
     torch.testing.assert_close(again().log_prob(codes), prior().log_prob(codes))
     built = Component("latent", "vq", groups=4, codes=4, dim=2, prior=found)
     vae(built).latent.prior.load_state_dict(prior.state_dict())
-    with pytest.raises(UserError, match=r"codes=4.*5 codes"):
-        Component("latent", "vq", codes=5, prior=found)
+    with pytest.raises(UserError, match=r"prior.codes = 4: the codebook has 5 entries"):
+        _ = Component("latent", "vq", codes=5, prior=found).options
 
 
 def test_fitting_refuses_what_it_cannot_fit() -> None:
@@ -597,32 +603,32 @@ def test_fitting_refuses_what_it_cannot_fit() -> None:
         fit_code_prior(torch.zeros(9, dtype=torch.long), 4)
 
 
-# ---------------------------------------------------------------- specs and processes
+# ---------------------------------------------------------------- settings and processes
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Component("latent", "binary", dim=0), "dim=0"),
-        (lambda: Component("latent", "binary", temperature=0.0), "temperature=0.0"),
-        (lambda: Component("latent", "binary", temperature=schedules.Linear(1.0, 0.0)), "stays above 0"),
-        (lambda: Component("latent", "categorical", classes=1), "classes=1: give 2"),
-        (lambda: Component("latent", "product", parts={}), "parts={}"),
-        (lambda: Component("latent", "vq", groups=0), "groups=0"),
-        (lambda: Component("latent", "vq", decay=1.0), "decay=1.0"),
-        (lambda: Component("latent", "vq", revive=1.0), "revive=1.0"),
-        (lambda: Component("latent", "vq", prior=Component("prior", "standard-normal")), "give transformer"),
+        (lambda: Component("latent", "binary", dim=0).options, "dim = 0: give "),
+        (lambda: Component("latent", "binary", temperature=0.0).options, "temperature = 0.0: give "),
+        (lambda: Component("latent", "binary", temperature=schedules.Linear(1.0, 0.0)).options, "stays above 0"),
+        (lambda: Component("latent", "categorical", classes=1).options, "classes = 1: give 2"),
+        (lambda: Component("latent", "product", parts={}).options, "parts = {}: give "),
+        (lambda: Component("latent", "vq", groups=0).options, "groups = 0: give "),
+        (lambda: Component("latent", "vq", decay=1.0).options, "decay = 1.0: give "),
+        (lambda: Component("latent", "vq", revive=1.0).options, "revive = 1.0: give "),
+        (lambda: Component("latent", "vq", prior=Component("prior", "standard-normal")).options, "give transformer"),
         (
             lambda: Component("latent", "flat", prior=Component("prior", "transformer", codes=8)).build(
-                nets.MLP(), (4,)
+                net=nets.MLP(), shape=(4,)
             ),
             "sequences of 8 codes",
         ),
-        (lambda: Component("latent", "fsq", levels=(8, 2)), r"levels=\[8, 2\]"),
-        (lambda: Component("latent", "lfq", bits=0), "bits=0"),
-        (lambda: Component("latent", "lfq", entropy=-1.0), "entropy=-1.0"),
-        (lambda: Component("prior", "transformer", width=10, heads=4), "width=10"),
-        (lambda: Component("prior", "pixelcnn", row=5).build(12), "row=5"),
+        (lambda: Component("latent", "fsq", levels=(8, 2)).options, r"levels\[1\] = 2: give 3 or more"),
+        (lambda: Component("latent", "lfq", bits=0).options, "bits = 0: give "),
+        (lambda: Component("latent", "lfq", entropy=-1.0).options, "entropy = -1.0: give "),
+        (lambda: Component("prior", "transformer", width=10, heads=4).options, "width = 10: give "),
+        (lambda: Component("prior", "pixelcnn", row=5).build(dim=12), "row=5"),
     ],
 )
 def test_a_wrong_setting_is_one_line(make: Callable[[], object], words: str) -> None:
@@ -633,7 +639,7 @@ def test_a_wrong_setting_is_one_line(make: Callable[[], object], words: str) -> 
 
 def test_the_squarest_grid_is_chosen() -> None:
     for positions, grid in ((1, (1, 1)), (4, (2, 2)), (12, (3, 4)), (49, (7, 7)), (7, (1, 7))):
-        assert Component("prior", "pixelcnn", codes=3).build(positions).net.grid == grid  # type: ignore[union-attr]
+        assert Component("prior", "pixelcnn", codes=3).build(dim=positions).net.grid == grid  # type: ignore[union-attr]
 
 
 def _process(rank: int, folder: str, batches: Tensor) -> None:
@@ -641,12 +647,12 @@ def _process(rank: int, folder: str, batches: Tensor) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
     torch.manual_seed(4)
-    quantiser, lfq = VQ(K, DIM, 0.9, revive=0.5), LFQ(DIM)
+    quantizer, lfq = VectorQuantizer(K, DIM, 0.9, revive=0.5), LFQ(DIM)
     for e in batches:
-        quantiser(e.tensor_split(2)[rank])
+        quantizer(e.tensor_split(2)[rank])
     mine = batches[0].tensor_split(2)[rank].requires_grad_()
     (gradient,) = torch.autograd.grad(lfq(mine).penalty.mean(), mine)
-    np.savez(f"{folder}/{rank}.npz", gradient=gradient.numpy(), **{k: v for k, v in quantiser.state_dict().items()})
+    np.savez(f"{folder}/{rank}.npz", gradient=gradient.numpy(), **{k: v for k, v in quantizer.state_dict().items()})
     torch.distributed.destroy_process_group()
 
 
@@ -660,13 +666,13 @@ def test_two_processes_learn_the_codebook_of_one(tmp_path_factory: pytest.TempPa
     # Forked, since a spawned process would import everything anew.
     torch.multiprocessing.start_processes(_process, (str(folder), batches), nprocs=2, start_method="fork")
     torch.manual_seed(4)
-    quantiser, lfq = VQ(K, DIM, 0.9, revive=0.5), LFQ(DIM)
+    quantizer, lfq = VectorQuantizer(K, DIM, 0.9, revive=0.5), LFQ(DIM)
     for e in batches:
-        quantiser(e)
+        quantizer(e)
     whole = batches[0].clone().requires_grad_()
     (gradient,) = torch.autograd.grad(lfq(whole).penalty.mean(), whole)
     found = [np.load(folder / f"{rank}.npz") for rank in range(2)]
-    for name, value in quantiser.state_dict().items():
+    for name, value in quantizer.state_dict().items():
         assert np.array_equal(found[0][name], found[1][name]), name
         np.testing.assert_allclose(found[0][name], value.numpy(), rtol=1e-5, atol=1e-6)
     # Gradients are averaged over processes, so each one's is of the whole batch's mean, times two.

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from nelbo import conditionals, nets, recipes
+from nelbo import likelihoods, nets, posteriors, priors
+from nelbo.config import recipe as recipes
 from nelbo.data import load, tables
 from nelbo.errors import UserError
-from nelbo.latents import Flat
+from nelbo.latents import SingleLevelLatent
 from nelbo.model import Model, imputation
 from nelbo.vae import VAE
 from zoo import assert_mean
@@ -43,12 +44,12 @@ def model(request: pytest.FixtureRequest) -> Model:
     x = torch.from_numpy(tables.encode(table, schema))
     sizes = [column.size for column in schema.modelled]
     net = decoder(sizes, (0, 1) if request.param else ()).float()
-    net.start_from(x)
+    net.init_from_data(x)
     net.stem.weight.data.mul_(3)
     encoder = nets.TableEncoder(nets.Cells(sizes, BINS), 2 * FEATURES, WIDTH, 1, 0.0)
-    encoder.start_from(x)
-    latent = Flat(conditionals.StandardNormal(FEATURES), conditionals.DiagonalNormal(encoder, 1))
-    return Model(VAE(latent, conditionals.Table(net, 1)), schema, recipes.load("table"))
+    encoder.init_from_data(x)
+    latent = SingleLevelLatent(priors.StandardNormal(FEATURES), posteriors.DiagonalNormal(encoder, 1))
+    return Model(VAE(latent, likelihoods.TableLikelihood(net, 1)), schema, recipes.load("table"))
 
 
 @pytest.fixture
@@ -135,7 +136,8 @@ def test_a_bins_own_spread_is_part_of_the_deviation(many: None) -> None:
     net.cells.low[0, 0], net.cells.high[0, 0] = -1.0, 2.0
     encoder = nets.TableEncoder(net.cells, 2 * FEATURES, WIDTH, 0, 0.0)
     vae = VAE(
-        Flat(conditionals.StandardNormal(FEATURES), conditionals.DiagonalNormal(encoder, 1)), conditionals.Table(net, 1)
+        SingleLevelLatent(priors.StandardNormal(FEATURES), posteriors.DiagonalNormal(encoder, 1)),
+        likelihoods.TableLikelihood(net, 1),
     ).eval()
     assert column.transform == "standard"
     with torch.no_grad():

@@ -6,16 +6,17 @@ import math
 
 import pytest
 import torch
-from nelbo.registry import dump, parse
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from nelbo import conditionals, nets, priors, spec
-from nelbo.config.registry import Component
+from nelbo import likelihoods, nets, posteriors
+from nelbo.config.registry import Component, dump, parse
 from nelbo.errors import UserError
-from nelbo.latents import Flat
-from nelbo.priors import KINDS, TRIED, Effort, choose, fit_prior, log_likelihood
+from nelbo.latents import SingleLevelLatent
+from nelbo.model import post_hoc
+from nelbo.model.post_hoc import KINDS, TRIED, Effort, choose, fit_prior, log_likelihood
+from nelbo.priors import Prior
 from nelbo.vae import VAE
 
 QUICK = Effort(steps=150)
@@ -62,7 +63,7 @@ def test_a_mixture_does_not_depend_on_how_codes_are_cut(monkeypatch: pytest.Monk
     """The same centres for all parts, and the same sums, to rounding."""
     codes, found = ring(500), []
     for chunk in (70, 1000):
-        monkeypatch.setattr(priors, "CHUNK", chunk)
+        monkeypatch.setattr(post_hoc, "CHUNK", chunk)
         found.append(fit_prior(codes, "gmm", Effort(components=(6,), rounds=1))[0](None).log_prob(codes))
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)
 
@@ -75,7 +76,7 @@ def test_fitted_prior_saves_as_spec_and_weights(kind: str) -> None:
     prior, made_by = fit_prior(codes, kind, Effort(steps=5, rounds=5))
     assert torch.equal(torch.get_rng_state(), state)
     again = fit_prior(codes, kind, Effort(steps=5, rounds=5))[0]
-    rebuilt = parse(spec.Prior, dump(made_by), "prior").build(2)
+    rebuilt = parse(Component[Prior], dump(made_by), "prior").build(dim=2)
     rebuilt.load_state_dict(prior.state_dict())
     values = []
     for p in (prior, again, rebuilt.eval()):
@@ -83,8 +84,8 @@ def test_fitted_prior_saves_as_spec_and_weights(kind: str) -> None:
         values.append((p(None).sample((4,)), p(None).log_prob(codes)))
     for z, log_p in values[1:]:
         assert torch.equal(z, values[0][0]) and torch.equal(log_p, values[0][1])
-    latent = Flat(prior, conditionals.DiagonalNormal(nets.MLPEncoder((6,), 4, []), 1))
-    vae = VAE(latent, conditionals.Normal(nets.MLPDecoder(2, (6,), []), 1))
+    latent = SingleLevelLatent(prior, posteriors.DiagonalNormal(nets.MLPEncoder((6,), 4, []), 1))
+    vae = VAE(latent, likelihoods.Normal(nets.MLPDecoder(2, (6,), []), 1, sigma="learned"))
     assert vae(torch.randn(3, 6)).log_weight.isfinite().all() and vae.generate(7).mean.shape == (7, 6)
 
 

@@ -8,16 +8,18 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from nelbo.registry import dump, parse
 from torch import Tensor, nn
 
 import zoo_flows
-from nelbo import conditionals, nets, spec
-from nelbo.config.registry import Component
+from nelbo import nets, priors
+from nelbo.config.build import ModelSpec, build
+from nelbo.config.registry import Component, dump, parse
 from nelbo.distributions import DiagonalNormal, Flow, StandardNormal, noise, sample_and_log_prob, temper
 from nelbo.errors import UserError
 from nelbo.nets import flows
 from nelbo.nets.masked import MADE
+from nelbo.posteriors import Posterior
+from nelbo.priors import Prior
 from zoo import awake, context, data
 from zoo_flows import stirred
 
@@ -28,7 +30,7 @@ SINGLE: dict[str, Callable[[int], flows.Transform]] = {
     "autoregressive, flipped, deep": lambda c: flows.Autoregressive(DIM, (16, 9), DIM, True, c),
     "coupling": lambda c: flows.Autoregressive(DIM, (16,), 2, False, c),
     "inverse": lambda c: flows.Inverse(flows.Autoregressive(DIM, (16,), DIM, False, c)),
-    **{name: lambda c, made=made: made.build(DIM, c) for name, made in zoo_flows.TRANSFORMS.items()},  # type: ignore[misc]
+    **{name: lambda c, made=made: made.build(dim=DIM, context=c) for name, made in zoo_flows.TRANSFORMS.items()},  # type: ignore[misc]
 }
 over_maps = pytest.mark.parametrize("name", SINGLE)
 over_contexts = pytest.mark.parametrize("contexts", [0, CONTEXT])
@@ -75,7 +77,7 @@ def test_leading_dimensions_are_a_loop(name: str) -> None:
 @pytest.mark.parametrize("name", ["planar", "sylvester"])
 def test_searched_inverse_has_the_gradients_of_an_implicit_function(name: str) -> None:
     """Of log p(y), in the parameters and in y: the difference quotient."""
-    f = stirred(zoo_flows.TRANSFORMS[name].build(2, 0))
+    f = stirred(zoo_flows.TRANSFORMS[name].build(dim=2, context=0))
     y = torch.randn(2, 2).double().requires_grad_()
     parameters = [*f.parameters()]
 
@@ -87,7 +89,7 @@ def test_searched_inverse_has_the_gradients_of_an_implicit_function(name: str) -
 
 def test_planar_and_sylvester_stay_invertible_at_wild_parameters() -> None:
     """Where w.u < -1 and R_ii S_ii < -1 would fold the space, the constraint holds: rising, invertible, finite."""
-    for make in (lambda: flows.Planar(DIM), lambda: flows.Sylvester(DIM, 2)):
+    for make in (lambda: flows.PlanarStep(DIM), lambda: flows.SylvesterStep(DIM, 2)):
         for seed in range(10):
             torch.manual_seed(seed)
             f = stirred(make(), 3.0)
@@ -117,7 +119,7 @@ def test_a_flow_starts_as_its_base() -> None:
     """Autoregressive steps are the identity before training."""
     for name in ("iaf", "maf", "realnvp"):
         z, c = inputs(CONTEXT)
-        y, log_det = zoo_flows.TRANSFORMS[name].build(DIM, CONTEXT).double()(z, c)
+        y, log_det = zoo_flows.TRANSFORMS[name].build(dim=DIM, context=CONTEXT).double()(z, c)
         assert torch.equal(y, z) and torch.equal(log_det, torch.zeros(4, dtype=torch.float64))
 
 
@@ -126,7 +128,7 @@ def test_flow_agrees_with_zuko() -> None:
     before = torch.distributions.Distribution._validate_args  # type: ignore[attr-defined]
     prior = Component(
         "prior", "flow", transform=Component("transform", "zuko", flow="MAF", steps=2, hidden=(16,), inverse=True)
-    ).build(DIM)
+    ).build(dim=DIM)
     assert torch.distributions.Distribution._validate_args == before  # type: ignore[attr-defined]
     with torch.no_grad():
         for parameter in prior.parameters():
@@ -147,14 +149,14 @@ def test_without_zuko_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(flows.importlib, "import_module", absent)
     with pytest.raises(UserError, match=r"pip install 'nelbo\[flows\]'"):
-        Component("transform", "zuko").build(2)
+        Component("transform", "zuko").build(dim=2)
 
 
 def test_sample_and_log_prob_is_the_density_of_the_draw() -> None:
     """Going forward once, or drawing and then inverting; mean and temperature are the base's, pushed through."""
     base = DiagonalNormal(torch.randn(4, DIM).double(), torch.randn(4, DIM).double() / 3)
     for made in zoo_flows.TRANSFORMS.values():
-        q = Flow(base, stirred(made.build(DIM, CONTEXT)), context(4))
+        q = Flow(base, stirred(made.build(dim=DIM, context=CONTEXT)), context(4))
         z, log_q = sample_and_log_prob(q, (5,))
         assert (z.shape, log_q.shape) == ((5, 4, DIM), (5, 4))
         torch.testing.assert_close(q.log_prob(z), log_q, rtol=1e-6, atol=1e-6)
@@ -176,21 +178,15 @@ def test_shards_of_a_flow_are_rows_of_the_whole() -> None:
 
 
 def test_a_conditional_flow_prior_depends_on_its_context() -> None:
-    prior, c = (
-        awake(
-            conditionals.FlowPrior(
-                DIM, Component("transform", "maf", steps=2, hidden=(16,)).build(DIM, CONTEXT), CONTEXT
-            )
-        ),
-        context(4),
-    )
+    transform = Component("transform", "maf", steps=2, hidden=(16,))
+    prior, c = awake(priors.FlowPrior(DIM, CONTEXT, transform=transform)), context(4)
     z = torch.randn(4, DIM).double()
     assert prior(c).batch_shape == (4,) and prior(c).sample().shape == (4, DIM)
     assert ((prior(c).log_prob(z) - prior(c + 1).log_prob(z)).abs() > 1e-6).all()
     assert len(prior(c[:1].expand(4, -1)).sample().unique(dim=0)) == 4, "each datum has noise of its own"
 
 
-SPECS: list[object] = [
+SPECS: list[Component[Prior] | Component[Posterior]] = [
     *(Component("posterior", "flow", transform=made, features=4) for made in zoo_flows.TRANSFORMS.values()),
     *(Component("prior", "flow", transform=made) for made in zoo_flows.TRANSFORMS.values()),
     Component("posterior", "hamiltonian", steps=2, step=0.1, temper=0.5),
@@ -198,42 +194,41 @@ SPECS: list[object] = [
 
 
 @pytest.mark.parametrize("component", SPECS, ids=str)
-def test_spec_round_trip_and_build(component: spec.Prior | spec.Posterior) -> None:
-    family = spec.Prior if isinstance(component, spec.Prior) else spec.Posterior
-    assert parse(family, dump(component), "part") == component
+def test_component_round_trip_and_build(component: Component[Prior] | Component[Posterior]) -> None:
+    base = Component[Prior] if component.family == "prior" else Component[Posterior]
+    assert parse(base, dump(component), "part") == component
     for dim in (1, 2, 5):
-        part = {"prior" if isinstance(component, spec.Prior) else "posterior": component}
-        model = spec.ModelSpec(
-            Component("latent", "flat", dim=dim, **part),
+        model = ModelSpec(
+            Component("latent", "flat", dim=dim, **{component.family: component}),
             Component("likelihood", "normal", sigma=1.0),
             nets.MLP((8,)),
             nets.MLP((8,)),
         )  # type: ignore[arg-type]
-        trace = spec.build(model, (6,))(torch.randn(4, 6), shape=(2,))
+        trace = build(model, (6,))(torch.randn(4, 6), shape=(2,))
         assert trace.log_weight.shape == (2, 4) and trace.log_weight.isfinite().all()
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("component", "message"),
     [
-        (lambda: Component("transform", "iaf", steps=0), "steps=0"),
-        (lambda: Component("transform", "maf", hidden=()), "hidden="),
-        (lambda: Component("transform", "realnvp", hidden=(4, 0)), "hidden="),
-        (lambda: Component("transform", "planar", steps=0), "steps=0"),
-        (lambda: Component("transform", "sylvester", steps=1, reflections=0), "reflections=0"),
-        (lambda: Component("transform", "zuko", steps=0), "steps=0"),
-        (lambda: Component("posterior", "flow", features=0), "features=0"),
-        (lambda: Component("posterior", "hamiltonian", step=0.0), "step=0.0"),
-        (lambda: Component("posterior", "hamiltonian", temper=1.0), "temper=1.0"),
+        (Component("transform", "iaf", steps=0), "steps = 0: give "),
+        (Component("transform", "maf", hidden=()), r"hidden = \[\]: give "),
+        (Component("transform", "realnvp", hidden=(4, 0)), r"hidden\[1\] = 0: give "),
+        (Component("transform", "planar", steps=0), "steps = 0: give "),
+        (Component("transform", "sylvester", steps=1, reflections=0), "reflections = 0: give "),
+        (Component("transform", "zuko", steps=0), "steps = 0: give "),
+        (Component("posterior", "flow", features=0), "features = 0: give "),
+        (Component("posterior", "hamiltonian", step=0.0), "step = 0.0: give "),
+        (Component("posterior", "hamiltonian", temper=1.0), "temper = 1.0: give "),
     ],
 )
-def test_impossible_settings_are_named(make: Callable[[], object], message: str) -> None:
+def test_impossible_settings_are_named(component: Component[object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        make()
+        _ = component.options
 
 
 def test_parameters_are_a_module_tree() -> None:
     """A transform's parameters are those of a plain module: nothing is hidden from an optimizer."""
-    f = Component("transform", "sylvester", steps=2, reflections=2).build(DIM, CONTEXT)
+    f = Component("transform", "sylvester", steps=2, reflections=2).build(dim=DIM, context=CONTEXT)
     assert isinstance(f, nn.Module) and sum(p.numel() for p in f.parameters()) == 2 * (9 + 9 + 6) * (1 + CONTEXT)
     assert math.isfinite(f(torch.zeros(1, DIM), torch.zeros(1, CONTEXT))[1].item())

@@ -12,14 +12,13 @@ import scipy.integrate
 import scipy.special
 import scipy.stats
 import torch
-from nelbo.registry import dump, parse
 from torch import Tensor
 from torch.distributions import constraints
 
 import zoo
 import zoo_geometry
-from nelbo import conditionals, nets, spec
-from nelbo.config.registry import Component
+from nelbo import likelihoods, nets, posteriors, priors
+from nelbo.config.registry import Component, dump, parse
 from nelbo.distributions import (
     Dirac,
     FullNormal,
@@ -39,8 +38,10 @@ from nelbo.distributions.gamma import standard_gamma
 from nelbo.distributions.hyperbolic import add, exponential, logarithm
 from nelbo.distributions.sphere import log_area
 from nelbo.errors import UserError
-from nelbo.latents import Flat
-from nelbo.objectives import Sum, distortion, elbo
+from nelbo.latents import Latent, SingleLevelLatent
+from nelbo.objectives import WeightedTerms, distortion, elbo
+from nelbo.posteriors import Posterior
+from nelbo.priors import Prior
 from nelbo.vae import VAE
 from zoo import assert_mean, awake, data
 
@@ -258,7 +259,7 @@ def test_logistic_normal_is_the_normal_of_log_ratios() -> None:
 def test_dirichlet_prior_is_laplaces_approximation() -> None:
     """In the softmax basis: the mode of log Dirichlet is flat, and its curvature there is that of the Normal."""
     parts, a = 5, 1.7
-    p: Any = Component("prior", "dirichlet", concentration=a).build(parts)()
+    p: Any = Component("prior", "dirichlet", concentration=a).build(dim=parts)()
 
     def log_dirichlet(y: Tensor) -> Tensor:
         return (a * y.log_softmax(-1)).sum()
@@ -273,15 +274,15 @@ def test_dirichlet_prior_is_laplaces_approximation() -> None:
 def autoencoder() -> VAE:
     encoder = nets.MLPEncoder((1, 4, 4), 3, [16])
     return VAE(
-        Flat(conditionals.StandardNormal(3), conditionals.Dirac(encoder, 3, 3)),
-        conditionals.Bernoulli(nets.MLPDecoder(3, (1, 4, 4), [16]), 3),
+        SingleLevelLatent(priors.StandardNormal(3), posteriors.PointMass(encoder, 3, 3)),
+        likelihoods.Bernoulli(nets.MLPDecoder(3, (1, 4, 4), [16]), 3),
     )
 
 
 def test_deterministic_autoencoder() -> None:
     """Its bound is the distortion, it embeds what it draws, every parameter learns, and no weight exists."""
     vae, x = awake(autoencoder()), data(constraints.boolean, 6, (1, 4, 4))
-    for objective in (elbo(), elbo(4.0), Sum({distortion: 1.0})):
+    for objective in (elbo(), elbo(beta=4.0), WeightedTerms({distortion: 1.0})):
         losses = objective(vae, x)
         torch.testing.assert_close(losses.players["vae"], -vae.decode(vae.latent.embed(x)).log_prob(x).mean())  # type: ignore[operator]
         assert losses.parts["rate"] == 0
@@ -290,7 +291,7 @@ def test_deterministic_autoencoder() -> None:
     trace = vae(x, shape=(4,))
     assert torch.equal(trace.levels[0].z, vae.latent.embed(x).expand(4, 6, 3))  # type: ignore[operator]
     assert trace.rate.shape == trace.distortion.shape == (4, 6) and has_kl(Dirac(x), trace.levels[0].p)
-    with pytest.raises(UserError, match=r"Dirac.*diagonal-normal"):
+    with pytest.raises(UserError, match=r"point mass.*diagonal-normal"):
         _ = trace.log_weight
     assert vae.generate(5).sample().shape == (5, 1, 4, 4)
     twin = copy.deepcopy(vae)
@@ -298,7 +299,7 @@ def test_deterministic_autoencoder() -> None:
     assert torch.equal(twin(x).distortion, vae(x).distortion)
 
 
-POSTERIOR_SPECS: list[tuple[spec.Posterior, spec.Prior]] = [
+SPACES: list[tuple[Component[Posterior], Component[Prior]]] = [
     (Component("posterior", "full-normal", initial_logvar=-2.0), Component("prior", "standard-normal")),
     (Component("posterior", "low-rank-normal", rank=1), Component("prior", "standard-normal")),
     (Component("posterior", "laplace", initial_logvar=-1.0), Component("prior", "laplace", scale=0.7)),
@@ -318,14 +319,16 @@ POSTERIOR_SPECS: list[tuple[spec.Posterior, spec.Prior]] = [
 ]
 
 
-@pytest.mark.parametrize(("posterior", "prior"), POSTERIOR_SPECS, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(("posterior", "prior"), SPACES, ids=lambda component: component.kind)
 @pytest.mark.parametrize("context", [0, zoo.CONTEXT])
 @pytest.mark.parametrize("dim", [2, 5])
-def test_spec_builds_and_returns(posterior: spec.Posterior, prior: spec.Prior, context: int, dim: int) -> None:
-    """spec -> table -> spec is the identity; what it builds infers, generates and trains in float32."""
-    latent = Component("latent", "flat", dim=dim, prior=prior, posterior=posterior)
-    assert parse(spec.Latent, dump(latent), "latent") == latent
-    built = latent.build(nets.MLP((8,)), (1, 4, 4), context)
+def test_component_builds_and_returns(
+    posterior: Component[Posterior], prior: Component[Prior], context: int, dim: int
+) -> None:
+    """component -> table -> component is the identity; what it builds infers, generates and trains in float32."""
+    latent: Component[Latent] = Component("latent", "flat", dim=dim, prior=prior, posterior=posterior)
+    assert parse(Component[Latent], dump(latent), "latent") == latent
+    built = latent.build(net=nets.MLP((8,)), shape=(1, 4, 4), context=context)
     x, c = torch.rand(3, 1, 4, 4), torch.randn(3, context) if context else None
     z, (level,) = built.infer(x, c, (2,))
     assert z.shape == (2, 3, dim) and level.kl.shape == (2, 3) and level.kl.isfinite().all()
@@ -333,7 +336,7 @@ def test_spec_builds_and_returns(posterior: spec.Posterior, prior: spec.Prior, c
     assert all(p.grad is not None and p.grad.isfinite().all() for p in built.parameters())
     drawn = built.generate(3, c)
     assert drawn.shape == (3, dim) and level.p.support.check(drawn).all() and level.q.support.check(z.detach()).all()
-    cold = not isinstance(prior, spec.UniformSphere | spec.GammaPrior)
+    cold = prior.kind not in ("uniform-sphere", "gamma")
     assert not cold or built.generate(4, temperature=0.5).shape == (4, dim)
 
 
@@ -341,20 +344,21 @@ def test_starting_values() -> None:
     """With weights near 0, the spread or the concentration before training is what was asked for."""
     x = torch.zeros(1, 1, 4, 4)
 
-    def start(posterior: spec.Posterior) -> Any:
-        built = posterior.build(nets.MLP(()), (1, 4, 4), 3)
+    def start(kind: str, **options: float) -> Any:
+        posterior: Component[Posterior] = Component("posterior", kind, **options)
+        features = posterior.entry.make.n_params(3, **posterior.options)  # type: ignore[attr-defined]
+        net = nets.MLP(()).encoder((1, 4, 4), features)
+        built = posterior.build(encoder=net, event_dims=3, dim=3)
         with torch.no_grad():
             built.net.layers[-1].weight.zero_()  # type: ignore[union-attr, index, operator]
         return built(x)
 
-    assert start(
-        Component("posterior", "von-mises-fisher", initial_concentration=30.0)
-    ).concentration.item() == pytest.approx(30, rel=1e-5)
-    assert start(
-        Component("posterior", "power-spherical", initial_concentration=0.01)
-    ).concentration.item() == pytest.approx(0.01, rel=1e-3)
-    for family in (spec.FullNormal, spec.LowRankNormal, spec.LaplacePosterior, spec.LogisticNormal):
-        q = start(family(initial_logvar=-2.0))
+    sure = start("von-mises-fisher", initial_concentration=30.0)
+    assert sure.concentration.item() == pytest.approx(30, rel=1e-5)
+    unsure = start("power-spherical", initial_concentration=0.01)
+    assert unsure.concentration.item() == pytest.approx(0.01, rel=1e-3)
+    for kind in ("diagonal-normal", "full-normal", "low-rank-normal", "laplace", "logistic-normal"):
+        q = start(kind, initial_logvar=-2.0)
         scale = q.scale_tril.diagonal(dim1=-2, dim2=-1) if isinstance(q, FullNormal) else q.log_scale.exp()
         torch.testing.assert_close(scale, torch.full((1, 3), math.exp(-1)))
 
@@ -364,13 +368,13 @@ def test_starting_values() -> None:
     [
         (
             lambda: Component("latent", "flat", dim=5, posterior=Component("posterior", "von-mises-fisher")).build(
-                nets.MLP(), (7,)
+                net=nets.MLP(), shape=(7,)
             ),
             "von-mises-fisher .*sphere.*standard-normal",
         ),
         (
             lambda: Component("latent", "flat", dim=5, prior=Component("prior", "uniform-sphere")).build(
-                nets.MLP(), (7,)
+                net=nets.MLP(), shape=(7,)
             ),
             "diagonal-normal .*real.*uniform-sphere",
         ),
@@ -381,21 +385,24 @@ def test_starting_values() -> None:
                 dim=5,
                 prior=Component("prior", "wrapped-normal", curvature=1.0),
                 posterior=Component("posterior", "wrapped-normal", curvature=2.0),
-            ).build(nets.MLP(), (7,)),
+            ).build(net=nets.MLP(), shape=(7,)),
             "curvature -2.*-1",
         ),
-        (lambda: Component("prior", "uniform-sphere").build(1), "dim=1"),
-        (lambda: Component("prior", "dirichlet").build(1), "dim=1"),
-        (lambda: Component("prior", "dirichlet", concentration=0.0), "concentration=0.0"),
-        (lambda: Component("prior", "gamma", rate=-1.0), "rate=-1.0"),
-        (lambda: Component("posterior", "wrapped-normal", curvature=0.0), "curvature=0.0"),
-        (lambda: Component("prior", "wrapped-normal", sigma=math.nan), "sigma=nan"),
-        (lambda: Component("prior", "laplace", scale=0.0), "scale=0.0"),
-        (lambda: Component("posterior", "low-rank-normal", rank=0), "rank=0"),
-        (lambda: Component("posterior", "von-mises-fisher", initial_concentration=-1.0), "initial_concentration=-1.0"),
+        (lambda: Component("prior", "uniform-sphere").build(dim=1), "dim=1"),
+        (lambda: Component("prior", "dirichlet").build(dim=1), "dim=1"),
+        (lambda: Component("prior", "dirichlet", concentration=0.0).options, "concentration = 0.0: give "),
+        (lambda: Component("prior", "gamma", rate=-1.0).options, "rate = -1.0: give "),
+        (lambda: Component("posterior", "wrapped-normal", curvature=0.0).options, "curvature = 0.0: give "),
+        (lambda: Component("prior", "wrapped-normal", sigma=math.nan).options, "sigma = nan: give "),
+        (lambda: Component("prior", "laplace", scale=0.0).options, "scale = 0.0: give "),
+        (lambda: Component("posterior", "low-rank-normal", rank=0).options, "rank = 0: give "),
         (
-            lambda: Component("posterior", "power-spherical", initial_concentration=math.inf),
-            "initial_concentration=inf",
+            lambda: Component("posterior", "von-mises-fisher", initial_concentration=-1.0).options,
+            "initial_concentration = -1.0: give ",
+        ),
+        (
+            lambda: Component("posterior", "power-spherical", initial_concentration=math.inf).options,
+            "initial_concentration = inf: give ",
         ),
     ],
 )

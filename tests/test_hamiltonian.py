@@ -78,7 +78,7 @@ def test_hamiltonian_owns_neither_prior_nor_likelihood_and_has_no_density() -> N
 @pytest.mark.parametrize("mutant", ["no log-determinant", "its sign", "a step forgotten", "no momentum"])
 def test_wrong_densities_are_rejected(mutant: str) -> None:
     """Planted: the laws above fail on a flow, or a Hamiltonian posterior, whose log q is wrong."""
-    f = stirred(Component("transform", "iaf", steps=2, hidden=(16,)).build(DIM))
+    f = stirred(Component("transform", "iaf", steps=2, hidden=(16,)).build(dim=DIM))
     base = StandardNormal(DIM, torch.zeros(()).double())
     z, log_q = sample_and_log_prob(base, (100_000,))
     y, log_det = f(z)

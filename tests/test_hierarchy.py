@@ -8,14 +8,14 @@ import math
 
 import pytest
 import torch
-from nelbo.latents.rungs import bounded
 from torch import Tensor, nn
 
-from nelbo import conditionals, nets, spec
+from nelbo import likelihoods, nets
 from nelbo.config.registry import Component
 from nelbo.distributions import noise
 from nelbo.errors import UserError
-from nelbo.latents import Rung, TopDown
+from nelbo.latents import Latent, TopDown, TopDownBlock
+from nelbo.latents.block import bounded
 from nelbo.nets.topdown import LadderBottomUp
 from nelbo.objectives import elbo
 from nelbo.schedules import Linear, advance
@@ -51,7 +51,7 @@ def test_generate_is_ancestral_sampling(name: str, contexts: int) -> None:
         c = None if c is None else c[:1].expand(n, -1)
         state = latent.start.expand(n, *latent.start.shape)
         for rung in latent.rungs:
-            assert isinstance(rung, Rung)
+            assert isinstance(rung, TopDownBlock)
             mean, log_scale = rung.prior(state, *([] if c is None else [c])).chunk(2, 1)
             z = mean + (5 * torch.tanh(log_scale / 5)).exp() * torch.randn_like(mean)
             state = rung.block(rung.lift(z) + (0 if rung.markov else state))
@@ -86,7 +86,7 @@ def test_replay_is_bit_for_bit(name: str, contexts: int, shape: tuple[int, ...])
     assert all(level.z.shape == (*shape, 4, *own) for level, own in zip(levels, latent.shapes, strict=True))
     assert torch.equal(latent.replay([level.z for level in levels], c), h)
     wrong = [levels[0].z + 1, *(level.z for level in levels[1:])]
-    skips = isinstance(latent.rungs[0], Rung) and not latent.rungs[0].markov
+    skips = isinstance(latent.rungs[0], TopDownBlock) and not latent.rungs[0].markov
     assert torch.equal(latent.replay(wrong, c), h) != skips, "only where z_1 is all the likelihood sees"
 
 
@@ -179,7 +179,7 @@ def test_the_caller_keeps_its_lists() -> None:
     features = LadderBottomUp(encoder, 4, 3)(x)
     assert len(features) == 3 and torch.equal(features[-1], encoder(x))
     assert latent_of(hierarchy("ladder")).shapes == [(2,), (3,), (4,)]
-    conv = Component("latent", "topdown-conv", depth=(2, 1), channels=3, width=4).build(nets.MLP(), (1, 13, 8))
+    conv = Component("latent", "topdown-conv", depth=(2, 1), channels=3, width=4).build(shape=(1, 13, 8))
     assert isinstance(conv, TopDown) and conv.shapes == [(3, 7, 4), (3, 7, 4), (3, 13, 8)]
 
 
@@ -191,8 +191,8 @@ def stripes(n: int) -> Tensor:
     return x
 
 
-# Name -> spec, decoder, learning rate, and how many levels a run as short as this comes to use.
-LEARNERS: dict[str, tuple[spec.Ladder | spec.TopDownConv, spec.Net, float, int]] = {
+# Name -> latent, decoder, learning rate, and how many levels a run as short as this comes to use.
+LEARNERS: dict[str, tuple[Component[Latent], nets.Net, float, int]] = {
     "ladder": (Component("latent", "ladder", dims=(4, 8), width=64), nets.MLP((64,)), 3e-3, 1),
     "two-level": (
         Component("latent", "ladder", dims=(4, 8), width=64, posterior="direct", skip=True),
@@ -218,17 +218,17 @@ LEARNERS: dict[str, tuple[spec.Ladder | spec.TopDownConv, spec.Net, float, int]]
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_short_training_uses_more_than_one_level(name: str) -> None:
     """With a warm-up of the rate (Sønderby et al., 2016): the bound rises, and levels carry something of x."""
-    latent, net, learning_rate, levels = LEARNERS[name]
-    decoder = net.decoder(latent.features, (1, 8, 8), 1)
-    vae = VAE(latent.build(nets.MLP((64,)), (1, 8, 8)), conditionals.Bernoulli(decoder, 3))
-    x, objective, steps = stripes(1_000), elbo(Linear(0.0, 1.0, 0.0, 0.5)), 150 if levels == 2 else 200
+    made, net, learning_rate, levels = LEARNERS[name]
+    latent = made.build(net=nets.MLP((64,)), shape=(1, 8, 8))
+    vae = VAE(latent, likelihoods.Bernoulli(net.decoder(latent.features, (1, 8, 8), 1), 3))
+    x, objective, steps = stripes(1_000), elbo(beta=Linear(0.0, 1.0, 0.0, 0.5)), 150 if levels == 2 else 200
 
     def bound() -> tuple[float, list[float]]:
         with torch.no_grad():
             trace = vae(x[:400])
         return (trace.distortion + trace.rate).mean().item(), [level.kl.mean().item() for level in trace.levels]
 
-    vae.likelihood.start_at(x.mean(0))
+    vae.likelihood.init_output_bias(x.mean(0))
     adam, before = torch.optim.Adam(vae.parameters(), learning_rate), bound()[0]
     for step in range(steps):
         advance(objective, step / steps)
@@ -244,14 +244,15 @@ def test_a_short_training_uses_more_than_one_level(name: str) -> None:
 def test_impossible_settings_are_refused() -> None:
     latent, x = latent_of(hierarchy("ladder, two-level")), torch.zeros(2, 1, 4, 4)
     for make, says in (
-        (lambda: Component("latent", "ladder", dims=()), "dims"),
-        (lambda: Component("latent", "ladder", dims=(3, 0)), "dims"),
-        (lambda: Component("latent", "ladder", width=0), "width=0"),
-        (lambda: Component("latent", "topdown-conv", depth=(0, 1)), "depth"),
-        (lambda: Component("latent", "topdown-conv", channels=0), "channels=0"),
-        (lambda: Component("latent", "topdown-conv").build(nets.MLP(), (7,)), "ladder"),
+        (lambda: Component("latent", "ladder", dims=()).options, r"dims = \[\]: give one number or more"),
+        (lambda: Component("latent", "ladder", dims=(3, 0)).options, r"dims\[1\] = 0: give 1 or more"),
+        (lambda: Component("latent", "ladder", width=0).options, "width = 0: give 1 or more"),
+        (lambda: Component("latent", "topdown-conv", depth=(0, 1)).options, r"depth\[0\] = 0: give 1 or more"),
+        (lambda: Component("latent", "topdown-conv", channels=0).options, "channels = 0: give 1 or more"),
+        (lambda: Component("latent", "topdown-conv", blocks=-1).options, "blocks = -1: give 0 or more"),
+        (lambda: Component("latent", "topdown-conv").build(shape=(7,)), "ladder"),
         (lambda: nets.Head().decoder(3, (7,), 1), "mlp"),
-        (lambda: nets.Head().encoder((1, 4, 4), 3), "decoder only"),
+        (lambda: nets.Head().encoder((1, 4, 4), 3), "only a decoder"),
     ):
         with pytest.raises(UserError, match=says) as caught:
             make()

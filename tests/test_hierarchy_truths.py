@@ -14,13 +14,13 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from nelbo.latents.rungs import DIRECT, LIMIT, PRECISION, RESIDUAL, Merge
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from nelbo import conditionals, nets
+from nelbo import likelihoods, nets
 from nelbo.distributions import KL_TABLE, DiagonalNormal
-from nelbo.latents import Rung, TopDown
+from nelbo.latents import TopDown, TopDownBlock
+from nelbo.latents.block import DIRECT, LIMIT, PRECISION, RESIDUAL, PosteriorParametrization
 from nelbo.vae import VAE
 from zoo import assert_mean
 from zoo_hierarchy import latent_of
@@ -61,7 +61,7 @@ MARGINAL = MultivariateNormal(
 )
 
 
-def posteriors(merge: Merge) -> tuple[nn.Linear, nn.Linear]:
+def posteriors(merge: PosteriorParametrization) -> tuple[nn.Linear, nn.Linear]:
     """The nets (of [state, x], or of x alone) with which the merge gives the exact posterior, top first."""
     share = 1 / (BETA**2 * S**2 + SIGMA**2)
     evidence = SPREAD**2 * BETA**2 * share  # the precision that x adds to the prior's at the top
@@ -80,15 +80,15 @@ def posteriors(merge: Merge) -> tuple[nn.Linear, nn.Linear]:
     return first, second
 
 
-def linear(merge: Merge = DIRECT, shift: float = 0.0) -> VAE:
+def linear(merge: PosteriorParametrization = DIRECT, shift: float = 0.0) -> VAE:
     """The linear model with its own posterior; `shift` moves the posterior's nets away from it."""
     zero, one = torch.zeros(Z).double(), nn.Identity()
     top, below = posteriors(merge)
     for layer in (top, below):
         layer.bias += shift
     priors = planted(torch.zeros(Z, Z).double(), zero, zero), planted(A, zero, zero + math.log(S))
-    rungs = [Rung((Z,), p, q, one, one, merge, markov=True) for p, q in zip(priors, (top, below), strict=True)]
-    likelihood = conditionals.Normal(nets.MLPDecoder(Z, (D,), []), 1, SIGMA).double().requires_grad_(False)
+    rungs = [TopDownBlock((Z,), p, q, one, one, merge, markov=True) for p, q in zip(priors, (top, below), strict=True)]
+    likelihood = likelihoods.Normal(nets.MLPDecoder(Z, (D,), []), 1, sigma=SIGMA).double().requires_grad_(False)
     likelihood.log_scale.fill_(math.log(SIGMA))
     decoder = likelihood.net.layers[0]  # type: ignore[index, union-attr]
     decoder.weight.copy_(B)
@@ -108,7 +108,7 @@ def assert_tight(vae: VAE, x: Tensor) -> None:
 
 
 @over_merges
-def test_exact_posterior_makes_the_bound_tight(merge: Merge) -> None:
+def test_exact_posterior_makes_the_bound_tight(merge: PosteriorParametrization) -> None:
     assert_tight(linear(merge), MARGINAL.sample((6,)))
 
 
@@ -126,7 +126,7 @@ def test_a_lost_half_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @over_merges
-def test_weights_are_unbiased_and_the_bound_is_one(merge: Merge) -> None:
+def test_weights_are_unbiased_and_the_bound_is_one(merge: PosteriorParametrization) -> None:
     """With a wrong posterior E_q[w] = p(x) still, and the ELBO is below log p(x)."""
     x = MARGINAL.sample((3,))
     with torch.no_grad():
@@ -175,7 +175,7 @@ def test_edit_conditions_on_what_is_given() -> None:
 
 
 @over_merges
-def test_merges(merge: Merge) -> None:
+def test_merges(merge: PosteriorParametrization) -> None:
     """PRECISION is the normalised product of two densities, RESIDUAL has NVAE's divergence, DIRECT ignores p."""
     p = DiagonalNormal(torch.randn(7, 1).double(), torch.randn(7, 1).double())
     m, v = torch.randn(7, 1).double(), torch.randn(7, 1).double()

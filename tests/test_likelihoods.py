@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,18 +12,20 @@ import scipy.integrate
 import scipy.special
 import scipy.stats
 import torch
-from nelbo.nets.similarity import SCALES, ms_ssim
 from safetensors.torch import save_file
 from scipy.signal import convolve2d
 from torch import Tensor
 
 import zoo_likelihoods
-from nelbo import conditionals, distributions, nets, spec
+from nelbo import distributions, likelihoods, nets
+from nelbo.config.build import ModelSpec, build, check_support
 from nelbo.config.registry import Component
 from nelbo.data import Schema
 from nelbo.distributions.base import log_rising
 from nelbo.distributions.counts import poisson_quantile
 from nelbo.errors import UserError
+from nelbo.likelihoods import Likelihood
+from nelbo.nets.perceptual import SCALES, ms_ssim
 from zoo import assert_mean
 
 BYTES = torch.arange(256, dtype=torch.float64) / 255
@@ -240,21 +243,24 @@ def test_ms_ssim_at_any_size(side: int) -> None:
 
 
 def test_ssim_likelihood() -> None:
-    likelihood = Component("likelihood", "ssim", weight=7.0, scales=1).build(nets.MLPDecoder(2, (1, 8, 8), []), 3)
+    likelihood = Component("likelihood", "ssim", weight=7.0, scales=1).build(
+        decoder=nets.MLPDecoder(2, (1, 8, 8), []), event_dims=3
+    )
     d, x = likelihood(torch.randn(4, 2)), torch.rand(4, 1, 8, 8)
     close(d.log_prob(x), -7 * (1 - ms_ssim(x, d.mean, 1)).detach(), rtol=1e-5, atol=1e-5)
     assert torch.equal(d.log_prob(d.mean), torch.zeros(4)) or d.log_prob(d.mean).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("component", [Component("likelihood", "ssim"), Component("likelihood", "perceptual")])
-def test_energies_are_no_densities_and_refuse_what_they_cannot_do(component: spec.Likelihood) -> None:
-    likelihood = component.build(nets.MLPDecoder(2, (1, 8, 8), []), 3)
+def test_energies_are_no_densities_and_refuse_what_they_cannot_do(component: Component[Likelihood]) -> None:
+    shape = (1, 8, 8)
+    likelihood = component.build(decoder=nets.MLPDecoder(2, shape, []), event_dims=3, shape=shape)
     d = likelihood(torch.randn(4, 2))
     assert not likelihood.normalized and not d.normalized
     with pytest.raises(UserError, match="no draws"):
         d.sample()
     with pytest.raises(UserError, match="pictures"):
-        component.build(nets.MLPDecoder(2, (8, 8), []), 1)
+        component.build(decoder=nets.MLPDecoder(2, (8, 8), []), event_dims=1, shape=(8, 8))
 
 
 def _features(widths: tuple[int, ...], folder: Path, **change: Tensor) -> str:
@@ -266,7 +272,7 @@ def _features(widths: tuple[int, ...], folder: Path, **change: Tensor) -> str:
 def test_perceptual_distance_is_that_of_the_layers() -> None:
     """By hand from the fixed weights; 0 at the reconstruction itself; the weights are not trained."""
     likelihood = Component("likelihood", "perceptual", weight=3.0, pixel_weight=0.5, widths=(4, 5)).build(
-        nets.MLPDecoder(2, (2, 8, 8), []), 3
+        decoder=nets.MLPDecoder(2, (2, 8, 8), []), event_dims=3, shape=(2, 8, 8)
     )
     d, x = likelihood(torch.randn(4, 2)), torch.rand(4, 2, 8, 8)
     expected, a, b = 0.25 * (x - d.mean).square().sum((1, 2, 3)), x, d.mean
@@ -283,58 +289,62 @@ def test_perceptual_distance_is_that_of_the_layers() -> None:
 
 def test_perceptual_weights_from_a_file_live_in_the_model(tmp_path: Path) -> None:
     """They are read once; a saved state is whole without the file, and without either the model refuses to score."""
-    path, decoder = _features((4, 5), tmp_path), nets.MLPDecoder(2, (1, 8, 8), [])
+    path, shape = _features((4, 5), tmp_path), (1, 8, 8)
+    given = {"decoder": nets.MLPDecoder(2, shape, []), "event_dims": 3, "shape": shape}
     component = Component("likelihood", "perceptual", widths=(4, 5), weights=path)
-    likelihood, h, x = component.build(decoder, 3), torch.randn(4, 2), torch.rand(4, 1, 8, 8)
+    likelihood, h, x = component.build(**given), torch.randn(4, 2), torch.rand(4, 1, 8, 8)
     score = likelihood(h).log_prob(x)
     (tmp_path / "features.safetensors").unlink()
-    again = component.build(decoder, 3)
+    again = component.build(**given)
     with pytest.raises(UserError, match=r"features\.safetensors.*no such file"):
         again(h).log_prob(x)
     again.load_state_dict(likelihood.state_dict())
     assert torch.equal(again(h).log_prob(x), score)
     for wrong in (_features((4,), tmp_path), _features((4, 5), tmp_path, more=torch.zeros(1))):
         with pytest.raises(UserError, match="other tensors"):
-            Component("likelihood", "perceptual", widths=(4, 5), weights=wrong).build(decoder, 3)
+            Component("likelihood", "perceptual", widths=(4, 5), weights=wrong).build(**given)
     Path(path).write_bytes(b"no")
     with pytest.raises(UserError, match="no whole safetensors"):
-        component.build(decoder, 3)
+        component.build(**given)
 
 
 @pytest.mark.parametrize("kind", zoo_likelihoods.VARIED)
-def test_specs_build_what_they_say(kind: str) -> None:
-    """A decoder with `outputs` outputs, finite scores of data in the support, whatever the settings."""
-    from nelbo.registry import FAMILIES
-
-    cls = FAMILIES[spec.Likelihood][kind]
+def test_components_build_what_they_describe(kind: str) -> None:
+    """A decoder with `n_outputs` outputs, finite scores of data in the support, whatever the settings."""
+    shape = (3, 4, 4)
     for fields in ({}, zoo_likelihoods.VARIED[kind] | ({"weights": None} if kind == "perceptual" else {})):
-        component = cls(**fields)
-        likelihood = component.build(nets.MLPDecoder(2, (3, 4, 4), [], component.outputs), 3)
-        likelihood.start_at(torch.rand(3, 4, 4))
+        component: Component[Likelihood] = Component("likelihood", kind, **fields)
+        outputs = component.entry.make.n_outputs(**component.options)  # type: ignore[attr-defined]
+        decoder = nets.MLPDecoder(2, shape, [], outputs)
+        likelihood = component.build(decoder=decoder, event_dims=3, shape=shape)
+        likelihood.init_output_bias(torch.rand(3, 4, 4))
         x = zoo_likelihoods.data(likelihood.support, (5, 3, 4, 4), torch.Generator().manual_seed(0))
         x = torch.rand(5, 3, 4, 4) if x is None else x.float()
         assert likelihood(torch.randn(5, 2)).log_prob(x).isfinite().all()
 
 
 @pytest.mark.parametrize(
-    ("cls", "fields"),
+    ("kind", "fields"),
     [
-        (spec.Laplace, {"sigma": 0.0}),
-        (spec.StudentT, {"df": 1.0}),
-        (spec.StudentT, {"sigma": -1.0}),
-        (spec.LogCosh, {"sharpness": 0.0}),
-        (spec.LogCosh, {"sigma": 0.0}),
-        (spec.DiscretisedLogisticMixture, {"components": 0}),
-        (spec.Beta, {"margin": 0.5}),
-        (spec.SSIM, {"scales": 6}),
-        (spec.SSIM, {"weight": 0.0}),
-        (spec.Perceptual, {"widths": ()}),
-        (spec.Perceptual, {"weight": 0.0}),
+        ("laplace", {"sigma": 0.0}),
+        ("student-t", {"df": 1.0}),
+        ("student-t", {"sigma": -1.0}),
+        ("log-cosh", {"sharpness": 0.0}),
+        ("log-cosh", {"sigma": 0.0}),
+        ("discretised-logistic-mixture", {"components": 0}),
+        ("beta", {"margin": 0.5}),
+        ("ssim", {"scales": 6}),
+        ("ssim", {"weight": 0.0}),
+        ("perceptual", {"widths": ()}),
+        ("perceptual", {"weight": 0.0}),
+        ("perceptual", {"pixel_weight": -1.0}),
+        ("normal", {"sigma": "best"}),
     ],
 )
-def test_impossible_settings_are_refused(cls: type, fields: dict[str, object]) -> None:
-    with pytest.raises(UserError, match=r"=.*: give "):
-        cls(**fields)
+def test_impossible_settings_are_refused(kind: str, fields: dict[str, object]) -> None:
+    (name,) = fields
+    with pytest.raises(UserError, match=rf"^{name} = .*: give "):
+        _ = Component("likelihood", kind, **fields).options
 
 
 HELD = {
@@ -351,29 +361,26 @@ HELD = {
 
 @pytest.mark.parametrize("kind", HELD)
 def test_a_model_refuses_data_that_its_likelihood_cannot_hold(kind: str) -> None:
-    from nelbo.registry import FAMILIES
-
-    component = FAMILIES[spec.Likelihood][kind]()
-    model = spec.ModelSpec(likelihood=component, encoder=nets.MLP(()), decoder=nets.MLP(()))
-    vae = spec.build(model, (3, 4, 4))
+    model = ModelSpec(likelihood=Component("likelihood", kind), encoder=nets.MLP(()), decoder=nets.MLP(()))
+    vae = build(model, (3, 4, 4))
     for support in ("binary", "unit", "real"):
         schema = Schema("image", (3, 4, 4), (0.0,), (1.0,), support)  # type: ignore[arg-type]
         if support in HELD[kind]:
-            spec.check_support(vae, schema)
+            check_support(vae, schema)
         else:
             with pytest.raises(UserError, match="likelihood takes"):
-                spec.check_support(vae, schema)
+                check_support(vae, schema)
     if "poisson" in kind:
         with pytest.raises(UserError, match="raw counts"):
-            spec.check_support(vae, Schema("image", (3, 4, 4), (1.0,), (2.0,), "real"))
+            check_support(vae, Schema("image", (3, 4, 4), (1.0,), (2.0,), "real"))
 
 
-@pytest.mark.parametrize("df", [2.5, None])
-def test_student_t_learns_its_tail(df: float | None) -> None:
+@pytest.mark.parametrize("df", [2.5, "learned"])
+def test_student_t_learns_its_tail(df: float | Literal["learned"]) -> None:
     """Maximum likelihood of 4000 draws with df = 3, sigma = 0.5 finds the scale, and the tail where it is learned."""
     x = 2 + 0.5 * torch.distributions.StudentT(3.0).sample((4000, 1))
-    likelihood = conditionals.StudentT(nets.MLPDecoder(1, (1,), []), 1, None, df)
-    likelihood.start_at(x.median(0).values)
+    likelihood = likelihoods.StudentT(nets.MLPDecoder(1, (1,), []), 1, df=df)
+    likelihood.init_output_bias(x.median(0).values)
     optimizer = torch.optim.LBFGS(likelihood.parameters(), max_iter=60, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
@@ -384,6 +391,6 @@ def test_student_t_learns_its_tail(df: float | None) -> None:
 
     optimizer.step(loss)
     d = likelihood(torch.zeros(1, 1))
-    assert d.df.item() == pytest.approx(df or 3, rel=0.15)
-    assert d.log_scale.exp().item() == pytest.approx(0.5, rel=0.06) if df is None else True
+    assert d.df.item() == pytest.approx(3 if df == "learned" else df, rel=0.15)
+    assert d.log_scale.exp().item() == pytest.approx(0.5, rel=0.06) if df == "learned" else True
     assert d.mean.item() == pytest.approx(2, abs=0.05)

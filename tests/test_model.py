@@ -14,7 +14,7 @@ import torch
 
 import nelbo
 from conftest import GREY, NET
-from nelbo import recipes
+from nelbo.config import recipe as recipes
 from nelbo.data import load as load_data
 from nelbo.errors import UserError
 from nelbo.experiment.run import held_out

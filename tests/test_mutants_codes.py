@@ -7,18 +7,17 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from nelbo.conditionals import Conditional
-from nelbo.latents.quantisers import Choice, straight_through
-from nelbo.nets.autoregressive import CausalConv, CausalTransformer
-from nelbo.spec import codes as specs
 from torch import Tensor
 from torch.distributions import constraints
 
 import test_codes as laws
-from nelbo import conditionals, distributions, nets
+from nelbo import distributions, nets, posteriors
 from nelbo.config.registry import Component
 from nelbo.distributions import RelaxedBernoulli, RelaxedOneHot
-from nelbo.latents import FSQ, VQ, Quantised, ResidualVQ
+from nelbo.distributions.conditional import ConditionalDistribution
+from nelbo.latents import FSQ, QuantizedLatent, QuantizerOutput, ResidualVectorQuantizer, VectorQuantizer, quantized
+from nelbo.latents.quantizers import straight_through
+from nelbo.nets.transformer import CausalConv, CausalTransformer
 
 
 @pytest.fixture(autouse=True)
@@ -26,10 +25,10 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-class EveryStageStraight(ResidualVQ):
+class EveryStageStraight(ResidualVectorQuantizer):
     """Sums stages that are each straight-through: the gradient is multiplied by their number."""
 
-    def forward(self, e: Tensor) -> Choice:
+    def forward(self, e: Tensor) -> QuantizerOutput:
         rest, values = e, []
         for stage in self.stages:
             values.append(stage(rest).values)
@@ -37,10 +36,10 @@ class EveryStageStraight(ResidualVQ):
         return super().forward(e)._replace(values=torch.stack(values).sum(0))
 
 
-class NoGradient(VQ):
+class NoGradient(VectorQuantizer):
     """Gives the code without the straight-through gradient."""
 
-    def forward(self, e: Tensor) -> Choice:
+    def forward(self, e: Tensor) -> QuantizerOutput:
         return super().forward(e)._replace(values=self.table[super().forward(e).indices[:, 0]] + 0 * e)
 
 
@@ -61,22 +60,22 @@ class SharedDigits(FSQ):
         self.basis = torch.tensor([1, *levels[1:]])
 
 
-class DotProduct(VQ):
+class DotProduct(VectorQuantizer):
     """The code of the largest dot product: the nearest only where all codes are of one length."""
 
-    def forward(self, e: Tensor) -> Choice:
+    def forward(self, e: Tensor) -> QuantizerOutput:
         nearest = (e @ self.table.T).argmax(-1)
-        return Choice(straight_through(e, self.table[nearest]), nearest.unsqueeze(-1), e.new_zeros(len(e)))
+        return QuantizerOutput(straight_through(e, self.table[nearest]), nearest.unsqueeze(-1), e.new_zeros(len(e)))
 
 
-class SwappedDecay(VQ):
+class SwappedDecay(VectorQuantizer):
     """Weighs the batch by the decay, and the past by the rest."""
 
     def __init__(self, codes: int, dim: int, decay: float, revive: float) -> None:
         super().__init__(codes, dim, 1 - decay, revive=revive)
 
 
-class NeverDivided(VQ):
+class NeverDivided(VectorQuantizer):
     """Takes the average of sums for the code, undivided by how many chose it."""
 
     def _learn(self, e: Tensor, nearest: Tensor) -> None:
@@ -104,13 +103,13 @@ class SaysItIsDiscrete(RelaxedBernoulli):
     support = constraints.boolean
 
 
-class Disguised(conditionals.RelaxedBernoulli):
+class Disguised(posteriors.RelaxedBernoulli):
     def forward(self, *context: Tensor | None) -> RelaxedBernoulli | distributions.Bernoulli:
         q = super().forward(*context)
         return SaysItIsDiscrete(q.logits, q.temperature) if isinstance(q, RelaxedBernoulli) else q
 
 
-class RelaxedInEval(conditionals.RelaxedBernoulli):
+class RelaxedInEval(posteriors.RelaxedBernoulli):
     """Draws relaxed at evaluation, too."""
 
     def forward(self, *context: Tensor | None) -> RelaxedBernoulli:
@@ -139,7 +138,7 @@ def blind() -> CausalTransformer:
     return net
 
 
-class CommitmentAsRate(Quantised):
+class CommitmentAsRate(QuantizedLatent):
     """Adds the commitment loss to the KL."""
 
     def infer(self, x, c=None, shape=()):  # type: ignore[no-untyped-def]
@@ -150,7 +149,9 @@ class CommitmentAsRate(Quantised):
 
 Law = Callable[[], None]
 MUTANTS: dict[str, Law] = {
-    "each stage straight-through": lambda: laws.law_straight_through(EveryStageStraight([VQ(6, 3), VQ(6, 3)])),
+    "each stage straight-through": lambda: laws.law_straight_through(
+        EveryStageStraight([VectorQuantizer(6, 3), VectorQuantizer(6, 3)])
+    ),
     "no straight-through": lambda: laws.law_straight_through(NoGradient(6, 3)),
     "fsq: tan for atanh": lambda: laws.law_fsq(TangentShift((8, 6, 3))),
     "fsq: indices collide": lambda: laws.law_fsq(SharedDigits((8, 6, 3))),
@@ -167,7 +168,7 @@ MUTANTS: dict[str, Law] = {
 }
 
 
-def _encoded(cls: type[conditionals.RelaxedBernoulli]) -> Callable[[], Conditional]:
+def _encoded(cls: type[posteriors.RelaxedBernoulli]) -> Callable[[], ConditionalDistribution]:
     return lambda: cls(nets.MLPEncoder((7,), 4, []), 1)
 
 
@@ -178,6 +179,6 @@ def test_a_mutant_is_rejected(name: str) -> None:
 
 
 def test_a_commitment_loss_is_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(specs.latents, "Quantised", CommitmentAsRate)
+    monkeypatch.setattr(quantized, "QuantizedLatent", CommitmentAsRate)
     with pytest.raises(AssertionError):
         laws.law_rate_is_log_k(Component("latent", "vq", groups=3, codes=5, dim=2), 3, 5)

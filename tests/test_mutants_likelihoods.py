@@ -13,7 +13,7 @@ from torch.nn.functional import logsigmoid, softplus
 import test_distributions as laws
 from nelbo import distributions
 from nelbo.distributions import counts
-from nelbo.nets import similarity
+from nelbo.nets import perceptual
 from zoo import DISTRIBUTIONS, Family
 
 Law = Callable[[Family], None]
@@ -165,10 +165,10 @@ def test_ms_ssim_with_luminance_at_every_scale_is_another() -> None:
     """Wang's product takes luminance at the coarsest scale alone."""
     x = torch.rand(1, 1, 16, 16, dtype=torch.float64)
     shifted = x * 0.5
-    fine = [part.mean() for part in similarity.ssim_maps(x, shifted)]
-    w = [weight / sum(similarity.SCALES[:2]) for weight in similarity.SCALES[:2]]
+    fine = [part.mean() for part in perceptual.ssim_maps(x, shifted)]
+    w = [weight / sum(perceptual.SCALES[:2]) for weight in perceptual.SCALES[:2]]
     half = [torch.nn.functional.avg_pool2d(p, 2) for p in (x, shifted)]
-    luminance, structure = similarity.ssim_maps(*half)
+    luminance, structure = perceptual.ssim_maps(*half)
     right = fine[1] ** w[0] * (luminance * structure).mean() ** w[1]
-    torch.testing.assert_close(similarity.ms_ssim(x, shifted)[0], right)
+    torch.testing.assert_close(perceptual.ms_ssim(x, shifted)[0], right)
     assert (right * fine[0] ** w[0] - right).abs() > 1e-2

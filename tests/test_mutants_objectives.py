@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nelbo import objectives
 from nelbo.distributions import kl_divergence
-from nelbo.objectives import Losses, Sum, distortion, rate
+from nelbo.objectives import Losses, WeightedTerms, distortion, rate
 from nelbo.objectives.bounds import Bound, iwae
 from nelbo.objectives.terms import Weights, stratified
 from nelbo.vae import VAE, Trace
@@ -157,14 +157,14 @@ def test_stratified_weights() -> None:
     rejected(lambda: equals_the_aggregate(wrong_column))
 
 
-class OtherBetaInEvaluation(Sum):
+class OtherBetaInEvaluation(WeightedTerms):
     """PyTorch-VAE: validation weighs the KL otherwise than training."""
 
     def weight(self, term: objectives.Term) -> float:
         return super().weight(term) if self.training or term is not rate else 1.0
 
 
-def has_one_loss(make: Callable[[], Sum]) -> None:
+def has_one_loss(make: Callable[[], WeightedTerms]) -> None:
     """With the same draws, the loss in evaluation is the loss of training at its end."""
     objective, vae = make(), flat_vae().double()
     x, seen = data(vae.likelihood.support, 6, (1, 4, 4)), []
@@ -177,6 +177,6 @@ def has_one_loss(make: Callable[[], Sum]) -> None:
 
 def test_evaluation_weighs_as_training_does() -> None:
     terms = {distortion: 1.0, rate: 4.0}
-    has_one_loss(lambda: Sum(terms))
+    has_one_loss(lambda: WeightedTerms(terms))
     rejected(lambda: has_one_loss(lambda: OtherBetaInEvaluation(terms)))
     assert isinstance(flat_vae(), VAE)

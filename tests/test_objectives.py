@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from conftest import Run
 from nelbo import objectives
+from nelbo.config.registry import Component
 from nelbo.distributions import DiagonalNormal, StandardNormal
 from nelbo.errors import UserError
-from nelbo.latents import Level
-from nelbo.nets import MLPEncoder
-from nelbo.objectives import Sum, distortion, latents_of, rate
+from nelbo.latents import LatentLevel
+from nelbo.nets import MLP
+from nelbo.objectives import WeightedTerms, distortion, latents_of, rate
 from nelbo.objectives.adversarial import permuted, tell_apart
 from nelbo.objectives.discrepancy import discrepancy, imq, independence, rbf
 from nelbo.objectives.terms import Weights, aggregate, stratified, weighted
@@ -48,7 +49,7 @@ def posterior(rows: int = B, dim: int = Z) -> DiagonalNormal:
 
 def trace_of(q: DiagonalNormal, *shape: int, penalty: Tensor | None = None) -> Trace:
     z = q.rsample(shape)
-    level = Level(z, q, StandardNormal(q.event_shape[0], z), penalty=penalty)
+    level = LatentLevel(z, q, StandardNormal(q.event_shape[0], z), penalty=penalty)
     return Trace(torch.zeros_like(q.loc), DiagonalNormal(z, torch.zeros(()).double()), (level,))
 
 
@@ -68,7 +69,7 @@ def test_each_latents_rate_sums_to_the_rate() -> None:
 
 def test_capacity_is_the_distance_of_the_mean_rate_from_a_scheduled_number() -> None:
     trace, term = trace_of(posterior()), objectives.Capacity(Linear(0.0, 8.0))
-    advance(nn.ModuleList([Sum({term: 1.0})]), 0.25)
+    advance(nn.ModuleList([WeightedTerms({term: 1.0})]), 0.25)
     torch.testing.assert_close(term(trace), (trace.rate.mean() - 2.0).abs())
     assert trace.rate.mean() > 2
     torch.testing.assert_close(objectives.Capacity(100.0)(trace), 100 - trace.rate.mean())
@@ -101,7 +102,7 @@ def is_unbiased(weights: Weights) -> None:
         batches = [torch.tensor([0, *rest]) for rest in torch.combinations(torch.arange(1, 5), size - 1).tolist()]
         estimates = []
         for rows in batches:
-            level = Level(z.expand(7, size, 1), part_of(q, rows), StandardNormal(1, z))
+            level = LatentLevel(z.expand(7, size, 1), part_of(q, rows), StandardNormal(1, z))
             joint, product = aggregate(level, n, weights)
             torch.testing.assert_close(joint, product)
             estimates.append(joint[:, 0].exp())
@@ -152,7 +153,7 @@ def test_three_divergences_sum_to_the_rate() -> None:
         objectives.TotalCorrelation(),
         objectives.MutualInformation(),
     )
-    Sum({correlation: 1.0, information: 1.0}).start(flat_vae(), torch.zeros(2, 1, 4, 4), 50)
+    WeightedTerms({correlation: 1.0, information: 1.0}).start(flat_vae(), torch.zeros(2, 1, 4, 4), 50)
     level = trace.levels[0]
     own = aggregate(level, 50)[1] - level.log_p
     torch.testing.assert_close(information(trace) + correlation(trace) + own, level.log_q - level.log_p)
@@ -278,7 +279,7 @@ def test_a_penalty_is_always_due_and_named_only_when_charged() -> None:
             torch.manual_seed(1)
             return trace_of(q, *shape, penalty=self.penalty)
 
-    for objective in (objectives.elbo(), objectives.importance_weighted(2), objectives.Constrained(1.0)):
+    for objective in (objectives.elbo(), objectives.importance_weighted(k=2), objectives.GECO(target=1.0)):
         vae = Fixed()
         free = objective.eval()(vae, q.loc)  # type: ignore[arg-type]
         vae.penalty = due
@@ -290,7 +291,7 @@ def test_a_penalty_is_always_due_and_named_only_when_charged() -> None:
 def test_the_constraint_is_met_with_the_least_rate() -> None:
     """A linear model trained under a distortion target ends there; the multiplier rises above it, falls below."""
     vae, x = flat_vae((4,), likelihood="normal, fixed sigma").double(), 2 * torch.randn(64, 4).double()
-    objective = objectives.Constrained(8.0, step=0.05).double()
+    objective = objectives.GECO(target=8.0, step=0.05).double()
     adam = torch.optim.Adam(vae.parameters(), 5e-3)
     before = objective.log_multiplier.item()
     for step in range(700):
@@ -386,7 +387,7 @@ def test_critics_see_nothing_they_could_move() -> None:
 def test_labels_partly_missing() -> None:
     """Known: the ELBO under that class + cross-entropy + log K; unknown: minus the log of a sum that bounds it."""
     vae = awake(flat_vae((1, 4, 4), context=2))
-    objective = objectives.SemiSupervised(lambda shape: MLPEncoder(shape, 2, [4]), 2, weight=3.0).double()
+    objective = objectives.SemiSupervised(classes=2, weight=3.0, classifier=MLP((4,))).double()
     x = data(vae.likelihood.support, 6, (1, 4, 4))
     c = torch.eye(2).double()[[0, 1, 1, 0, 0, 1]]
     objective.start(vae, x, 6, c)
@@ -454,16 +455,16 @@ def _look_always(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_several_players_and_one_take_the_same_steps() -> None:
     """The ELBO split between an encoder and a decoder trains as the one player does."""
 
-    class Split(objectives.Sum):
+    class Split(objectives.WeightedTerms):
         def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> objectives.Losses:
             losses = super().forward(vae, x, c)
             return objectives.Losses(dict.fromkeys(("encoder", "decoder"), losses.players["vae"]), losses.parts)
 
         def players(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
-            return objectives.piwae(1, 1).players(vae)
+            return objectives.piwae(k=1, m=1).players(vae)
 
     after = []
-    for make in (Sum, Split):
+    for make in (WeightedTerms, Split):
         model, rows = small(accumulate=2, **{"training.optimizer.eps": 1e-4})
         fit(model.vae, make({distortion: 1.0, rate: 1.0}), rows.train, rows.test, model.recipe.training)
         after.append(model.vae.state_dict())
@@ -475,8 +476,8 @@ def test_cyclical() -> None:
     schedule = Cyclical(cycles=4, rising=0.5, end=2.0)
     values = [schedule(f) for f in (0.0, 0.0625, 0.125, 0.2, 0.25, 0.3125, 1.0, 1.5)]
     assert values == pytest.approx([0, 1, 2, 2, 0, 1, 2, 2])
-    with pytest.raises(ValueError, match="cycles=0"):
-        Cyclical(0)
+    with pytest.raises(UserError, match=r"beta\.cycles = 0: give 1 or more"):
+        _ = Component("objective", "elbo", beta=Cyclical(0)).options
 
 
 def test_two_processes_are_one_with_two_players(run: Run, tmp_path: Path) -> None:

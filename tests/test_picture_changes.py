@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nelbo.recipes import load as load_recipe
 from torch import Tensor
 
 import nelbo
+from nelbo.config.recipe import load as load_recipe
 from nelbo.data import Schema, load
 from nelbo.data.images.augment import USUAL, Augment, draws
 from nelbo.model import Model

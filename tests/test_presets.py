@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from nelbo.recipes import Recipe
-from nelbo.registry import dump, parse
-from nelbo.spec import start
 
 import nelbo
-from nelbo import presets, recipes
+from nelbo import presets
+from nelbo.config import recipe as recipes
+from nelbo.config.build import start
+from nelbo.config.recipe import Recipe
+from nelbo.config.registry import dump, parse
 from nelbo.data import Data, condition, load, subset
 from nelbo.errors import UserError
 from nelbo.model import Model

@@ -6,20 +6,23 @@ import copy
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from nelbo.registry import dump, parse
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 import zoo_flows
-from nelbo import conditionals, nets, spec
-from nelbo.config.registry import Component
+from nelbo import likelihoods, nets, posteriors, priors
+from nelbo.config.build import ModelSpec, build, start
+from nelbo.config.registry import Component, dump, parse
 from nelbo.distributions import DiagonalNormal, Marginal, Mixture, noise, temper
+from nelbo.distributions.conditional import ConditionalDistribution
 from nelbo.errors import UserError
-from nelbo.latents import Flat
-from nelbo.priors import Effort
+from nelbo.latents import SingleLevelLatent
+from nelbo.model.post_hoc import Effort
+from nelbo.priors.two_stage import TwoStagePrior
 from zoo import assert_mean, awake
 
 QUICK = Effort(steps=150)
@@ -37,12 +40,12 @@ def plane_integral(log_density: Callable[[Tensor], Tensor], reach: float = 9.0, 
     return (log_density(grid).exp().sum() * (line[1] - line[0]) ** 2).item()
 
 
-def vamp(components: int = 5) -> tuple[conditionals.VampPrior, conditionals.Conditional]:
+def vamp(components: int = 5) -> tuple[priors.VampPrior, ConditionalDistribution]:
     """A VampPrior over a plane with the posterior it is made of."""
-    posterior = conditionals.DiagonalNormal(nets.MLPEncoder((6,), 4, [16]), 1).double()
+    posterior = posteriors.DiagonalNormal(nets.MLPEncoder((6,), 4, [16]), 1).double()
     with torch.no_grad():
         posterior.net.output_bias[2:] = -0.5  # type: ignore[index, operator]
-    prior = conditionals.VampPrior((6,), components).double()
+    prior = priors.VampPrior((6,), components=components).double()
     with torch.no_grad():
         prior.pseudo_inputs.mul_(8)
     prior.bind(posterior)
@@ -52,7 +55,8 @@ def vamp(components: int = 5) -> tuple[conditionals.VampPrior, conditionals.Cond
 def test_mixture_agrees_with_torch() -> None:
     """Value and gradient of log p, mean and variance; of diagonal and of full covariance."""
     for full in (False, True):
-        made = awake(conditionals.Mixture(3, 4, full))
+        covariance: Any = "full" if full else "diagonal"
+        made = awake(priors.MixturePrior(3, components=4, covariance=covariance))
         d, z = made(None), torch.randn(7, 3).double().requires_grad_()
         parts = d.components if full else Independent(Normal(made.loc, made.log_scale.exp()), 1)
         theirs = MixtureSameFamily(Categorical(logits=made.logits), parts)
@@ -64,7 +68,9 @@ def test_mixture_agrees_with_torch() -> None:
         ours, oracle = (torch.autograd.grad(v, leaves, retain_graph=True) for v in values)
         for a, b in zip(ours, oracle, strict=True):
             torch.testing.assert_close(a, b)
-        assert plane_integral(awake(conditionals.Mixture(2, 4, full))(None).log_prob) == pytest.approx(1, abs=1e-6)
+        assert plane_integral(
+            awake(priors.MixturePrior(2, components=4, covariance=covariance))(None).log_prob
+        ) == pytest.approx(1, abs=1e-6)
 
 
 def test_mixture_draws_components_by_their_weights() -> None:
@@ -147,10 +153,10 @@ def test_mutant_vamp_densities_are_rejected() -> None:
         assert plane_integral(mutant) != pytest.approx(1, abs=0.05), name
 
 
-@pytest.mark.parametrize("make", [conditionals.VampPrior, conditionals.ExemplarPrior])
-def test_aggregate_prior_borrows_the_posterior(make: Callable[..., conditionals.AggregatePrior]) -> None:
+@pytest.mark.parametrize("make", [priors.VampPrior, priors.ExemplarPrior])
+def test_aggregate_prior_borrows_the_posterior(make: Callable[..., priors.PosteriorMixturePrior]) -> None:
     """Its weights are in the model once; both parts of the bound move it; a copy uses the copy's posterior."""
-    latent = Flat(make((6,), 5), conditionals.DiagonalNormal(nets.MLPEncoder((6,), 4, [8]), 1))
+    latent = SingleLevelLatent(make((6,), components=5), posteriors.DiagonalNormal(nets.MLPEncoder((6,), 4, [8]), 1))
     assert not [name for name in latent.prior.state_dict() if "net" in name or "posterior" in name]
     z = torch.randn(3, 2)
     twin = copy.deepcopy(latent)
@@ -165,11 +171,11 @@ def test_aggregate_prior_borrows_the_posterior(make: Callable[..., conditionals.
 
 def test_start_from_takes_rows_and_repeats_too_few() -> None:
     rows = torch.rand(3, 6)
-    for prior in (conditionals.VampPrior((6,), 5), conditionals.ExemplarPrior((6,), 5)):
-        prior.start_from(rows)
-        held = prior.pseudo_inputs if isinstance(prior, conditionals.VampPrior) else prior.exemplars
+    for prior in (priors.VampPrior((6,), components=5), priors.ExemplarPrior((6,), components=5)):
+        prior.init_from_data(rows)
+        held = prior.pseudo_inputs if isinstance(prior, priors.VampPrior) else prior.exemplars
         assert torch.equal(held.detach(), rows[[0, 1, 2, 0, 1]])
-        prior.start_from(torch.rand(9, 6))
+        prior.init_from_data(torch.rand(9, 6))
         assert len(held) == 5
 
 
@@ -177,17 +183,19 @@ def test_vamp_of_all_data_is_the_aggregate_posterior() -> None:
     """With the data as pseudo-inputs, KL(aggregate || prior) = 0: the prior is (1/N) sum_n q(z | x_n)."""
     prior, posterior = vamp(6)
     x = torch.randn(6, 6).double()
-    prior.start_from(x)
+    prior.init_from_data(x)
     z = torch.randn(10, 2).double()
     aggregate = posterior(x).log_prob(z.unsqueeze(1)).logsumexp(1) - math.log(6)
     torch.testing.assert_close(prior(None).log_prob(z), aggregate)
 
 
 def test_exemplar_kernels_share_one_width() -> None:
-    latent = Flat(conditionals.ExemplarPrior((6,), 3), conditionals.DiagonalNormal(nets.MLPEncoder((6,), 4, [8]), 1))
+    latent = SingleLevelLatent(
+        priors.ExemplarPrior((6,), components=3), posteriors.DiagonalNormal(nets.MLPEncoder((6,), 4, [8]), 1)
+    )
     latent.double()
     prior = latent.prior
-    assert isinstance(prior, conditionals.ExemplarPrior)
+    assert isinstance(prior, priors.ExemplarPrior)
     with torch.no_grad():
         prior.log_scale.fill_(-0.5)
     loc, z = latent.posterior(prior.exemplars).mean, torch.randn(4, 2).double()
@@ -196,15 +204,16 @@ def test_exemplar_kernels_share_one_width() -> None:
 
 
 def test_data_prior_outside_a_flat_latent_is_refused() -> None:
-    with pytest.raises(UserError, match="VampPrior"):
-        Component("prior", "vamp").build(2)
+    with pytest.raises(UserError, match=r"prior = 'vamp'.*: give transformer"):
+        _ = Component("latent", "vq", prior=Component("prior", "vamp")).options
 
 
-def marginal(samples: int) -> tuple[conditionals.TwoStage, MultivariateNormal]:
+def marginal(samples: int) -> tuple[TwoStagePrior, MultivariateNormal]:
     """A linear two-stage prior with a wrong q(u | z), and its exact density."""
-    posterior = conditionals.DiagonalNormal(nets.MLPEncoder((2,), 4, []), 1)
-    likelihood = conditionals.Normal(nets.MLPDecoder(2, (2,), []), 1, 0.7)
-    prior = conditionals.TwoStage(posterior, likelihood, 2, samples).double().requires_grad_(False)
+    prior = TwoStagePrior(2, hidden=(), samples=samples)
+    prior.posterior = posteriors.DiagonalNormal(nets.MLPEncoder((2,), 4, []), 1)
+    prior.likelihood = likelihood = likelihoods.Normal(nets.MLPDecoder(2, (2,), []), 1, sigma=0.7)
+    prior.double().requires_grad_(False)
     layer, scale = likelihood.net.layers[0], likelihood.log_scale.exp()  # type: ignore[index, union-attr]
     return prior, MultivariateNormal(layer.bias, layer.weight @ layer.weight.T + scale**2 * torch.eye(2).double())
 
@@ -225,11 +234,13 @@ def test_two_stage_density_is_unbiased_and_its_logarithm_a_lower_bound() -> None
     torch.testing.assert_close(prior(None).mean, truth.mean)
 
 
-def marginal_like(prior: conditionals.TwoStage, samples: int) -> conditionals.TwoStage:
-    return conditionals.TwoStage(prior.posterior, prior.likelihood, prior.dim, samples).double()
+def marginal_like(prior: TwoStagePrior, samples: int) -> TwoStagePrior:
+    other = copy.deepcopy(prior)
+    other.samples = samples
+    return other
 
 
-SPECS: list[spec.Prior] = [
+SPECS: list[Component[priors.Prior]] = [
     Component("prior", "flow", transform=Component("transform", "realnvp", steps=2, hidden=(8,))),
     Component("prior", "mixture", components=3),
     Component("prior", "mixture", components=3, covariance="full"),
@@ -241,35 +252,35 @@ SPECS: list[spec.Prior] = [
 
 @pytest.mark.parametrize("component", SPECS, ids=str)
 @pytest.mark.parametrize("contexts", [0, 2])
-def test_spec_round_trip_and_build(component: spec.Prior, contexts: int) -> None:
-    assert parse(spec.Prior, dump(component), "prior") == component
-    model = spec.ModelSpec(
+def test_component_round_trip_and_build(component: Component[priors.Prior], contexts: int) -> None:
+    assert parse(Component[priors.Prior], dump(component), "prior") == component
+    model = ModelSpec(
         Component("latent", "flat", dim=2, prior=component),
         Component("likelihood", "normal", sigma=1.0),
         nets.MLP((8,)),
         nets.MLP((8,)),
     )
-    vae, c = spec.build(model, (6,), contexts), torch.randn(3, contexts) if contexts else None
-    spec.start(vae, model, torch.zeros(6), torch.randn(9, 6))
+    vae, c = build(model, (6,), contexts), torch.randn(3, contexts) if contexts else None
+    start(vae, model, torch.zeros(6), torch.randn(9, 6))
     entries = [entry.data_ptr() for entry in vae.state_dict().values() if entry.numel()]
     assert len(set(entries)) == len(entries), "a weight is in the state twice: safetensors would refuse it"
     assert vae(torch.randn(3, 6), c).log_weight.isfinite().all()
     assert vae.generate(3, c).mean.shape == (3, 6)
 
 
-@pytest.mark.parametrize("make", [spec.MixturePrior, spec.VampPrior, spec.ExemplarPrior])
-def test_impossible_settings_are_named(make: Callable[[int], object]) -> None:
-    with pytest.raises(UserError, match="components=0"):
-        make(0)
-    with pytest.raises(UserError, match="samples=0"):
-        Component("prior", "two-stage", samples=0)
+@pytest.mark.parametrize("kind", ["mixture", "vamp", "exemplar"])
+def test_impossible_settings_are_named(kind: str) -> None:
+    with pytest.raises(UserError, match="components = 0: give 1 or more"):
+        _ = Component("prior", kind, components=0).options
+    with pytest.raises(UserError, match="samples = 0: give 1 or more"):
+        _ = Component("prior", "two-stage", samples=0).options
 
 
 @pytest.mark.parametrize("full", [False, True])
 def test_a_tempered_mixture_narrows_its_components_where_they_are(full: bool) -> None:
     """Weights and means stay, standard deviations are halved; the density is that of torch's own mixture of these."""
     torch.manual_seed(0)
-    d = awake(conditionals.Mixture(3, 4, full))(None)
+    d = awake(priors.MixturePrior(3, components=4, covariance="full" if full else "diagonal"))(None)
     cool, z = temper(d, 0.5), torch.randn(7, 3).double()
     roots = 0.5 * (d.components.scale_tril if full else torch.diag_embed(d.components.variance.sqrt()))
     oracle = MixtureSameFamily(Categorical(logits=d.logits), MultivariateNormal(d.components.mean, scale_tril=roots))

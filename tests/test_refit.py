@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from nelbo.registry import kind_of
 
 import nelbo
+from nelbo.config.registry import kind_of
 from nelbo.errors import UserError
 
 RNG = np.random.default_rng(0)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nelbo.recipes import Recipe
 from nelbo.registry import FAMILIES, dump, kind_of, nearest, parse
 from nelbo.spec import (
     Flat,
@@ -30,7 +29,9 @@ import zoo_riemannian
 import zoo_series
 import zoo_tables
 import zoo_text
-from nelbo import recipes, schedules, training
+from nelbo import schedules, training
+from nelbo.config import recipe as recipes
+from nelbo.config.recipe import Recipe
 from nelbo.config.registry import Component
 from nelbo.data import load as load_data
 from nelbo.errors import UserError

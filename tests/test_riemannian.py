@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from pathlib import Path
 
 import pytest
 import torch
-from nelbo.recipes import Recipe
 from torch import Tensor
 
 import nelbo
 import zoo_flows
 import zoo_riemannian
-from nelbo import conditionals, nets, presets, spec
+from nelbo import nets, posteriors, presets, priors
+from nelbo.config.build import ModelSpec, build, resolve
+from nelbo.config.recipe import Recipe
 from nelbo.config.registry import Component
 from nelbo.data import Schema
 from nelbo.distributions import DiagonalNormal, Hamiltonian, InverseVolume, Metric, Riemannian, sample_and_log_prob
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
-from nelbo.latents import Flat
+from nelbo.latents import SingleLevelLatent
 from nelbo.objectives import elbo
 from nelbo.vae import VAE
 from small import small
@@ -118,10 +118,20 @@ def test_energy_is_kept() -> None:
 def linear(rounds: int = 6) -> tuple[VAE, Tensor, Tensor]:
     """pPCA with a wrong start, moved in a metric that differs much from place to place; data, and log p(x)."""
     vae, x, truth = zoo_flows.linear_vae(3, 0.08, 0.8)
-    net = nets.MLPEncoder((4,), 3, [8])
-    posterior = conditionals.RiemannianPosterior(vae.latent.posterior, net, (6, 4), 0, 1.0, 0.3, rounds)  # type: ignore[arg-type]
-    posterior.start_from(2 * torch.randn(6, 4))
-    return VAE(Flat(conditionals.StandardNormal(2), posterior), vae.likelihood).double(), x, truth
+    posterior = posteriors.RiemannianPosterior(
+        vae.latent.posterior.start.net,  # type: ignore[union-attr, arg-type]
+        *(1, 2, (4,)),
+        steps=3,
+        step=0.08,
+        temper=0.8,
+        metric=nets.MLP((8,)),
+        rows=6,
+        temperature=1.0,
+        floor=0.3,
+        rounds=rounds,
+    )
+    posterior.init_from_data(2 * torch.randn(6, 4))
+    return VAE(SingleLevelLatent(priors.StandardNormal(2), posterior), vae.likelihood).double(), x, truth
 
 
 @pytest.mark.parametrize("mutant", ["", "no log det G", "its sign", "no momentum"])
@@ -231,7 +241,7 @@ def test_metric_prior_only_draws() -> None:
     vae, x = zoo_riemannian.riemannian(0).double(), torch.ones(3, *zoo_riemannian.SHAPE).double()
     with seeded(1):
         before = vae.latent.infer(x)[0]
-    other = VAE(Flat(conditionals.MetricPrior(5), vae.latent.posterior), vae.likelihood)  # type: ignore[arg-type]
+    other = VAE(SingleLevelLatent(priors.MetricVolumePrior(moves=5), vae.latent.posterior), vae.likelihood)  # type: ignore[arg-type]
     with seeded(1):
         assert torch.equal(other.latent.infer(x)[0], before)
     assert other.generate(4).mean.shape == (4, *zoo_riemannian.SHAPE) and not other.latent.prior(None).normalized  # type: ignore[operator]
@@ -240,21 +250,21 @@ def test_metric_prior_only_draws() -> None:
     with pytest.raises(UserError, match=r"no log p\(z\)"):
         _ = other(x).log_weight
     with pytest.raises(UserError, match=r"DiagonalNormal has no learned metric.*rhvae"):
-        Flat(conditionals.MetricPrior(5), zoo_flows.encoder(zoo_flows.SHAPE, 0)).generate(2)
+        SingleLevelLatent(priors.MetricVolumePrior(moves=5), zoo_flows.encoder(zoo_flows.SHAPE, 0)).generate(2)
 
 
 def test_trained_refitted_saved_and_loaded(tmp_path: Path) -> None:
     """Training stores rows and lowers the loss; `metric` replaces the prior; a reloaded model draws the same."""
     moved = {"kind": "riemannian", "rows": 20, "metric": {"kind": "mlp", "hidden": [16]}}
     model, given = small(**{"model.latent.posterior": moved, "epochs": 4})
-    assert isinstance(posterior := model.vae.latent.posterior, conditionals.RiemannianPosterior)
+    assert isinstance(posterior := model.vae.latent.posterior, posteriors.RiemannianPosterior)
     state = model.fit(given)
     train = given.train.batch(torch.arange(len(given.train)))
     assert torch.cdist(posterior.rows.flatten(1), train.flatten(1)).amin(1).max() < 1e-2  # of 2 between rows
     losses = [row["loss"] for row in state.rows if row["split"] == "train"]
     assert losses[-1] < losses[0]
     fitted = nelbo.with_prior(model, given.test, "metric")
-    assert fitted.recipe.model.latent.prior == Component("prior", "metric")  # type: ignore[attr-defined]
+    assert fitted.recipe.model.latent.options["prior"] == Component("prior", "metric")
     fitted.save(tmp_path)
     loaded = nelbo.load(tmp_path)
     for action in (
@@ -271,18 +281,19 @@ def test_trained_refitted_saved_and_loaded(tmp_path: Path) -> None:
 
 def test_preset_and_fields() -> None:
     made = presets.rhvae(7).over(Recipe(), "rhvae").model.latent
-    assert made.posterior == Component("posterior", "riemannian") and made.dim == 7  # type: ignore[attr-defined]
-    vae = spec.build(
-        spec.resolve(spec.ModelSpec(made, encoder=nets.MLP((5,))), Schema("vector", (6,), (0.0,), (1.0,), "real")),
+    assert made.options["posterior"] == Component("posterior", "riemannian") and made.options["dim"] == 7
+    vae = build(
+        resolve(ModelSpec(made, encoder=nets.MLP((5,))), Schema("vector", (6,), (0.0,), (1.0,), "real")),
         (6,),
         2,
     )
     assert vae(torch.zeros(3, 6), torch.ones(3, 2)).rate.isfinite().all()
     for wrong in ({"rows": 0}, {"rounds": 0}, {"temperature": 0.0}, {"floor": -1.0}, {"step": 0.0}):
-        with pytest.raises(UserError, match=next(iter(wrong))):
-            dataclasses.replace(Component("posterior", "riemannian"), **wrong)
-    with pytest.raises(UserError, match="moves=0"):
-        Component("prior", "metric", moves=0)
+        name, value = next(iter(wrong.items()))
+        with pytest.raises(UserError, match=f"{name} = {value}: give "):
+            _ = Component("posterior", "riemannian", **wrong).options
+    with pytest.raises(UserError, match="moves = 0: give 1 or more"):
+        _ = Component("prior", "metric", moves=0).options
 
 
 def test_a_path_that_diverges_is_not_a_number_and_no_crash() -> None:

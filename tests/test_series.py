@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 from torch.nn import functional as F
 
-from nelbo import conditionals, distributions, nets
+from nelbo import distributions, likelihoods, nets, posteriors, priors
 from nelbo.data import Schema
 from nelbo.distributions import DiagonalNormal, Observed
-from nelbo.latents import Flat
+from nelbo.latents import SingleLevelLatent
 from nelbo.model import imputation
 from nelbo.nets.conv import convolution
 from nelbo.objectives import elbo
@@ -133,8 +133,8 @@ def linear(noise: float = 0.5) -> tuple[VAE, Tensor, Tensor]:
     torch.manual_seed(0)
     encoder = nets.GapEncoder(nets.MLPEncoder((SHAPE[0], 2 * SHAPE[1]), 6, []), SHAPE)
     decoder = nets.MLPDecoder(3, SHAPE, [])
-    likelihood = conditionals.Observed(conditionals.Normal(decoder, 2, noise))
-    vae = VAE(Flat(conditionals.StandardNormal(3), conditionals.DiagonalNormal(encoder, 2)), likelihood).double()
+    likelihood = likelihoods.MissingDataLikelihood(likelihoods.Normal(decoder, 2, noise))
+    vae = VAE(SingleLevelLatent(priors.StandardNormal(3), posteriors.DiagonalNormal(encoder, 2)), likelihood).double()
     layer = decoder.layers[0]
     with torch.no_grad():
         layer.weight.copy_(draw(10, 3, seed=5))
@@ -204,8 +204,8 @@ def test_a_loss_with_gaps_trains_every_parameter() -> None:
 
 
 def test_a_wrapped_likelihood_speaks_for_its_base() -> None:
-    base = conditionals.Bernoulli(nets.MLPDecoder(3, SHAPE, []), 2, grey=True)
-    observed = conditionals.Observed(base)
+    base = likelihoods.Bernoulli(nets.MLPDecoder(3, SHAPE, []), 2, grey=True)
+    observed = likelihoods.MissingDataLikelihood(base)
     assert (observed.name, observed.normalized, observed.support) == ("Bernoulli", False, base.support)
     assert isinstance(observed.net, nn.Module) and {*observed.state_dict()} == {f"base.{k}" for k in base.state_dict()}
     d = observed(torch.zeros(4, 3))

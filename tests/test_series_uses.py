@@ -17,8 +17,8 @@ from PIL import Image
 
 import nelbo
 from conftest import Run
-from nelbo import recipes
 from nelbo.apps.anomaly import Detector, intervals
+from nelbo.config import recipe as recipes
 from nelbo.data import load
 from nelbo.model import Model
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import nelbo
-from nelbo import recipes
+from nelbo.config import recipe as recipes
 from nelbo.data import load
 from nelbo.errors import UserError
 from nelbo.experiment import run, time_budget

@@ -15,12 +15,12 @@ import pandas as pd
 import pyarrow.parquet
 import pytest
 import torch
-from nelbo.recipes import load as load_recipe
 from PIL import Image
 from safetensors.torch import load_file
 
 import nelbo
 from conftest import Run
+from nelbo.config.recipe import load as load_recipe
 from nelbo.data import load
 from nelbo.errors import UserError
 from nelbo.model import Model

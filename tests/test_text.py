@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from nelbo.nets.attention import Block
 from torch import Tensor
 from torch.nn import functional as F
 
 import zoo_likelihoods
-from nelbo import conditionals, nets
+from nelbo import likelihoods, nets
 from nelbo.distributions import Lines, TokenByToken, noise
 from nelbo.distributions.autoregressive_text import FLUENT, TEMPERATURES
 from nelbo.errors import UserError
 from nelbo.nets.text import END, UNKNOWN, there
+from nelbo.nets.transformer import Block
 from zoo import assert_mean, awake
 from zoo_text import FEATURES, LENGTH, READERS, VOCABULARY, WIDTH, decoder, given, reader
 
@@ -195,7 +195,7 @@ def test_the_encoder_reads_the_line_and_nothing_behind_it(kind: str, context: in
 @pytest.mark.parametrize("context", [0, 2])
 def test_the_likelihood_uses_its_code_and_its_context(kind: str, context: int) -> None:
     """And leading dimensions are a loop, and each weight learns."""
-    likelihood = conditionals.Text(decoder(kind, context=context), 1).eval()
+    likelihood = likelihoods.TextLikelihood(decoder(kind, context=context), 1).eval()
     x = torch.tensor([[2, 3, 0, 0], [3, 3, 2, 1], [0, 0, 0, 0]]).double()
     h, c = torch.randn(3, 2, 3, FEATURES).double(), torch.randn(3, context).double() if context else None
     found = likelihood(h, c).log_prob(x)
@@ -210,7 +210,7 @@ def test_the_likelihood_uses_its_code_and_its_context(kind: str, context: int) -
 
 def test_logits_start_at_the_shares_of_the_tokens() -> None:
     net = nets.TextDecoder(nets.GRU(WIDTH, 1, 0.0), VOCABULARY, LENGTH, FEATURES, WIDTH, 0.0)
-    net.start_from(torch.tensor([[2.0, 0, 0, 0], [2.0, 3.0, 2.0, 2.0]]))
+    net.init_from_data(torch.tensor([[2.0, 0, 0, 0], [2.0, 3.0, 2.0, 2.0]]))
     expected = torch.tensor([1.5, 0.5, 4.5, 1.5]) / 8  # half a count more for each of four tokens
     torch.testing.assert_close(net.bias.softmax(-1), expected)
 
@@ -231,7 +231,7 @@ def test_a_block_step_by_step_is_the_block() -> None:
 
 def test_the_likelihood_refuses_other_nets() -> None:
     with pytest.raises(UserError, match=r'decoder over tokens: model.decoder = { kind = "text-gru" }'):
-        conditionals.Text(nets.MLPDecoder(3, (5,), [4]), 1)
+        likelihoods.TextLikelihood(nets.MLPDecoder(3, (5,), [4]), 1)
 
 
 MUTANTS: dict[str, Any] = {

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nelbo.recipes import load as load_recipe
 from PIL import Image
 
 import nelbo
 from conftest import Run
 from nelbo.apps.anomaly import Detector
 from nelbo.apps.synthesis.text import new_lines
+from nelbo.config.recipe import load as load_recipe
 from nelbo.data import load, load_like
 from nelbo.distributions import TokenByToken
 from nelbo.errors import UserError

@@ -23,9 +23,9 @@ import zoo_codes
 import zoo_flows
 import zoo_geometry
 import zoo_hierarchy
-from nelbo import conditionals, nets
+from nelbo import likelihoods, nets, posteriors, priors
 from nelbo.distributions import Bernoulli, DiagonalNormal, Energy, Laplace, StandardNormal
-from nelbo.latents import Flat, Level
+from nelbo.latents import LatentLevel, SingleLevelLatent
 from nelbo.objectives import Sum, distortion, elbo, path_rate, rate
 from nelbo.schedules import Linear, Schedule, advance
 from nelbo.vae import VAE, Trace
@@ -42,9 +42,9 @@ def _seed() -> None:
 
 def linear_vae(dim: int, latent: int, sigma: float | None) -> VAE:
     """A VAE whose encoder and decoder are one linear layer each."""
-    posterior = conditionals.DiagonalNormal(nets.MLPEncoder((dim,), 2 * latent, []), 1)
-    likelihood = conditionals.Normal(nets.MLPDecoder(latent, (dim,), []), 1, sigma)
-    return VAE(Flat(conditionals.StandardNormal(latent), posterior), likelihood)
+    posterior = posteriors.DiagonalNormal(nets.MLPEncoder((dim,), 2 * latent, []), 1)
+    likelihood = likelihoods.Normal(nets.MLPDecoder(latent, (dim,), []), 1, sigma)
+    return VAE(SingleLevelLatent(priors.StandardNormal(latent), posterior), likelihood)
 
 
 def marginal(vae: VAE) -> MultivariateNormal:
@@ -198,17 +198,17 @@ def test_log_weight_refuses_mixed_measures(discrete_q: bool) -> None:
     z, coin = torch.ones(3, 2), Bernoulli(torch.zeros(3, 2))
     q, p = (coin, NORMAL) if discrete_q else (NORMAL, coin)
     with pytest.raises(ValueError, match=r"Bernoulli.*discrete"):
-        _ = Trace(z, NORMAL, (Level(z, q, p),)).log_weight
-    same = Trace(z, NORMAL, (Level(z, coin, coin), Level(z, NORMAL, StandardNormal(2, z)))).log_weight
+        _ = Trace(z, NORMAL, (LatentLevel(z, q, p),)).log_weight
+    same = Trace(z, NORMAL, (LatentLevel(z, coin, coin), LatentLevel(z, NORMAL, StandardNormal(2, z)))).log_weight
     torch.testing.assert_close(same, NORMAL.log_prob(z))
 
 
 def test_levels_add_up() -> None:
     """A trace sums its levels: a given log q is used, penalties are kept apart from divergences."""
     z, x = torch.randn(4, 3, 2), torch.zeros(3, 2)
-    first = Level(z, NORMAL, StandardNormal(2, z), log_q=torch.full((4, 3), 0.5))
+    first = LatentLevel(z, NORMAL, StandardNormal(2, z), log_q=torch.full((4, 3), 0.5))
     laplace = Laplace(torch.zeros(3, 2), torch.ones(()))  # no row of the table is from a Normal to it
-    second = Level(z, NORMAL, laplace, penalty=torch.full((4, 3), 2.0))
+    second = LatentLevel(z, NORMAL, laplace, penalty=torch.full((4, 3), 2.0))
     trace = Trace(x, NORMAL, (first, second))
     torch.testing.assert_close(second.kl, second.q.log_prob(z) - second.p.log_prob(z))
     torch.testing.assert_close(trace.rate, second.kl)  # the first is standard, and so has none
@@ -298,7 +298,7 @@ def test_a_trained_linear_vae_is_probabilistic_pca() -> None:
     optimum = -0.5 * (8 * math.log(2 * math.pi) + values[:2].log().sum() + 6 * noise.log() + 8).item()
 
     vae, objective, steps = linear_vae(8, 2, None), elbo(), 1500
-    vae.likelihood.start_at(x.mean(0))
+    vae.likelihood.init_output_bias(x.mean(0))
     adam = torch.optim.Adam(vae.parameters(), lr=0.03)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
     for _ in range(steps):

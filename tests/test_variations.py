@@ -10,8 +10,9 @@ import torch
 
 import nelbo
 from conftest import Run
-from nelbo import presets, recipes
+from nelbo import presets
 from nelbo.apps.synthesis.neighbours import MOST, SHOWN, Nearby, variations
+from nelbo.config import recipe as recipes
 from nelbo.data import load, load_like
 from nelbo.errors import UserError
 from nelbo.model import Model

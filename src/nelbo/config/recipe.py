@@ -30,7 +30,7 @@ FITTED = (
     *("transformer", "pixelcnn"),  # over a codebook's entries
     *("metric", "auto"),
 )
-"""The kinds of prior that can be fitted after training; see `nelbo.model.model.post_hoc`."""
+"""The kinds of prior that can be fitted after training; see `nelbo.model.post_hoc`."""
 
 ALIASES = {
     "latent_dim": "model.latent.dim",

@@ -32,7 +32,7 @@ import pkgutil
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, TypeVar, Union
 
@@ -71,7 +71,19 @@ class Range:
         return " and ".join(ends)
 
 
+@dataclass(frozen=True)
+class NotEmpty:
+    """The lists of one item or more: `Annotated[tuple[int, ...], NotEmpty()]`."""
+
+    def __contains__(self, value: Sized) -> bool:
+        return len(value) > 0
+
+    def __str__(self) -> str:
+        return "one number or more"
+
+
 Count = Annotated[int, Range(1)]
+Counts = Annotated[tuple[Count, ...], NotEmpty()]
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(0)]
 Share = Annotated[float, Range(0, below=1)]
@@ -259,12 +271,17 @@ def parse(kind: Any, value: Any, path: str) -> Any:
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
-        return _within(parse(arguments[0], value, path), kind.__metadata__, path)
+        parsed = parse(arguments[0], value, path)
+        for allowed in kind.__metadata__:
+            if parsed not in allowed:
+                raise UserError(f"{path} = {value!r}: give {allowed}")
+        return parsed
     if origin in (Union, types.UnionType):
         return _parse_union(arguments, value, path)
     if origin is Literal:
         if value not in arguments:
-            raise UserError(f"{path} = {value!r}: give one of {', '.join(map(repr, arguments))}")
+            choice = ", ".join(map(repr, arguments))
+            raise UserError(f"{path} = {value!r}: give {'one of ' if len(arguments) > 1 else ''}{choice}")
         return value
     if origin is tuple:
         if not isinstance(value, list | tuple):
@@ -287,32 +304,29 @@ def _family(kind: Any) -> str | None:
     return vars(base).get("family") if inspect.isclass(base) else None
 
 
-def _within(value: Any, ranges: Iterable[Range], path: str) -> Any:
-    for allowed in ranges:
-        if value not in allowed:
-            raise UserError(f"{path} = {value!r}: give {allowed}")
-    return value
-
-
 def _parse_union(arguments: tuple[Any, ...], value: Any, path: str) -> Any:
     if value is None and type(None) in arguments:
         return None
     messages = []
-    for argument in sorted(arguments, key=lambda a: bool(_family(a)) != isinstance(value, dict)):
+    for argument in arguments:
         if argument is not type(None):
             try:
                 return parse(argument, value, path)
             except UserError as error:
                 messages.append(str(error))
-    raise UserError(messages[-1] if isinstance(value, str) else messages[0])
+    start = f"{path} = {value!r}: give "
+    for message in messages:
+        if not message.startswith(start):  # the value is of this type, and the mistake is within it
+            raise UserError(message)
+    raise UserError(start + ", or ".join(message.removeprefix(start) for message in messages))
 
 
 def _parse_part(family: str, value: Any, path: str) -> Any:
     known = entries(family)
     if isinstance(value, Component):
         value = {"kind": value.kind, **value._options}
-    elif any(type(value) is entry.make for entry in known.values()):
-        return value
+    elif made := [kind for kind, entry in known.items() if entry.make is type(value)]:
+        value = {"kind": made[0], **{field.name: getattr(value, field.name) for field in dataclasses.fields(value)}}
     table: Any = {"kind": value} if isinstance(value, str) else value
     written = table.get("kind") if isinstance(table, dict) else None
     if not isinstance(written, str):

@@ -16,15 +16,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from nelbo.config.registry import Count, Range, register
+from nelbo.config.registry import Count, Counts, Range, register
 from nelbo.distributions import temper
-from nelbo.errors import UserError
 from nelbo.latents.block import DIRECT, PRECISION, RESIDUAL, PosteriorParametrization, TopDownBlock
 from nelbo.latents.single_level import Latent, LatentLevel
 from nelbo.nets import Net, topdown
@@ -161,19 +160,13 @@ PARAMETRIZATIONS: dict[str, PosteriorParametrization] = {
 RESIDUAL_CITE = {"vahdat2020nvae": lambda options: options["posterior"] == "residual"}
 
 
-def _check_levels(options: Mapping[str, Any]) -> None:
-    for name in ("dims", "depth"):
-        if name in options and not options[name]:
-            raise UserError(f"{name} = []: give 1 level or more")
-
-
-@register("latent", "ladder", cite="sonderby2016ladder", cite_if=RESIDUAL_CITE, check=_check_levels)
+@register("latent", "ladder", cite="sonderby2016ladder", cite_if=RESIDUAL_CITE)
 def ladder(
     net: Net,
     shape: tuple[int, ...],
     context: int = 0,
     *,
-    dims: tuple[Count, ...] = (8, 16),
+    dims: Counts = (8, 16),
     width: Count = 128,
     posterior: How = "precision",
     skip: bool = False,
@@ -210,13 +203,12 @@ def ladder(
     "topdown-conv",
     cite=("sonderby2016ladder", "child2021very"),
     cite_if=RESIDUAL_CITE,
-    check=_check_levels,
 )
 def topdown_conv(
     shape: tuple[int, ...],
     context: int = 0,
     *,
-    depth: tuple[Count, ...] = (2, 2, 1),
+    depth: Counts = (2, 2, 1),
     channels: Count = 8,
     width: Count = 16,
     blocks: Annotated[int, Range(0)] = 1,
@@ -234,7 +226,7 @@ def topdown_conv(
         blocks: residual blocks at each size of the bottom-up pass.
         posterior: how q is made from p: "direct", "residual" or "precision"; see `nelbo.latents.block`.
     """
-    require_dims(shape, 3, "pictures", "topdown-conv")
+    require_dims(shape, 3, "pictures", "the topdown-conv latent", instead="ladder")
     merge = PARAMETRIZATIONS[posterior]
     sizes = pyramid(shape[1], shape[2])
     widths = channels_at(width, len(sizes))

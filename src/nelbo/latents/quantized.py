@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nelbo import distributions
-from nelbo.config.registry import Component, Count, NonNegative, Range, Share, register
+from nelbo.config.registry import Component, Count, NonNegative, NotEmpty, Range, Share, register
 from nelbo.distributions import CodePoint, temper
 from nelbo.distributions.conditional import apply_over_sample_dims
 from nelbo.errors import UserError
@@ -155,7 +155,7 @@ def fsq(
     context: int = 0,
     *,
     groups: Count = 16,
-    levels: tuple[Annotated[int, Range(3)], ...] = (8, 5, 5, 5),
+    levels: Annotated[tuple[Annotated[int, Range(3)], ...], NotEmpty()] = (8, 5, 5, 5),
     prior: Component[Prior] | None = None,
 ) -> QuantizedLatent:
     """Vectors whose numbers are rounded: no codebook.

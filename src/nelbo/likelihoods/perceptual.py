@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from nelbo import distributions
-from nelbo.config.registry import Count, NonNegative, Positive, Range, register
+from nelbo.config.registry import Counts, NonNegative, Positive, Range, register
 from nelbo.errors import UserError
 from nelbo.likelihoods.base import UNIT, Likelihood
 from nelbo.likelihoods.bernoulli import logit
@@ -95,7 +95,7 @@ class Perceptual(PerceptualLikelihood):
         *,
         weight: Positive = 100.0,
         pixel_weight: NonNegative = 1.0,
-        widths: tuple[Count, ...] = (32, 64, 128),
+        widths: Counts = (32, 64, 128),
         seed: int = 0,
         weights: str | None = None,
     ) -> None:

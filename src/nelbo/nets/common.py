@@ -38,10 +38,10 @@ class InitializedFromData(ABC):
         """Set what depends on the data from random training rows `(n, *shape)`."""
 
 
-def require_dims(shape: Sequence[int], dims: int, data: str, net: str) -> None:
+def require_dims(shape: Sequence[int], dims: int, data: str, part: str, instead: str = "mlp") -> None:
     """Raise `UserError` for data whose shape does not have `dims` dimensions."""
     if len(shape) != dims:
-        raise UserError(f'the {net} net takes {data}, and the data has shape {tuple(shape)}: use kind = "mlp"')
+        raise UserError(f'{part} takes {data}, and the data has shape {tuple(shape)}: use kind = "{instead}"')
 
 
 class Rescale(nn.Module):

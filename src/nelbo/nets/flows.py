@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nelbo.config.registry import Count, register
+from nelbo.config.registry import Count, Counts, register
 from nelbo.errors import UserError
 from nelbo.nets.masked import MADE
 
@@ -273,7 +273,7 @@ def autoregressive_steps(dim: int, count: int, hidden: Sequence[int], passes: in
 
 
 @register("transform", "iaf", cite=("kingma2016improved", "germain2015made"))
-def iaf(dim: int, context: int = 0, *, steps: Count = 2, hidden: tuple[Count, ...] = (64, 64)) -> Transform:
+def iaf(dim: int, context: int = 0, *, steps: Count = 2, hidden: Counts = (64, 64)) -> Transform:
     """Inverse autoregressive: draws in one pass; the natural flow of a posterior.
 
     Args:
@@ -284,7 +284,7 @@ def iaf(dim: int, context: int = 0, *, steps: Count = 2, hidden: tuple[Count, ..
 
 
 @register("transform", "maf", cite=("papamakarios2017masked", "germain2015made"))
-def maf(dim: int, context: int = 0, *, steps: Count = 4, hidden: tuple[Count, ...] = (64, 64)) -> Transform:
+def maf(dim: int, context: int = 0, *, steps: Count = 4, hidden: Counts = (64, 64)) -> Transform:
     """Masked autoregressive: a density in one pass; the natural flow of a prior.
 
     Args:
@@ -295,7 +295,7 @@ def maf(dim: int, context: int = 0, *, steps: Count = 4, hidden: tuple[Count, ..
 
 
 @register("transform", "realnvp", cite="dinh2017density")
-def realnvp(dim: int, context: int = 0, *, steps: Count = 6, hidden: tuple[Count, ...] = (64, 64)) -> Transform:
+def realnvp(dim: int, context: int = 0, *, steps: Count = 6, hidden: Counts = (64, 64)) -> Transform:
     """Affine coupling: a draw and a density in two passes.
 
     Args:
@@ -342,7 +342,7 @@ def zuko(
     *,
     flow: Literal["MAF", "NSF", "NICE"] = "NSF",
     steps: Count = 3,
-    hidden: tuple[Count, ...] = (64, 64),
+    hidden: Counts = (64, 64),
     inverse: bool = False,
 ) -> Transform:
     """A flow of the zuko library with an exact inverse.

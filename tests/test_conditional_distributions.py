@@ -7,14 +7,16 @@ import math
 
 import pytest
 import torch
-from nelbo.conditionals import Conditional, Likelihood
-from nelbo.conditionals.base import through
 from torch import Tensor, nn
 from torch.distributions import constraints
 
 import zoo_geometry
 import zoo_likelihoods
-from nelbo import conditionals, distributions, nets
+from nelbo import distributions, likelihoods, nets, posteriors
+from nelbo.config.registry import Component
+from nelbo.distributions.conditional import ConditionalDistribution, apply_over_sample_dims
+from nelbo.errors import UserError
+from nelbo.likelihoods import Likelihood
 from zoo import (
     CONTEXT,
     LATENT,
@@ -56,12 +58,12 @@ def _likelihood(name: str, shape: Shape, contexts: int = 0, decoder: str = "mlp"
     return awake(make_likelihood(name, shape, contexts, decoder))
 
 
-def _score(conditional: Conditional, value: Tensor, *given: Tensor | None) -> Tensor:
+def _score(conditional: ConditionalDistribution, value: Tensor, *given: Tensor | None) -> Tensor:
     """The log-density of `value` under the distribution given the context."""
     return conditional(*given).log_prob(value)
 
 
-def _check(conditional: Conditional, value: Tensor, *given: Tensor | None) -> None:
+def _check(conditional: ConditionalDistribution, value: Tensor, *given: Tensor | None) -> None:
     """Every parameter has a gradient; copies and reloaded states score alike; the context is used."""
     log_prob = _score(conditional, value, *given)
     assert log_prob.shape == (BATCH,) and log_prob.isfinite().all()
@@ -140,13 +142,13 @@ def test_through_a_posterior_is_a_loop(contexts: int) -> None:
     torch.testing.assert_close(posterior(x, c).mean, loop)
     net = nn.Linear(2, 3)
     single = torch.randn(2)
-    torch.testing.assert_close(through(net, single), net(single))
+    torch.testing.assert_close(apply_over_sample_dims(net, single), net(single))
 
 
 def test_posterior_reads_the_mean_and_the_log_variance_from_its_net() -> None:
     net = awake(nets.MLPEncoder((5,), 2 * LATENT, [4]))
     x = data(constraints.real, BATCH, (5,))
-    q, (loc, logvar) = conditionals.DiagonalNormal(net, 1)(x), net(x).split(LATENT, 1)
+    q, (loc, logvar) = posteriors.DiagonalNormal(net, 1)(x), net(x).split(LATENT, 1)
     torch.testing.assert_close(q.mean, loc)
     torch.testing.assert_close(q.variance, logvar.exp())
 
@@ -163,7 +165,7 @@ def test_start_at_sets_the_mean(name: str, decoder: str) -> None:
     with torch.no_grad():  # at weights near zero the output is its bias, and nothing else is under test
         for parameter in likelihood.net.parameters():
             parameter *= 1e-3
-    likelihood.start_at(mean)
+    likelihood.init_output_bias(mean)
     now = likelihood(torch.randn(200, LATENT)).mean.mean(0)
     if decoder == "conv":
         now, mean = now.mean((1, 2)), mean.mean((1, 2))
@@ -183,7 +185,7 @@ def test_start_at_helps_a_net_as_it_is_initialised(name: str) -> None:
         return (likelihood(z).mean.mean(0) - mean).square().mean().sqrt().item()
 
     before = error()
-    likelihood.start_at(mean)
+    likelihood.init_output_bias(mean)
     assert error() < 0.4 * before
 
 
@@ -196,14 +198,14 @@ def test_likelihood_draws_from_its_mean(name: str) -> None:
 
 def test_normal_learns_one_sigma_or_keeps_the_given_one() -> None:
     net = nets.MLPDecoder(LATENT, (7,), [])
-    fixed, learned = conditionals.Normal(net, 1, sigma=0.3), conditionals.Normal(net, 1)
+    fixed, learned = likelihoods.Normal(net, 1, sigma=0.3), likelihoods.Normal(net, 1, sigma="learned")
     h = torch.zeros(2, LATENT)
     torch.testing.assert_close(fixed(h).stddev, torch.full((2, 7), 0.3))
     assert "log_scale" not in dict(fixed.named_parameters()) and "log_scale" in fixed.state_dict()
     assert "log_scale" in dict(learned.named_parameters())
     for sigma in (0.0, -1.0):
-        with pytest.raises(ValueError, match=f"sigma={sigma}"):
-            conditionals.Normal(net, 1, sigma=sigma)
+        with pytest.raises(UserError, match=f"sigma = {sigma}: give a number above 0"):
+            Component("likelihood", "normal", sigma=sigma).build(decoder=net, event_dims=1)
 
 
 def test_optimal_normal_gradient_is_that_of_the_profile_likelihood() -> None:
@@ -229,18 +231,18 @@ def test_optimal_normal_scores_under_the_batch_variance() -> None:
 
 def test_optimal_normal_running_variance() -> None:
     """A plain mean over the first batches, then an exponential one that converges to the noise; 1 before any."""
-    likelihood = conditionals.OptimalNormal(nets.MLPDecoder(LATENT, (50,), []), 1, momentum=0.95)
+    likelihood = likelihoods.Normal(nets.MLPDecoder(LATENT, (50,), []), 1)
     h = torch.zeros(20, LATENT)
     assert (likelihood.eval()(h).variance == 1).all()
     seen = []
-    for scale in [3.0] * 5 + [0.4] * 200:
+    for scale in [3.0] * 5 + [0.4] * 1000:
         x = likelihood.train()(h).mean.detach() + scale * torch.randn(20, 50)
         likelihood(h).log_prob(x)
         seen.append((x - likelihood(h).mean).square().mean().item())
         if len(seen) == 5:
             assert likelihood.variance.item() == pytest.approx(sum(seen) / 5, rel=1e-5)
     assert likelihood.eval()(h).variance[0, 0].item() == pytest.approx(0.16, rel=0.03)
-    assert likelihood.batches.item() == 205
+    assert likelihood.batches.item() == 1005
     before = likelihood.variance.clone()
     likelihood(h).log_prob(torch.randn(20, 50))
     assert torch.equal(likelihood.variance, before), "scoring in eval() must not learn"
