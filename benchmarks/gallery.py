@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from nelbo.spec import Dirac, Flat, Quantised
 
-from nelbo import presets
+from nelbo.config import presets
 from nelbo.config import recipe as recipes
+from nelbo.config.presets import PRESETS
 from nelbo.data import condition, load, subset
 from nelbo.model import Model
 from nelbo.model.post_hoc import with_prior
 from nelbo.plotting import figures
-from nelbo.presets import PRESETS
 
 SLOW = {"rhvae", "m2", "vdvae", "nvae", "vae-gan"}
 DOCS = Path(__file__).parents[1] / "docs"

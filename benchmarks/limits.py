@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 
 import nelbo
-from nelbo import presets
+from nelbo.config import presets
 from nelbo.config import recipe as recipes
 from nelbo.config.build import start
 from nelbo.config.recipe import Recipe

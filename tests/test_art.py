@@ -19,7 +19,6 @@ from scipy import stats
 
 import nelbo
 from conftest import GREY, NET, SIDE, Run
-from nelbo import presets
 from nelbo.apps import art
 from nelbo.apps.art import provenance
 from nelbo.apps.art.rendering import MOMENTS, Piece
@@ -27,6 +26,7 @@ from nelbo.apps.art.truncation import codes_drawn, truncation_of
 from nelbo.apps.synthesis import images as classwise
 from nelbo.apps.synthesis import neighbours
 from nelbo.apps.synthesis.neighbours import Nearby
+from nelbo.config import presets
 from nelbo.config import recipe as recipes
 from nelbo.data import load, subset
 from nelbo.distributions import Mixture, noise

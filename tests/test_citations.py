@@ -15,9 +15,10 @@ from nelbo.citations import ALWAYS, CITES, WHEN, bibtex, entries, used
 from nelbo.registry import FAMILIES
 from typer.testing import CliRunner
 
-from nelbo import citations, nets, presets, schedules
+from nelbo import citations, nets, schedules
 from nelbo import spec as s
 from nelbo.cli.info_commands import cite
+from nelbo.config import presets
 from nelbo.config.recipe import DataSpec, Recipe
 from nelbo.config.registry import Component
 from nelbo.data.arrays.named import CLASSES

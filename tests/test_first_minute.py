@@ -236,7 +236,7 @@ def test_what_fails_is_shown_as_text(vector_model: Model, monkeypatch: pytest.Mo
         raise RuntimeError("no memory")
 
     monkeypatch.setattr(Model, "sample", fail)
-    assert vector_model._repr_html_() == f"<pre>{repr(vector_model)}</pre>"
+    assert vector_model._repr_html_() == f"<pre>{vector_model!r}</pre>"
 
 
 def test_the_losses_are_saved_with_the_model(picture_run: Path, model: Model) -> None:

@@ -8,8 +8,8 @@ import torch
 
 import nelbo
 from conftest import NET
-from nelbo import presets
 from nelbo.apps.synthesis.neighbours import NEAREST, SHOWN, Nearby, neighbours
+from nelbo.config import presets
 from nelbo.config import recipe as recipes
 from nelbo.data import load
 from nelbo.errors import UserError

@@ -12,16 +12,16 @@ import pytest
 import torch
 
 import nelbo
-from nelbo import presets
+from nelbo.config import presets
 from nelbo.config import recipe as recipes
 from nelbo.config.build import start
+from nelbo.config.presets import PRESETS
 from nelbo.config.recipe import Recipe
 from nelbo.config.registry import dump, parse
 from nelbo.data import Data, condition, load, subset
 from nelbo.errors import UserError
 from nelbo.model import Model
 from nelbo.model.io import load as load_model
-from nelbo.presets import PRESETS
 
 DIGITS = load("mnist")
 SMALL = Data("digits", subset(DIGITS.train, range(384)), subset(DIGITS.test, range(96)), DIGITS.schema)

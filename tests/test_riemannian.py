@@ -12,7 +12,8 @@ from torch import Tensor
 import nelbo
 import zoo_flows
 import zoo_riemannian
-from nelbo import nets, posteriors, presets, priors
+from nelbo import nets, posteriors, priors
+from nelbo.config import presets
 from nelbo.config.build import ModelSpec, build, resolve
 from nelbo.config.recipe import Recipe
 from nelbo.config.registry import Component

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nelbo.presets import PRESETS
+from nelbo.config.presets import PRESETS
 from nelbo.training import players
 from nelbo.training.replay import recorder
 from nelbo.training.replay.tape import Taped

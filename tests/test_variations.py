@@ -10,8 +10,8 @@ import torch
 
 import nelbo
 from conftest import Run
-from nelbo import presets
 from nelbo.apps.synthesis.neighbours import MOST, SHOWN, Nearby, variations
+from nelbo.config import presets
 from nelbo.config import recipe as recipes
 from nelbo.data import load, load_like
 from nelbo.errors import UserError

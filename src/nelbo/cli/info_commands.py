@@ -22,7 +22,7 @@ def presets(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
       nelbo presets --json
       nelbo train mnist --preset beta-tc
     """
-    from nelbo.presets import PRESETS
+    from nelbo.config.presets import PRESETS
 
     listed = [
         {"name": name, "summary": entry.summary, "paper": entry.paper, "fills": entry.make().fills}

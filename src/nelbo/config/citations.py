@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterable
 from importlib import resources
 
+from nelbo.config.presets import PRESETS
 from nelbo.config.recipe import Recipe
 from nelbo.config.registry import walk
 from nelbo.errors import UserError, nearest
-from nelbo.presets import PRESETS
 
 ALWAYS = ("nelbo", "kingma2014auto")
 

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 import torch
 
-from nelbo import presets
+from nelbo.config import presets
 from nelbo.config import recipe as recipe_file
 from nelbo.config.recipe import Recipe
 from nelbo.config.registry import dump

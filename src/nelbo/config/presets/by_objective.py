@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nelbo import nets
+from nelbo.config.presets.base import ELBO, Preset, flat, objective, preset
 from nelbo.config.registry import Component
-from nelbo.presets.base import ELBO, Preset, flat, objective, preset
 from nelbo.schedules import Linear
 
 

@@ -1,6 +1,6 @@
 """The published variants: each fills parts of a recipe and leaves the rest to it.
 
-    nelbo train mnist --preset beta-tc            nelbo.presets.beta_tc(dim=10, beta=6.0)
+    nelbo train mnist --preset beta-tc            nelbo.config.presets.beta_tc(dim=10, beta=6.0)
 
 A preset is a combination of parts, never a class. What it leaves None (a likelihood, a network) is the recipe's.
 """
@@ -69,7 +69,7 @@ class Preset:
 
 
 @dataclass(frozen=True)
-class Entry:
+class PresetEntry:
     """A preset as it is listed: `make()` gives its parts; `paper` is a key of the bibliography."""
 
     make: Callable[..., Preset]
@@ -80,14 +80,14 @@ class Entry:
         return (self.make.__doc__ or "").partition("\n")[0]
 
 
-PRESETS: dict[str, Entry] = {}
+PRESETS: dict[str, PresetEntry] = {}
 
 
 def preset(name: str, paper: str) -> Callable[[Callable[..., Preset]], Callable[..., Preset]]:
     """Enter a function that makes a preset under a name."""
 
     def enter(make: Callable[..., Preset]) -> Callable[..., Preset]:
-        PRESETS[name] = Entry(make, paper)
+        PRESETS[name] = PresetEntry(make, paper)
         return make
 
     return enter
