@@ -5,38 +5,46 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from typing import Annotated, Any
 
 import typer
 
+from nelbo import __version__
 from nelbo.cli import art, augment, detect, impute, info_commands, model_commands, train
+from nelbo.cli.options import Command, group
 from nelbo.errors import UserError
 
-app = typer.Typer(
-    name="nelbo",
-    help="Variational autoencoders: train one on your own data, then sample, reconstruct, embed, explore.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("train")(train.train)
-for name, command in model_commands.COMMANDS.items():
-    app.command(name)(command)
-app.command("augment")(augment.augment)
-app.command("impute")(impute.impute)
-app.command("detect")(detect.detect)
-app.command("cite")(info_commands.cite)
-app.command("presets")(info_commands.presets)
-app.add_typer(art.app, name="art")
-app.add_typer(info_commands.data_app, name="data")
-app.add_typer(info_commands.prior, name="prior")
-app.add_typer(info_commands.recipes_app, name="recipes")
+app = group(name="nelbo", context_settings={"help_option_names": ["-h", "--help"]})
+
+
+def _add(panel: str, **commands: Any) -> None:
+    for name, command in commands.items():
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, rich_help_panel=panel)
+        else:
+            app.command(name, cls=Command, rich_help_panel=panel)(command)
+
+
+_add("Train", train=train.train)
+_add("Use a model", **model_commands.COMMANDS, prior=info_commands.prior)
+_add("Applications", augment=augment.augment, impute=impute.impute, detect=detect.detect)
+_add("Art", art=art.app)
+_add("Information", presets=info_commands.presets, cite=info_commands.cite)
+_add("Information", recipes=info_commands.recipes_app, data=info_commands.data_app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"nelbo {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
 def options(
-    debug: bool = typer.Option(False, "--debug", help="Show the whole traceback of an error."),
+    debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Variational autoencoders: train one on your own data, then sample, reconstruct, embed, explore."""
     if debug:
@@ -44,16 +52,36 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; what a user can mend is one line and exit code 2."""
+    """Run the command line. An error that the user can mend is one line and exit code 2; Ctrl-C is exit code 130."""
     warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")  # one of twice the size is refused
     warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr)
     from nelbo.experiment.status_line import loops_on
 
     try:
         with loops_on(sys.stderr):
-            app()
+            code = app(standalone_mode=False)
     except UserError as error:
         if os.environ.get("NELBO_DEBUG"):
             raise
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(2)
+        code, message = 2, str(error)
+    except USAGE as error:
+        code, message = 2, _usage(error)
+    except typer.Abort:
+        code = 130
+    if code == 2:
+        print(f"Error: {message}", file=sys.stderr)
+    elif code == 130:
+        print("Interrupted", file=sys.stderr)
+    sys.exit(code)
+
+
+USAGE: Any = typer.BadParameter.__mro__[2]  # of all errors of parsing
+
+
+def _usage(error: Any) -> str:
+    """What is wrong with the arguments, on one line."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    values = [of["input"] for of in getattr(error.__cause__, "errors", list)()]
+    got = f", not {values[0]!r}" if values else ""
+    remedy = "" if message[-1] in "?)" else f": see `{error.ctx.command_path} --help`"
+    return f"{message}{got}{remedy}"

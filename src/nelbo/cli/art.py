@@ -1,4 +1,4 @@
-"""`nelbo art`: pictures worth showing, each with how to make it again in its file."""
+"""`nelbo art`: pictures for display, each file with the record that makes it again."""
 
 from __future__ import annotations
 
@@ -8,35 +8,47 @@ from typing import Annotated, Any
 import typer
 
 from nelbo.cli import io
-from nelbo.cli.model_commands import JSON, Given, ModelPath, Out, Seed
+from nelbo.cli.options import (
+    JSON,
+    Columns,
+    Command,
+    Condition,
+    DataPath,
+    ItemData,
+    Labelled,
+    ModelPath,
+    N,
+    Out,
+    Rate,
+    Seconds,
+    Seed,
+    Size,
+    Smooth,
+    Temperature,
+    Truncation,
+    group,
+)
 from nelbo.errors import UserError
 
-app = typer.Typer(rich_markup_mode=None)
+app = group()
 
 ENDINGS = (".png", ".svg", ".webp", ".gif", ".mp4")
-Columns = Annotated[int, typer.Option(help="Pictures to a row.")]
-Size = Annotated[int, typer.Option(help="Longer side of a picture in pixels, to a whole factor.  [default: suits]")]
-Smooth = Annotated[bool, typer.Option("--smooth", help="Enlarge smoothly, to exactly --size.")]
-Temperature = Annotated[float, typer.Option(help="Spread of the prior; below 1: more typical.")]
-Truncation = Annotated[
-    float | None, typer.Option(help="Draw the prior's noise anew beyond so many standard deviations, such as 0.7.")
-]
-Seconds = Annotated[float, typer.Option(help="How long it lasts.")]
-Rate = Annotated[float, typer.Option("--fps", help="Frames a second.")]
-Labelled = Annotated[str | None, typer.Option(help="Labelled pictures.  [default: the model's test data]")]
 
 
 @app.callback(invoke_without_command=True)
 def again(
     context: typer.Context,
-    picture: Annotated[Path | None, typer.Option("--again", metavar="FILE", help="Make it again, or anew.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--again", metavar="FILE", help="Recreate the image stored in FILE.")
+    ] = None,
     model: Annotated[Path | None, typer.Option("--model", help="Where the picture's model is now.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The file to write.  [default: FILE]")] = None,
     as_json: JSON = False,
 ) -> None:
-    """Make pictures worth showing of a model of pictures: .png, .svg, .webp, .gif or .mp4, by the ending of --out.
+    """Sheets, walks, morphs and other pictures of a model.
 
-    Each file holds the model, its options and its seed: --again makes the same picture, in any of these forms.
+    They are for models of pictures. The ending of --out chooses the form: .png, .svg, .webp, .gif or .mp4. Each file
+    holds the model, its options and its seed: --again makes the same picture, in any of these forms.
 
     \b
     Examples:
@@ -57,10 +69,10 @@ def again(
     _write(provenance.again(picture, model), target, as_json)
 
 
-@app.command("grid")
+@app.command("grid", cls=Command)
 def grid(
     model: ModelPath,
-    n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
+    n: N = 64,
     temperature: Temperature = 1.0,
     truncation: Truncation = None,
     like: Annotated[
@@ -69,12 +81,14 @@ def grid(
     columns: Columns = 8,
     size: Size = 0,
     smooth: Smooth = False,
-    condition: Given = None,
+    condition: Condition = None,
     out: Out = None,
     seed: Seed = 0,
     as_json: JSON = False,
 ) -> None:
-    """A sheet of samples, or with --like of pictures like those named; see `nelbo sample`.
+    """A sheet of samples.
+
+    With --like, it is a sheet of variations of the given pictures; see `nelbo sample`.
 
     \b
     Examples:
@@ -85,7 +99,7 @@ def grid(
     _make("grid", locals(), "grid.png")
 
 
-@app.command("walk")
+@app.command("walk", cls=Command)
 def walk(
     model: ModelPath,
     seconds: Seconds = 6.0,
@@ -94,15 +108,17 @@ def walk(
     fps: Rate = 25.0,
     temperature: Temperature = 1.0,
     truncation: Truncation = None,
-    columns: Annotated[int, typer.Option(help="Walks to a row.  [default: about as many as rows]")] = 0,
+    columns: Annotated[
+        int, typer.Option(help="Walks in a row.  [default: about as many as rows]", show_default=False)
+    ] = 0,
     size: Size = 0,
     smooth: Smooth = False,
-    condition: Given = None,
+    condition: Condition = None,
     out: Out = None,
     seed: Seed = 0,
     as_json: JSON = False,
 ) -> None:
-    """A walk through the latent space that ends where it began, at constant speed.
+    """A closed walk through the latent space, at constant speed.
 
     \b
     Examples:
@@ -112,31 +128,34 @@ def walk(
     _make("walk", locals(), "walk.gif")
 
 
-@app.command("morph")
+@app.command("morph", cls=Command)
 def morph(
     model: ModelPath,
     items: Annotated[list[str], typer.Argument(help="Picture files, or row numbers of --data; 2 or more.")],
-    data: Annotated[str | None, typer.Option(help="Where row numbers point to.  [default: the test data]")] = None,
+    data: ItemData = "",
     seconds: Seconds = 4.0,
     fps: Rate = 25.0,
     loop: Annotated[bool, typer.Option("--loop/--no-loop", help="Go back to the first at the end.")] = True,
     size: Size = 0,
     smooth: Smooth = False,
-    condition: Given = None,
+    condition: Condition = None,
     out: Out = None,
     as_json: JSON = False,
 ) -> None:
-    """From picture to picture, through the latent space.
+    """A film from picture to picture, through the latent space.
+
+    The reconstruction error of each end picture is added back and faded out along the path, so that the film starts and
+    ends on the original pictures.
 
     \b
     Examples:
       nelbo art morph results/faces anna.png ben.png cleo.png --out morph.gif
       nelbo art morph results/mnist 0 1 2 --seconds 3 --no-loop --out strip.png
     """
-    _make("morph", locals(), "morph.gif")
+    _make("morph", locals() | {"data": data or None}, "morph.gif")
 
 
-@app.command("attribute")
+@app.command("attribute", cls=Command)
 def attribute(
     model: ModelPath,
     plus: Annotated[str, typer.Option(help="The class to move towards.")],
@@ -148,12 +167,12 @@ def attribute(
     n: Annotated[int, typer.Option("-n", help="How many samples, where no --item is given.")] = 4,
     size: Size = 0,
     smooth: Smooth = False,
-    condition: Given = None,
+    condition: Condition = None,
     out: Out = None,
     seed: Seed = 0,
     as_json: JSON = False,
 ) -> None:
-    """Give pictures more and more of what one class has and another has not.
+    """Move pictures along the direction from one class mean to another.
 
     \b
     Examples:
@@ -163,7 +182,7 @@ def attribute(
     _make("attribute", locals(), "attribute.png")
 
 
-@app.command("classes")
+@app.command("classes", cls=Command)
 def classes(
     model: ModelPath,
     data: Labelled = None,
@@ -176,7 +195,9 @@ def classes(
     seed: Seed = 0,
     as_json: JSON = False,
 ) -> None:
-    """A row of samples for each class: from the model, if it is conditional, else like the codes of labelled pictures.
+    """A row of samples for each class.
+
+    A conditional model samples each class. For other models, the rows are variations of labelled pictures.
 
     \b
     Examples:
@@ -186,26 +207,28 @@ def classes(
     _make("classes", locals(), "classes.png")
 
 
-@app.command("contact")
+@app.command("contact", cls=Command)
 def contact(
     model: ModelPath,
-    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="[default: the model's test data]")] = None,
-    n: Annotated[int, typer.Option("-n", help="How many.")] = 32,
+    data: DataPath = "",
+    n: Annotated[int | None, typer.Option("-n", help="How many at most.  [default: 64]")] = None,
     columns: Columns = 8,
     size: Size = 0,
     smooth: Smooth = False,
-    condition: Given = None,
+    condition: Condition = None,
     out: Out = None,
     as_json: JSON = False,
 ) -> None:
-    """A contact sheet: pictures of DATA, each above its reconstruction, with its class or number.
+    """A contact sheet of pictures and their reconstructions.
+
+    Each picture of DATA is above its reconstruction, with its class or number beneath.
 
     \b
     Examples:
       nelbo art contact results/mnist
       nelbo art contact results/faces my_pictures/ -n 60 --columns 10 --out contact.svg
     """
-    _make("contact", locals(), "contact.png")
+    _make("contact", locals() | {"data": data or None}, "contact.png")
 
 
 def _make(made: str, given: dict[str, Any], default: str) -> None:

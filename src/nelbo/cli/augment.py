@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nelbo.cli import io
-from nelbo.cli.model_commands import JSON, ModelPath, Out, Seed
+from nelbo.cli.options import JSON, ModelPath, N, Out, Seed
 from nelbo.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,30 +19,33 @@ ENDINGS = (".csv", ".tsv", ".txt", ".parquet")
 
 def augment(
     model: ModelPath,
-    data: Annotated[str, typer.Argument(metavar="[DATA]", help="The real data.  [default: what MODEL saw]")] = "",
-    n: Annotated[int, typer.Option("-n", help="How many.")] = 1000,
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Real data.  [default: the model's training data]")] = "",
+    n: N = 1000,
     condition: Annotated[
-        str | None, typer.Option(help="Cells that they have: income=>50K,sex=Female; a class of pictures.")
+        str | None, typer.Option(help="Cells of all rows: income=>50K,sex=Female; a class of pictures.")
     ] = None,
     balance: Annotated[
-        str | None, typer.Option(help="As many as make each class of this column (of pictures: label) frequent.")
+        str | None, typer.Option(help="Make the classes of this column (label, for pictures) equally frequent.")
     ] = None,
-    keep: Annotated[float, typer.Option("--filter", help="Drop those less likely than this share of real ones.")] = 1.0,
-    append: Annotated[bool, typer.Option("--append", help="Write them after the real ones, not alone.")] = False,
+    keep: Annotated[
+        float, typer.Option("--filter", help="Reject what is less likely than this share of real data.")
+    ] = 1.0,
+    append: Annotated[bool, typer.Option("--append", help="Write the real data too, before the synthetic.")] = False,
     temperature: Annotated[float, typer.Option(help="How far pictures vary; below 1: less.")] = 1.0,
-    privacy: Annotated[bool, typer.Option("--privacy", help="Report whether they give real rows away.")] = False,
+    privacy: Annotated[bool, typer.Option("--privacy", help="Report whether real rows can be recognised.")] = False,
     out: Out = None,
     seed: Seed = 0,
     as_json: JSON = False,
 ) -> None:
-    """Write N synthetic rows of a table, or labelled pictures, or as many as make classes equally frequent.
+    """Write synthetic rows of a table, or labelled pictures.
 
-    --filter 0.99 draws anew what has a -log p beyond the 99 % quantile of real data alike, and pictures whose class is
-    not confirmed. Pictures become a folder with a subfolder for each class, or a .npz with x and y. Those of no known
-    class (in a subfolder "unlabelled", an empty cell of --labels) help where few have one: it spreads to those alike.
+    --balance writes as many as make the classes equally frequent. --filter 0.99 rejects and redraws samples less likely
+    than 99 % of comparable real data, and pictures whose class is not confirmed. Pictures become a folder with a
+    subfolder for each class, or a .npz with x and y. Unlabelled pictures (in a subfolder "unlabelled", an empty cell of
+    --labels) are labelled by their latent neighbours.
 
     --privacy compares the distance to the closest training row with that of held-out rows, and tests whether training
-    rows can be told.
+    rows can be recognised.
 
     \b
     Examples:
@@ -76,7 +79,8 @@ def _rows(m: Model, data: str, rows: Any, append: bool, privacy: bool, out: Path
     ending = out.suffix.lower()
     io.write(out, tables.raw_bytes(whole, ending) if whole else tables.to_bytes(rows, ending))
     shape = whole.table.shape if whole else rows.shape
-    io.say(out, shape, as_json, rows=len(rows), **({"privacy": found} if found else {}))
+    more: dict[str, Any] = {"privacy": found} if found else {}
+    io.say(out, shape, as_json, rows=len(rows), **more)
     if found and not as_json:
         from nelbo.apps.synthesis.privacy import to_text
 

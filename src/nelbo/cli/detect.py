@@ -1,4 +1,4 @@
-"""`nelbo detect`: which data are odd, how sure that is, and where in them it is."""
+"""`nelbo detect`: anomalies, their p-values, and the parts of a datum that explain them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nelbo.cli import io, model_commands
+from nelbo.cli import io
+from nelbo.cli.options import JSON, Condition, DataPath, ModelPath, Out, Seed
 from nelbo.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,24 +28,27 @@ DRAWN = ("image", "series")  # of which a figure shows where they are odd
 
 
 def detect(
-    model: model_commands.ModelPath,
-    data: model_commands.DataPath = "",
+    model: ModelPath,
+    data: DataPath = "",
     score: Annotated[str, typer.Option(help="auto, nll, bound, reconstruction, latent, regret or ratio.")] = "auto",
-    false_alarms: Annotated[float, typer.Option(help="The share of usual data that may be found odd.")] = 0.01,
-    calibration: Annotated[str, typer.Option(help="Usual data.  [default: the model's test data]")] = "",
+    false_alarms: Annotated[float, typer.Option(help="Share of normal data that may be flagged.")] = 0.01,
+    calibration: Annotated[str, typer.Option(help="Normal data.  [default: the model's test data]")] = "",
     samples: Annotated[int, typer.Option(help="Draws of z for each datum.")] = 50,
-    seed: model_commands.Seed = 0,
-    condition: model_commands.Given = None,
-    out: model_commands.Out = None,
-    as_json: model_commands.JSON = False,
+    seed: Seed = 0,
+    condition: Condition = None,
+    out: Out = None,
+    as_json: JSON = False,
 ) -> None:
-    """Find the odd ones in DATA: score, p-value, what is to blame (.csv); of pictures and series, where it is (.png).
+    """Find anomalies in DATA, with p-values and explanations.
 
-    What is usual is learned from rows that were not trained on: a share of --false-alarms of such rows is found odd, or
-    less. Without DATA, one half of the model's test data is examined and the other half is what is usual.
+    A table (.csv) has the score and the p-value of each row, and the columns that explain it; for pictures and series,
+    a figure (.png) shows where the 8 most anomalous are so.
 
-    Of series, odd_stretches.csv lists the odd stretches: the row, the first step, the step after the last, and the nats
-    above usual. Where recordings were cut into windows, steps are counted in the recording.
+    The threshold is calibrated on normal rows that the model was not trained on: at most a share of --false-alarms of
+    such rows is flagged. Without DATA, one half of the model's test data is examined, the other half calibrates.
+
+    For series, odd_stretches.csv lists the anomalous intervals: the row, the first step, the step after the last, and
+    the nats above normal. Where recordings were cut into windows, steps are counted in the recording.
 
     \b
     Examples:
@@ -208,7 +212,7 @@ def _text(said: dict[str, object], written: list[Path]) -> str:
     lines = [
         f"{said['odd']:,} of {said['n']:,} rows are odd: {said['score']} above {said['threshold']:.4g} nats, which "
         f"a share of {said['false_alarms']} of usual rows is or less (by {usual})",
-        *(["The oddest:"] if oddest else []),
+        *([f"The {len(oddest)} most anomalous:"] if oddest else []),
         *(f"  row {o['row']:<8} {o['score']:12.4f} nats   p = {o['p_value']:.4g}" for o in oddest),
     ]
     return "\n".join([*lines, *(f"Wrote {path}" for path in written)])

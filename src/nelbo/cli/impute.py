@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nelbo.cli import io
-from nelbo.cli.model_commands import JSON, ModelPath, Out, Seed
+from nelbo.cli.options import JSON, ModelPath, Out, Seed
 
 if TYPE_CHECKING:
     from nelbo.model import Model
@@ -20,18 +20,23 @@ SERIES = (".npy", ".csv", ".png")
 def impute(
     model: ModelPath,
     data: Annotated[str, typer.Argument(metavar="DATA", help="A table, or series, as MODEL was trained on.")],
-    draws: Annotated[int, typer.Option(help="Files, each with its own draw of the missing cells.  [default: 1]")] = 0,
-    unsure: Annotated[Path | None, typer.Option(help="A table to write of how unsure each cell is.")] = None,
+    draws: Annotated[
+        int | None, typer.Option(help="Write so many files, each with its own draw of the missing cells.")
+    ] = None,
+    unsure: Annotated[
+        Path | None, typer.Option(help="Write the uncertainty of each cell to this file.", metavar="FILE")
+    ] = None,
     out: Out = None,
     seed: Seed = 0,
     as_json: JSON = False,
 ) -> None:
-    """Fill the missing cells of DATA given the others of their row; all else stays as it is in the file.
+    """Fill missing cells of a table, or missing steps of series.
 
-    A number is filled with its mean, a category with the likeliest. With --draws 5, five files (filled_1.csv, ...)
-    have the missing cells drawn instead: multiple imputation. --unsure has the standard deviation of each filled
-    number, the probability of another category, and 0 for cells that are there. Series are filled likewise where they
-    are NaN (.npy, .csv or .png; a table that is one recording, as a table).
+    A missing number is filled with its mean given the other cells of its row, a category with the likeliest one. All
+    else stays as it is in the file. With --draws 5, five files (filled_1.csv, ...) have the missing cells drawn
+    instead: multiple imputation. --unsure writes the standard deviation of each filled number, the probability of
+    another category, and 0 for observed cells. Series are filled likewise where they are NaN (.npy, .csv or .png; a
+    table that is one recording, as a table).
 
     \b
     Examples:
@@ -43,17 +48,19 @@ def impute(
     from nelbo.data import tables
     from nelbo.errors import UserError
 
-    if draws < 0:
+    if draws is not None and draws < 1:
         raise UserError(f"--draws {draws}: give 1 or more, or leave it out")
     m = io.model(model, None)
     if m.schema.kind == "series" and not tables.is_table(data):
         return _series(m, data, draws, unsure, out, seed, as_json)
     out = io.named(out, "filled.csv", ENDINGS)
     unsure = unsure and io.named(unsure, "unsure.csv", ENDINGS)
-    filled, doubt = app.fill(m, data, seed)
+    made = app.draws(m, data, draws, seed) if draws else []
+    if unsure or not draws:
+        filled, doubt = app.fill(m, data, seed)
+        made = made or [filled]
     if unsure:
         io.write(unsure, tables.to_bytes(doubt, unsure.suffix.lower()))
-    made = app.draws(m, data, draws, seed) if draws else [filled]
     for number, table in enumerate(made, 1):
         path = out.with_stem(f"{out.stem}_{number}") if draws else out
         io.write(path, tables.raw_bytes(table, path.suffix.lower()))
@@ -61,14 +68,16 @@ def impute(
     return None
 
 
-def _series(m: Model, data: str, draws: int, unsure: Path | None, out: Path | None, seed: int, as_json: bool) -> None:
-    """The same of series that are no table."""
+def _series(
+    m: Model, data: str, draws: int | None, unsure: Path | None, out: Path | None, seed: int, as_json: bool
+) -> None:
+    """Fill series that are not a table."""
     from nelbo.apps import imputation as app
 
     out = io.named(out, "filled.npy", SERIES)
     unsure = unsure and io.named(unsure, "unsure.npy", SERIES)
-    for number in range(1, max(draws, 1) + 1):
-        filled, doubt = app.fill_series(m, data, seed + number - 1, draw=draws > 0)
+    for number in range(1, (draws or 1) + 1):
+        filled, doubt = app.fill_series(m, data, seed + number - 1, draw=draws is not None)
         path = out.with_stem(f"{out.stem}_{number}") if draws else out
         io.write(path, io.encode_data(m, filled, path))
         io.say(path, filled.shape, as_json)

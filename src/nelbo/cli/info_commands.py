@@ -1,4 +1,4 @@
-"""`nelbo presets`, `nelbo prior`, `nelbo cite`, `nelbo recipes` and `nelbo data`: look at what there is."""
+"""`nelbo presets`, `nelbo prior`, `nelbo cite`, `nelbo recipes` and `nelbo data`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Annotated
 
 import typer
 
-from nelbo.cli.model_commands import JSON, ModelPath
+from nelbo.cli.options import JSON, Command, ModelPath, Seed, group
 
-prior = typer.Typer(rich_markup_mode=None, help="Fit another prior to a trained model.", no_args_is_help=True)
+prior = group()
 
 
-def presets(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the published variants: name, what it is, paper, and the parts it fills.
+def presets(as_json: JSON = False) -> None:
+    """List the published variants.
+
+    Each has its name, a summary, its paper, and the parts of a recipe that it fills.
 
     \b
     Examples:
@@ -45,16 +47,16 @@ def _prior_group() -> None:
     """
 
 
-@prior.command("fit")
+@prior.command("fit", cls=Command)
 def fit(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A results folder, or a model folder.")],
-    data: Annotated[str, typer.Argument(metavar="[DATA]", help="[default: the model's training data]")] = "",
+    model: ModelPath,
+    data: Annotated[str, typer.Argument(metavar="DATA", help="[default: the model's training data]")] = "",
     kind: Annotated[str, typer.Option(help="auto, normal, gmm, flow-maf, ..., or transformer, pixelcnn.")] = "auto",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Model folder.  [default: MODEL itself]")] = None,
-    seed: Annotated[int, typer.Option(help="Fixes what is random.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    seed: Seed = 0,
+    as_json: JSON = False,
 ) -> None:
-    """Fit a prior to the codes of DATA under MODEL, and save the model with it.
+    """Fit a prior to the embeddings of DATA, and save the model with it.
 
     \b
     Examples:
@@ -78,7 +80,9 @@ def fit(
 
 
 def cite(model: ModelPath, as_json: JSON = False) -> None:
-    """Print the BibTeX of exactly what MODEL is made of: its data, parts, objective, training, and nelbo itself.
+    """Print the BibTeX of what MODEL is made of.
+
+    That is its data, parts, objective and training, and nelbo itself.
 
     \b
     Examples:
@@ -95,15 +99,16 @@ def cite(model: ModelPath, as_json: JSON = False) -> None:
         print(citations.bibtex(keys), end="")
 
 
-recipes_app = typer.Typer(rich_markup_mode=None)
+RecipeName = Annotated[str, typer.Argument(metavar="NAME", help="A shipped recipe, or a TOML file.")]
+recipes_app = group()
 
 
 @recipes_app.callback(invoke_without_command=True)
 def listing(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JSON = False,
 ) -> None:
-    """List the shipped recipes; show one; copy one to be edited.
+    """List, show or copy the shipped recipes.
 
     \b
     Examples:
@@ -123,22 +128,29 @@ def listing(
             print(f"{name:10} {description}")
 
 
-@recipes_app.command()
-def show(name: str) -> None:
-    """Print a recipe's TOML.
+@recipes_app.command(cls=Command)
+def show(name: RecipeName, as_json: JSON = False) -> None:
+    """Print a recipe.
 
     \b
     Examples:
       nelbo recipes show tutorial
     """
     from nelbo.config import recipe
+    from nelbo.config.registry import dump
 
-    print(recipe.text(name), end="")
+    if as_json:
+        print(json.dumps(dump(recipe.load(name))))
+    else:
+        print(recipe.text(name), end="")
 
 
-@recipes_app.command()
+@recipes_app.command(cls=Command)
 def copy(
-    name: str, file: Path, force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False
+    name: RecipeName,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The TOML file to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    as_json: JSON = False,
 ) -> None:
     """Copy a recipe to FILE, to be edited.
 
@@ -153,10 +165,10 @@ def copy(
     if file.exists() and not force:
         raise UserError(f"{file} exists: name another file, or replace it with --force")
     write_bytes(file, recipe.text(name).encode())
-    print(f"Wrote {file}: nelbo train --recipe {file}")
+    print(json.dumps({"out": str(file)}) if as_json else f"Wrote {file}: nelbo train --recipe {file}")
 
 
-data_app = typer.Typer(rich_markup_mode=None, help="Look at data before training.", no_args_is_help=True)
+data_app = group()
 
 
 @data_app.callback()
@@ -169,14 +181,16 @@ def _data_group() -> None:
     """
 
 
-@data_app.command("describe")
+@data_app.command("describe", cls=Command)
 def describe(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A .csv, .tsv, .txt (or .csv.gz) or .parquet file.")],
-    schema: Annotated[str | None, typer.Option("--schema", help="A TOML file that says what columns are.")] = None,
-    toml: Annotated[bool, typer.Option("--toml", help="Print TOML, to be edited and given to train --schema.")] = False,
+    schema: Annotated[str | None, typer.Option("--schema", help="A TOML file of the columns.")] = None,
+    toml: Annotated[bool, typer.Option("--toml", help="Print TOML, to edit and use in train --schema.")] = False,
     as_json: JSON = False,
 ) -> None:
-    """Print what each column of a table is taken to be: kind, transform, range or categories, missing cells.
+    """Print the kind of each column of a table.
+
+    A column has a kind, a transform, a range or categories, and a number of missing cells.
 
     \b
     Examples:

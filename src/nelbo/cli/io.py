@@ -13,12 +13,9 @@ from typing import TYPE_CHECKING, Any
 from nelbo.errors import UserError
 
 if TYPE_CHECKING:
-    from nelbo.data import Dataset
-    from nelbo.model import Model
-if TYPE_CHECKING:
     import numpy as np
 
-    from nelbo.data import Schema
+    from nelbo.data import Dataset, Schema
     from nelbo.model import Model
     from nelbo.model.scoring import Estimate
 
@@ -80,7 +77,11 @@ def encode_data(m: Model, values: Any, out: Path, columns: int = 8) -> bytes:
 
     if out.suffix.lower() == ".png":
         return encode_image(figures.sheet(values, m.schema, columns), "PNG")
-    return encode_series(values, m.schema) if values.ndim == 3 and out.suffix == ".csv" else encode_array(values, out)
+    return (
+        encode_series(values, m.schema)
+        if values.ndim == 3 and out.suffix.lower() == ".csv"
+        else encode_array(values, out)
+    )
 
 
 def encode_series(values: np.ndarray, schema: Schema) -> bytes:
@@ -151,12 +152,17 @@ def write(out: Path, content: bytes) -> None:
     write_bytes(out, content)
 
 
-def say(out: Path, shape: tuple[int, ...], as_json: bool, **more: Any) -> None:
-    """Name the file that was written; as JSON, with the shape of what it holds and `more`."""
+def say(out: Path, shape: tuple[int, ...], as_json: bool, of: int | None = None, **more: Any) -> None:
+    """Name the file that was written; as JSON, with the shape of what it holds and `more`.
+
+    `of` is the number of all data, if the file holds only the first of them.
+    """
     if as_json:
-        print(json.dumps({"out": str(out), "shape": list(shape), **more}))
+        print(json.dumps({"out": str(out), "shape": list(shape), **({} if of is None else {"of": of}), **more}))
     else:
-        print(f"Wrote {out} {tuple(shape)}")
+        print(
+            f"Wrote {out} {tuple(shape)}" + ("" if of is None else f": the first {shape[0]:,} of {of:,}, -n for more")
+        )
 
 
 def hear(heard: list[Estimate]) -> Callable[[Estimate], None]:

@@ -1,8 +1,9 @@
-"""The verbs that use a trained model."""
+"""The commands that use a trained model."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,17 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nelbo.cli import io
+from nelbo.cli.options import JSON, Condition, DataPath, ItemData, ModelPath, N, Out, Seed, Temperature
 from nelbo.errors import UserError
 
 if TYPE_CHECKING:
     from nelbo.model.scoring import Estimate
 
-ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A results folder, or a model folder.")]
-DataPath = Annotated[str, typer.Argument(metavar="[DATA]", help="As for `train`.  [default: the model's test data]")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="The file to write.")]
-Seed = Annotated[int, typer.Option(help="Fixes what is random.")]
-Given = Annotated[str | None, typer.Option(help="The class or numbers a conditional model is given; cells of a table.")]
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SHOWN = 64  # data that `reconstruct` shows, if there are more
 
 
 def evaluate(
@@ -28,12 +25,14 @@ def evaluate(
     data: DataPath = "",
     samples: Annotated[int, typer.Option(help="Importance samples for -log p(x); 0: only the loss.")] = 0,
     quality: Annotated[bool, typer.Option("--quality", help="Compare samples with DATA, which are digits.")] = False,
-    seed: Annotated[int | None, typer.Option(help="Fixes the draws of z.  [default: that of training]")] = None,
-    condition: Given = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Fixes the draws of z.  [default: that of training]", show_default=False)
+    ] = None,
+    condition: Condition = None,
     out: Out = None,
     as_json: JSON = False,
 ) -> None:
-    """Loss, distortion and rate of DATA under MODEL, in nats per datum.
+    """Print loss, distortion and rate of DATA, in nats per datum.
 
     With --samples, -log p(x) too: its estimate is shown as it grows, and is the result where Ctrl-C ends it early. With
     --quality, as many samples as data are compared with these on the features of a small digit classifier.
@@ -70,8 +69,8 @@ def evaluate(
 
 def sample(
     model: ModelPath,
-    n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
-    temperature: Annotated[float, typer.Option(help="Spread of the prior; below 1: more typical.")] = 1.0,
+    n: N = 64,
+    temperature: Temperature = 1.0,
     noise: Annotated[
         bool, typer.Option("--noise", help="Draw from the likelihood instead of showing its mean.")
     ] = False,
@@ -79,16 +78,19 @@ def sample(
     new_to: Annotated[
         Path | None, typer.Option(help="Text: only lines that are not in this file, each once.", metavar="FILE")
     ] = None,
-    condition: Given = None,
+    condition: Condition = None,
     out: Out = None,
     seed: Seed = 0,
     as_json: JSON = False,
 ) -> None:
-    """Draw N data from MODEL's prior and write them (.png, .npy or .csv; a table as .csv, .tsv or .parquet).
+    """Draw N samples from the prior of MODEL.
 
-    With --like, each is one of the data named, changed as its neighbours among them differ: as sharp as they are, and
-    near them; the temperature says how far. A few make more of their kind. Lines of text are printed, unless --out
-    names a .txt file. A table's rows can be given some cells: the others are drawn given these, and none is rejected.
+    They are written to a .png, .npy or .csv file, rows of a table to a .csv, .tsv or .parquet file. Lines of text are
+    printed, unless --out names a .txt file. A table's rows can be conditioned on some cells: the other cells are drawn
+    given these, and no row is rejected.
+
+    With --like, each sample is one of the given items, perturbed along the latent difference of two of its neighbours.
+    --temperature scales the perturbation.
 
     \b
     Examples:
@@ -120,17 +122,17 @@ def reconstruct(
     data: DataPath = "",
     n: Annotated[
         int | None,
-        typer.Option("-n", help="Only the first N.  [default: 8 of pictures or printed lines, else all]"),
+        typer.Option("-n", help="Only the first N.  [default: 64 in a picture or printed, all in other files]"),
     ] = None,
-    condition: Given = None,
+    condition: Condition = None,
     out: Out = None,
-    seed: Seed = 0,
     as_json: JSON = False,
 ) -> None:
-    """Encode DATA to the posterior's mean and decode it; a picture shows originals above reconstructions.
+    """Reconstruct DATA from the mean of their posterior.
 
-    Lines of text are printed, each before its reconstruction, unless --out names a .txt file, and rebuilt from a code
-    like the posterior's draws, which says more than their mean. DATA may be a line.
+    A picture shows the originals above their reconstructions. Lines of text are printed, each before its
+    reconstruction, unless --out names a .txt file; they are decoded from an embedding of typical norm instead of the
+    posterior's mean. DATA may be a line.
 
     \b
     Examples:
@@ -150,19 +152,23 @@ def reconstruct(
     out = io.data_file(m, out, "reconstruction")
     picture = out if out and out.suffix.lower() == ".png" else None
     rows = io.rows(m, data)
-    first = torch.arange(min(len(rows), n or (8 if picture or out is None else len(rows))))
+    shown = picture or (out is None and not as_json)
+    first = torch.arange(min(len(rows), n or (SHOWN if shown else len(rows))))
     values = m.reconstruct(subset(rows, first))
     columns = min(8, len(first))
+    total = len(rows) if n is None else len(first)
     if picture:  # each line of originals above the line of their reconstructions, the last one filled up with zeros
         pair = np.stack([m.schema.decode(rows.batch(first)).numpy(), values])
         missing = -len(first) % columns
         pair = np.concatenate([pair, np.zeros_like(pair, shape=(2, missing, *m.schema.shape))], 1)
         lines = pair.reshape(2, -1, columns, *m.schema.shape).swapaxes(0, 1)
         io.write(picture, io.encode_data(m, lines.reshape(-1, *m.schema.shape), picture, columns))
-        io.say(picture, values.shape, as_json)
+        io.say(picture, values.shape, as_json, of=total if total > len(first) else None)
     elif out is None and not as_json:
         originals = m.told(m.schema.decode(rows.batch(first)).numpy())
         io.give(m, [f"{a}\n  -> {b}" for a, b in zip(originals, values, strict=True)], out, as_json)
+        if total > len(first):
+            print(f"The first {len(first):,} of {total:,} lines: -n {total} for all", file=sys.stderr)
     else:
         io.give(m, values, out, as_json)
 
@@ -170,12 +176,13 @@ def reconstruct(
 def embed(
     model: ModelPath,
     data: DataPath = "",
-    condition: Given = None,
+    condition: Condition = None,
     out: Out = None,
-    seed: Seed = 0,
     as_json: JSON = False,
 ) -> None:
-    """Write the posterior mean of each datum (.npy or .csv; a CSV has the label, where there is one).
+    """Write the posterior mean of each datum.
+
+    The file is .npy, or .csv with the label of each datum that has one.
 
     \b
     Examples:
@@ -194,16 +201,17 @@ def embed(
 def interpolate(
     model: ModelPath,
     items: Annotated[
-        list[str] | None, typer.Argument(help="Pictures, lines of text, or row numbers of --data.")
+        list[str] | None, typer.Argument(help="Pictures, lines of text, or row numbers of --data.  [default: 0 1]")
     ] = None,
-    data: Annotated[str, typer.Option(help="Where row numbers point to.  [default: the model's test data]")] = "",
+    data: ItemData = "",
     steps: Annotated[int, typer.Option(help="Data from one item to the next, both included.")] = 10,
-    condition: Given = None,
+    condition: Condition = None,
     out: Out = None,
-    seed: Seed = 0,
     as_json: JSON = False,
 ) -> None:
-    """Go from item to item through the latent space: a strip (.png) and an animation (.gif) beside it, or lines.
+    """Interpolate between items in the latent space.
+
+    The result is a strip of pictures (.png) with an animation (.gif) beside it, an array, a table, or lines of text.
 
     \b
     Examples:
@@ -234,12 +242,13 @@ def traverse(
     steps: Annotated[int, typer.Option(help="Values of each latent.")] = 9,
     reach: Annotated[float, typer.Option(help="From -REACH to REACH.")] = 3.0,
     item: Annotated[str, typer.Option(help="A picture to start from.  [default: the prior's mean]")] = "",
-    condition: Given = None,
+    condition: Condition = None,
     out: Out = None,
-    seed: Seed = 0,
     as_json: JSON = False,
 ) -> None:
-    """Move each latent by itself and decode: a row for each, the one that carries most first.
+    """Vary one latent at a time, highest KL first.
+
+    The figure has a row for each latent.
 
     \b
     Examples:
@@ -260,12 +269,14 @@ def map_(
     model: ModelPath,
     data: DataPath = "",
     side: Annotated[int, typer.Option(help="Decoded points along each side, with 2 latents.")] = 20,
-    condition: Given = None,
+    condition: Condition = None,
     out: Out = None,
-    seed: Seed = 0,
     as_json: JSON = False,
 ) -> None:
-    """Draw the latent space: decoded on a grid if it has 2 latents, else the principal components of DATA's means.
+    """Draw the latent space.
+
+    With 2 latents of pictures, points of a grid are decoded. Otherwise the figure shows the first two principal
+    components of the posterior means of DATA.
 
     \b
     Examples:

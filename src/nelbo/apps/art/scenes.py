@@ -180,7 +180,7 @@ def classes(
     return Piece(np.concatenate(rows)[None], model.schema, columns, names=names)
 
 
-def contact(model: Model, data: Any = None, n: int = 32, columns: int = 8) -> Piece:
+def contact(model: Model, data: Any = None, n: int = 64, columns: int = 8) -> Piece:
     """The first `n` pictures of `data`, each above its reconstruction, with its class or number beneath."""
     _draws(model)
     _counts(n=n, columns=columns)
