@@ -46,6 +46,12 @@ class Constant(Schedule):
 class Linear(Schedule):
     """A line from `start`, reached at fraction `begin`, to `end`, reached at fraction `until`; flat outside.
 
+    Args:
+        start: value at the beginning.
+        end: value at the end.
+        begin: fraction of training at which the line begins.
+        until: fraction of training at which the line ends.
+
     >>> Linear(start=0.0, end=1.0, until=0.5)(0.25)
     0.5
     """
@@ -69,6 +75,10 @@ class Linear(Schedule):
 class Cosine(Schedule):
     """A linear warm-up over the fraction `warmup`, then half a cosine from 1 down to `end`.
 
+    Args:
+        warmup: fraction of training that the warm-up takes.
+        end: value at the end.
+
     >>> round(Cosine()(0.5), 6)
     0.5
     """
@@ -91,6 +101,11 @@ class OneCycle(Schedule):
     Source: Smith, Topin (2018), Super-Convergence: Very Fast Training of Neural Networks Using Large Learning
     Rates.
 
+    Args:
+        warmup: fraction of training that the way up takes.
+        start: value at the beginning.
+        end: value at the end.
+
     >>> OneCycle(warmup=0.1, start=0.04)(0.1)
     1.0
     """
@@ -111,6 +126,11 @@ class Cyclical(Schedule):
     """`cycles` times a line from 0 to `end` over the fraction `rising` of a cycle, then flat; it ends at `end`.
 
     Source: Fu et al. (2019), Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing.
+
+    Args:
+        cycles: number of cycles.
+        rising: fraction of a cycle in which the line rises.
+        end: value at the end of each rise.
 
     >>> [Cyclical(cycles=2)(fraction) for fraction in (0.0, 0.125, 0.4, 0.5, 1.0)]
     [0.0, 0.5, 1.0, 0.0, 1.0]

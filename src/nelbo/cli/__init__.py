@@ -25,8 +25,8 @@ def _add(panel: str, **commands: Any) -> None:
             app.command(name, cls=Command, rich_help_panel=panel)(command)
 
 
-_add("Train", train=train.train)
-_add("Use a model", **model_commands.COMMANDS, prior=info_commands.prior)
+app.command("train", cls=train.FieldOptions, rich_help_panel="Train")(train.train)
+_add("Use a model", info=info_commands.info, **model_commands.COMMANDS, prior=info_commands.prior)
 _add("Applications", augment=augment.augment, impute=impute.impute, detect=detect.detect)
 _add("Art", art=art.app)
 _add("Information", presets=info_commands.presets, cite=info_commands.cite)

@@ -79,6 +79,20 @@ def fit(
     )
 
 
+def info(model: ModelPath, as_json: JSON = False) -> None:
+    """Print what MODEL is: its data, parts, size and losses.
+
+    \b
+    Examples:
+      nelbo info results/mnist
+      nelbo info results/mnist --json
+    """
+    from nelbo.model.io import load
+
+    loaded = load(model)
+    print(json.dumps(loaded.info()) if as_json else loaded)
+
+
 def cite(model: ModelPath, as_json: JSON = False) -> None:
     """Print the BibTeX of what MODEL is made of.
 
@@ -143,6 +157,27 @@ def show(name: RecipeName, as_json: JSON = False) -> None:
         print(json.dumps(dump(recipe.load(name))))
     else:
         print(recipe.text(name), end="")
+
+
+@recipes_app.command(cls=Command)
+def fields(
+    family: Annotated[
+        str | None, typer.Argument(metavar="FAMILY", help="prior, likelihood ...  [default: all]")
+    ] = None,
+    as_json: JSON = False,
+) -> None:
+    """Print every field of a recipe, with type, default and help.
+
+    \b
+    Examples:
+      nelbo recipes fields
+      nelbo recipes fields prior
+      nelbo recipes fields objective --json
+    """
+    from nelbo.config import fields
+
+    found = fields.listing(family)
+    print(json.dumps(found) if as_json else fields.to_text(found))
 
 
 @recipes_app.command(cls=Command)

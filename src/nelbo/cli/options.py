@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+PANELS = ("Arguments", "Options", "Data", "Model", "Training", "Train", "Use a model", "Applications", "Art")
+"""The order of the sections of help; all others come after these."""
 WIDEST = 30  # characters of the first column of help
 
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A results folder, or a model folder.")]
@@ -76,9 +78,10 @@ def _write_options(command: Any, ctx: Any, formatter: Any) -> None:
 
 
 def _write_panels(rows: list[tuple[str, Any]], formatter: Any) -> None:
-    """Sections in the order of their first rows, all with one width of the first column."""
+    """Sections in the order of `PANELS`, all with one width of the first column."""
     width = min(max((len(row[0]) for _, row in rows), default=0), WIDEST)
-    for panel in dict.fromkeys(panel for panel, _ in rows):
+    known = {panel for panel, _ in rows}
+    for panel in [*(panel for panel in PANELS if panel in known), *sorted(known.difference(PANELS))]:
         with formatter.section(panel):
             formatter.write_dl([(row[0].ljust(width), row[1]) for name, row in rows if name == panel], WIDEST)
 

@@ -6,90 +6,103 @@ import json
 import logging
 import sys
 from contextlib import nullcontext
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from nelbo.cli.options import Command
+
 LOG = logging.getLogger(__name__)
-HELP = """Train a VAE on DATA and write pictures, curves, metrics, a report and the model.
+HELP = """Train a VAE on DATA.
 
 DATA is "mnist", "fashion-mnist", a .npy or .npz file, a table (.csv, .tsv, .parquet), lines of text (.txt, .txt.gz), or
-a folder of pictures (a class per subfolder, if there are subfolders); left out, it is the recipe's. An array is of
-series by --kind series, a table one long series by --window.
+a folder of pictures, with a subfolder for each class if there are classes. If DATA is omitted, the recipe's source is
+used. Use --kind series for an array of time series, --window to cut one long recording. The output folder gets
+pictures, curves, metrics, a report and the model.
+
+Every field of a recipe is an option: --clip 1, --val-fraction 0.2, --model.latent.dim 8; --help-all lists them.
 
 \b
 Examples:
-  nelbo train mnist
   nelbo train mnist --minutes 10
   nelbo train mnist --recipe tutorial --out results/tutorial
   nelbo train my_pictures/ --size 64 --epochs 50 --latent-dim 64
   nelbo train my_pictures/ --labels labels.csv --condition label --augment flip,rotate=5
   nelbo train data.npz --set model.encoder=mlp --set model.encoder.hidden=[512,256]
-  nelbo train heartbeats.npz --kind series
-  nelbo train sensors.csv --window 128 --stride 64
-  nelbo train captions.txt --vocabulary 8000
+  nelbo train sensors.csv --window 128
   nelbo train mnist --preset beta-tc
-  nelbo train mnist --condition label
   nelbo train mnist --resume --epochs 20
   torchrun --nproc_per_node 2 --no-python nelbo train mnist
 """
 
 
+class FieldOptions(Command):
+    """A command that takes every field of a recipe as an option: `--clip 1` is `--set clip=1`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        parameters: list[Any] = self.get_params(ctx)
+        known = {option for parameter in parameters for option in parameter.opts}
+        flags = [option for parameter in parameters[1:] if parameter.is_flag for option in parameter.opts]
+        translated, rest = [], iter(args)
+        for argument in rest:
+            name, equals, value = argument.partition("=")
+            if name[:2] == "--" != name and name not in known and not get_close_matches(name, flags, 1, 0.8):
+                field = name[2:].replace("-", "_")
+                translated += ["--set", f"{field}={value if equals else next(rest, '')}"]
+            else:
+                translated.append(argument)
+        return super().parse_args(ctx, translated)
+
+
+def _help_all(wanted: bool) -> None:
+    if wanted:
+        from nelbo.config import fields
+
+        print(fields.to_text(fields.listing()))
+        raise typer.Exit
+
+
+def _panel(name: str) -> Any:
+    return lambda *names, **settings: typer.Option(*names, rich_help_panel=name, **settings)
+
+
+DATA, MODEL, TRAINING = map(_panel, ("Data", "Model", "Training"))
+
+
 def train(
     data: Annotated[str, typer.Argument(help="What to train on.", metavar="DATA")] = "",
-    recipe: Annotated[str | None, typer.Option(help="A shipped recipe's name, or a TOML file.")] = None,
-    preset: Annotated[str | None, typer.Option(help="A published variant; `nelbo presets` lists them.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The output folder.  [default: results/NAME]")] = None,
+    recipe: Annotated[str | None, typer.Option(help="A shipped recipe, or a TOML file.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A published variant: see `nelbo presets`.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Output folder.  [default: results/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the run in the output folder.")] = False,
-    minutes: Annotated[float | None, typer.Option(help="About how long to train: the epochs follow.")] = None,
-    prior: Annotated[str | None, typer.Option(help="A prior to fit after training: gmm, flow-maf, auto ...")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes through the training data.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Data per step.")] = None,
-    epoch_size: Annotated[int | None, typer.Option(help="Rows an epoch takes, fewer or more than all; 0: all.")] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", "--lr", help="The highest one.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="constant, linear, cosine or one-cycle.")] = None,
-    latent_dim: Annotated[int | None, typer.Option(help="Number of latents.")] = None,
-    beta: Annotated[float | None, typer.Option(help="Weight of the rate (KL).")] = None,
-    seed: Annotated[int | None, typer.Option(help="Fixes everything that is random.")] = None,
-    clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient; 0: no limit.")] = None,
-    ema: Annotated[float | None, typer.Option(help="Average of the weights, such as 0.999; 0: none.")] = None,
-    accumulate: Annotated[int | None, typer.Option(help="Pieces a batch is computed in, to save memory.")] = None,
-    patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without gain; 0: never.")] = None,
-    max_seconds: Annotated[float | None, typer.Option(help="Stop in good order after that time; 0: never.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")] = None,
-    precision: Annotated[str | None, typer.Option(help="32 or bf16.")] = None,
-    val_fraction: Annotated[float | None, typer.Option(help="Share held out where there is no test split.")] = None,
-    data_root: Annotated[str | None, typer.Option(help="Folder of named data sets, in torchvision's layout.")] = None,
-    size: Annotated[str | None, typer.Option(help="Resize pictures: 64, or HEIGHTxWIDTH.")] = None,
-    fit: Annotated[str | None, typer.Option(help="How to resize: crop, pad or stretch.")] = None,
-    channels: Annotated[
-        int | None, typer.Option(help="1: grey, 3: colour, 4: with transparency.  [default: 1 or 3]")
-    ] = None,
-    labels: Annotated[str | None, typer.Option(help="A CSV file of the pictures' classes.")] = None,
-    augment: Annotated[
-        str | None,
-        typer.Option(help="Random changes in training: flip, vflip, shift, rotate, scale, brightness, contrast."),
-    ] = None,
-    condition: Annotated[str | None, typer.Option(help='Condition the model on "label".')] = None,
-    columns: Annotated[
-        str | None, typer.Option("--schema", help="A TOML file that says what a table's columns are.")
-    ] = None,
-    kind: Annotated[str | None, typer.Option(help="series: arrays (n, steps) or (n, steps, channels).")] = None,
-    window: Annotated[int | None, typer.Option(help="Cut long series into windows of so many steps.")] = None,
-    stride: Annotated[int | None, typer.Option(help="Steps from one window to the next.  [default: WINDOW]")] = None,
-    tokens: Annotated[str | None, typer.Option(help="Of text: characters or subwords.  [default: by length]")] = None,
-    vocabulary: Annotated[int | None, typer.Option(help="Of text: tokens at most.  [default: 4000]")] = None,
-    length: Annotated[int | None, typer.Option(help="Of text: tokens of a line at most.  [default: by length]")] = None,
-    skip_bad: Annotated[
-        bool | None, typer.Option("--skip-bad", help="Leave out pictures or lines that are damaged.")
-    ] = None,
     setting: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any field of the recipe.")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any field of the recipe.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print each row of metrics.jsonl as it is made.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each row of metrics.jsonl.")] = False,
+    help_all: Annotated[
+        bool, typer.Option("--help-all", help="Show every field of a recipe.", callback=_help_all, is_eager=True)
+    ] = False,
+    size: Annotated[str | None, DATA(help="Resize pictures: 64, or HEIGHTxWIDTH.")] = None,
+    labels: Annotated[str | None, DATA(help="A CSV file of the pictures' classes.")] = None,
+    augment: Annotated[str | None, DATA(help="Random changes of pictures: flip, shift ...")] = None,
+    skip_bad: Annotated[bool | None, DATA("--skip-bad", help="Leave out data that cannot be read.")] = None,
+    columns: Annotated[str | None, DATA("--schema", help="A TOML file of a table's columns.")] = None,
+    kind: Annotated[str | None, DATA(help="series: an array of time series.")] = None,
+    window: Annotated[int | None, DATA(help="Cut series into windows of so many steps.")] = None,
+    condition: Annotated[str | None, MODEL(help='Condition the model on "label".')] = None,
+    latent_dim: Annotated[int | None, MODEL(help="Number of latents.")] = None,
+    beta: Annotated[float | None, MODEL(help="Weight of the KL.")] = None,
+    prior: Annotated[str | None, MODEL(help="Fit a prior after training: gmm, auto ...")] = None,
+    minutes: Annotated[float | None, TRAINING(help="How long to train; sets the epochs.")] = None,
+    epochs: Annotated[int | None, TRAINING(help="Passes through the training data.")] = None,
+    batch_size: Annotated[int | None, TRAINING(help="Rows of a step.")] = None,
+    learning_rate: Annotated[float | None, TRAINING("--learning-rate", "--lr", help="The highest one.")] = None,
+    seed: Annotated[int | None, TRAINING(help="Fixes everything that is random.")] = None,
+    device: Annotated[str | None, TRAINING(help="cpu, cuda, cuda:1, mps or auto.")] = None,
 ) -> None:
     given = dict(locals())
     from nelbo.experiment.status_line import messages_on
@@ -138,8 +151,19 @@ def _overrides(given: dict[str, Any]) -> dict[str, Any]:
         key, equals, value = item.partition("=")
         if not equals:
             raise UserError(f"--set {item}: give KEY=VALUE, such as --set model.latent.dim=8")
-        paths[key.strip()] = loads_value(value.strip())
+        paths[key.strip()] = value.strip() if _is_text(key.strip()) else loads_value(value.strip())
     return paths
+
+
+def _is_text(name: str) -> bool:
+    """Whether a field takes a text only, so that `--precision 32` needs no quotes."""
+    from nelbo.config.recipe import DataSpec, short_names
+    from nelbo.config.registry import hints
+    from nelbo.training import Settings
+
+    table, _, field = short_names().get(name, name).rpartition(".")
+    tables: dict[str, dict[str, Any]] = {"data": hints(DataSpec), "training": hints(Settings)}
+    return tables.get(table, {}).get(field) in (str, str | None)
 
 
 def _watchers(quiet: bool, as_json: bool) -> list[Any]:

@@ -46,7 +46,27 @@ The fields of `training` and of `data` are short names too; see `short_names`.
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What to train on: a source that `nelbo.data.load` takes, how to read it, and what to condition the model on."""
+    """What to train on, and how to read it; see `nelbo.data.load`.
+
+    Args:
+        source: "mnist", "fashion-mnist", or the path of an array, a table, lines of text or a folder of pictures.
+        val_fraction: share of the data held out as test data, if the source has no test split.
+        data_root: folder of the named data sets, in torchvision's layout.
+        size: resize pictures to "64", or to "64x48" (height x width).
+        fit: how to resize: "crop", "pad" or "stretch".
+        channels: 1 (grey), 3 (colour) or 4 (with transparency); None for 1 if every picture is grey, else 3.
+        labels: a CSV file of the pictures' classes.
+        augment: random changes of pictures in training: flip, vflip, shift, rotate, scale, brightness, contrast.
+        skip_bad: leave out pictures or lines of text that cannot be read.
+        columns: a TOML file of a table's columns.
+        kind: "series" for arrays of shape (n, steps) or (n, steps, channels).
+        window: cut long series into windows of so many steps.
+        stride: steps from one window to the next; None for `window`.
+        tokens: tokens of text, "characters" or "subwords"; None for a choice by the length of the lines.
+        vocabulary: largest number of different tokens of text; None for 4000.
+        length: largest number of tokens in a line; None for a choice by the length of the lines.
+        condition: "label" conditions the model on the classes.
+    """
 
     source: str = ""
     val_fraction: float = 0.1
@@ -69,11 +89,18 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Data, model, objective and training; `versions` records with what a finished run was made.
+    """Everything that a training run is made of.
 
-    `minutes` is how long training may take: once the model's speed is known they become epochs, and 0 (0: as many as
-    `training.epochs` says). `prior` is a kind of `nelbo.priors` that replaces the model's own after training, fitted
-    to the codes ("": none).
+    Args:
+        description: one line on what the recipe is for.
+        preset: the published variant that replaced parts of the recipe.
+        minutes: how long training may take: the number of epochs is chosen to fit; 0 for `training.epochs`.
+        prior: kind of a prior that is fitted to the embeddings after training; "" for none.
+        data: what to train on.
+        model: the parts of the VAE.
+        objective: the loss.
+        training: how to train.
+        versions: the versions that a finished run was made with.
     """
 
     description: str = ""

@@ -291,14 +291,14 @@ def parse(kind: Any, value: Any, path: str) -> Any:
         if not isinstance(value, dict):
             raise UserError(f"{path} = {value!r}: give a table")
         return {str(k): parse(arguments[1], v, f"{path}.{k}") for k, v in value.items()}
-    if family := _family(kind):
+    if family := family_of(kind):
         return _parse_part(family, value, path)
     if dataclasses.is_dataclass(kind):
         return _parse_dataclass(kind, value, path)
     return _parse_scalar(kind, value, path)
 
 
-def _family(kind: Any) -> str | None:
+def family_of(kind: Any) -> str | None:
     """The family of a base class or of `Component[Base]`, else None."""
     base = typing.get_args(kind)[0] if typing.get_origin(kind) is Component else kind
     return vars(base).get("family") if inspect.isclass(base) else None

@@ -13,20 +13,26 @@ PRECISIONS = ("32", "bf16", "64")
 
 @dataclass(frozen=True)
 class Settings:
-    """How long, how fast, and on what to train.
+    """How long, how fast, and on what device to train.
 
-    - `epochs`, `batch_size` (of all processes and accumulated pieces together), `accumulate` pieces a step;
-    - `learning_rate` at the schedule's 1, `schedule`, `optimizer`;
-    - `epoch_size`: rows an epoch takes (0: all): fewer, drawn anew for each, where evaluating only after all would be
-      late, or more, going through them again, where they are few;
-    - `encoder_rate`: the learning rate of a flat latent's encoder as a multiple of the decoder's: below 1, an encoder
-      follows a decoder that moves less under it, and both may take larger steps;
-    - `clip`: largest norm of the gradient (0: no limit);
-    - `ema`: weight on the past in the average of the weights that is evaluated and saved (0: no average);
-    - `patience`: stop after that many epochs without a better test loss, and keep the best (0: never);
-    - `max_seconds`: stop in good order that long after the start, or the resumption (0: never);
-    - `checkpoint_seconds`: the longest time between two checkpoints; there is one at the end of each epoch;
-    - `device` ("cpu", "cuda", "cuda:1", "mps", or "auto") and `precision` ("32", "bf16", "64").
+    Args:
+        epochs: passes through the training data.
+        batch_size: rows of a step, over all processes and accumulated pieces together.
+        epoch_size: rows of an epoch, drawn anew for each; more than the data has go through them again; 0 for all.
+        learning_rate: the learning rate where the schedule is 1.
+        schedule: multiplier of the learning rate.
+        optimizer: the optimizer.
+        encoder_rate: learning rate of a flat latent's encoder as a multiple of the decoder's. Below 1, the encoder
+            follows a decoder that changes less under it, and both may take larger steps.
+        seed: fixes everything that is random.
+        clip: largest norm of the gradient; 0 for no limit.
+        ema: weight of the past in the average of the weights that is evaluated and saved; 0 for no average.
+        accumulate: pieces that a batch is computed in, to save memory.
+        patience: stop after so many epochs without a better test loss, and keep the best; 0 for never.
+        max_seconds: stop in good order so many seconds after the start or the resumption; 0 for never.
+        checkpoint_seconds: longest time between two checkpoints; the end of each epoch has one.
+        device: "cpu", "cuda", "cuda:1", "mps" or "auto".
+        precision: "32", "bf16" or "64".
     """
 
     epochs: int = 20

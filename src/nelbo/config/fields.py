@@ -1,0 +1,97 @@
+"""Every field of a recipe with its type, default and help: for `nelbo train --help-all` and for documents."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import textwrap
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Union
+
+from nelbo.config.build import Input, ModelSpec
+from nelbo.config.recipe import DataSpec, Recipe
+from nelbo.config.registry import Entry, dump, entries, families, family_of
+from nelbo.errors import UserError, nearest
+from nelbo.training import Settings
+
+TABLES = {"": Recipe, "data": DataSpec, "training": Settings, "model": ModelSpec, "model.input": Input}
+"""The tables of a recipe by path; the families of parts come beside them."""
+TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false"}
+WIDTH = 100  # columns of the text
+
+
+def listing(family: str | None = None) -> dict[str, dict[str, Any]]:
+    """The fields by section: the tables of a recipe by path, then each part as "family.kind".
+
+    A section is `{"summary": text, "fields": {name: {"type": text, "default": value, "help": text}}}`; a field that has
+    no default lacks that key.
+
+    Args:
+        family: only the parts of this family; None for all, and the recipe itself.
+
+    Raises:
+        UserError: for an unknown family.
+    """
+    if family is not None and family not in families():
+        raise UserError(f"family {family!r}: {nearest(family, families())}")
+    found = {path or "recipe": Entry(table, (), {}, None) for path, table in TABLES.items() if family is None}
+    for name in families() if family is None else [family]:
+        found |= {f"{name}.{kind}": entry for kind, entry in entries(name).items()}
+    return {section: _described(entry) for section, entry in found.items()}
+
+
+def _described(entry: Entry) -> dict[str, Any]:
+    summary = (inspect.getdoc(entry.make) or "").partition("\n\n")[0].replace("\n", " ")
+    fields = {}
+    for name, (kind, default) in entry.fields.items():
+        known = {} if default is inspect.Parameter.empty else {"default": dump(default)}
+        fields[name] = {"type": type_text(kind), **known, "help": entry.help.get(name, "")}
+    return {"summary": summary, "fields": fields}
+
+
+def type_text(kind: Any) -> str:
+    """An annotated type in words.
+
+    >>> type_text(float | None), type_text(Literal["learned"] | Annotated[int, Range(1)]), type_text(tuple[int, ...])
+    ('number or none', '"learned" or whole number, 1 or more', 'list of whole number')
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        return ", ".join(
+            [type_text(arguments[0]), *(str(allowed).removeprefix("a number ") for allowed in arguments[1:])]
+        )
+    if origin in (Union, types.UnionType):
+        return " or ".join("none" if argument is type(None) else type_text(argument) for argument in arguments)
+    if origin is Literal:
+        return ", ".join(json.dumps(argument) for argument in arguments)
+    if origin is tuple:
+        return f"list of {type_text(arguments[0])}"
+    if origin is dict:
+        return "table"
+    if family := family_of(kind):
+        return family
+    return TYPES.get(kind, "table")
+
+
+def to_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
+    """The listing as text of 100 columns."""
+    return "\n".join(line for section, content in sections.items() for line in _lines(section, content))
+
+
+def _lines(section: str, content: Mapping[str, Any]) -> Iterator[str]:
+    yield from textwrap.wrap(f"{section}: {content['summary']}", WIDTH, subsequent_indent="  ")
+    for name, field in content["fields"].items():
+        default = f"  [default: {_value(field['default'])}]" if "default" in field else "  [required]"
+        default = "" if field["type"] == "table" else default  # its fields are listed by themselves
+        text = f"{name} ({field['type']}): {field['help']}{default}"
+        yield from textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="        ")
+    yield ""
+
+
+def _value(value: Any) -> str:
+    """A default in short: a part that has its defaults by its kind."""
+    if isinstance(value, dict) and "kind" in value:
+        return str(value["kind"])
+    return "none" if value is None else json.dumps(value)
