@@ -11,26 +11,25 @@ from typing import Any
 
 import pytest
 import typer
-from nelbo.citations import ALWAYS, CITES, WHEN, bibtex, entries, used
-from nelbo.registry import FAMILIES
 from typer.testing import CliRunner
 
-from nelbo import citations, nets, schedules
-from nelbo import spec as s
+from nelbo import nets, schedules
 from nelbo.cli.info_commands import cite
-from nelbo.config import presets
+from nelbo.config import presets, registry
+from nelbo.config.build import ModelSpec
+from nelbo.config.citations import ALWAYS, SOURCES, bibtex, entries, used
 from nelbo.config.recipe import DataSpec, Recipe
-from nelbo.config.registry import Component
+from nelbo.config.registry import Component, Entry
 from nelbo.data.arrays.named import CLASSES
 from nelbo.errors import UserError
 from nelbo.model.io import load
 from nelbo.training import Settings
 from nelbo.training.optim import Adam
 
-TEXT = (resources.files("nelbo") / "files" / "references.bib").read_text("utf-8")
+TEXT = (resources.files("nelbo.config") / "files" / "references.bib").read_text("utf-8")
 PLAIN = Recipe(
     data=DataSpec("mnist"),
-    model=s.ModelSpec(likelihood=Component("likelihood", "bernoulli"), encoder=nets.MLP(), decoder=nets.MLP()),
+    model=ModelSpec(likelihood=Component("likelihood", "bernoulli"), encoder=nets.MLP(), decoder=nets.MLP()),
 )
 COMMON = {"nelbo", "kingma2014auto", "lecun1998gradient", "kingma2015adam"}
 PRESETS: dict[str, set[str]] = {
@@ -51,7 +50,7 @@ PRESETS: dict[str, set[str]] = {
     "gamma": {"figurnov2018implicit"},
     "log-cosh": {"rezende2014stochastic", "chen2019log"},
 }
-# A part for which each rule of WHEN holds, and one of the same kind for which it does not.
+# A part for which each condition of a citation holds, and one of the same kind for which it does not.
 RULES: list[tuple[Any, Any, str]] = [
     (DataSpec("mnist"), DataSpec("my_mnist.npz"), "lecun1998gradient"),
     (DataSpec("fashion-mnist"), DataSpec("mnist"), "xiao2017fashion"),
@@ -112,10 +111,9 @@ def flat(latex: str) -> str:
 
 def holding(part: Any) -> Recipe:
     """A recipe with that part in its place."""
-    if isinstance(part, s.Latent | s.Likelihood):
-        name = "latent" if isinstance(part, s.Latent) else "likelihood"
-        return Recipe(model=s.ModelSpec(**{name: part}))
-    if isinstance(part, s.Transform):
+    if isinstance(part, Component) and part.family in ("latent", "likelihood"):
+        return Recipe(model=ModelSpec(**{part.family: part}))
+    if isinstance(part, Component) and part.family == "transform":
         return holding(Component("latent", "flat", prior=Component("prior", "flow", transform=part)))
     if isinstance(part, Adam):
         return Recipe(training=Settings(optimizer=part))
@@ -123,12 +121,28 @@ def holding(part: Any) -> Recipe:
     return Recipe(**{name: part})
 
 
-def test_every_registered_component_is_listed_and_nothing_else() -> None:
-    assert {component for family in FAMILIES.values() for component in family.values()} == set(CITES)
+PARTS: dict[tuple[str, str], Entry] = {
+    (family, kind): entry for family in registry.families() for kind, entry in registry.entries(family).items()
+}
+UNCITED = {
+    *(("likelihood", kind) for kind in ("bernoulli", "laplace", "normal", "one-hot", "poisson")),
+    *(("net", kind) for kind in ("head", "mlp")),
+    *(("schedule", kind) for kind in ("constant", "linear")),
+    ("prior", "standard-normal"),
+    *(("posterior", kind) for kind in ("dirac", "laplace")),
+    ("latent", "flat"),
+}
+# What of a recipe beside its parts is cited.
+BESIDE = {DataSpec: [*SOURCES.values(), "sohn2015learning"], Settings: ["polyak1992acceleration"]}
+
+
+def test_only_what_has_no_source_of_its_own_cites_none() -> None:
+    assert {part for part, entry in PARTS.items() if not entry.cite} == UNCITED
 
 
 def test_every_key_has_its_entry_and_every_entry_its_use() -> None:
-    keys = {key for found in CITES.values() for key in found} | {key for *_, key in WHEN} | set(ALWAYS)
+    keys = {key for entry in PARTS.values() for key in (*entry.cite, *entry.cite_if)}
+    keys |= {*ALWAYS, *(key for beside in BESIDE.values() for key in beside)}
     assert keys | {entry.paper for entry in presets.PRESETS.values()} == set(entries())
 
 
@@ -179,22 +193,41 @@ def test_a_rule_holds_for_one_part_and_not_for_another(part: Any, other: Any, ke
 
 
 def test_every_rule_is_tested_and_every_named_data_set_cited() -> None:
-    assert Counter((type(part), key) for part, _, key in RULES) == Counter((kind, key) for kind, _, key in WHEN)
+    def tested(part: Any) -> Any:
+        if isinstance(part, DataSpec | Settings):
+            return type(part)
+        return (part.family, part.kind) if isinstance(part, Component) else ("optimizer", registry.kind_of(part))
+
+    rules = [(part, key) for part, entry in PARTS.items() for key in entry.cite_if]
+    rules += [(part, key) for part, keys in BESIDE.items() for key in keys]  # type: ignore[misc]
+    assert Counter((tested(part), key) for part, _, key in RULES) == Counter(rules)
     assert all(used(Recipe(data=DataSpec(name))) != used(Recipe()) for name in CLASSES)
 
 
-@pytest.mark.parametrize("component", CITES, ids=lambda component: component.__name__)
-def test_a_part_is_found_wherever_it_stands(component: type) -> None:
-    deep = Component(
-        "latent",
-        "product",
-        parts={
-            "a": Component("latent", "flat", dim=4),
-            "b": Component("latent", "product", parts={"c": Component("latent", "flat", prior=component())}),
-        },
-    )
-    recipe = Recipe(model=s.ModelSpec(latent=deep))
-    assert set(CITES[component]) <= set(used(recipe))
+def within(family: str, kind: str) -> dict[str, Any]:
+    """The table of a recipe with that part as deep inside as its family goes."""
+    part: dict[str, Any] = {"kind": kind}
+    if family == "likelihood":
+        return {"model": {"likelihood": part}}
+    if family == "optimizer":
+        return {"training": {"optimizer": part}}
+    if family in ("objective", "schedule"):
+        return {"objective": part if family == "objective" else {"kind": "elbo", "beta": part}}
+    latent = {
+        "latent": part,
+        "prior": {"kind": "flat", "prior": part},
+        "posterior": {"kind": "flat", "posterior": part},
+        "transform": {"kind": "flat", "posterior": {"kind": "flow", "transform": part}},
+        "net": {"kind": "flat", "posterior": {"kind": "riemannian", "metric": part}},
+    }[family]
+    inner = {"kind": "product", "parts": {"c": latent}}
+    return {"model": {"latent": {"kind": "product", "parts": {"a": {"kind": "flat", "dim": 4}, "b": inner}}}}
+
+
+@pytest.mark.parametrize("part", PARTS, ids=" ".join)
+def test_a_part_is_found_wherever_it_stands(part: tuple[str, str]) -> None:
+    keys = used(registry.parse(Recipe, within(*part), ""))
+    assert set(PARTS[part].cite) <= set(keys)
 
 
 def test_an_unknown_key_is_named_with_the_nearest() -> None:
@@ -210,5 +243,5 @@ def test_the_command_prints_what_the_model_is_made_of(picture_run: Path) -> None
     assert text == bibtex(keys) and re.findall(r"^@\w+\{(.+),$", text, re.MULTILINE) == keys
     assert {"nelbo", "kingma2014auto", "kingma2015adam"} <= set(keys) and "lecun1998gradient" not in keys
     shown = json.loads(CliRunner().invoke(app, [str(picture_run), "--json"], catch_exceptions=False).stdout)
-    assert list(shown) == keys and shown == {key: citations.entries()[key] for key in keys}
+    assert list(shown) == keys and shown == {key: entries()[key] for key in keys}
     assert "Examples:" in CliRunner().invoke(app, ["--help"]).stdout

@@ -133,7 +133,7 @@ def linear(noise: float = 0.5) -> tuple[VAE, Tensor, Tensor]:
     torch.manual_seed(0)
     encoder = nets.GapEncoder(nets.MLPEncoder((SHAPE[0], 2 * SHAPE[1]), 6, []), SHAPE)
     decoder = nets.MLPDecoder(3, SHAPE, [])
-    likelihood = likelihoods.MissingDataLikelihood(likelihoods.Normal(decoder, 2, noise))
+    likelihood = likelihoods.MissingDataLikelihood(likelihoods.Normal(decoder, 2, sigma=noise))
     vae = VAE(SingleLevelLatent(priors.StandardNormal(3), posteriors.DiagonalNormal(encoder, 2)), likelihood).double()
     layer = decoder.layers[0]
     with torch.no_grad():

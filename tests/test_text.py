@@ -92,8 +92,8 @@ def test_the_mean_is_greedy(kind: str) -> None:
 def test_a_temperature_divides_the_logits() -> None:
     """Near 0 a draw is the mean; at any other the masses are the powers p^(1/t), scaled to sum to one."""
     d = given(decoder("gru"), 3)
-    assert torch.equal(d.at(1e-4).sample((20,)), d.mean.expand(20, 3, LENGTH))
-    one = d.at(0.5).at(4.0)  # 2
+    assert torch.equal(d.with_temperature(1e-4).sample((20,)), d.mean.expand(20, 3, LENGTH))
+    one = d.with_temperature(0.5).with_temperature(4.0)  # 2
     first = d.net.logits(d.net.step(d.begun, torch.zeros(3, dtype=torch.int64), None)[0])
     ends = torch.zeros(3, LENGTH, dtype=torch.float64)
     torch.testing.assert_close(one.log_prob(ends), (first / 2).log_softmax(-1)[:, END])
@@ -110,13 +110,13 @@ def test_a_line_that_tells_its_code_is_one_that_other_codes_do_not_write() -> No
     def log_q(x: Tensor) -> Tensor:
         return joint(x).log_softmax(-1).diagonal()
 
-    told = d.telling(log_q)
+    told = d.mmi_decode(log_q)
     with noise.seeded(0), noise.common():
-        lines = [d.mean, *(d.at(t).sample() for t in TEMPERATURES)]
+        lines = [d.mean, *(d.with_temperature(t).sample() for t in TEMPERATURES)]
     of = [(1 + FLUENT) * d.log_prob(x) - joint(x).logsumexp(-1) for x in [*lines, told]]
     torch.testing.assert_close(of[-1], torch.stack(of[:-1]).max(0).values)
     assert log_q(told).mean() > log_q(d.mean).mean() + 0.1
-    alone = TokenByToken(d.net, d.begun[7:8]).telling(lambda x: joint(x).log_softmax(-1)[:, 7])
+    alone = TokenByToken(d.net, d.begun[7:8]).mmi_decode(lambda x: joint(x).log_softmax(-1)[:, 7])
     assert torch.equal(alone[0], told[7])
 
 

@@ -24,9 +24,10 @@ import zoo_flows
 import zoo_geometry
 import zoo_hierarchy
 from nelbo import likelihoods, nets, posteriors, priors
+from nelbo.config.registry import Learned
 from nelbo.distributions import Bernoulli, DiagonalNormal, Energy, Laplace, StandardNormal
 from nelbo.latents import LatentLevel, SingleLevelLatent
-from nelbo.objectives import Sum, distortion, elbo, path_rate, rate
+from nelbo.objectives import WeightedTerms, distortion, elbo, path_rate, rate
 from nelbo.schedules import Linear, Schedule, advance
 from nelbo.vae import VAE, Trace
 from zoo import CONTEXT, OBJECTIVES, SCHEDULES, VAES, assert_mean, awake, context, data, flat_vae
@@ -40,10 +41,10 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def linear_vae(dim: int, latent: int, sigma: float | None) -> VAE:
+def linear_vae(dim: int, latent: int, sigma: float | Learned) -> VAE:
     """A VAE whose encoder and decoder are one linear layer each."""
     posterior = posteriors.DiagonalNormal(nets.MLPEncoder((dim,), 2 * latent, []), 1)
-    likelihood = likelihoods.Normal(nets.MLPDecoder(latent, (dim,), []), 1, sigma)
+    likelihood = likelihoods.Normal(nets.MLPDecoder(latent, (dim,), []), 1, sigma=sigma)
     return VAE(SingleLevelLatent(priors.StandardNormal(latent), posterior), likelihood)
 
 
@@ -232,7 +233,7 @@ def test_loss_is_the_weighted_sum_of_its_parts(name: str) -> None:
     moved = [id(p) for parameters in objective.players(vae).values() for p in parameters]
     assert len(moved) == len({*moved}) and {*moved} >= {id(p) for p in vae.parameters()}
     assert not any(part.requires_grad for part in losses.parts.values())
-    if isinstance(objective, Sum):
+    if isinstance(objective, WeightedTerms):
         summed = sum(objective.weight(term) * term(trace).mean() for term in objective.terms)
         torch.testing.assert_close(losses.players["vae"], summed)
 
@@ -255,13 +256,18 @@ def test_elbo_weighs_the_rate_by_beta() -> None:
     """beta = 4 is distortion + 4 rate; a scheduled beta follows the clock, which stands at the end by default."""
     vae, x = flat_vae().double(), data(torch.distributions.constraints.boolean, 8, (1, 4, 4))
 
-    def loss(objective: Sum) -> tuple[float, float, float]:
+    def loss(objective: WeightedTerms) -> tuple[float, float, float]:
         torch.manual_seed(9)
         losses = objective(vae, x)
         return losses.players["vae"].item(), losses.parts["distortion"].item(), losses.parts["rate"].item()
 
-    scheduled = elbo(Linear(0.0, 2.0, 0.0, 0.5))
-    rows = [(elbo(), 1, 1), (elbo(4.0), 1, 4), (Sum({distortion: 3.0, rate: 0.5}), 3, 0.5), (scheduled, 1, 2)]
+    scheduled = elbo(beta=Linear(0.0, 2.0, 0.0, 0.5))
+    rows = [
+        (elbo(), 1, 1),
+        (elbo(beta=4.0), 1, 4),
+        (WeightedTerms({distortion: 3.0, rate: 0.5}), 3, 0.5),
+        (scheduled, 1, 2),
+    ]
     for objective, alpha, beta in rows:
         total, d, r = loss(objective)
         assert total == pytest.approx(alpha * d + beta * r, rel=1e-12) and r > 0
@@ -297,7 +303,7 @@ def test_a_trained_linear_vae_is_probabilistic_pca() -> None:
     noise = values[2:].mean()
     optimum = -0.5 * (8 * math.log(2 * math.pi) + values[:2].log().sum() + 6 * noise.log() + 8).item()
 
-    vae, objective, steps = linear_vae(8, 2, None), elbo(), 1500
+    vae, objective, steps = linear_vae(8, 2, "learned"), elbo(), 1500
     vae.likelihood.init_output_bias(x.mean(0))
     adam = torch.optim.Adam(vae.parameters(), lr=0.03)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
