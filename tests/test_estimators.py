@@ -152,7 +152,7 @@ def test_pipelines_and_searches(x: np.ndarray) -> None:
 
 def test_lines_are_printed(x: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
     VAETransformer(**{**TINY, "verbose": 1}).fit(x)
-    assert capsys.readouterr().out.startswith("epoch 1: train loss ")
+    assert capsys.readouterr().out.startswith("====> Epoch: 1 Average training loss: ")
 
 
 def test_numbers_in_sequence_are_no_identifiers_in_an_array() -> None:

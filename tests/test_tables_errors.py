@@ -106,10 +106,10 @@ def test_what_cannot_be_modelled_is_left_out_with_a_warning() -> None:
 
 
 OTHERS: list[tuple[Any, list[str]]] = [
-    ({"agee": "count"}, ["columns: there is no column 'agee': did you mean 'age'?"]),
-    ({"zzz": "count"}, ["there is no column 'zzz': known: age, name, day"]),
+    ({"agee": "count"}, ["columns: there is no column 'agee': did you mean age?"]),
+    ({"zzz": "count"}, ["there is no column 'zzz': known: age, day, name"]),
     ({"age": "number"}, ["column 'age': kind='number': give one of continuous, count", "leave out"]),
-    ({"age": {"kynd": "count"}}, ["column 'age': 'kynd' is no setting: did you mean 'kind'?"]),
+    ({"age": {"kynd": "count"}}, ["column 'age': 'kynd' is no setting: did you mean kind?"]),
     ({"age": {"transform": "sqrt"}}, ["transform='sqrt': give one of standard, log, quantile"]),
     ({"age": 3}, ["column 'age': give a kind, or a table of"]),
     ({"age": {"kind": "binary", "transform": "log"}}, ["kind='binary' has no transform"]),
@@ -138,7 +138,7 @@ def test_a_wrong_schema_file_is_refused(tmp_path: Path, run: Run) -> None:
     for content, said in (
         ("kind = 3", "s.toml: give a table [columns.NAME]"),
         ("[columns", "s.toml: is no TOML"),
-        ('[columns.agee]\nkind = "count"', "s.toml: there is no column 'agee': did you mean 'age'?"),
+        ('[columns.agee]\nkind = "count"', "s.toml: there is no column 'agee': did you mean age?"),
     ):
         schema = written(tmp_path, content, "s.toml")
         refused(lambda schema=schema: load(path, columns=schema), said)
@@ -154,7 +154,7 @@ def test_rows_that_do_not_fit_the_schema_are_refused() -> None:
     table["day"] = pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-04", "2020-03-05"] * 9)
     schema = load(table).schema
     refused(
-        lambda: load_like(table.rename(columns={"age": "Age"}), schema), "lacks the columns age", "did you mean 'Age'?"
+        lambda: load_like(table.rename(columns={"age": "Age"}), schema), "lacks the columns age", "did you mean Age?"
     )
     refused(lambda: load_like(table[["day"]], schema), "table: lacks the columns age, city")
     refused(lambda: load_like(table.assign(age=np.inf), schema), "column 'age': row 1 is infinite")

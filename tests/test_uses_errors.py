@@ -13,11 +13,11 @@ from conftest import Run
 ARGUMENTS = {
     "a condition on an unknown column": (
         ["augment", "MODEL", "--condition", "incme=>50K"],
-        "condition on 'incme': the model has no such column: did you mean 'income'?",
+        "condition on 'incme': the model has no such column: did you mean income?",
     ),
     "a condition on an unknown value": (
         ["augment", "MODEL", "--condition", "income=>50"],
-        "condition income=>50: did you mean '>50K'?",
+        "condition income=>50: did you mean >50K?",
     ),
     "a condition without a value": (
         ["augment", "MODEL", "--condition", "income"],
@@ -25,7 +25,7 @@ ARGUMENTS = {
     ),
     "an unknown column to balance": (
         ["augment", "MODEL", "--balance", "incom"],
-        "balance 'incom': the model has no such column: did you mean 'income'?",
+        "balance 'incom': the model has no such column: did you mean income?",
     ),
     "numbers to balance": (
         ["augment", "MODEL", "--balance", "age"],

@@ -22,7 +22,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
     'did you mean epochs?'
     """
     known = sorted(names)
-    close = difflib.get_close_matches(name, known, 1)
+    close = difflib.get_close_matches(name, known, 1) or [n for n in known if n.lower() == name.lower()]
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
 
 

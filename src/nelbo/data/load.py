@@ -30,7 +30,7 @@ from nelbo.data.dataset import Dataset, subset
 from nelbo.data.images import folder, huggingface
 from nelbo.data.images.augment import Augment
 from nelbo.data.images.decode import MODES, Target
-from nelbo.data.images.folder import Album, albums, extend
+from nelbo.data.images.folder import Album, albums, extend_by
 from nelbo.data.schema import Fit, Schema
 from nelbo.data.series import series
 from nelbo.data.split import at_random
@@ -197,7 +197,7 @@ def _album_like(both: tuple[Album, Album | None], schema: Schema, split: str, sk
     album = both[0] if split == "train" or both[1] is None else both[1]
     if schema.kind != "image" or schema.shape[0] not in MODES:
         raise UserError(f"{album.name}: holds pictures, the model takes rows of shape {schema.shape}: give an array")
-    known, found = replace(schema, classes=extend(schema.classes, [album])), folder.survey(album)
+    known, found = replace(schema, classes=extend_by(schema.classes, [album])), folder.survey(album)
     target = Target.of(schema, found.deep)
     if not target.deep:
         return folder.build(found, known, skip_bad)
@@ -208,7 +208,7 @@ def _album_like(both: tuple[Album, Album | None], schema: Schema, split: str, sk
 def _load_albums(both: tuple[Album, Album | None], name: str, pictures: _Pictures, held_out: tuple[float, int]) -> Data:
     surveys = [folder.survey(album) for album in both if album is not None]
     shape = folder.common_shape(surveys, _size(pictures.size), pictures.channels)
-    classes = extend((), (found.album for found in surveys))
+    classes = extend_by((), (found.album for found in surveys))
     if shape[0] == 1 and any(found.deep for found in surveys):
         target, parts = Target(shape, pictures.fit, deep=True), []
         for found in surveys:

@@ -8,6 +8,7 @@ saved with the model. A table's rows are mapped column by column when they are r
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from math import prod
@@ -141,3 +142,12 @@ class Schema:
         columns = tuple(map(Column.from_json, values.pop("columns", ())))
         known_tokens = Vocabulary.from_json(values.pop("vocabulary")) if "vocabulary" in values else None
         return cls(**values, columns=columns, vocabulary=known_tokens)
+
+
+def extend(classes: tuple[str, ...], names: Iterable[str]) -> tuple[str, ...]:
+    """`classes`, each once, then the names that are not among them, sorted.
+
+    >>> extend(("b", "a"), ["d", "a", "c"])
+    ('b', 'a', 'c', 'd')
+    """
+    return tuple(dict.fromkeys((*classes, *sorted(set(names)))))

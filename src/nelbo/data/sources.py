@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from nelbo.data.arrays.infer import Part
 from nelbo.data.arrays.layout import Items, Layout, lay_out, to_numpy
 from nelbo.data.arrays.npy import FileRows, Stored
 from nelbo.data.dataset import fits_memory
+from nelbo.data.schema import extend
 from nelbo.errors import UserError
 
 
@@ -130,11 +130,6 @@ def _label_array(y: Any, name: str, rows: int) -> np.ndarray:
     if not whole:
         raise UserError(f"{name}: labels hold {array.dtype} values: give whole numbers or strings, or leave them out")
     return array.reshape(rows)
-
-
-def extend(classes: tuple[str, ...], names: Iterable[str]) -> tuple[str, ...]:
-    """`classes`, then the names that are not among them, sorted."""
-    return classes + tuple(sorted(set(names) - set(classes)))
 
 
 def _numbers(y: np.ndarray, classes: tuple[str, ...]) -> Tensor:

@@ -151,9 +151,7 @@ class CellByCell(Distribution):
         if likeliest:
             return logits.argmax(-1), torch.full_like(logits[..., 0], 0.5)
         draws = noise.uniform(torch.Size(), logits.shape[:-1], torch.Size([2]), logits)
-        sums = logits.softmax(-1).cumsum(-1)
-        code = torch.searchsorted(sums, draws[..., :1] * sums[..., -1:], right=True).squeeze(-1)
-        return code.clamp_max(logits.shape[-1] - 1), draws[..., 1]
+        return noise.categorical(logits.softmax(-1), draws[..., 0]), draws[..., 1]
 
     def marginals(self, x: Tensor) -> list[Tensor]:
         """The masses of the codes of each column given h and the cells that are there, `(*batch, size)` each."""

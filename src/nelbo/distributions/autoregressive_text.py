@@ -129,15 +129,9 @@ class TokenByToken(Distribution):
         for t in watched(range(self.length), "writing lines", self.length):
             read, state = self.net.step(flat, last, state)
             logits = self._logits(read)
-            token = logits.argmax(-1) if draws is None else _chosen(logits, draws[:, t])
+            token = logits.argmax(-1) if draws is None else noise.categorical(logits.softmax(-1), draws[:, t])
             last = token if t == 0 else token.masked_fill(last == END, END)
             rows[:, t] = last
             if not last.any():
                 break
         return rows.view(*begun.shape[:-1], self.length)
-
-
-def _chosen(logits: Tensor, draws: Tensor) -> Tensor:
-    """The class that each uniform draw falls to."""
-    sums = logits.softmax(-1).cumsum(-1)
-    return torch.searchsorted(sums, draws[:, None] * sums[:, -1:], right=True).squeeze(-1).clamp_max(sums.shape[-1] - 1)

@@ -85,8 +85,8 @@ class AutoregressiveCodes(Distribution):
             u = noise.uniform(torch.Size(sample_shape), self.batch_shape, self.event_shape, self.like)
             value = torch.zeros_like(u, dtype=torch.long)
             for i in range(u.shape[-1]):
-                below = self.log_probs(value)[..., i, :].exp().cumsum(-1) <= u[..., i, None]
-                value[..., i] = below.sum(-1).clamp_max(self.codes - 1)
+                masses = self.log_probs(value)[..., i, :].exp()
+                value[..., i] = noise.categorical(masses, u[..., i], normalized=True)
             return value
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ class Mixture(Distribution):
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
         u = noise.uniform(torch.Size(sample_shape), self.batch_shape, torch.Size(), self.logits)
-        chosen = torch.searchsorted(self.logits.softmax(-1).cumsum(-1), u).clamp_max(len(self.logits) - 1)
+        chosen = noise.categorical(self.logits.softmax(-1), u, normalized=True)
         with noise.whole():
             return draw_of(self.components, chosen)
 

@@ -98,6 +98,24 @@ def uniform(sample_shape: torch.Size, batch_shape: torch.Size, event_shape: torc
     return _draw(torch.rand, sample_shape, batch_shape, event_shape, like)
 
 
+def categorical(masses: Tensor, u: Tensor, normalized: bool = False) -> Tensor:
+    """The category that each uniform number `(*lead)` falls to, by inversion: `(*lead)` numbers below K.
+
+    `masses` `(K,)`, or `(*batch, K)` whose batch broadcasts to `lead`, may sum to anything; if `normalized`, to 1.
+
+    >>> categorical(torch.tensor([1.0, 0.0, 3.0]), torch.tensor([0.0, 0.2, 0.25, 0.9])).tolist()
+    [0, 0, 2, 2]
+    """
+    sums = masses.cumsum(-1)
+    u = u if normalized else u * sums[..., -1]
+    if masses.dim() == 1:
+        found = torch.searchsorted(sums, u, right=True)
+    else:
+        sums = sums.expand(*u.shape, -1).contiguous()
+        found = torch.searchsorted(sums, u.unsqueeze(-1), right=True).squeeze(-1)
+    return found.clamp_max(masses.shape[-1] - 1)
+
+
 def _normal(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """With a bound b, by the inverse of the distribution function: Phi^-1 of a number between Phi(-b) and Phi(b)."""
     bound = _bound.get()

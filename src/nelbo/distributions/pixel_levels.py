@@ -64,8 +64,8 @@ class OnLevels(Distribution, ABC):
 
     def choose(self, logits: Tensor, sample_shape: Sequence[int]) -> Tensor:
         """Draws of an index into the last dimension of `logits`, by inversion."""
-        u = noise.uniform(torch.Size(sample_shape), self.batch_shape, self.event_shape, logits).unsqueeze(-1)
-        return (u >= logits.softmax(-1).cumsum(-1)[..., :-1]).sum(-1)
+        u = noise.uniform(torch.Size(sample_shape), self.batch_shape, self.event_shape, logits)
+        return noise.categorical(logits.softmax(-1), u, normalized=True)
 
 
 class LevelCategorical(OnLevels):

@@ -7,7 +7,7 @@ generators; what is computed of a row does not depend on the other rows asked fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,8 @@ from nelbo.config import recipe as recipes
 from nelbo.data import load
 from nelbo.distributions import noise
 from nelbo.errors import UserError
+from nelbo.experiment.console import Lines
 from nelbo.model import Model
-from nelbo.training import Callback
-from nelbo.vae import VAE
 
 STEPS = 10  # an epoch takes at least
 DRAWS = 16  # of z for the score of a row
@@ -39,7 +38,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
     - `width`: of the networks' layers (None: 64, and up to 256 for many rows);
     - `learning_rate`: at its highest, after the warm-up;
     - `random_state`: fixes the weights, the order of the rows and all draws;
-    - `verbose`: 1 prints a line an epoch.
+    - `verbose`: 1 prints two lines an epoch.
 
     After `fit`: `model_`, a `nelbo.Model`; `n_iter_`, the epochs taken; `n_features_in_`, and `feature_names_in_` of a
     DataFrame. Raises `UserError` (a `ValueError`) for what a user can mend.
@@ -122,14 +121,6 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             with torch.no_grad(), noise.seeded(self.seed_), noise.common():
                 found.append(self.model_.vae(rows.batch(index), None, (DRAWS,)).log_weight.logsumexp(0))
         return (torch.cat(found) - np.log(DRAWS)).numpy()
-
-
-class Lines(Callback):
-    """Prints the loss of each epoch."""
-
-    def on_epoch(self, vae: VAE, epoch: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        train, test = (f"{row['split']} loss {row['loss']:.3f}" for row in rows[-2:])
-        print(f"epoch {epoch}: {train}, {test}")
 
 
 def settings(estimator: TableEstimator, n: int) -> dict[str, Any]:

@@ -25,7 +25,8 @@ from nelbo.config import recipe as recipes
 from nelbo.data import load
 from nelbo.data.arrays.layout import CHANNELS
 from nelbo.errors import UserError
-from nelbo.estimators.base import Lines, TableEstimator, dense, settings
+from nelbo.estimators.base import TableEstimator, dense, settings
+from nelbo.experiment.console import Lines
 from nelbo.model import Model
 from nelbo.training import Callback
 

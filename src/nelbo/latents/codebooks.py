@@ -11,7 +11,6 @@ SoundStream: An End-to-End Neural Audio Codec.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.functional import one_hot
 
 from nelbo.distributions import noise
+from nelbo.latents.kmeans import spread_out
 from nelbo.latents.quantizers import Quantizer, QuantizerOutput, straight_through
 
 SMOOTHING = 1e-5  # of the counts that a moving-average codebook divides by
@@ -146,14 +146,9 @@ def _tally(e: Tensor, nearest: Tensor, codes: int) -> Tensor:
 
 
 def _kmeans(rows: Tensor, codes: int, rounds: int = 10) -> Tensor:
-    """k-means++ and `rounds` of Lloyd's iteration. Source: Arthur, Vassilvitskii (2007), k-means++."""
+    """k-means++ and `rounds` of Lloyd's iteration."""
     u = noise.uniform(torch.Size(), torch.Size(), torch.Size((codes,)), rows)
-    picks, gap = [], torch.full_like(rows[:, 0], math.inf)
-    for i in range(codes):
-        mass = (gap if i else torch.ones_like(gap)).cumsum(0)
-        picks.append(rows[torch.searchsorted(mass, u[i : i + 1] * mass[-1], right=True).clamp_max(len(rows) - 1)])
-        gap = torch.minimum(gap, (rows - picks[-1]).square().sum(-1))
-    centres = torch.cat(picks)
+    centres = spread_out(rows, codes, lambda i, masses: noise.categorical(masses, u[i : i + 1]))
     for _ in range(rounds):
         tally = _tally(rows, _nearest(rows, centres), codes)
         centres = torch.where(tally[:, -1:] > 0, tally[:, :-1] / tally[:, -1:].clamp_min(1), centres)

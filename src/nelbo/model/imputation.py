@@ -34,9 +34,8 @@ def complete(vae: VAE, x: Tensor, c: Tensor | None = None, gaps: bool = False) -
     With `gaps`, as in whole samples, a table's cell may be drawn to be missing.
     """
     d, log_weight = _weighed(vae, x, c)
-    sums = log_weight.softmax(0).cumsum(0).t().contiguous()
-    u = noise.uniform(torch.Size(), torch.Size([len(x)]), torch.Size([1]), sums)
-    chosen = torch.searchsorted(sums, u * sums[:, -1:], right=True).squeeze(1).clamp_max(len(log_weight) - 1)
+    u = noise.uniform(torch.Size(), torch.Size([len(x)]), torch.Size(), log_weight)
+    chosen = noise.categorical(log_weight.softmax(0).t(), u)
     rows = torch.arange(len(x), device=x.device)
     if not isinstance(d, CellByCell):
         return torch.where(x.isnan(), d.sample()[chosen, rows], x)

@@ -28,6 +28,7 @@ from nelbo.distributions import kl_divergence
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError, nearest
 from nelbo.latents import QuantizedLatent, SingleLevelLatent
+from nelbo.latents.kmeans import spread_out
 from nelbo.model.model import Model
 from nelbo.posteriors import Posterior
 from nelbo.priors import Prior
@@ -103,7 +104,7 @@ def fit_mixture(codes: Tensor, components: int, rounds: int) -> Fitted:
     origin = codes.double().mean(0)
     z, components = codes.double() - origin, min(components, len(codes))
     squares = [torch.einsum("ni,nj->nij", part, part).flatten(1) for part in z.split(CHUNK)]
-    centres = spread_out(z, components)
+    centres = spread_out(z, components, _draw_row)
     nearest_centre = torch.cat([torch.cdist(part, centres).argmin(1) for part in z.split(CHUNK)])
     shares: Iterable[Tensor] = torch.nn.functional.one_hot(nearest_centre, components).to(z.dtype).split(CHUNK)
     last = -math.inf
@@ -168,17 +169,9 @@ def fit_best_mixture(codes: Tensor, effort: Effort) -> Fitted:
     return fit_mixture(codes, chosen, effort.rounds)
 
 
-def spread_out(z: Tensor, count: int) -> Tensor:
-    """`count` rows of z, each drawn with a probability that grows as its squared distance to those before.
-
-    Source: Arthur, Vassilvitskii (2007), k-means++: The Advantages of Careful Seeding.
-    """
-    chosen = z[torch.randint(len(z), (1,))]
-    distance = torch.full((len(z),), math.inf, dtype=z.dtype, device=z.device)
-    while len(chosen) < count:
-        distance = torch.minimum(distance, (z - chosen[-1]).square().sum(1) + 1e-12)
-        chosen = torch.cat([chosen, z[torch.multinomial(distance.float(), 1)]])
-    return chosen
+def _draw_row(i: int, masses: Tensor) -> Tensor:
+    """The index of a row: the first one uniform, the others by these masses; see `spread_out`."""
+    return torch.multinomial((masses + 1e-12).float(), 1) if i else torch.randint(len(masses), (1,))
 
 
 def _descend(prior: Prior, loss: Callable[[Tensor], Tensor], codes: Tensor, effort: Effort) -> None:

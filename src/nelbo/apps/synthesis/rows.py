@@ -22,7 +22,7 @@ from nelbo.apps.synthesis import images
 from nelbo.apps.synthesis.images import SAMPLES, OfClass
 from nelbo.apps.synthesis.label_propagation import with_classes
 from nelbo.data import Dataset, Schema, subset, tables
-from nelbo.errors import UserError
+from nelbo.errors import UserError, nearest
 from nelbo.model import Model
 
 ENOUGH, MOST = 20, 2000  # real rows that tell a quantile
@@ -144,7 +144,7 @@ def missing_rows(schema: Schema, column: str, rows: Dataset) -> dict[str, int]:
     """How many rows each category lacks to be as frequent as the largest; categories without rows are left out."""
     names = [c.name for c in schema.modelled]
     if column not in names:
-        raise UserError(f"balance {column!r}: the model has no such column: {tables.nearest(column, tuple(names))}")
+        raise UserError(f"balance {column!r}: the model has no such column: {nearest(str(column), names)}")
     chosen = schema.modelled[names.index(column)]
     if not chosen.is_choice:
         listed = ", ".join(c.name for c in schema.modelled if c.is_choice) or "none"

@@ -6,7 +6,6 @@ Rasul, Vollgraf (2017), Fashion-MNIST: a Novel Image Dataset for Benchmarking Ma
 
 from __future__ import annotations
 
-import gzip
 import math
 import struct
 import zlib
@@ -17,6 +16,7 @@ import numpy as np
 
 from nelbo.data.arrays import npy
 from nelbo.data.arrays.npy import Stored
+from nelbo.data.text.files import opened
 from nelbo.errors import UserError
 
 CLASSES = {
@@ -66,7 +66,7 @@ def _idx_files(place: Path) -> list[Path]:
 def read_idx(path: Path) -> np.ndarray:
     """The uint8 array in an IDX file, plain or gzipped; `UserError` if it is damaged."""
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with opened(path) as file:
             data = file.read()
         zeros, code, ndim = struct.unpack_from(">HBB", data)
         shape = struct.unpack_from(f">{ndim}I", data, 4)

@@ -24,7 +24,7 @@ from nelbo.data.images import labels
 from nelbo.data.images.cache import cache
 from nelbo.data.images.decode import Header, Original, Target, decode, read_header
 from nelbo.data.parallel import every, shared
-from nelbo.data.schema import Schema
+from nelbo.data.schema import Schema, extend
 from nelbo.errors import UserError
 from nelbo.training.progress import watched
 
@@ -60,11 +60,11 @@ class Album:
         return torch.tensor([place[name] for name in self.classes]) if self.classes else None
 
 
-def extend(classes: tuple[str, ...], albums: Iterable[Album]) -> tuple[str, ...]:
+def extend_by(classes: tuple[str, ...], albums: Iterable[Album]) -> tuple[str, ...]:
     """`classes`, then those of the albums that are not among them, in their own order or by name."""
     both = list(albums)
     own = [name for album in both for name in album.order]
-    return tuple(dict.fromkeys((*classes, *own, *sorted({name for album in both for name in album.classes} - {""}))))
+    return extend((*classes, *own), {name for album in both for name in album.classes} - {""})
 
 
 def albums(root: Path, table: str | None = None) -> tuple[Album, Album | None]:

@@ -41,7 +41,7 @@ from nelbo.data.tables.conditions import parse as parse_condition
 from nelbo.data.tables.dataset import encode, infer, read, read_like
 from nelbo.data.tables.describe import describe, to_bytes, to_text, written
 from nelbo.data.tables.missing import Raw, appended, gaps, raw_bytes, replaced, whole
-from nelbo.data.tables.overrides import Overrides, nearest, to_toml
+from nelbo.data.tables.overrides import Overrides, to_toml
 from nelbo.data.tables.source import is_table
 from nelbo.data.tables.transforms import forward as standard
 from nelbo.data.tables.transforms import inverse as natural
@@ -60,7 +60,6 @@ __all__ = [
     "is_table",
     "known_cells",
     "natural",
-    "nearest",
     "parse_condition",
     "raw_bytes",
     "read",

@@ -18,9 +18,8 @@ import numpy as np
 from nelbo.data.columns import Column
 from nelbo.data.schema import Schema
 from nelbo.data.tables import cells, transforms
-from nelbo.data.tables.overrides import nearest
 from nelbo.data.tables.source import Source
-from nelbo.errors import UserError, require
+from nelbo.errors import UserError, nearest, require
 
 
 class Encoder:

@@ -13,9 +13,8 @@ from nelbo.data.schema import Schema
 from nelbo.data.tables import transforms
 from nelbo.data.tables.codec import Encoder
 from nelbo.data.tables.describe import values_of
-from nelbo.data.tables.overrides import nearest
 from nelbo.data.tables.source import open_table
-from nelbo.errors import UserError, require
+from nelbo.errors import UserError, nearest, require
 
 
 def known_cells(cells: Mapping[str, Any], schema: Schema) -> np.ndarray:
@@ -29,7 +28,7 @@ def known_cells(cells: Mapping[str, Any], schema: Schema) -> np.ndarray:
     named = {column.name: column for column in schema.modelled}
     for name in cells:
         if name not in named:
-            raise UserError(f"condition on {name!r}: the model has no such column: {nearest(name, tuple(named))}")
+            raise UserError(f"condition on {name!r}: the model has no such column: {nearest(str(name), named)}")
     texts = {name: None if cells.get(name) is None else str(cells[name]) for name in named}
     row = pa.table({name: pa.array([text], pa.string()) for name, text in texts.items()})
     with warnings.catch_warnings():

@@ -16,13 +16,12 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
 from nelbo.data.columns import CHOICES, NUMBERS, Column, ColumnKind, Transform
 from nelbo.data.schema import Schema
-from nelbo.errors import UserError
+from nelbo.errors import UserError, nearest
 
 Overrides = str | Path | Mapping[str, Any] | None
 KEYS = ("kind", "transform", "categories")
@@ -51,14 +50,8 @@ def parse(given: Overrides, names: tuple[str, ...]) -> dict[str, Override]:
         raise UserError(f"{where}: give a table [columns.NAME] for each column, with {', '.join(KEYS)}")
     for name in columns:
         if name not in names:
-            raise UserError(f"{where}: there is no column {name!r}: {nearest(name, names)}")
+            raise UserError(f"{where}: there is no column {name!r}: {nearest(str(name), names)}")
     return {name: _one(f"{where}: column {name!r}", value) for name, value in columns.items()}
-
-
-def nearest(name: str, names: tuple[str, ...]) -> str:
-    """A remedy for an unknown name: the nearest known one, or all of them."""
-    close = get_close_matches(str(name), names, 1) or [n for n in names if n.lower() == str(name).lower()]
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -74,7 +67,7 @@ def _one(where: str, value: Any) -> Override:
         raise UserError(f"{where}: give a kind, or a table of {', '.join(KEYS)}")
     for key in said:
         if key not in KEYS:
-            raise UserError(f"{where}: {key!r} is no setting: {nearest(key, KEYS)}")
+            raise UserError(f"{where}: {key!r} is no setting: {nearest(str(key), KEYS)}")
     kind = str(said.get("kind", ""))
     kind = "identifier" if kind in ("leave out", "leave-out", "leave_out") else kind
     transform: Any = said.get("transform", "")

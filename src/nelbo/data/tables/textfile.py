@@ -7,26 +7,21 @@ UTF-8, with or without a byte order mark, and may be gzipped.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from nelbo.data.tables.cells import NUMBER
+from nelbo.data.text.files import opened
 from nelbo.errors import UserError, require
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 LOOK, HEAD = 100, 2**20  # lines, and bytes, by which the delimiter is told
 BLOCK = 2**24
 csv.field_size_limit(2**30)
-
-
-def opened(path: Path) -> IO[bytes]:
-    """The bytes of a file, unpacked if it is gzipped."""
-    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
 def _records(head: str, delimiter: str) -> list[tuple[int, list[str]]]:

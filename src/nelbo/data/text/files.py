@@ -10,7 +10,7 @@ import gzip
 import warnings
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from nelbo.errors import UserError
 
@@ -40,7 +40,7 @@ def _exists(source: str | Path) -> bool:
 def holds_table(path: Path) -> bool:
     """Whether tabs, semicolons or bars, or two commas or more, cut all the first lines of a file into as many cells."""
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             head = file.read(HEAD).decode("latin1")
     except (OSError, EOFError, zlib.error):
         return False
@@ -76,7 +76,7 @@ def _meant(source: str) -> bool:
 
 def _read(path: Path, skip_bad: bool) -> list[str]:
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             content = file.read()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file: give a path that exists, or a line of text") from None
@@ -118,9 +118,9 @@ def _good(content: bytes, path: Path) -> list[str]:
     return found
 
 
-def _opened(path: Path) -> Any:
+def opened(path: Path) -> IO[bytes]:
     """The bytes of a file, unpacked if it is gzipped."""
-    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
+    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
 def _warn(message: str) -> None:

@@ -1,0 +1,25 @@
+"""k-means++: rows to start clusters from, far apart.
+
+Source: Arthur, Vassilvitskii (2007), k-means++: The Advantages of Careful Seeding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def spread_out(rows: Tensor, count: int, draw: Callable[[int, Tensor], Tensor]) -> Tensor:
+    """`count` of the rows `(n, dim)`, each drawn in proportion to its squared distance to the nearest before it.
+
+    `draw(i, masses)` returns the index `(1,)` of the i-th by masses `(n,)`; those of the first are all 1.
+    """
+    picks: list[Tensor] = []
+    gap = torch.full_like(rows[:, 0], math.inf)
+    for i in range(count):
+        picks.append(rows[draw(i, gap if i else torch.ones_like(gap))])
+        gap = torch.minimum(gap, (rows - picks[-1]).square().sum(-1))
+    return torch.cat(picks)
