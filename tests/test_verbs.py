@@ -109,7 +109,9 @@ def test_the_same_seed_writes_the_same_file(run: Run, picture_run: Path) -> None
 
 def test_reconstruct(run: Run, picture_run: Path, model: Model, test_pictures: np.ndarray) -> None:
     remade = model.reconstruct(test_pictures)
-    assert run("reconstruct", picture_run).out == "Wrote reconstruction.png (8, 1, 8, 8)\n"
+    assert run("reconstruct", picture_run, "-n", 8).out == (
+        "Wrote reconstruction.png (8, 1, 8, 8): the first 8 of 30; use -n for more\n"
+    )
     sheet = cells("reconstruction.png")
     np.testing.assert_array_equal(sheet, np.concatenate([test_pictures[:8], shown(model, remade[:8])]))
     run("reconstruct", picture_run, "-n", 3, "--out", "three.png")
@@ -122,6 +124,15 @@ def test_reconstruct(run: Run, picture_run: Path, model: Model, test_pictures: n
     result = json.loads(run("reconstruct", picture_run, "--out", "r.npy", "--json").out)
     assert result == {"out": "r.npy", "shape": [30, 1, SIDE, SIDE]}
     np.testing.assert_array_equal(np.load("r.npy"), remade)
+
+
+def test_reconstruct_shows_all_or_says_how_many(run: Run, picture_run: Path, pictures: np.ndarray) -> None:
+    assert run("reconstruct", picture_run).out == "Wrote reconstruction.png (30, 1, 8, 8)\n"
+    np.save("many.npy", pictures)
+    for verb in ("reconstruct", "art contact"):
+        out = run(*verb.split(), picture_run, "many.npy", "--out", "sheet.png").out
+        assert out.endswith(": the first 64 of 200; use -n for more\n"), verb
+    assert json.loads(run("reconstruct", picture_run, "many.npy", "--json").out)["of"] == 200
 
 
 def test_reconstruct_a_folder_of_other_sizes(run: Run, picture_run: Path, model: Model, pictures: np.ndarray) -> None:

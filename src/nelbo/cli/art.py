@@ -211,7 +211,7 @@ def classes(
 def contact(
     model: ModelPath,
     data: DataPath = "",
-    n: Annotated[int | None, typer.Option("-n", help="How many at most.  [default: 64]")] = None,
+    n: Annotated[int, typer.Option("-n", help="How many at most.")] = 64,
     columns: Columns = 8,
     size: Size = 0,
     smooth: Smooth = False,
@@ -242,4 +242,4 @@ def _make(made: str, given: dict[str, Any], default: str) -> None:
 
 def _write(piece: Any, out: Path, as_json: bool) -> None:
     io.write(out, piece.encode(out.suffix))
-    io.say(out, piece.values.shape, as_json)
+    io.say(out, piece.values.shape, as_json, piece.values.shape[1], piece.of)

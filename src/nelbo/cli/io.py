@@ -152,17 +152,18 @@ def write(out: Path, content: bytes) -> None:
     write_bytes(out, content)
 
 
-def say(out: Path, shape: tuple[int, ...], as_json: bool, of: int | None = None, **more: Any) -> None:
+def say(out: Path, shape: tuple[int, ...], as_json: bool, shown: int = 0, of: int = 0, **more: Any) -> None:
     """Name the file that was written; as JSON, with the shape of what it holds and `more`.
 
-    `of` is the number of all data, if the file holds only the first of them.
+    `shown` is the number of data in the file, `of` the number of all data: if it is larger, both are printed.
     """
+    if of > shown:
+        more |= {"shown": shown, "of": of}
     if as_json:
-        print(json.dumps({"out": str(out), "shape": list(shape), **({} if of is None else {"of": of}), **more}))
+        print(json.dumps({"out": str(out), "shape": list(shape), **more}))
     else:
-        print(
-            f"Wrote {out} {tuple(shape)}" + ("" if of is None else f": the first {shape[0]:,} of {of:,}, -n for more")
-        )
+        part = f": the first {shown:,} of {of:,}; use -n for more" if of > shown else ""
+        print(f"Wrote {out} {tuple(shape)}{part}")
 
 
 def hear(heard: list[Estimate]) -> Callable[[Estimate], None]:

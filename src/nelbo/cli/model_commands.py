@@ -156,19 +156,18 @@ def reconstruct(
     first = torch.arange(min(len(rows), n or (SHOWN if shown else len(rows))))
     values = m.reconstruct(subset(rows, first))
     columns = min(8, len(first))
-    total = len(rows) if n is None else len(first)
     if picture:  # each line of originals above the line of their reconstructions, the last one filled up with zeros
         pair = np.stack([m.schema.decode(rows.batch(first)).numpy(), values])
         missing = -len(first) % columns
         pair = np.concatenate([pair, np.zeros_like(pair, shape=(2, missing, *m.schema.shape))], 1)
         lines = pair.reshape(2, -1, columns, *m.schema.shape).swapaxes(0, 1)
         io.write(picture, io.encode_data(m, lines.reshape(-1, *m.schema.shape), picture, columns))
-        io.say(picture, values.shape, as_json, of=total if total > len(first) else None)
+        io.say(picture, values.shape, as_json, shown=len(first), of=len(rows))
     elif out is None and not as_json:
         originals = m.told(m.schema.decode(rows.batch(first)).numpy())
         io.give(m, [f"{a}\n  -> {b}" for a, b in zip(originals, values, strict=True)], out, as_json)
-        if total > len(first):
-            print(f"The first {len(first):,} of {total:,} lines: -n {total} for all", file=sys.stderr)
+        if len(rows) > len(first):
+            print(f"The first {len(first):,} of {len(rows):,} lines; use -n for more", file=sys.stderr)
     else:
         io.give(m, values, out, as_json)
 

@@ -31,7 +31,8 @@ class Piece:
     of moving ones each cell has a row, in which time runs (`captions` has one for each moment). As an animation,
     moving ones stand `columns` to a row (0: about as many as rows), `fps` moments a second. A picture's longer side is
     about `size` pixels (0: what suits), enlarged by a whole factor, or with `smooth` to exactly that, smoothly.
-    `record` says how the piece is made again; it is written into files. See `nelbo.apps.art.provenance`.
+    `of` is the number of all data, if the piece shows the first of them. `record` says how the piece is made again; it
+    is written into files. See `nelbo.apps.art.provenance`.
     """
 
     values: np.ndarray
@@ -42,6 +43,7 @@ class Piece:
     fps: float = 25.0
     size: int = 0
     smooth: bool = False
+    of: int = 0
     record: Mapping[str, Any] | None = None
 
     @property

@@ -191,7 +191,7 @@ def contact(model: Model, data: Any = None, n: int = 64, columns: int = 8) -> Pi
     if first.labels is not None:
         captions = [images.class_names(rows)[k] if k >= 0 else "" for k in first.labels.tolist()]
     values = np.concatenate([originals, model.reconstruct(first)], 2)
-    return Piece(values[None], model.schema, columns, captions=captions)
+    return Piece(values[None], model.schema, columns, captions=captions, of=len(rows))
 
 
 MAKERS = {f.__name__: f for f in (grid, walk, morph, attribute, classes, contact)}
