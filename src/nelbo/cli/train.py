@@ -113,7 +113,7 @@ def train(
 
 def _train(given: dict[str, Any]) -> None:
     """Train by the options given."""
-    LOG.info("Loading PyTorch")
+    LOG.debug("Loading PyTorch")
     from nelbo.experiment import run
 
     data, recipe, quiet, as_json = (given[name] for name in ("data", "recipe", "quiet", "as_json"))

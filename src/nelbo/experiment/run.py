@@ -232,7 +232,7 @@ def train(
     choose_device(recipe.training.device)
     if out is not None:
         prepare(out, resume, force)
-    LOG.info("Reading %s", recipe.data.source or "the data")
+    LOG.debug("Reading %s", recipe.data.source or "the data")
     loaded, context = read(recipe, data, condition)
     model = Model.create(recipe, loaded.schema, context)
     continuing = resume and out is not None and (out / "checkpoints" / LAST).is_file()

@@ -25,6 +25,11 @@ def in_notebook() -> bool:
     return ipython is not None and ipython.get_ipython() is not None and not sys.stderr.isatty()
 
 
+def is_live(file: TextIO) -> bool:
+    """Whether somebody sees at once what is written to the file: it is a terminal or a notebook."""
+    return file.isatty() or in_notebook()
+
+
 def bar(part: float, width: int = WIDTH) -> str:
     """A bar of which a part is full.
 
@@ -88,7 +93,7 @@ class LoopLine:
 @contextmanager
 def loops_on(file: TextIO) -> Iterator[None]:
     """Within it, long work has a line on the file, if that is a terminal or a notebook, and nobody watches already."""
-    if is_watched() or not (file.isatty() or in_notebook()):
+    if is_watched() or not is_live(file):
         yield
         return
     shown = LoopLine(file)
@@ -101,14 +106,17 @@ def loops_on(file: TextIO) -> Iterator[None]:
 
 @contextmanager
 def messages_on(file: TextIO) -> Iterator[None]:
-    """Within it, the messages of the logger "nelbo" go to the file, unless the caller's own logging shows them."""
+    """Within it, the messages of the logger "nelbo" go to the file, unless the caller's own logging shows them.
+
+    Debug messages say what the user waits for now: they are for a terminal or a notebook.
+    """
     logger = logging.getLogger("nelbo")
     if logger.isEnabledFor(logging.INFO) and logger.hasHandlers():
         yield
         return
     handler, level = logging.StreamHandler(file), logger.level
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG if is_live(file) else logging.INFO)
     try:
         yield
     finally:
