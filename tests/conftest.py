@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import nelbo
-import people
+from fixtures import census_table
 from nelbo.model import Model
 
 # Networks this small gain nothing from a second thread, and lose a factor of 50 to it where cores are busy.
@@ -136,7 +136,7 @@ def people_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tables")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the identifier is left out
-        nelbo.fit(people.write(folder / "people.csv"), out=folder / "people", **people.TINY)
+        nelbo.fit(census_table.write(folder / "people.csv"), out=folder / "people", **census_table.TINY)
     return folder / "people"
 
 

@@ -11,9 +11,22 @@ import numpy as np
 import pytest
 import torch
 
+from fixtures.arrays import (
+    BYTES,
+    COLOURS,
+    GREYS,
+    RNG,
+    VECTORS,
+    all_rows,
+    assert_user_error,
+    labels_of,
+    raw_values,
+    row_index,
+    rows_in_source_order,
+    whole_dataset,
+)
 from nelbo.data import Arrays, Schema, load, subset
 from nelbo.data.arrays import infer
-from rows import BYTES, COLOURS, GREYS, RNG, VECTORS, both, everything, index, labels, raw, refused, whole
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32, torch.float64])
@@ -56,13 +69,13 @@ def test_schema_survives_json() -> None:
     ],
 )
 def test_schema_refuses(change: dict[str, Any], says: str) -> None:
-    refused(lambda: replace(BYTES, **change), says)
+    assert_user_error(lambda: replace(BYTES, **change), says)
 
 
 def test_damaged_schema_is_named() -> None:
     stored = BYTES.to_json()
     del stored["scale"]
-    refused(lambda: Schema.from_json({**stored, "colour": 1}), "colour, scale missing or unknown")
+    assert_user_error(lambda: Schema.from_json({**stored, "colour": 1}), "colour, scale missing or unknown")
 
 
 @pytest.mark.parametrize(
@@ -80,18 +93,18 @@ def test_pictures_of_any_layout(array: Any, shape: tuple[int, ...]) -> None:
     data = load(array)
     truth = torch.as_tensor(np.ascontiguousarray(array)).reshape(len(array), -1).double().sort().values
     assert data.schema.shape == shape and data.schema.support == "unit"
-    assert torch.equal((both(data) * 255).round().flatten(1).double().sort().values, truth)
+    assert torch.equal((rows_in_source_order(data) * 255).round().flatten(1).double().sort().values, truth)
     if shape[0] == 3:
         first = COLOURS[0].transpose(2, 0, 1).astype(np.float32) / 255
-        assert torch.equal(both(data)[0], torch.from_numpy(first))
+        assert torch.equal(rows_in_source_order(data)[0], torch.from_numpy(first))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", ">i4", "uint16", "uint64", "int64"])
 def test_integers_of_any_width_are_bytes(dtype: str) -> None:
     data = load((GREYS // 2).astype(dtype))
     assert (data.schema.shift, data.schema.scale, data.schema.support) == ((0.0,), (255.0,), "unit")
-    assert raw(data.train).dtype == torch.uint8
-    assert torch.equal(both(data), torch.from_numpy(GREYS // 2)[:, None].float() / 255)
+    assert raw_values(data.train).dtype == torch.uint8
+    assert torch.equal(rows_in_source_order(data), torch.from_numpy(GREYS // 2)[:, None].float() / 255)
 
 
 @pytest.mark.parametrize(
@@ -112,17 +125,17 @@ def test_the_values_choose_the_scale(array: np.ndarray, scale: float, support: s
     data = load(array)
     assert (data.schema.shift, data.schema.scale, data.schema.support) == ((0.0,), (scale,), support)
     truth = torch.from_numpy(array.astype(np.float64) / scale).reshape(15, *data.schema.shape)
-    assert torch.allclose(both(data).double(), truth, atol=1e-7)
+    assert torch.allclose(rows_in_source_order(data).double(), truth, atol=1e-7)
     if support == "binary":
-        assert set(both(data).unique().tolist()) == {0.0, 1.0}
+        assert set(rows_in_source_order(data).unique().tolist()) == {0.0, 1.0}
 
 
 def test_other_pictures_are_scaled_by_the_training_rows() -> None:
     array = RNG.normal(0, 1000, (20, 3, 3)).astype(np.float32)
     data = load(array)
-    train = array[index(data.train)]
+    train = array[row_index(data.train)]
     assert data.schema.shift == (float(train.min()),)
-    x = everything(data.train)
+    x = all_rows(data.train)
     assert (x.min(), x.max()) == (0, 1) and data.schema.support == "unit"
     assert torch.allclose(data.schema.decode(x), torch.from_numpy(train)[:, None], atol=1e-3)
 
@@ -131,10 +144,10 @@ def test_other_pictures_are_scaled_by_the_training_rows() -> None:
 def test_vectors_are_standardised_by_the_training_rows(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(infer, "CHUNK_BYTES", chunk)
     data = load(VECTORS, val_fraction=0.3)
-    train = VECTORS[index(data.train)]
+    train = VECTORS[row_index(data.train)]
     assert np.allclose(data.schema.shift, train.mean(0), rtol=1e-12)
     assert np.allclose(data.schema.scale, train.std(0), rtol=1e-9)
-    x = everything(data.train).double()
+    x = all_rows(data.train).double()
     assert torch.allclose(x.mean(0), torch.zeros(3).double(), atol=1e-6)
     assert torch.allclose(x.std(0, correction=0), torch.ones(3).double(), atol=1e-6)
 
@@ -143,7 +156,7 @@ def test_a_constant_feature_becomes_zero() -> None:
     table = np.column_stack([np.full(30, 0.1), np.arange(30.0)])
     data = load(table)
     assert data.schema.scale[0] == 1.0
-    assert everything(data.train)[:, 0].abs().max() < 1e-6
+    assert all_rows(data.train)[:, 0].abs().max() < 1e-6
 
 
 def test_a_test_row_beyond_the_unit_interval_makes_vectors_real(tmp_path: Path) -> None:
@@ -154,10 +167,10 @@ def test_a_test_row_beyond_the_unit_interval_makes_vectors_real(tmp_path: Path) 
 def test_split_is_disjoint_exhaustive_and_seeded() -> None:
     table = np.arange(100.0)[:, None] * 3 + 2
     one, same, other = load(table, seed=1), load(table, seed=1), load(table, seed=2)
-    train, test = (set(one.schema.decode(everything(d)).round().flatten().tolist()) for d in (one.train, one.test))
+    train, test = (set(one.schema.decode(all_rows(d)).round().flatten().tolist()) for d in (one.train, one.test))
     assert train | test == set(table.ravel().tolist()) and not train & test and len(test) == 10
-    assert torch.equal(index(one.test), index(same.test))
-    assert not torch.equal(index(one.test), index(other.test))
+    assert torch.equal(row_index(one.test), row_index(same.test))
+    assert not torch.equal(row_index(one.test), row_index(other.test))
 
 
 @pytest.mark.parametrize(("n", "fraction", "held_out"), [(2, 0.01, 1), (2, 0.99, 1), (3, 0.99, 2), (10, 0.25, 2)])
@@ -169,13 +182,13 @@ def test_split_leaves_a_row_on_each_side(n: int, fraction: float, held_out: int)
 def test_labels_stay_with_their_rows() -> None:
     data = load((GREYS, GREYS[:, 0, 0]))
     for part in (data.train, data.test):
-        assert labels(part).dtype == torch.int64
-        assert torch.equal((everything(part)[:, 0, 0, 0] * 255).round().long(), labels(part))
+        assert labels_of(part).dtype == torch.int64
+        assert torch.equal((all_rows(part)[:, 0, 0, 0] * 255).round().long(), labels_of(part))
 
 
 def test_subset_is_a_view_even_of_a_subset() -> None:
     values = torch.arange(12.0).reshape(6, 2)
     base = Arrays(values, Schema("vector", (2,), (0.0,), (1.0,), "real"), torch.arange(6))
     part = subset(subset(base, [5, 3, 1]), torch.tensor([2, 0]))
-    assert everything(part).tolist() == values[[1, 5]].tolist() and labels(part).tolist() == [1, 5]
-    assert whole(part) is base and part.resident
+    assert all_rows(part).tolist() == values[[1, 5]].tolist() and labels_of(part).tolist() == [1, 5]
+    assert whole_dataset(part) is base and part.resident

@@ -12,55 +12,69 @@ import pytest
 from PIL import Image
 from torch.utils.data import IterableDataset
 
+from fixtures.arrays import (
+    COLOURS,
+    GREYS,
+    RNG,
+    VECTORS,
+    Listed,
+    Numbered,
+    all_rows,
+    assert_user_error,
+    labels_of,
+    raw_values,
+    save_pictures,
+    truncate,
+    whole_dataset,
+)
 from nelbo.data import (
     load,
     load_like,
 )
-from rows import COLOURS, GREYS, RNG, VECTORS, Listed, Numbered, cut, everything, labels, raw, refused, save, whole
 
 
 def test_load_like_never_refits() -> None:
     schema = load(VECTORS).schema
     other = VECTORS[:5] * 7 + 100
     truth = (other - np.array(schema.shift)) / np.array(schema.scale)
-    assert np.allclose(everything(load_like(other, schema)).numpy(), truth, rtol=1e-5)
-    assert everything(load_like(other[:1], schema)).shape == (1, 3)
+    assert np.allclose(all_rows(load_like(other, schema)).numpy(), truth, rtol=1e-5)
+    assert all_rows(load_like(other[:1], schema)).shape == (1, 3)
 
 
 def test_load_like_keeps_known_classes_in_place() -> None:
     schema = load((VECTORS, ["b", "a"] * 20)).schema
     rows = load_like((VECTORS[:3], np.array(["z", "b", "a"], dtype=object)), schema)
-    assert rows.schema.classes == ("a", "b", "z") and labels(rows).tolist() == [2, 1, 0]
+    assert rows.schema.classes == ("a", "b", "z") and labels_of(rows).tolist() == [2, 1, 0]
 
 
 def test_load_like_refuses_what_does_not_fit(tmp_path: Path) -> None:
     schema = load(GREYS).schema
-    refused(lambda: load_like(COLOURS, schema), "(3, 5, 6)", "(1, 5, 6)")
-    refused(lambda: load_like(VECTORS, schema), "(3,)", "(1, 5, 6)")
-    refused(lambda: load_like(save(tmp_path, GREYS), load(VECTORS).schema), str(tmp_path), "(3,)")
-    refused(lambda: load_like(GREYS / 255, schema), "reach from 0 to 1, the model takes 0 to 255")
-    refused(lambda: load_like(GREYS, load(GREYS / 255).schema), "reach from 0 to 255, the model takes 0 to 1")
-    refused(lambda: load_like(GREYS, load(GREYS > 9).schema), "takes only 0 and 1: threshold")
-    refused(lambda: load_like(GREYS, schema, split="both"), "split='both'")  # type: ignore[arg-type]
+    assert_user_error(lambda: load_like(COLOURS, schema), "(3, 5, 6)", "(1, 5, 6)")
+    assert_user_error(lambda: load_like(VECTORS, schema), "(3,)", "(1, 5, 6)")
+    assert_user_error(lambda: load_like(save_pictures(tmp_path, GREYS), load(VECTORS).schema), str(tmp_path), "(3,)")
+    assert_user_error(lambda: load_like(GREYS / 255, schema), "reach from 0 to 1, the model takes 0 to 255")
+    assert_user_error(lambda: load_like(GREYS, load(GREYS / 255).schema), "reach from 0 to 255, the model takes 0 to 1")
+    assert_user_error(lambda: load_like(GREYS, load(GREYS > 9).schema), "takes only 0 and 1: threshold")
+    assert_user_error(lambda: load_like(GREYS, schema, split="both"), "split='both'")  # type: ignore[arg-type]
 
 
 def test_load_like_warns_of_values_beyond_training() -> None:
     schema = load(RNG.random((9, 2))).schema
     with pytest.warns(UserWarning, match=r"array: values reach from 0\.5 to 3, beyond the 0 to 1 of training"):
         rows = load_like(np.array([[0.5, 3.0]]), schema)
-    assert everything(rows).tolist() == [[0.5, 3.0]]
+    assert all_rows(rows).tolist() == [[0.5, 3.0]]
 
 
 def test_unknown_names_and_missing_paths(tmp_path: Path) -> None:
-    refused(lambda: load("mnits"), "mnits", "did you mean 'mnist'?")
-    refused(lambda: load("fashon-mnist"), "did you mean 'fashion-mnist'?")
-    refused(lambda: load(tmp_path / "none.npy"), "none.npy: no such file or folder")
+    assert_user_error(lambda: load("mnits"), "mnits", "did you mean 'mnist'?")
+    assert_user_error(lambda: load("fashon-mnist"), "did you mean 'fashion-mnist'?")
+    assert_user_error(lambda: load(tmp_path / "none.npy"), "none.npy: no such file or folder")
     (tmp_path / "table.xls").write_text("1,2\n")
-    refused(lambda: load(tmp_path / "table.xls"), "table.xls: is no data source")
-    refused(lambda: load(""), "'': no such file")
-    refused(lambda: load(np.ma.masked_array(VECTORS, VECTORS > 0)), "a masked array", "filled")
-    refused(lambda: load([[1.0, 2.0]]), "a list is no data source")
-    refused(lambda: load((VECTORS, VECTORS, VECTORS)), "a tuple of 3")
+    assert_user_error(lambda: load(tmp_path / "table.xls"), "table.xls: is no data source")
+    assert_user_error(lambda: load(""), "'': no such file")
+    assert_user_error(lambda: load(np.ma.masked_array(VECTORS, VECTORS > 0)), "a masked array", "filled")
+    assert_user_error(lambda: load([[1.0, 2.0]]), "a list is no data source")
+    assert_user_error(lambda: load((VECTORS, VECTORS, VECTORS)), "a tuple of 3")
 
 
 @pytest.mark.parametrize(
@@ -80,14 +94,14 @@ def test_unknown_names_and_missing_paths(tmp_path: Path) -> None:
     ],
 )
 def test_arrays_that_are_refused(array: np.ndarray, says: str) -> None:
-    refused(lambda: load(array, val_fraction=0.3), says)
+    assert_user_error(lambda: load(array, val_fraction=0.3), says)
 
 
 def test_nan_is_found_in_the_held_out_rows_too() -> None:
     for row in range(6):
         table = np.arange(12.0).reshape(6, 2)
         table[row, 1] = np.inf
-        refused(partial(load, table), f"1 values are NaN or infinite, the first at [{row}, 1]")
+        assert_user_error(partial(load, table), f"1 values are NaN or infinite, the first at [{row}, 1]")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +114,7 @@ def test_nan_is_found_in_the_held_out_rows_too() -> None:
     ],
 )
 def test_labels_that_are_refused(labels: Any, says: str) -> None:
-    refused(lambda: load((VECTORS, labels)), "array", says)
+    assert_user_error(lambda: load((VECTORS, labels)), "array", says)
 
 
 class Marked:
@@ -117,13 +131,13 @@ def test_damaged_numpy_files(tmp_path: Path) -> None:
     np.savez(tmp_path / "object.npz", x=np.array([Marked(), 1], dtype=object))
     np.save(tmp_path / "cut.npy", VECTORS)
     np.savez_compressed(tmp_path / "cut.npz", x=VECTORS)
-    cut(tmp_path / "cut.npy")
-    cut(tmp_path / "cut.npz")
+    truncate(tmp_path / "cut.npy")
+    truncate(tmp_path / "cut.npz")
     for name in ("zero.npy", "zero.npz"):
         (tmp_path / name).touch()
     (tmp_path / "text.npy").write_text("1 2 3")
     for path in sorted(tmp_path.iterdir()):
-        refused(partial(load, path), str(path), "save")
+        assert_user_error(partial(load, path), str(path), "save")
     assert not Marked.seen
 
 
@@ -133,50 +147,50 @@ def test_a_flipped_byte_inside_an_npz(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0xFF
     path.write_bytes(bytes(data))
-    refused(lambda: load(path), f"{path}:x", "cannot be read")
+    assert_user_error(lambda: load(path), f"{path}:x", "cannot be read")
 
 
 def test_npz_that_does_not_say_which_array(tmp_path: Path) -> None:
     path = tmp_path / "many.npz"
     np.savez(path, left=VECTORS, right=VECTORS)
-    refused(lambda: load(path), "holds left, right", "many.npz:left")
-    refused(lambda: load(f"{path}:middle"), "no array 'middle'", "left, right")
+    assert_user_error(lambda: load(path), "holds left, right", "many.npz:left")
+    assert_user_error(lambda: load(f"{path}:middle"), "no array 'middle'", "left, right")
     np.savez(path, x_train=VECTORS, x_test=GREYS)
-    refused(lambda: load(path), "train rows have shape (3,), test rows (1, 5, 6)")
+    assert_user_error(lambda: load(path), "train rows have shape (3,), test rows (1, 5, 6)")
 
 
 def test_torch_datasets_that_are_refused() -> None:
-    refused(lambda: load(Numbered(COLOURS, odd=3)), "Numbered: item 3 has shape (4, 6, 3), item 0 (5, 6, 3)")
-    refused(lambda: load(Listed([])), "Listed: is empty")
-    refused(lambda: load(Listed([{"x": 1}, {"x": 2}])), "Listed: item 0 is a dict")
+    assert_user_error(lambda: load(Numbered(COLOURS, odd=3)), "Numbered: item 3 has shape (4, 6, 3), item 0 (5, 6, 3)")
+    assert_user_error(lambda: load(Listed([])), "Listed: is empty")
+    assert_user_error(lambda: load(Listed([{"x": 1}, {"x": 2}])), "Listed: item 0 is a dict")
 
     class Endless(IterableDataset):  # type: ignore[type-arg]
         def __iter__(self) -> Iterator[Any]:
             return iter([])
 
-    refused(lambda: load(Endless()), "Endless: is no map-style dataset")
+    assert_user_error(lambda: load(Endless()), "Endless: is no map-style dataset")
 
 
 def test_folders_that_are_refused(tmp_path: Path) -> None:
-    refused(lambda: load(tmp_path), f"{tmp_path}: holds no pictures")
+    assert_user_error(lambda: load(tmp_path), f"{tmp_path}: holds no pictures")
     (tmp_path / "notes.txt").write_text("no picture")
-    refused(lambda: load(tmp_path), f"{tmp_path}: holds no pictures")
-    save(tmp_path, GREYS[:1])
-    refused(lambda: load(tmp_path), f"{tmp_path}: holds 1 row")
-    save(tmp_path / "class", GREYS[:1])
-    refused(lambda: load(tmp_path), "holds pictures beside folders of pictures (class)")
+    assert_user_error(lambda: load(tmp_path), f"{tmp_path}: holds no pictures")
+    save_pictures(tmp_path, GREYS[:1])
+    assert_user_error(lambda: load(tmp_path), f"{tmp_path}: holds 1 row")
+    save_pictures(tmp_path / "class", GREYS[:1])
+    assert_user_error(lambda: load(tmp_path), "holds pictures beside folders of pictures (class)")
 
 
 def test_mixed_sizes_name_two_files_and_the_remedy(tmp_path: Path) -> None:
-    save(tmp_path, GREYS[:2])
+    save_pictures(tmp_path, GREYS[:2])
     Image.fromarray(COLOURS[0][:3]).save(tmp_path / "odd.png")
-    refused(lambda: load(tmp_path), "000.png is 5x6", "odd.png is 3x6", "--size 64", "64x48")
+    assert_user_error(lambda: load(tmp_path), "000.png is 5x6", "odd.png is 3x6", "--size 64", "64x48")
     assert len(load(tmp_path, size=8).train) == 2
 
 
 def bad_folder(tmp_path: Path) -> Path:
-    folder = save(tmp_path, RNG.integers(0, 256, (6, 40, 40), dtype=np.uint8))
-    cut(folder / "001.png")
+    folder = save_pictures(tmp_path, RNG.integers(0, 256, (6, 40, 40), dtype=np.uint8))
+    truncate(folder / "001.png")
     (folder / "002.png").write_bytes(b"")
     (folder / "004.png").write_text("no picture")
     return folder
@@ -184,32 +198,32 @@ def bad_folder(tmp_path: Path) -> Path:
 
 def test_bad_pictures_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
     folder = bad_folder(tmp_path)
-    refused(lambda: load(folder), "3 of 6 pictures cannot be read", "--skip-bad", "first is", "001.png")
+    assert_user_error(lambda: load(folder), "3 of 6 pictures cannot be read", "--skip-bad", "first is", "001.png")
     with pytest.warns(UserWarning, match=r"3 of 6 pictures .* left out; the first is .*001\.png") as caught:
         data = load(folder, skip_bad=True)
     assert len(caught) == 1 and "\n" not in str(caught[0].message)
     truth = np.stack([np.array(Image.open(folder / f"00{i}.png")) for i in (0, 3, 5)])
-    assert np.array_equal(raw(data.train)[:, 0].numpy(), truth)
-    refused(lambda: load_like(folder / "001.png", data.schema), "001.png: cannot be read as a picture")
+    assert np.array_equal(raw_values(data.train)[:, 0].numpy(), truth)
+    assert_user_error(lambda: load_like(folder / "001.png", data.schema), "001.png: cannot be read as a picture")
 
 
 def test_labels_follow_when_bad_pictures_are_left_out(tmp_path: Path) -> None:
     bad_folder(tmp_path / "a")
-    save(tmp_path / "b", RNG.integers(0, 256, (2, 40, 40), dtype=np.uint8))
+    save_pictures(tmp_path / "b", RNG.integers(0, 256, (2, 40, 40), dtype=np.uint8))
     with pytest.warns(UserWarning, match="3 of 8"):
-        assert labels(whole(load(tmp_path, skip_bad=True).train)).tolist() == [0, 0, 0, 1, 1]
+        assert labels_of(whole_dataset(load(tmp_path, skip_bad=True).train)).tolist() == [0, 0, 0, 1, 1]
 
 
 def test_nothing_but_bad_pictures(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).touch()
-    refused(lambda: load(tmp_path, skip_bad=True), "2 of 2 pictures cannot be read", "a.png")
+    assert_user_error(lambda: load(tmp_path, skip_bad=True), "2 of 2 pictures cannot be read", "a.png")
 
 
 def test_floating_point_pictures_name_the_remedy(tmp_path: Path) -> None:
     for name in ("a.tiff", "b.tiff"):
         Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / name)
-    refused(lambda: load(tmp_path), "a.tiff", "mode F", "8 or 16 bits")
+    assert_user_error(lambda: load(tmp_path), "a.tiff", "mode F", "8 or 16 bits")
 
 
 @pytest.mark.parametrize(
@@ -232,4 +246,4 @@ def test_floating_point_pictures_name_the_remedy(tmp_path: Path) -> None:
     ],
 )
 def test_options_that_are_refused(options: dict[str, Any], says: str) -> None:
-    refused(lambda: load(GREYS, **options), says)
+    assert_user_error(lambda: load(GREYS, **options), says)

@@ -14,10 +14,7 @@ import torch
 from PIL import Image, ImageOps
 from torch.utils.data import DataLoader, TensorDataset
 
-from nelbo.data import Files, Rows, Schema, batches, load, load_like, subset
-from nelbo.data import dataset as store
-from nelbo.data.arrays import named
-from rows import (
+from fixtures.arrays import (
     BYTES,
     COLOURS,
     GREYS,
@@ -25,16 +22,19 @@ from rows import (
     VECTORS,
     Listed,
     Numbered,
-    both,
-    cut,
-    everything,
-    index,
-    labels,
-    raw,
-    refused,
-    save,
-    whole,
+    all_rows,
+    assert_user_error,
+    labels_of,
+    raw_values,
+    row_index,
+    rows_in_source_order,
+    save_pictures,
+    truncate,
+    whole_dataset,
 )
+from nelbo.data import Files, Rows, Schema, batches, load, load_like, subset
+from nelbo.data import dataset as store
+from nelbo.data.arrays import named
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def streams(tmp_path: Path) -> dict[str, Any]:
         "wide": tmp_path / "wide.npy",
         "table": str(tmp_path / "table.npy"),
         "torch": Numbered(COLOURS),
-        "folder": save(tmp_path / "folder", COLOURS),
+        "folder": save_pictures(tmp_path / "folder", COLOURS),
     }
 
 
@@ -62,7 +62,7 @@ def test_streams_equal_memory(which: str, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(store, "MEMORY_BUDGET", 16)
     streamed = load(source)
     assert resident.train.resident and not streamed.train.resident
-    assert isinstance(whole(streamed.train), Files if which == "folder" else Rows)
+    assert isinstance(whole_dataset(streamed.train), Files if which == "folder" else Rows)
     assert streamed.schema == resident.schema
     order = [torch.tensor([3, 0]), torch.tensor([1, 1, 7]), torch.tensor([5])]
     for got, truth in zip(batches(streamed.train, order), batches(resident.train, order), strict=True):
@@ -83,11 +83,11 @@ def test_a_plain_dataloader_reads_lists_of_rows() -> None:
 
 
 def test_a_damaged_picture_in_a_stream_is_named_in_one_line(tmp_path: Path, tiny_memory: None) -> None:
-    folder = save(tmp_path / "p", RNG.integers(0, 256, (4, 40, 40, 3), dtype=np.uint8), ".jpg")
-    cut(folder / "002.jpg")
+    folder = save_pictures(tmp_path / "p", RNG.integers(0, 256, (4, 40, 40, 3), dtype=np.uint8), ".jpg")
+    truncate(folder / "002.jpg")
     dataset = load_like(folder, Schema("image", (3, 40, 40), (0.0,), (255.0,), "unit"))
-    assert everything(subset(dataset, [0, 1, 3])).shape == (3, 3, 40, 40)
-    refused(lambda: list(batches(dataset, [torch.arange(4)])), "002.jpg: cannot be read as a picture")
+    assert all_rows(subset(dataset, [0, 1, 3])).shape == (3, 3, 40, 40)
+    assert_user_error(lambda: list(batches(dataset, [torch.arange(4)])), "002.jpg: cannot be read as a picture")
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
@@ -105,8 +105,10 @@ def write_all_idx(folder: Path, suffix: str) -> None:
 def test_bundled_mnist_is_mnist() -> None:
     data = load("MNIST")
     assert (len(data.train), len(data.test), data.schema.shape) == (60000, 10000, (1, 28, 28))
-    assert labels(data.train)[:5].tolist() == [5, 0, 4, 1, 9] and labels(data.test)[:3].tolist() == [7, 2, 1]
-    assert round(raw(data.train).float().mean().item() / 255, 4) == 0.1307  # the constant in every MNIST tutorial
+    assert labels_of(data.train)[:5].tolist() == [5, 0, 4, 1, 9] and labels_of(data.test)[:3].tolist() == [7, 2, 1]
+    assert (
+        round(raw_values(data.train).float().mean().item() / 255, 4) == 0.1307
+    )  # the constant in every MNIST tutorial
     assert data.schema.classes == tuple("0123456789") and data.schema.support == "unit"
 
 
@@ -115,13 +117,13 @@ def test_bundled_mnist_is_mnist() -> None:
 def test_idx_files_as_torchvision_lays_them_out(name: str, folder: str, suffix: str, tmp_path: Path) -> None:
     write_all_idx(tmp_path / folder, suffix)
     data = load(name, data_root=tmp_path)
-    assert np.array_equal(raw(data.train)[:, 0].numpy(), GREYS) and labels(data.train).tolist() == [
+    assert np.array_equal(raw_values(data.train)[:, 0].numpy(), GREYS) and labels_of(data.train).tolist() == [
         *range(10),
         *range(5),
     ]
-    assert np.array_equal(raw(data.test)[:, 0].numpy(), GREYS[:4] // 2) and len(data.schema.classes) == 10
+    assert np.array_equal(raw_values(data.test)[:, 0].numpy(), GREYS[:4] // 2) and len(data.schema.classes) == 10
     train = load_like(name, data.schema, split="train", data_root=tmp_path)
-    assert torch.equal(everything(train), everything(data.train)) and torch.equal(labels(train), labels(data.train))
+    assert torch.equal(all_rows(train), all_rows(data.train)) and torch.equal(labels_of(train), labels_of(data.train))
 
 
 def test_mnist_falls_back_to_the_bundled_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,14 +136,14 @@ def test_mnist_falls_back_to_the_bundled_copy(tmp_path: Path, monkeypatch: pytes
 
 def test_missing_and_damaged_idx_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(named, "SYSTEM_FASHION", tmp_path / "nowhere")
-    refused(lambda: load("fashion-mnist"), "apt install dataset-fashion-mnist, or --data-root")
+    assert_user_error(lambda: load("fashion-mnist"), "apt install dataset-fashion-mnist, or --data-root")
     write_all_idx(tmp_path, ".gz")
     assert len(load("fashion_mnist", data_root=tmp_path).train) == 15
-    cut(tmp_path / (named.IDX_FILES[2] + ".gz"))
-    refused(lambda: load("fashion-mnist", data_root=tmp_path), named.IDX_FILES[2])
+    truncate(tmp_path / (named.IDX_FILES[2] + ".gz"))
+    assert_user_error(lambda: load("fashion-mnist", data_root=tmp_path), named.IDX_FILES[2])
     write_all_idx(tmp_path / "MNIST/raw", "")
-    cut(tmp_path / "MNIST/raw" / named.IDX_FILES[0])
-    refused(lambda: load("mnist", data_root=tmp_path), named.IDX_FILES[0])
+    truncate(tmp_path / "MNIST/raw" / named.IDX_FILES[0])
+    assert_user_error(lambda: load("mnist", data_root=tmp_path), named.IDX_FILES[0])
 
 
 @pytest.mark.parametrize(
@@ -157,32 +159,36 @@ def test_missing_and_damaged_idx_files(tmp_path: Path, monkeypatch: pytest.Monke
 def test_npz_by_its_names(members: dict[str, np.ndarray], suffix: str, labelled: bool, tmp_path: Path) -> None:
     np.savez(tmp_path / "file.npz", **members)  # type: ignore[arg-type]
     data = load(f"{tmp_path}/file.npz{suffix}")
-    assert torch.equal(both(data), BYTES.encode(torch.from_numpy(GREYS)[:, None])) and data.name == "file"
+    assert (
+        torch.equal(rows_in_source_order(data), BYTES.encode(torch.from_numpy(GREYS)[:, None])) and data.name == "file"
+    )
     assert (data.train.labels is not None) == labelled
     if labelled:
-        assert torch.equal(labels(data.train), index(data.train))
+        assert torch.equal(labels_of(data.train), row_index(data.train))
 
 
 def test_npz_with_its_own_split(tmp_path: Path) -> None:
     np.savez(tmp_path / "s.npz", x_train=GREYS[:9], x_test=GREYS[9:], y_train=np.array(["b", "a", "c"] * 3))
     data = load(tmp_path / "s.npz")
-    assert torch.equal(everything(data.test), BYTES.encode(torch.from_numpy(GREYS[9:])[:, None]))
-    assert labels(data.train).tolist() == [1, 0, 2] * 3 and data.test.labels is None
-    assert torch.equal(everything(load_like(tmp_path / "s.npz", data.schema)), everything(data.test))
+    assert torch.equal(all_rows(data.test), BYTES.encode(torch.from_numpy(GREYS[9:])[:, None]))
+    assert labels_of(data.train).tolist() == [1, 0, 2] * 3 and data.test.labels is None
+    assert torch.equal(all_rows(load_like(tmp_path / "s.npz", data.schema)), all_rows(data.test))
 
 
 def test_torch_datasets_of_items_with_and_without_labels() -> None:
     x = torch.from_numpy(VECTORS)
     pairs, single = load(TensorDataset(x, torch.arange(40))), load(TensorDataset(x))
-    assert torch.equal(both(pairs), both(load(VECTORS))) and torch.equal(both(single), both(pairs))
-    assert torch.equal(labels(pairs.train), index(pairs.train)) and single.train.labels is None
+    assert torch.equal(rows_in_source_order(pairs), rows_in_source_order(load(VECTORS))) and torch.equal(
+        rows_in_source_order(single), rows_in_source_order(pairs)
+    )
+    assert torch.equal(labels_of(pairs.train), row_index(pairs.train)) and single.train.labels is None
     pictures = [(Image.fromarray(p), k) for k, p in enumerate(COLOURS)]
-    assert torch.equal(both(load(Listed(pictures))), both(load(COLOURS)))
+    assert torch.equal(rows_in_source_order(load(Listed(pictures))), rows_in_source_order(load(COLOURS)))
 
 
 def test_bfloat16_tensors_that_require_grad() -> None:
     x = (torch.arange(12).reshape(6, 2) / 16).to(torch.bfloat16).requires_grad_()
-    assert torch.equal(both(load(x)), x.detach().float())
+    assert torch.equal(rows_in_source_order(load(x)), x.detach().float())
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff", ".gif", ".PNG"])
@@ -190,40 +196,40 @@ def test_bfloat16_tensors_that_require_grad() -> None:
 def test_pixels_are_read_back_exactly(suffix: str, pictures: np.ndarray, tmp_path: Path) -> None:
     if suffix == ".gif":
         pictures = (pictures // 128) * 255  # eight colours: what a palette holds exactly
-    data = load(save(tmp_path / "p", pictures, suffix), channels=1 if pictures.ndim == 3 else 3)
-    assert data.name == "p" and raw(data.train).dtype == torch.uint8
+    data = load(save_pictures(tmp_path / "p", pictures, suffix), channels=1 if pictures.ndim == 3 else 3)
+    assert data.name == "p" and raw_values(data.train).dtype == torch.uint8
     truth = pictures[:, None] if pictures.ndim == 3 else pictures.transpose(0, 3, 1, 2)
-    assert np.array_equal(raw(data.train).numpy(), truth)
-    assert torch.equal(both(data), torch.from_numpy(np.ascontiguousarray(truth)).float() / 255)
+    assert np.array_equal(raw_values(data.train).numpy(), truth)
+    assert torch.equal(rows_in_source_order(data), torch.from_numpy(np.ascontiguousarray(truth)).float() / 255)
 
 
 def test_subfolders_are_classes_in_order(tmp_path: Path) -> None:
     for name, i in (("dog", 0), ("cat", 5), (".hidden", 8)):
-        save(tmp_path / "p" / name / "deep", GREYS[i : i + 3])
+        save_pictures(tmp_path / "p" / name / "deep", GREYS[i : i + 3])
     data = load(tmp_path / "p")
     assert data.schema.classes == ("cat", "dog") and len(data.train) + len(data.test) == 6
-    assert labels(whole(data.train)).tolist() == [0, 0, 0, 1, 1, 1]
-    assert np.array_equal(raw(data.train)[3:, 0].numpy(), GREYS[:3])
+    assert labels_of(whole_dataset(data.train)).tolist() == [0, 0, 0, 1, 1, 1]
+    assert np.array_equal(raw_values(data.train)[3:, 0].numpy(), GREYS[:3])
 
 
 @pytest.mark.parametrize("held_out", ["test", "val"])
 def test_train_and_test_folders_are_the_splits(held_out: str, tmp_path: Path) -> None:
-    save(tmp_path / "train" / "good", GREYS[:3])
-    save(tmp_path / held_out / "good", GREYS[3:5])
-    save(tmp_path / held_out / "bad", GREYS[5:6])
+    save_pictures(tmp_path / "train" / "good", GREYS[:3])
+    save_pictures(tmp_path / held_out / "good", GREYS[3:5])
+    save_pictures(tmp_path / held_out / "bad", GREYS[5:6])
     data = load(tmp_path)
-    assert np.array_equal(raw(data.train)[:, 0].numpy(), GREYS[:3])
-    assert np.array_equal(raw(data.test)[:, 0].numpy(), GREYS[[5, 3, 4]])
-    assert data.schema.classes == ("bad", "good") and labels(data.test).tolist() == [0, 1, 1]
+    assert np.array_equal(raw_values(data.train)[:, 0].numpy(), GREYS[:3])
+    assert np.array_equal(raw_values(data.test)[:, 0].numpy(), GREYS[[5, 3, 4]])
+    assert data.schema.classes == ("bad", "good") and labels_of(data.test).tolist() == [0, 1, 1]
     known = load_like(tmp_path, Schema("image", (1, 5, 6), (0.0,), (255.0,), "unit", ("good",)))
-    assert known.schema.classes == ("good", "bad") and labels(known).tolist() == [1, 0, 0]
+    assert known.schema.classes == ("good", "bad") and labels_of(known).tolist() == [1, 0, 0]
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 @pytest.mark.parametrize(("size", "shape"), [("6", (6, 6)), ("6x9", (6, 9)), (6, (6, 6)), ((9, 6), (9, 6))])
 def test_sizes_are_fitted_by_the_rule(fit: Any, size: Any, shape: tuple[int, int], tmp_path: Path) -> None:
     shades = RNG.integers(0, 256, (2, 30, 20, 3), dtype=np.uint8)
-    data = load(save(tmp_path, shades), size=size, fit=fit)
+    data = load(save_pictures(tmp_path, shades), size=size, fit=fit)
     wide, lanczos = shape[::-1], Image.Resampling.LANCZOS
     rule: dict[str, Callable[[Image.Image], Image.Image]] = {
         "crop": lambda p: ImageOps.fit(p, wide, lanczos),
@@ -232,16 +238,16 @@ def test_sizes_are_fitted_by_the_rule(fit: Any, size: Any, shape: tuple[int, int
     }
     truth = np.array(rule[fit](Image.fromarray(shades[1])))
     assert data.schema.shape == (3, *shape) and data.schema.fit == fit
-    assert np.array_equal(raw(data.train)[1].permute(1, 2, 0).numpy(), truth)
+    assert np.array_equal(raw_values(data.train)[1].permute(1, 2, 0).numpy(), truth)
     again = load_like(tmp_path / "001.png", data.schema)
-    assert torch.equal(everything(again)[0], both(data)[1])
+    assert torch.equal(all_rows(again)[0], rows_in_source_order(data)[1])
 
 
 def test_channels_follow_the_pictures_or_the_option(tmp_path: Path) -> None:
-    save(tmp_path, GREYS[:3])
+    save_pictures(tmp_path, GREYS[:3])
     assert load(tmp_path).schema.shape[0] == 1
     as_colour = load(tmp_path, channels=3)
-    assert torch.equal(both(as_colour), both(load(tmp_path)).expand(-1, 3, -1, -1))
+    assert torch.equal(rows_in_source_order(as_colour), rows_in_source_order(load(tmp_path)).expand(-1, 3, -1, -1))
     Image.fromarray(COLOURS[0]).save(tmp_path / "colour.png")
     assert load(tmp_path).schema.shape[0] == 3 and load(tmp_path, channels=1).schema.shape[0] == 1
 
@@ -256,14 +262,14 @@ def test_bits_transparency_and_rotation(tmp_path: Path) -> None:
     for suffix in (".png", ".webp", ".tiff"):
         stored = np.rot90(GREYS[2])  # shown after a quarter turn clockwise
         Image.fromarray(stored).save(tmp_path / f"3{suffix}", exif=turned, lossless=True)
-    got = raw(load(tmp_path, channels=1).train)[:, 0].numpy()
+    got = raw_values(load(tmp_path, channels=1).train)[:, 0].numpy()
     assert np.array_equal(got[0], (GREYS[1] > 25) * 255)
     assert got[1][0, 0] == 255 and got[1].sum() == 255
     assert all(np.array_equal(picture, GREYS[2]) for picture in got[2:]) and len(got) == 5
 
 
 def test_only_headers_are_read_for_the_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save(tmp_path, GREYS[:2])
+    save_pictures(tmp_path, GREYS[:2])
     monkeypatch.setattr(store, "MEMORY_BUDGET", 1)
     monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("a pixel was decoded"))
     assert load(tmp_path).schema.shape == (1, 5, 6)
@@ -271,12 +277,12 @@ def test_only_headers_are_read_for_the_sizes(tmp_path: Path, monkeypatch: pytest
 
 def test_a_binary_model_sees_pictures_cut_at_one_half(tmp_path: Path) -> None:
     schema = load(GREYS > 99).schema
-    seen = load_like(save(tmp_path, GREYS), schema)
-    assert torch.equal(everything(seen), torch.from_numpy(GREYS >= 128)[:, None].float())
+    seen = load_like(save_pictures(tmp_path, GREYS), schema)
+    assert torch.equal(all_rows(seen), torch.from_numpy(GREYS >= 128)[:, None].float())
     assert seen.schema == schema
 
 
 def test_pictures_for_a_model_of_other_units(tmp_path: Path, tiny_memory: None) -> None:
     schema = Schema("image", (1, 5, 6), (-1.0,), (2.0,), "unit")
-    seen = everything(load_like(save(tmp_path, GREYS), schema))
+    seen = all_rows(load_like(save_pictures(tmp_path, GREYS), schema))
     assert torch.allclose(seen, torch.from_numpy(GREYS)[:, None] / 255, atol=1e-6)

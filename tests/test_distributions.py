@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 import scipy.integrate
@@ -13,9 +13,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-import zoo_codes
-import zoo_geometry
-import zoo_likelihoods
 from nelbo.distributions import (
     Bernoulli,
     ContinuousBernoulli,
@@ -24,7 +21,6 @@ from nelbo.distributions import (
     LogisticNormal,
     LowRankNormal,
     Mixture,
-    OneHot,
     PowerSpherical,
     RelaxedOneHot,
     UniformSphere,
@@ -36,11 +32,27 @@ from nelbo.distributions import (
     typical,
 )
 from nelbo.errors import UserError
-from zoo import CONTEXT, DISTRIBUTIONS, POSTERIORS, PRIORS, Family, assert_mean, awake, context, data, narrower
+from zoo import (
+    CONTEXT,
+    DISTRIBUTIONS,
+    POSTERIORS,
+    PRIORS,
+    SHAPE,
+    Family,
+    PosteriorRow,
+    PriorRow,
+    assert_mean,
+    context,
+    data,
+    over,
+    perturb_parameters,
+)
+from zoo.spaces import CURVED, chart, narrower, values
 
-CONTINUOUS = {name: family for name, family in DISTRIBUTIONS.items() if not family.make(()).support.is_discrete}
-DISCRETE = {name: family for name, family in DISTRIBUTIONS.items() if name not in CONTINUOUS}
-REPARAMETERISED = {name: family for name, family in CONTINUOUS.items() if family.make(()).has_rsample}
+FAMILIES = list(DISTRIBUTIONS.values())
+CONTINUOUS = [family for family in FAMILIES if not family.make(()).support.is_discrete]
+DISCRETE = [family for family in FAMILIES if family not in CONTINUOUS]
+REPARAMETERISED = [family for family in CONTINUOUS if family.make(()).has_rsample]
 WHOLE = {  # families whose elements are not independent, or on whose space they have no density each
     *(FullNormal, LowRankNormal, LogisticNormal, RelaxedOneHot, Mixture),
     *(UniformSphere, VonMisesFisher, PowerSpherical, WrappedNormal),
@@ -53,8 +65,8 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def over(zoo: dict[str, Family]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("family", [pytest.param(family, id=name) for name, family in zoo.items()])
+def over_families(families: Iterable[Family]) -> pytest.MarkDecorator:
+    return over(families, "family")
 
 
 def assert_ratio(q: Distribution, reference: Callable[[Distribution], Distribution]) -> None:
@@ -68,22 +80,28 @@ def assert_ratio(q: Distribution, reference: Callable[[Distribution], Distributi
     assert_mean(ratio, 1.0)
 
 
-@over(CONTINUOUS)
+@over_families(CONTINUOUS)
 @pytest.mark.parametrize("batch", [(), (3,)])
 def test_density_ratio_has_mean_one(family: Family, batch: tuple[int, ...]) -> None:
     assert_ratio(family.make(batch), family.reference)
 
 
-@pytest.mark.parametrize("name", PRIORS)
-def test_prior_density_ratio_has_mean_one(name: str) -> None:
-    assert_ratio(awake(PRIORS[name]())(context(4)), narrower)
+@over(PRIORS.values())
+def test_prior_is_a_density(row: PriorRow) -> None:
+    """Over codes, the masses of all sequences add up to one."""
+    p = perturb_parameters(row.build_bound(CONTEXT)).eval()(context(4))
+    if p.support.is_discrete:
+        mass = p.log_prob(values(p).unsqueeze(1)).exp().sum(0)
+        torch.testing.assert_close(mass, torch.ones_like(mass))
+    else:
+        assert_ratio(p, narrower)
 
 
-@pytest.mark.parametrize("name", POSTERIORS)
+@over(row for row in POSTERIORS.values() if row.density)
 @pytest.mark.parametrize("contexts", [0, CONTEXT])
-def test_posterior_density_ratio_has_mean_one(name: str, contexts: int) -> None:
-    posterior = awake(POSTERIORS[name]((1, 4, 4), contexts)).eval()
-    x = data(torch.distributions.constraints.real, 4, (1, 4, 4))
+def test_posterior_density_ratio_has_mean_one(row: PosteriorRow, contexts: int) -> None:
+    posterior = perturb_parameters(row.build(SHAPE, contexts)).eval()
+    x = data(torch.distributions.constraints.real, 4, SHAPE)
     with torch.no_grad():
         q = posterior(x, context(4) if contexts else None)
         assert_ratio(q, narrower)
@@ -108,10 +126,10 @@ def test_density_over_a_line_integrates_to_one(d: Distribution, low: float, high
     assert integral(lambda x: ((x - mean) / spread) ** 2) == pytest.approx(1, abs=1e-5)
 
 
-@over(DISCRETE)
+@over_families(DISCRETE)
 def test_mass_sums_to_one(family: Family) -> None:
     d = family.make((3,))
-    every = zoo_codes.every(d) if isinstance(d, OneHot) else zoo_likelihoods.every(d)
+    every = values(d)
     assert d.support.check(every).all()
     log_mass = d.log_prob(every.view(-1, 1, *d.event_shape))
     torch.testing.assert_close(log_mass.exp().sum(0), torch.ones(3, dtype=torch.float64))
@@ -121,7 +139,7 @@ def test_mass_sums_to_one(family: Family) -> None:
         assert_mean(drawn, log_mass[common].exp())
 
 
-@over(DISTRIBUTIONS)
+@over_families(FAMILIES)
 @pytest.mark.parametrize("batch", [(), (2,)])
 @pytest.mark.parametrize("sample", [(), (3,)])
 def test_log_prob_is_the_sum_of_the_elements(family: Family, batch: tuple[int, ...], sample: tuple[int, ...]) -> None:
@@ -137,19 +155,19 @@ def test_log_prob_is_the_sum_of_the_elements(family: Family, batch: tuple[int, .
     torch.testing.assert_close(elements.flatten(-len(d.event_shape)).sum(-1), d.log_prob(value))
 
 
-@over({name: family for name, family in DISTRIBUTIONS.items() if family.moments})
+@over_families(family for family in FAMILIES if family.moments)
 @pytest.mark.parametrize("batch", [(), (2,)])
 def test_moments_are_those_of_samples(family: Family, batch: tuple[int, ...]) -> None:
     d = family.make(batch)
     draws = d.sample((40_000,))
-    about = zoo_geometry.chart(d, draws)
+    about = chart(d, draws)
     assert_mean(about, 0.0)
     assert_mean(about**2, d.variance)
     torch.testing.assert_close(d.stddev**2, d.variance)
     assert d.support.check(draws).all()
 
 
-@over(DISTRIBUTIONS)
+@over_families(FAMILIES)
 @pytest.mark.parametrize("batch", [(), (2,)])
 @pytest.mark.parametrize("shape", [(), (5,), (5, 4)])
 def test_shapes(family: Family, batch: tuple[int, ...], shape: tuple[int, ...]) -> None:
@@ -167,7 +185,7 @@ def test_shapes(family: Family, batch: tuple[int, ...], shape: tuple[int, ...]) 
     assert torch.equal(d.log_prob(one_event), d.log_prob(one_event.expand(*d.batch_shape, *d.event_shape)))
 
 
-@over(DISTRIBUTIONS)
+@over_families(FAMILIES)
 def test_log_prob_gradient(family: Family) -> None:
     """The derivative of log_prob, in the value and in each parameter, is its difference quotient."""
     d = family.make((2,))
@@ -186,12 +204,10 @@ def test_log_prob_gradient(family: Family) -> None:
         assert torch.autograd.gradcheck(log_prob, (z, *leaves))
 
 
-@over(
-    {
-        name: family
-        for name, family in REPARAMETERISED.items()
-        if family.parameters and family.moments and not isinstance(family.make(()), zoo_geometry.CURVED)
-    }
+@over_families(
+    family
+    for family in REPARAMETERISED
+    if family.parameters and family.moments and not isinstance(family.make(()), CURVED)
 )
 def test_pathwise_gradient(family: Family) -> None:
     """d/dtheta E[z] = E[dz/dtheta], sample by sample against the closed mean and second moment."""
@@ -210,7 +226,7 @@ def test_pathwise_gradient(family: Family) -> None:
             assert_mean(torch.stack(sampled), closed, 5.0)
 
 
-@over({name: family for name, family in REPARAMETERISED.items() if family.held})
+@over_families(family for family in REPARAMETERISED if family.smooth)
 def test_rsample_gradient(family: Family) -> None:
     """With the noise held still, rsample is a differentiable function of its parameters."""
     d = family.make((2,))
@@ -227,7 +243,7 @@ def test_rsample_gradient(family: Family) -> None:
         assert torch.autograd.gradcheck(draw, tuple(leaves))
 
 
-@over({name: family for name, family in DISTRIBUTIONS.items() if family.make((7,)).batch_shape})
+@over_families(family for family in FAMILIES if family.make((7,)).batch_shape)
 def test_shards_are_rows_of_the_whole(family: Family) -> None:
     """Two processes that each draw their rows draw, bit for bit, what one process would."""
     whole = family.make((7,))
@@ -248,7 +264,7 @@ def test_shards_are_rows_of_the_whole(family: Family) -> None:
     assert noise.normal(torch.Size(), torch.Size((2,)), torch.Size(), torch.zeros(())).shape == (2,)  # shard is over
 
 
-@over(DISTRIBUTIONS)
+@over_families(FAMILIES)
 def test_temper_scales_the_standard_deviation(family: Family) -> None:
     d = family.make((2,))
     if not family.tempered:
@@ -262,11 +278,11 @@ def test_temper_scales_the_standard_deviation(family: Family) -> None:
     torch.testing.assert_close(cold.stddev, 0.3 * d.stddev)
     torch.testing.assert_close(cold.mean, d.mean)
     draws = cold.sample((20_000,))
-    assert_mean(zoo_geometry.chart(d, draws) ** 2, 0.09 * d.variance)
+    assert_mean(chart(d, draws) ** 2, 0.09 * d.variance)
     assert (cold.batch_shape, cold.event_shape) == (d.batch_shape, d.event_shape)
 
 
-@over({name: DISTRIBUTIONS[name] for name in ("diagonal normal", "full normal", "low-rank normal")})
+@over_families(DISTRIBUTIONS[name] for name in ("diagonal normal", "full normal", "low-rank normal"))
 def test_a_typical_point_is_as_far_from_0_as_draws(family: Family) -> None:
     d = family.make((2,))
     assert_mean(d.sample((50_000,)).square().sum(-1), typical(d).square().sum(-1))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fixtures.tiny_model import small, weights
 from nelbo.errors import UserError
 from nelbo.training.engine import Engine
 from nelbo.training.microbatch import pieces
 from nelbo.training.players import Players
-from small import small, weights
 
 
 def test_the_encoder_moves_at_its_rate_and_the_decoder_as_before() -> None:

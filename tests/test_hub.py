@@ -10,12 +10,21 @@ import pytest
 import torch
 from PIL import Image
 
+from fixtures.arrays import (
+    COLOURS,
+    RNG,
+    all_rows,
+    assert_user_error,
+    labels_of,
+    rows_in_source_order,
+    save_pictures,
+    whole_dataset,
+)
 from nelbo.data import batches, load, load_like
 from nelbo.data import dataset as store
 from nelbo.data.images import folder
 from nelbo.data.images.decode import decode
 from nelbo.experiment.run import default_recipe
-from rows import COLOURS, RNG, both, everything, labels, refused, save, whole
 
 TRUTH = COLOURS.transpose(0, 3, 1, 2)
 
@@ -43,21 +52,26 @@ def _memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_hub_dataset_is_the_folder_of_its_pictures(hub: Any, tmp_path: Path) -> None:
     kinds = [2, 0, -1, 1] * 3
     source = dataset(hub, COLOURS, kinds, ["wolf", "ape", "cat"], number=list(range(12)))
-    data, truth = load(source), load(save(tmp_path, COLOURS))
-    assert torch.equal(both(data), both(truth)) and data.train.resident == truth.train.resident
-    assert data.schema.classes == ("wolf", "ape", "cat") and labels(whole(data.train)).tolist() == kinds
+    data, truth = load(source), load(save_pictures(tmp_path, COLOURS))
+    assert (
+        torch.equal(rows_in_source_order(data), rows_in_source_order(truth))
+        and data.train.resident == truth.train.resident
+    )
+    assert data.schema.classes == ("wolf", "ape", "cat") and labels_of(whole_dataset(data.train)).tolist() == kinds
     order = torch.arange(10).split(3)
     assert all(map(torch.equal, batches(data.train, order), batches(truth.train, order)))
     small = load(source, size=3, channels=1)
-    assert small.schema.shape == (1, 3, 3) and torch.equal(both(small), both(load(tmp_path, size=3, channels=1)))
-    assert torch.equal(everything(load_like(source, data.schema)), both(data))
+    assert small.schema.shape == (1, 3, 3) and torch.equal(
+        rows_in_source_order(small), rows_in_source_order(load(tmp_path, size=3, channels=1))
+    )
+    assert torch.equal(all_rows(load_like(source, data.schema)), rows_in_source_order(data))
 
 
 def test_a_hub_dataset_is_decoded_once(hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "MEMORY_BUDGET", 16)
     source, seen = dataset(hub, COLOURS), []
     monkeypatch.setattr(folder, "decode", lambda *given: seen.append(given) or decode(*given))
-    assert torch.equal(both(load(source)), both(load(source))) and len(seen) == 12
+    assert torch.equal(rows_in_source_order(load(source)), rows_in_source_order(load(source))) and len(seen) == 12
 
 
 def test_the_splits_of_a_hub_dataset(hub: Any) -> None:
@@ -66,16 +80,18 @@ def test_the_splits_of_a_hub_dataset(hub: Any) -> None:
         "validation": dataset(hub, COLOURS[8:], list("abba")),
     }
     data = load(hub.DatasetDict(parts))
-    assert torch.equal(everything(data.test), load(COLOURS).schema.encode(torch.from_numpy(TRUTH[8:].copy())))
-    assert data.schema.classes == tuple("abcd") and labels(data.test).tolist() == [0, 1, 1, 0]
-    refused(lambda: load(hub.DatasetDict({"one": parts["train"], "two": parts["train"]})), "one, two: give one of them")
+    assert torch.equal(all_rows(data.test), load(COLOURS).schema.encode(torch.from_numpy(TRUTH[8:].copy())))
+    assert data.schema.classes == tuple("abcd") and labels_of(data.test).tolist() == [0, 1, 1, 0]
+    assert_user_error(
+        lambda: load(hub.DatasetDict({"one": parts["train"], "two": parts["train"]})), "one, two: give one of them"
+    )
 
 
 def test_a_hub_dataset_of_columns_is_a_table(hub: Any) -> None:
     columns = {"age": RNG.integers(18, 90, 60).tolist(), "town": RNG.choice(["Bern", "Basel"], 60).tolist()}
     data = load(hub.Dataset.from_dict(columns))
     assert data.schema.kind == "table" and [column.name for column in data.schema.columns] == ["age", "town"]
-    assert torch.equal(everything(load_like(hub.Dataset.from_dict(columns), data.schema)), both(data))
+    assert torch.equal(all_rows(load_like(hub.Dataset.from_dict(columns), data.schema)), rows_in_source_order(data))
 
 
 def test_the_recipe_suits_what_a_hub_dataset_holds(hub: Any) -> None:
@@ -86,18 +102,20 @@ def test_the_recipe_suits_what_a_hub_dataset_holds(hub: Any) -> None:
 
 def test_hub_datasets_that_are_refused(hub: Any) -> None:
     source = dataset(hub, COLOURS)
-    refused(lambda: load(source.to_iterable_dataset()), "IterableDataset: is a stream", "streaming=False")
-    refused(lambda: load(source.select([])), "the dataset is empty")
+    assert_user_error(lambda: load(source.to_iterable_dataset()), "IterableDataset: is a stream", "streaming=False")
+    assert_user_error(lambda: load(source.select([])), "the dataset is empty")
     two = hub.concatenate_datasets([source, source.rename_column("image", "mask")], axis=1)
-    refused(lambda: load(two), "pictures in image, mask: keep one, as by .remove_columns('mask')")
+    assert_user_error(lambda: load(two), "pictures in image, mask: keep one, as by .remove_columns('mask')")
     mixed = dataset(hub, [COLOURS[0], COLOURS[1][:3]])
-    refused(lambda: load(mixed), "Dataset[0] is 5x6, Dataset[1] is 3x6", "--size 64")
+    assert_user_error(lambda: load(mixed), "Dataset[0] is 5x6, Dataset[1] is 3x6", "--size 64")
     rows = [
         {"bytes": b"no picture", "path": None},
         None,
         *source.cast_column("image", hub.Image(decode=False))["image"][:3],
     ]
     bad = hub.Dataset.from_dict({"image": rows}, features=hub.Features({"image": hub.Image(decode=False)}))
-    refused(lambda: load(bad), "the dataset: 2 of 5 pictures cannot be read", "Dataset[0]: cannot be read as a picture")
+    assert_user_error(
+        lambda: load(bad), "the dataset: 2 of 5 pictures cannot be read", "Dataset[0]: cannot be read as a picture"
+    )
     with pytest.warns(UserWarning, match="2 of 5 pictures"):
-        assert torch.equal(both(load(bad, skip_bad=True)), both(load(COLOURS))[:3])
+        assert torch.equal(rows_in_source_order(load(bad, skip_bad=True)), rows_in_source_order(load(COLOURS))[:3])

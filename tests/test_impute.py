@@ -11,8 +11,8 @@ import numpy as np
 import pandas
 import pytest
 
-import people
 from conftest import Run
+from fixtures import census_table
 from nelbo.apps import imputation
 from nelbo.data import tables
 from nelbo.model import Model
@@ -33,7 +33,7 @@ def test_cells_that_are_there_stay_text_for_text(
     expected, unsure = people_model.impute(people_file)
     missing = 0
     for i, (was, now) in enumerate(zip(cells(people_file)[1:], cells("f.csv")[1:], strict=True)):
-        for name, a, b in zip(people.HEADER.split(";"), was, now, strict=True):
+        for name, a, b in zip(census_table.HEADER.split(";"), was, now, strict=True):
             gap = a in ("", "?")
             missing += gap
             if gap and name == "age":

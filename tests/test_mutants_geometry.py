@@ -11,7 +11,6 @@ from torch import Tensor
 
 import test_distributions
 import zoo
-import zoo_geometry
 from nelbo.distributions import (
     Dirac,
     FullNormal,
@@ -94,7 +93,7 @@ def test_pathwise_gradient_rejects_a_gamma_without_its_shape_gradient(monkeypatc
 
 def test_the_kl_of_the_normals_is_not_that_of_their_softmax() -> None:
     """The usual KL of topic models is too great: it counts the mean of y, which softmax forgets."""
-    q, p = zoo_geometry.PAIRS["logistic normals"]()
+    q, p = zoo.PAIRS["logistic normals"].make()
     normals = [torch.distributions.Normal(d.loc, d.log_scale.exp()) for d in (q, p)]  # type: ignore[attr-defined]
     usual = torch.distributions.kl_divergence(*normals).sum(-1)
     assert (usual > kl_divergence(q, p) + 1e-3).all()

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import zoo_tables
 from nelbo.errors import UserError
 from nelbo.nets import GridDecoder, GridEncoder
 from nelbo.nets.common import Rescale, join
 from nelbo.nets.conv import Residual, pyramid
-from zoo import CONTEXT, DECODERS, ENCODERS, Net, Shape, awake, context
+from zoo import CONTEXT, DECODERS, ENCODERS, NetRow, Shape, context, perturb_parameters
+from zoo.nets import FEATURES
 
-FEATURES, BATCH = 5, 4
+BATCH = 4
 over_encoders = pytest.mark.parametrize(
     ("row", "shape"), [pytest.param(row, s, id=f"{name}-{s}") for name, row in ENCODERS.items() for s in row.shapes]
 )
@@ -33,7 +33,7 @@ def _inputs(contexts: int, *shape: int) -> list[Tensor]:
 
 def _check(net: nn.Module, inputs: list[Tensor], output_shape: tuple[int, ...]) -> None:
     """The laws of a net: shape, gradients, independence of neighbours, use of every input, copies."""
-    net = awake(net)
+    net = perturb_parameters(net)
     inputs = [x.requires_grad_() for x in inputs]
     output = net(*inputs)
     assert output.shape == (BATCH, *output_shape)
@@ -63,38 +63,38 @@ def _check(net: nn.Module, inputs: list[Tensor], output_shape: tuple[int, ...]) 
 
 @over_encoders
 @over_contexts
-def test_encoder(row: Net, shape: Shape, contexts: int) -> None:
+def test_encoder(row: NetRow, shape: Shape, contexts: int) -> None:
     torch.manual_seed(0)
-    _check(row.make(shape, FEATURES, contexts), _inputs(contexts, *shape), (FEATURES,))
+    _check(row.encoder(shape, contexts), _inputs(contexts, *shape), (FEATURES,))
 
 
 @over_decoders
 @over_contexts
-def test_decoder(row: Net, shape: Shape, contexts: int) -> None:
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_decoder(row: NetRow, shape: Shape, contexts: int, outputs: int) -> None:
     torch.manual_seed(0)
-    net = row.make(shape, FEATURES, contexts)
+    net = row.decoder(shape, contexts, outputs)
     _check(net, _inputs(contexts, FEATURES), net.output_shape)
     assert net.output_shape[1:] == shape
 
 
 @over_encoders
-def test_every_element_of_the_datum_is_read(row: Net, shape: Shape) -> None:
+def test_every_element_of_the_datum_is_read(row: NetRow, shape: Shape) -> None:
     """No pixel is dropped by a stride, at odd sizes too."""
     torch.manual_seed(7)
-    net = awake(row.make(shape, FEATURES, 0))
+    net = perturb_parameters(row.encoder(shape))
     x = torch.randn(64, *shape, generator=torch.Generator().manual_seed(4)).double().requires_grad_()
     gradient = torch.autograd.grad(net(x).square().sum(), x)[0]
     assert (gradient.abs().sum(0) > 0).all()
 
 
 @pytest.mark.parametrize(
-    ("row", "shape"),
-    [(row, shape) for name, row in ENCODERS.items() for shape in row.shapes if name not in zoo_tables.ENCODERS],
+    ("row", "shape"), [(row, shape) for row in ENCODERS.values() for shape in row.shapes if row.kind != "table"]
 )
-def test_encoder_rescales_its_input(row: Net, shape: Shape) -> None:
+def test_encoder_rescales_its_input(row: NetRow, shape: Shape) -> None:
     """A shift and scale in the net do what the same shift and scale of the data would do; they are saved."""
     torch.manual_seed(8)
-    net = awake(row.make(shape, FEATURES, 0))
+    net = perturb_parameters(row.encoder(shape))
     (x,) = _inputs(0, *shape)
     expected = net((x - x.mean(0)) * 2.5)
     net.rescale.shift.copy_(x.mean(0))
@@ -104,10 +104,10 @@ def test_encoder_rescales_its_input(row: Net, shape: Shape) -> None:
 
 
 @over_decoders
-def test_output_bias_is_a_view_that_shifts_the_output(row: Net, shape: Shape) -> None:
+def test_output_bias_is_a_view_that_shifts_the_output(row: NetRow, shape: Shape) -> None:
     """Adding to the bias adds to the outputs, each to its own."""
     torch.manual_seed(9)
-    net = awake(row.make(shape, FEATURES, 0))
+    net = perturb_parameters(row.decoder(shape, outputs=2))
     (h,) = _inputs(0, FEATURES)
     before, bias = net(h), net.output_bias
     step = torch.arange(1.0, bias.numel() + 1).view(bias.shape).double()
@@ -140,14 +140,14 @@ def test_a_residual_block_starts_as_the_identity() -> None:
     torch.manual_seed(5)
     x = torch.randn(2, 3, 4, 4)
     assert torch.equal(Residual(3)(x), x)
-    assert not torch.equal(awake(Residual(3))(x.double()), x.double())
+    assert not torch.equal(perturb_parameters(Residual(3))(x.double()), x.double())
 
 
 def test_a_grids_features_are_of_its_places_in_reading_order() -> None:
     """A pixel reaches the vectors of the places near it, and a vector the pixels near its place."""
     torch.manual_seed(4)
-    encoder = awake(GridEncoder((1, 32, 24), 8 * 6 * 2, 4, 0, patch=2, halvings=1))
-    decoder = awake(GridDecoder(8 * 6 * 2, (1, 32, 24), 4, 0, patch=2, halvings=1))
+    encoder = perturb_parameters(GridEncoder((1, 32, 24), 8 * 6 * 2, 4, 0, patch=2, halvings=1))
+    decoder = perturb_parameters(GridDecoder(8 * 6 * 2, (1, 32, 24), 4, 0, patch=2, halvings=1))
     x = torch.randn(1, 1, 32, 24).double()
     for row, column in [(0, 0), (9, 13), (31, 23)]:
         seen = torch.autograd.functional.jacobian(lambda x: encoder(x)[0], x)[:, 0, 0, row, column]

@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fixtures.arrays import COLOURS, GREYS, save_pictures
 from nelbo.data import batches, load
 from nelbo.data import dataset as store
 from nelbo.data.images import cache
@@ -22,7 +23,6 @@ from nelbo.data.images import folder as folders
 from nelbo.data.images.cache import Cache
 from nelbo.data.images.decode import Target, decode
 from nelbo.data.images.folder import Decoded
-from rows import COLOURS, GREYS, save
 
 COLOUR, GREY = Target((3, 5, 6), "crop"), Target((1, 5, 6), "crop")
 TRUTH = COLOURS.transpose(0, 3, 1, 2)
@@ -38,7 +38,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> tuple[str, ...]:
-    return tuple(map(str, sorted(save(tmp_path / "p", COLOURS).iterdir())))
+    return tuple(map(str, sorted(save_pictures(tmp_path / "p", COLOURS).iterdir())))
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_a_picture_that_changed_is_decoded_again(pictures: tuple[str, ...], deco
 
 
 def test_black_pictures_are_kept_too(tmp_path: Path, decoded: list[Any]) -> None:
-    paths = tuple(map(str, save(tmp_path / "p", np.zeros((2, 5, 6), np.uint8)).iterdir()))
+    paths = tuple(map(str, save_pictures(tmp_path / "p", np.zeros((2, 5, 6), np.uint8)).iterdir()))
     assert not read(paths, GREY).any() and not read(paths, GREY).any() and len(decoded) == 2
 
 
@@ -186,7 +186,7 @@ def test_a_full_disk_costs_time_only(pictures: tuple[str, ...], kept: Path, monk
 def test_it_is_where_the_system_keeps_caches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("NELBO_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
-    paths = tuple(map(str, save(tmp_path / "p", GREYS[:1]).iterdir()))
+    paths = tuple(map(str, save_pictures(tmp_path / "p", GREYS[:1]).iterdir()))
     found = Decoded(paths, GREY).cache
     assert isinstance(found, Cache) and found.path.parent == tmp_path / "x" / "nelbo"
     monkeypatch.delenv("XDG_CACHE_HOME")

@@ -13,11 +13,21 @@ import torch
 from PIL import Image, ImageOps
 
 import nelbo
+from fixtures.arrays import (
+    GREYS,
+    RNG,
+    all_rows,
+    assert_user_error,
+    labels_of,
+    row_index,
+    rows_in_source_order,
+    save_pictures,
+    whole_dataset,
+)
 from nelbo.data import Schema, load, load_like
 from nelbo.data import dataset as store
 from nelbo.data.images.decode import Target, decode
 from nelbo.plotting import figures, image_grid
-from rows import GREYS, RNG, both, everything, index, labels, refused, save, whole
 
 DEEP = RNG.integers(100, 4000, (12, 5, 6)).astype(np.uint16)
 CLEAR = RNG.integers(0, 256, (8, 5, 6, 4), dtype=np.uint8)
@@ -34,12 +44,16 @@ def held(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> boo
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 def test_sixteen_bits_are_the_numbers_of_an_array(suffix: str, tmp_path: Path, held: bool) -> None:
-    data, truth = load(save(tmp_path, DEEP, suffix)), load(DEEP)
+    data, truth = load(save_pictures(tmp_path, DEEP, suffix)), load(DEEP)
     assert data.schema == truth.schema and data.train.resident == held
-    assert torch.equal(both(data), both(truth)) and torch.equal(index(data.test), index(truth.test))
-    assert torch.equal(data.schema.decode(both(data)).round()[:, 0], torch.from_numpy(DEEP.astype(np.float32)))
+    assert torch.equal(rows_in_source_order(data), rows_in_source_order(truth)) and torch.equal(
+        row_index(data.test), row_index(truth.test)
+    )
+    assert torch.equal(
+        data.schema.decode(rows_in_source_order(data)).round()[:, 0], torch.from_numpy(DEEP.astype(np.float32))
+    )
     one = load_like(tmp_path / f"003{suffix}", data.schema)
-    assert torch.equal(everything(one), both(truth)[3:4])
+    assert torch.equal(all_rows(one), rows_in_source_order(truth)[3:4])
 
 
 @pytest.mark.parametrize("shape", [(9, 5, 6), (9, 5, 6, 3), (9, 4, 5, 6)])
@@ -48,30 +62,33 @@ def test_sixteen_bits_of_arrays_are_kept(shape: tuple[int, ...], tmp_path: Path,
     np.save(tmp_path / "x.npy", x)
     data = load(tmp_path / "x.npy")
     truth = x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2) if shape[-1] == 3 else x
-    assert np.array_equal(data.schema.decode(both(data)).round().numpy(), truth) and data.train.resident == held
+    assert (
+        np.array_equal(data.schema.decode(rows_in_source_order(data)).round().numpy(), truth)
+        and data.train.resident == held
+    )
 
 
 def test_sixteen_bits_and_eight_share_black_and_white(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 65535]], np.uint16)).save(tmp_path / "a.png")
     Image.fromarray(np.array([[0, 255]], np.uint8)).save(tmp_path / "b.png")
-    x = both(load(tmp_path))
+    x = rows_in_source_order(load(tmp_path))
     assert torch.equal(x[0], x[1]) and x[0].flatten().tolist() == [0, 1]
 
 
 def test_sixteen_bits_for_a_model_of_eight(tmp_path: Path) -> None:
-    deep = save(tmp_path, GREYS.astype(np.uint16) * 256 + 77)
+    deep = save_pictures(tmp_path, GREYS.astype(np.uint16) * 256 + 77)
     eight = load(GREYS).schema
-    assert torch.equal(everything(load_like(deep, eight)), eight.encode(torch.from_numpy(GREYS)[:, None]))
+    assert torch.equal(all_rows(load_like(deep, eight)), eight.encode(torch.from_numpy(GREYS)[:, None]))
     assert load(deep, channels=3).schema.scale == (255.0,)
 
 
 def test_sixteen_bits_with_splits_and_in_another_size(tmp_path: Path) -> None:
-    save(tmp_path / "train", DEEP[:8])
-    save(tmp_path / "test", DEEP[8:])
+    save_pictures(tmp_path / "train", DEEP[:8])
+    save_pictures(tmp_path / "test", DEEP[8:])
     data = load(tmp_path, size=3, fit="stretch")
     low, high = (getattr(np.stack([shrunk(p) for p in DEEP[:8]]), end)() for end in ("min", "max"))
     assert (data.schema.shift, data.schema.scale, data.schema.fit) == ((low,), (high - low,), "stretch")
-    assert torch.allclose(data.schema.decode(everything(data.test))[0, 0], torch.from_numpy(shrunk(DEEP[8])), atol=1e-2)
+    assert torch.allclose(data.schema.decode(all_rows(data.test))[0, 0], torch.from_numpy(shrunk(DEEP[8])), atol=1e-2)
 
 
 def shrunk(pixels: np.ndarray) -> np.ndarray:
@@ -81,23 +98,27 @@ def shrunk(pixels: np.ndarray) -> np.ndarray:
 
 
 def test_sixteen_bits_that_hold_eight(tmp_path: Path) -> None:
-    refused(lambda: load(save(tmp_path, GREYS.astype(np.uint16))), "no value above 255: save them with 8 bits")
+    assert_user_error(
+        lambda: load(save_pictures(tmp_path, GREYS.astype(np.uint16))), "no value above 255: save them with 8 bits"
+    )
 
 
 def test_transparency_is_kept_where_it_is_asked_for(tmp_path: Path, held: bool) -> None:
-    data = load(save(tmp_path, CLEAR), channels=4)
+    data = load(save_pictures(tmp_path, CLEAR), channels=4)
     assert data.schema.shape == (4, 5, 6)
-    assert torch.equal((both(data) * 255).round().byte(), torch.from_numpy(CLEAR.transpose(0, 3, 1, 2).copy()))
-    assert torch.equal(both(load(CLEAR)), both(data)) and torch.equal(
-        both(load(CLEAR.transpose(0, 3, 1, 2))), both(data)
+    assert torch.equal(
+        (rows_in_source_order(data) * 255).round().byte(), torch.from_numpy(CLEAR.transpose(0, 3, 1, 2).copy())
     )
-    assert torch.equal(everything(load_like(tmp_path / "002.png", data.schema))[0], both(data)[2])
+    assert torch.equal(rows_in_source_order(load(CLEAR)), rows_in_source_order(data)) and torch.equal(
+        rows_in_source_order(load(CLEAR.transpose(0, 3, 1, 2))), rows_in_source_order(data)
+    )
+    assert torch.equal(all_rows(load_like(tmp_path / "002.png", data.schema))[0], rows_in_source_order(data)[2])
 
 
 def test_without_a_channel_for_it_transparency_shows_white(tmp_path: Path) -> None:
     x, alpha = CLEAR[..., :3] / 255, CLEAR[..., 3:] / 255
     truth = torch.from_numpy((alpha * x + 1 - alpha).transpose(0, 3, 1, 2))
-    got = both(load(save(tmp_path, CLEAR)))
+    got = rows_in_source_order(load(save_pictures(tmp_path, CLEAR)))
     assert got.shape[1] == 3 and (got - truth).abs().max() < 1.01 / 255
 
 
@@ -112,8 +133,8 @@ def test_what_is_clear_colours_no_neighbour(tmp_path: Path) -> None:
 
 
 def test_opaque_pictures_get_a_channel_of_ones(tmp_path: Path) -> None:
-    x = both(load(save(tmp_path, GREYS[:4]), channels=4))
-    assert torch.equal(x[:, :3], both(load(tmp_path)).expand(-1, 3, -1, -1)) and (x[:, 3] == 1).all()
+    x = rows_in_source_order(load(save_pictures(tmp_path, GREYS[:4]), channels=4))
+    assert torch.equal(x[:, :3], rows_in_source_order(load(tmp_path)).expand(-1, 3, -1, -1)) and (x[:, 3] == 1).all()
 
 
 def test_a_sheet_of_four_channels_shows_what_is_there() -> None:
@@ -128,7 +149,7 @@ def test_a_sheet_of_four_channels_shows_what_is_there() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_a_model_of_any_channels_from_pictures_to_pictures(channels: int, tmp_path: Path) -> None:
-    folder = save(tmp_path / "p", RNG.integers(0, 256, (40, 9, 7, 4), dtype=np.uint8))
+    folder = save_pictures(tmp_path / "p", RNG.integers(0, 256, (40, 9, 7, 4), dtype=np.uint8))
     model = nelbo.fit(folder, out=tmp_path / "out", data__channels=channels, **TINY)
     made = model.sample(3)
     assert made.shape == (3, channels, 9, 7) and np.isfinite(made).all()
@@ -140,7 +161,7 @@ def test_a_model_of_any_channels_from_pictures_to_pictures(channels: int, tmp_pa
 
 
 def test_a_model_of_sixteen_bits_answers_in_its_units(tmp_path: Path) -> None:
-    model = nelbo.fit(save(tmp_path, DEEP), model__likelihood={"kind": "bernoulli", "grey": True}, **TINY)
+    model = nelbo.fit(save_pictures(tmp_path, DEEP), model__likelihood={"kind": "bernoulli", "grey": True}, **TINY)
     assert model.sample(5).min() >= 100 and 255 < model.sample(5).max() <= 4000
 
 
@@ -152,7 +173,7 @@ def test_cmyk_is_converted_by_its_formula(suffix: str, tmp_path: Path) -> None:
         Image.new("CMYK", (8, 8), ink).save(tmp_path / f"{i}{suffix}", **({"quality": 100} if suffix == ".jpg" else {}))
     cmyk = torch.tensor(inks) / 255
     truth = (1 - cmyk[:, :3]) * (1 - cmyk[:, 3:])
-    got = both(load(tmp_path))
+    got = rows_in_source_order(load(tmp_path))
     assert (got - truth[..., None, None]).abs().max() < (1.01 if suffix == ".tiff" else 4) / 255
 
 
@@ -165,7 +186,9 @@ def test_a_palette_gives_its_colours(tmp_path: Path) -> None:
         picture.save(tmp_path / f"{i}.png", **({"transparency": 3} if i == 0 else {}))
     truth = colours[places]
     truth[0][places[0] == 3] = 255
-    assert np.array_equal((both(load(tmp_path)) * 255).round().byte().permute(0, 2, 3, 1).numpy(), truth)
+    assert np.array_equal(
+        (rows_in_source_order(load(tmp_path)) * 255).round().byte().permute(0, 2, 3, 1).numpy(), truth
+    )
 
 
 def test_of_an_animation_the_first_frame_is_taken(tmp_path: Path) -> None:
@@ -174,7 +197,7 @@ def test_of_an_animation_the_first_frame_is_taken(tmp_path: Path) -> None:
         frames[0].save(
             tmp_path / name, save_all=True, append_images=frames[1:], **({"lossless": True} if "w" in name else {})
         )
-    assert (both(load(tmp_path, channels=1)) == 1).all()
+    assert (rows_in_source_order(load(tmp_path, channels=1)) == 1).all()
 
 
 def test_a_large_jpeg_is_decoded_at_less_and_looks_the_same(tmp_path: Path) -> None:
@@ -196,30 +219,32 @@ def bomb(path: Path, side: int) -> None:
 
 
 def test_a_decompression_bomb_is_named_with_its_size(tmp_path: Path, held: bool) -> None:
-    folder = save(tmp_path, GREYS[:4])
+    folder = save_pictures(tmp_path, GREYS[:4])
     bomb(folder / "004.png", 20_000)
-    refused(
+    assert_user_error(
         lambda: load(folder), "1 of 5", "004.png: is too large", "400000000 pixels", "limit of 178956970", "--skip-bad"
     )
     with pytest.warns(UserWarning, match=r"1 of 5 pictures .* left out; .*004\.png: is too large"):
-        assert np.array_equal(both(load(folder, skip_bad=True)).mul(255).round()[:, 0], GREYS[:4])
-    refused(lambda: load_like(folder / "004.png", load(GREYS).schema), "004.png: is too large", "shrink or remove it")
+        assert np.array_equal(rows_in_source_order(load(folder, skip_bad=True)).mul(255).round()[:, 0], GREYS[:4])
+    assert_user_error(
+        lambda: load_like(folder / "004.png", load(GREYS).schema), "004.png: is too large", "shrink or remove it"
+    )
 
 
 def test_damaged_pixels_are_left_out_of_a_stream_too(tmp_path: Path, held: bool) -> None:
     shades = RNG.integers(0, 256, (6, 40, 40), dtype=np.uint8)
-    folder = save(tmp_path, shades)
+    folder = save_pictures(tmp_path, shades)
     content = (folder / "002.png").read_bytes()
     (folder / "002.png").write_bytes(content[: len(content) // 2])
     (folder / "004.png").write_bytes(b"")
     with pytest.warns(UserWarning, match=r"2 of 6 pictures .* left out; the first is .*002\.png"):
         data = load(folder, skip_bad=True)
-    assert torch.equal((both(data) * 255).round().byte()[:, 0], torch.from_numpy(shades[[0, 1, 3, 5]]))
+    assert torch.equal((rows_in_source_order(data) * 255).round().byte()[:, 0], torch.from_numpy(shades[[0, 1, 3, 5]]))
 
 
 def test_labels_of_what_is_left(tmp_path: Path, held: bool) -> None:
-    save(tmp_path / "a", GREYS[:3])
-    save(tmp_path / "b", GREYS[:2])
+    save_pictures(tmp_path / "a", GREYS[:3])
+    save_pictures(tmp_path / "b", GREYS[:2])
     (tmp_path / "a" / "001.png").write_bytes(b"")
     with pytest.warns(UserWarning, match="1 of 5"):
-        assert labels(whole(load(tmp_path, skip_bad=True).train)).tolist() == [0, 0, 1, 1]
+        assert labels_of(whole_dataset(load(tmp_path, skip_bad=True).train)).tolist() == [0, 0, 1, 1]

@@ -18,10 +18,10 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import Run
+from fixtures.tiny_model import assert_equal, small, weights
 from nelbo.errors import UserError
 from nelbo.training import Callback, checkpoint
 from nelbo.training.microbatch import pieces
-from small import assert_equal, small, weights
 
 
 class StopAt(Callback):

@@ -10,9 +10,9 @@ import pandas
 import pytest
 import torch
 
+from fixtures.arrays import all_rows, assert_user_error, labels_of, rows_in_source_order
 from nelbo.data import Data, Dataset, Schema, Subset, dataset, load, load_like, mean
 from nelbo.data.series.windows import Windows
-from rows import both, everything, labels, refused
 
 RNG = np.random.default_rng(0)
 STEPS = RNG.normal([5.0, -1e4], [2.0, 300.0], (20, 9, 2))
@@ -45,31 +45,35 @@ def test_each_channel_is_scaled_by_its_observed_training_values() -> None:
     seen = x[data.train.index.numpy()].reshape(-1, 2)
     np.testing.assert_allclose(data.schema.shift, np.nanmean(seen, 0))
     np.testing.assert_allclose(data.schema.scale, np.nanstd(seen, 0))
-    np.testing.assert_allclose(both(data), (x - np.nanmean(seen, 0)) / np.nanstd(seen, 0), rtol=1e-4, atol=1e-5)
-    whole = everything(data.train).numpy().astype(np.float64)
+    np.testing.assert_allclose(
+        rows_in_source_order(data), (x - np.nanmean(seen, 0)) / np.nanstd(seen, 0), rtol=1e-4, atol=1e-5
+    )
+    whole = all_rows(data.train).numpy().astype(np.float64)
     np.testing.assert_allclose(mean(data.train), np.nanmean(whole, 0), atol=1e-5)
-    back = data.schema.decode(both(data)).numpy()
+    back = data.schema.decode(rows_in_source_order(data)).numpy()
     np.testing.assert_allclose(back, x, rtol=1e-5, atol=1e-2)
 
 
 def test_zeros_and_ones_with_gaps_are_binary() -> None:
     data = load(np.where(np.isnan(gapped()), np.nan, STEPS > 5), kind="series")
     assert (data.schema.support, data.schema.shift, data.schema.scale) == ("binary", (0.0,), (1.0,))
-    refused(lambda: load_like(STEPS, data.schema), "the model takes only 0 and 1: threshold them first")
+    assert_user_error(lambda: load_like(STEPS, data.schema), "the model takes only 0 and 1: threshold them first")
 
 
 def test_a_channel_that_never_changes_is_centred() -> None:
     x = STEPS.copy()
     x[..., 1] = 7.0
     data = load(x, kind="series")
-    assert data.schema.shift[1] == 7.0 and data.schema.scale[1] == 1.0 and (both(data)[..., 1] == 0).all()
+    assert (
+        data.schema.shift[1] == 7.0 and data.schema.scale[1] == 1.0 and (rows_in_source_order(data)[..., 1] == 0).all()
+    )
 
 
 def test_a_list_is_ended_by_nan() -> None:
     data = load((RAGGED, [f"{len(of) % 2}" for of in RAGGED]), kind="series")
     longest = max(map(len, RAGGED))
     assert data.schema.shape == (longest, 2) and data.schema.classes == ("0", "1")
-    back = data.schema.decode(both(data)).numpy()
+    back = data.schema.decode(rows_in_source_order(data)).numpy()
     for row, series in zip(back, RAGGED, strict=True):
         np.testing.assert_allclose(row[: len(series)], series, rtol=1e-4, atol=1e-5)
         assert np.isnan(row[len(series) :]).all()
@@ -107,18 +111,18 @@ def test_no_step_is_both_trained_on_and_held_out(recordings: int) -> None:
 
 def test_windows_keep_the_label_of_their_recording() -> None:
     data = load(([np.full(30, k) + RNG.normal(size=30) / 99 for k in range(4)], [0, 1, 2, 3]), window=10)
-    assert {*labels(data.train).tolist()} | {*labels(data.test).tolist()} == {0, 1, 2, 3}
+    assert {*labels_of(data.train).tolist()} | {*labels_of(data.test).tolist()} == {0, 1, 2, 3}
     for rows in (data.train, data.test):
-        assert labels(rows).tolist() == origin(rows)[:, 0].tolist()
-        np.testing.assert_allclose(data.schema.decode(everything(rows))[:, 0, 0].round(), labels(rows))
+        assert labels_of(rows).tolist() == origin(rows)[:, 0].tolist()
+        np.testing.assert_allclose(data.schema.decode(all_rows(rows))[:, 0, 0].round(), labels_of(rows))
 
 
 def test_series_of_a_model_are_ended_or_cut_to_its_length() -> None:
     schema = load(RAGGED, kind="series").schema
     short, whole = RAGGED[0][:2], schema.shape[0]
-    rows = everything(load_like([short, RAGGED[1]], schema))
+    rows = all_rows(load_like([short, RAGGED[1]], schema))
     assert rows.shape == (2, *schema.shape) and rows[0, 2:].isnan().all()
-    assert everything(load_like(short[None], schema)).shape == (1, *schema.shape)
+    assert all_rows(load_like(short[None], schema)).shape == (1, *schema.shape)
     long = load_like([RNG.normal(size=(2 * whole + 3, 2)), short], schema)
     assert origin(long).tolist() == [[0, 0], [0, whole], [0, whole + 3], [1, 0]]
     one = load(STEPS[..., :1], kind="series").schema
@@ -139,10 +143,10 @@ def test_a_table_is_one_recording(tmp_path: Path) -> None:
     assert data.schema.names == ("load", "temp") and data.schema.shape == (10, 2) and data.name == "sensors"
     rows = load_like(path, data.schema)
     np.testing.assert_allclose(
-        data.schema.decode(everything(rows)).reshape(50, 2), np.stack([a, b], 1), rtol=1e-4, atol=1e-5
+        data.schema.decode(all_rows(rows)).reshape(50, 2), np.stack([a, b], 1), rtol=1e-4, atol=1e-5
     )
-    turned = everything(load_like(pandas.DataFrame({"temp": b, "other": a, "load": a}), data.schema))
-    assert torch.equal(turned.nan_to_num(9.0), everything(rows).nan_to_num(9.0)), "channels are found by name"
+    turned = all_rows(load_like(pandas.DataFrame({"temp": b, "other": a, "load": a}), data.schema))
+    assert torch.equal(turned.nan_to_num(9.0), all_rows(rows).nan_to_num(9.0)), "channels are found by name"
     assert Schema.from_json(data.schema.to_json()) == data.schema
     frame = pandas.DataFrame({"step": range(50), "load": a})
     assert load(frame, window=10).schema.names == ("load",)
@@ -158,21 +162,21 @@ def test_a_file_that_exceeds_memory_is_streamed(tmp_path: Path, monkeypatch: pyt
     assert far.schema == here.schema and not far.train.resident and not far_cut.train.resident
     for one, other in ((here, far), (cut, far_cut)):
         for split in ("train", "test"):
-            a, b = (everything(getattr(data, split)) for data in (one, other))
+            a, b = (all_rows(getattr(data, split)) for data in (one, other))
             assert torch.equal(a.nan_to_num(9.0), b.nan_to_num(9.0)) and a.isnan().any()
 
 
 def test_splits_of_a_file_are_kept(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x_train=STEPS[:15], x_test=STEPS[15:], y_train=np.arange(15), y_test=np.arange(5))
     data = load(tmp_path / "x.npz", kind="series")
-    assert (len(data.train), len(data.test)) == (15, 5) and labels(data.test).tolist() == [0, 1, 2, 3, 4]
+    assert (len(data.train), len(data.test)) == (15, 5) and labels_of(data.test).tolist() == [0, 1, 2, 3, 4]
     assert len(load_like(tmp_path / "x.npz", data.schema)) == 5
 
 
 def test_what_is_wrong_with_series_is_said() -> None:
     channel, series, infinite = STEPS.copy(), STEPS.copy(), STEPS.copy()
     channel[..., 1], series[3], infinite[4, 2, 1] = np.nan, np.nan, np.inf
-    said = lambda x, *words, **how: refused(lambda: load(x, **({"kind": "series"} | how)), *words)  # noqa: E731
+    said = lambda x, *words, **how: assert_user_error(lambda: load(x, **({"kind": "series"} | how)), *words)  # noqa: E731
     said(STEPS[:, :1], "each series has 1 step")
     said(channel, "channel 1 holds only NaN in the training part: leave it out")
     said(series, "series 3 holds only NaN: leave it out")
@@ -186,25 +190,27 @@ def test_what_is_wrong_with_series_is_said() -> None:
     said(STEPS, "window=1, stride=1", window=1)
     said(STEPS, "window=4, stride=5", window=4, stride=5)
     said(STEPS[:1, :4], "give a shorter window than 4", window=4)
-    refused(lambda: load(STEPS, stride=3), "stride=3: goes with a window")
-    refused(lambda: load(STEPS, kind="serie"), "kind='serie'")  # type: ignore[arg-type]
-    refused(lambda: load(STEPS, kind="series", size=3), "this is for folders of pictures")
+    assert_user_error(lambda: load(STEPS, stride=3), "stride=3: goes with a window")
+    assert_user_error(lambda: load(STEPS, kind="serie"), "kind='serie'")  # type: ignore[arg-type]
+    assert_user_error(lambda: load(STEPS, kind="series", size=3), "this is for folders of pictures")
     schema = load(STEPS, kind="series").schema
-    refused(lambda: load_like(STEPS[..., :1], schema), "has 1 channels, the model takes 2")
-    refused(lambda: load_like("nowhere.npy", schema), "nowhere.npy: no such file")
+    assert_user_error(lambda: load_like(STEPS[..., :1], schema), "has 1 channels, the model takes 2")
+    assert_user_error(lambda: load_like("nowhere.npy", schema), "nowhere.npy: no such file")
 
 
 def test_what_is_wrong_with_a_table_of_steps_is_said(tmp_path: Path) -> None:
     a = RNG.normal(size=20)
     path = table(tmp_path, load=a, pump=["on"] * 19 + ["off"])
-    refused(lambda: load(path, window=5), "sensors.csv: column 'pump' holds 'on', which is no number")
-    refused(lambda: load(table(tmp_path, load=a), kind="series"), "is one series of 20 steps", "--window 128")
-    refused(lambda: load(table(tmp_path, load=a), window=21), "sensors.csv has 20 steps", "window=21")
+    assert_user_error(lambda: load(path, window=5), "sensors.csv: column 'pump' holds 'on', which is no number")
+    assert_user_error(lambda: load(table(tmp_path, load=a), kind="series"), "is one series of 20 steps", "--window 128")
+    assert_user_error(lambda: load(table(tmp_path, load=a), window=21), "sensors.csv has 20 steps", "window=21")
     day = pandas.date_range("2024-01-01", periods=20)
-    refused(lambda: load(table(tmp_path, day=day), window=5), "has a column of times only")
-    refused(lambda: load(table(tmp_path, a=a, day=day), window=5), "column 'day'")
-    refused(lambda: load(table(tmp_path, load=a[:0]), window=5), "sensors.csv: has no rows")
+    assert_user_error(lambda: load(table(tmp_path, day=day), window=5), "has a column of times only")
+    assert_user_error(lambda: load(table(tmp_path, a=a, day=day), window=5), "column 'day'")
+    assert_user_error(lambda: load(table(tmp_path, load=a[:0]), window=5), "sensors.csv: has no rows")
     (tmp_path / "sensors.csv").write_text("")
-    refused(lambda: load(tmp_path / "sensors.csv", window=5), "sensors.csv: is empty")
+    assert_user_error(lambda: load(tmp_path / "sensors.csv", window=5), "sensors.csv: is empty")
     schema = load(pandas.DataFrame({"load": a, "temp": a}), window=5).schema
-    refused(lambda: load_like(table(tmp_path, load=a), schema), "has 1 channels, the model takes 2 (load, temp)")
+    assert_user_error(
+        lambda: load_like(table(tmp_path, load=a), schema), "has 1 channels, the model takes 2 (load, temp)"
+    )

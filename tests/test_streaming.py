@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import torch
 
+from fixtures.arrays import BYTES, COLOURS, GREYS, RNG, VECTORS, assert_user_error
 from nelbo.data import Rows, batches, load
 from nelbo.data.arrays import infer
 from nelbo.data.arrays.infer import Part, summarise
 from nelbo.data.arrays.layout import lay_out
 from nelbo.data.arrays.npy import FileRows, rows_of
 from nelbo.data.parallel import AHEAD, THREADS, ahead
-from rows import BYTES, COLOURS, GREYS, RNG, VECTORS, refused
 
 BITS, LAST = (GREYS > 99).astype(np.uint8), np.arange(450).reshape(15, 5, 6) == 449
 ARRAYS: dict[str, np.ndarray] = {
@@ -153,9 +153,9 @@ def test_a_file_cut_short_while_it_is_used(tmp_path: Path) -> None:
     os.truncate(path, rows.offset + 10 * VECTORS[0].nbytes + 1)  # ten rows, and a byte of the next
     same(rows[:10], VECTORS[:10])
     for index in (slice(None), np.array([3, 10]), np.array([39])):
-        refused(partial(rows.__getitem__, index), f"{path}: ends before row", "cut short")
+        assert_user_error(partial(rows.__getitem__, index), f"{path}: ends before row", "cut short")
     path.unlink()
-    refused(lambda: rows[:1], f"{path}: cannot be read (No such file")
+    assert_user_error(lambda: rows[:1], f"{path}: cannot be read (No such file")
 
 
 @pytest.mark.parametrize("chunk", [1, 500, 2**22])
@@ -196,7 +196,7 @@ def test_the_first_bad_value_is_named(chunk: int, tmp_path: Path, monkeypatch: p
         first = ", ".join(str(i) for i in np.unravel_index(places[0], shape))
         says = f"x: 3 values are NaN or infinite, the first at [{first}]"
         for rows in (x, mapped(tmp_path / "x.npy", x)):
-            refused(partial(summarise, Part("x", rows), brief=True), says)
+            assert_user_error(partial(summarise, Part("x", rows), brief=True), says)
 
 
 @pytest.mark.parametrize("index", [[-1], [-2, 3], [9], [0, 400]])

@@ -14,8 +14,8 @@ import pytest
 
 import nelbo
 from conftest import Run
+from fixtures.arrays import assert_user_error
 from nelbo.data import load, load_like, tables
-from rows import refused
 
 GOOD = "age,name\n31,ann\n42,bob\n27,cy\n31,ann\n"
 
@@ -61,7 +61,7 @@ BAD: dict[str, tuple[str | bytes, list[str]]] = {
 def test_bad_files_are_refused_in_one_line(case: str, tmp_path: Path, run: Run) -> None:
     content, said = BAD[case]
     path = written(tmp_path, content)
-    refused(lambda: load(path), str(path), *said)
+    assert_user_error(lambda: load(path), str(path), *said)
     done = run("data", "describe", path)
     assert done.code == 2 and done.out == "" and done.err.count("\n") == 1 and said[0] in done.err
     done = run("train", path, "--out", tmp_path / "out")
@@ -70,22 +70,24 @@ def test_bad_files_are_refused_in_one_line(case: str, tmp_path: Path, run: Run) 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
     packed = gzip.compress((GOOD * 5000).encode())
-    refused(lambda: load(written(tmp_path, packed[:-300], "t.csv.gz")), "t.csv.gz: cannot be read", "again")
-    refused(lambda: load(written(tmp_path, b"nothing", "t.csv.gz")), "t.csv.gz: cannot be read")
-    refused(lambda: load(written(tmp_path, b"PAR1 no", "t.parquet")), "t.parquet: is no whole Parquet file")
+    assert_user_error(lambda: load(written(tmp_path, packed[:-300], "t.csv.gz")), "t.csv.gz: cannot be read", "again")
+    assert_user_error(lambda: load(written(tmp_path, b"nothing", "t.csv.gz")), "t.csv.gz: cannot be read")
+    assert_user_error(lambda: load(written(tmp_path, b"PAR1 no", "t.parquet")), "t.parquet: is no whole Parquet file")
 
 
 def test_a_bad_frame_is_refused() -> None:
     good = pd.DataFrame({"a": [1.5, 2.5, 4.5], "b": ["x", "y", "x"]})
-    refused(lambda: load(good[:0]), "table: has a header and no rows")
-    refused(lambda: load(good[[]]), "table: has no columns")
-    refused(lambda: load(good.set_axis(["a", "a"], axis=1)), "table: has 2 columns named 'a'")
-    refused(lambda: load(pd.DataFrame({"a;b": ["1;2", "3;4"]})), "has one column, 'a;b'", "semicolons", "sep=';'")
-    refused(lambda: load(pd.DataFrame({"a\tb": ["1", "3"]})), "parted by tabs")
-    refused(lambda: load(good.assign(a=[1.5, np.inf, 2])), "column 'a': row 2 is infinite")
-    refused(lambda: load(pl.DataFrame({"a": [1.5, -np.inf, 2]})), "column 'a': row 2 is infinite")
-    refused(lambda: load(good, size=64), "this is for folders of pictures")
-    refused(lambda: load(np.eye(3), columns={"a": "count"}), "these are for tables")
+    assert_user_error(lambda: load(good[:0]), "table: has a header and no rows")
+    assert_user_error(lambda: load(good[[]]), "table: has no columns")
+    assert_user_error(lambda: load(good.set_axis(["a", "a"], axis=1)), "table: has 2 columns named 'a'")
+    assert_user_error(
+        lambda: load(pd.DataFrame({"a;b": ["1;2", "3;4"]})), "has one column, 'a;b'", "semicolons", "sep=';'"
+    )
+    assert_user_error(lambda: load(pd.DataFrame({"a\tb": ["1", "3"]})), "parted by tabs")
+    assert_user_error(lambda: load(good.assign(a=[1.5, np.inf, 2])), "column 'a': row 2 is infinite")
+    assert_user_error(lambda: load(pl.DataFrame({"a": [1.5, -np.inf, 2]})), "column 'a': row 2 is infinite")
+    assert_user_error(lambda: load(good, size=64), "this is for folders of pictures")
+    assert_user_error(lambda: load(np.eye(3), columns={"a": "count"}), "these are for tables")
 
 
 def test_what_cannot_be_modelled_is_left_out_with_a_warning() -> None:
@@ -130,7 +132,7 @@ OTHERS: list[tuple[Any, list[str]]] = [
 def test_wrong_sayings_are_refused(columns: Any, said: list[str]) -> None:
     table = pd.DataFrame({"age": [-3, 31, 27] * 4, "name": ["ann", "bob", "cy"] * 4})
     table["day"] = pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-04"] * 4)
-    refused(lambda: load(table, columns=columns), *said)
+    assert_user_error(lambda: load(table, columns=columns), *said)
 
 
 def test_a_wrong_schema_file_is_refused(tmp_path: Path, run: Run) -> None:
@@ -141,10 +143,10 @@ def test_a_wrong_schema_file_is_refused(tmp_path: Path, run: Run) -> None:
         ('[columns.agee]\nkind = "count"', "s.toml: there is no column 'agee': did you mean age?"),
     ):
         schema = written(tmp_path, content, "s.toml")
-        refused(lambda schema=schema: load(path, columns=schema), said)
+        assert_user_error(lambda schema=schema: load(path, columns=schema), said)
         done = run("train", path, "--schema", schema, "--out", tmp_path / "out")
         assert done.code == 2 and said in done.err and done.err.count("\n") == 1
-    refused(lambda: load(path, columns=tmp_path / "none.toml"), "none.toml: is no TOML", "No such file")
+    assert_user_error(lambda: load(path, columns=tmp_path / "none.toml"), "none.toml: is no TOML", "No such file")
     done = run("data", "describe", tmp_path / "none.csv")
     assert done.code == 2 and "none.csv: is no table that exists" in done.err
 
@@ -153,29 +155,37 @@ def test_rows_that_do_not_fit_the_schema_are_refused() -> None:
     table = pd.DataFrame({"age": [31, 42, 27, 31] * 9, "city": ["ann", "bob", "cy", "di"] * 9})
     table["day"] = pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-04", "2020-03-05"] * 9)
     schema = load(table).schema
-    refused(
+    assert_user_error(
         lambda: load_like(table.rename(columns={"age": "Age"}), schema), "lacks the columns age", "did you mean Age?"
     )
-    refused(lambda: load_like(table[["day"]], schema), "table: lacks the columns age, city")
-    refused(lambda: load_like(table.assign(age=np.inf), schema), "column 'age': row 1 is infinite")
-    refused(lambda: load_like(table.assign(age=table["day"]), schema), "column 'age': holds timestamp", "not numbers")
-    refused(lambda: load_like(table.assign(day=3), schema), "column 'day': holds int64 values, not dates")
-    refused(lambda: load_like(table[:0], schema), "table: has no rows")
-    refused(lambda: load_like(np.eye(3), schema), "a ndarray: is no table as the model takes")
-    refused(lambda: load_like("nothing.csv", schema), "nothing.csv: no such file")
-    refused(lambda: load_like("mnist", schema), "mnist: is no table")
-    refused(
+    assert_user_error(lambda: load_like(table[["day"]], schema), "table: lacks the columns age, city")
+    assert_user_error(lambda: load_like(table.assign(age=np.inf), schema), "column 'age': row 1 is infinite")
+    assert_user_error(
+        lambda: load_like(table.assign(age=table["day"]), schema), "column 'age': holds timestamp", "not numbers"
+    )
+    assert_user_error(lambda: load_like(table.assign(day=3), schema), "column 'day': holds int64 values, not dates")
+    assert_user_error(lambda: load_like(table[:0], schema), "table: has no rows")
+    assert_user_error(lambda: load_like(np.eye(3), schema), "a ndarray: is no table as the model takes")
+    assert_user_error(lambda: load_like("nothing.csv", schema), "nothing.csv: no such file")
+    assert_user_error(lambda: load_like("mnist", schema), "mnist: is no table")
+    assert_user_error(
         lambda: load_like(table, load(np.eye(3)).schema), "a DataFrame: is a table, the model takes rows of shape (3,)"
     )
-    refused(lambda: tables.decode(np.zeros((2, 9)), schema), "x of shape (2, 9) is no table of the schema: give (n, 3)")
-    refused(lambda: tables.decode(np.zeros((2, 3)), schema, "excel"), "like='excel': give pandas, arrow or polars")  # type: ignore[arg-type]
-    refused(lambda: tables.to_bytes(table, ".xls"), "a table cannot be written as '.xls'")
+    assert_user_error(
+        lambda: tables.decode(np.zeros((2, 9)), schema), "x of shape (2, 9) is no table of the schema: give (n, 3)"
+    )
+    assert_user_error(
+        lambda: tables.decode(np.zeros((2, 3)), schema, "excel"), "like='excel': give pandas, arrow or polars"
+    )  # type: ignore[arg-type]
+    assert_user_error(lambda: tables.to_bytes(table, ".xls"), "a table cannot be written as '.xls'")
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "polars", None)
     schema = load(pd.DataFrame({"a": [1.5, 2.5, 4.0] * 4, "b": ["x", "y", "z"] * 4})).schema
-    refused(lambda: tables.decode(np.zeros((2, 2)), schema, "polars"), "tables need polars", "pip install polars")
+    assert_user_error(
+        lambda: tables.decode(np.zeros((2, 2)), schema, "polars"), "tables need polars", "pip install polars"
+    )
 
 
 def test_a_column_all_missing_is_left_out_of_training_with_a_warning(tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fixtures.tiny_model import assert_equal, small, weights
 from nelbo.distributions import noise
 from nelbo.errors import UserError
 from nelbo.schedules import Constant, Cosine, Linear, OneCycle
 from nelbo.training import Adam, Callback, Settings, fit
 from nelbo.training.ema import Average
 from nelbo.training.microbatch import epoch_order, pieces
-from small import assert_equal, small, weights
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
