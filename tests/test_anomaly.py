@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import nelbo
 import zoo
 from conftest import FEATURES, SIDE, Run
+from fixtures.tiny_model import SMALL, small
 from nelbo import distributions, likelihoods, posteriors, priors
 from nelbo.apps import anomaly
 from nelbo.apps.anomaly import conformal, scores
@@ -30,7 +31,6 @@ from nelbo.errors import UserError
 from nelbo.latents import SingleLevelLatent
 from nelbo.model import Model
 from nelbo.vae import VAE
-from small import SMALL, small
 
 RATES = [0.01, 0.05, 0.07, 0.1, 0.29, 0.5, 0.999]
 
@@ -74,15 +74,15 @@ def test_the_rows_that_are_asked_for_suffice() -> None:
             conformal.threshold(np.arange(float(enough - 1)), rate)
 
 
-@pytest.mark.parametrize("name", zoo.LIKELIHOODS)
-def test_the_elements_of_every_likelihood_sum_to_its_log_prob(name: str) -> None:
+@zoo.over(zoo.LIKELIHOODS.values())
+def test_the_elements_of_every_likelihood_sum_to_its_log_prob(row: zoo.LikelihoodRow) -> None:
     """Of a loss that is no density over independent elements there are none, which is said."""
     shape = (1, 4, 4)
-    likelihood = zoo.awake(zoo.make_likelihood(name, shape)).eval()
+    likelihood = zoo.perturb_parameters(row.build(shape)).eval()
     d = likelihood(torch.randn(3, 5, zoo.LATENT, dtype=torch.float64))
     x = zoo.data(likelihood.support, 5, shape)
     assert isinstance(d, distributions.Distribution)
-    if name in zoo.zoo_likelihoods.ENERGIES:
+    if row.pictures:
         with pytest.raises(UserError, match="Energy has no log-probability for each element"):
             d.element_log_prob(x)
         return
@@ -175,13 +175,13 @@ def test_regret_is_no_less_than_noise_on_a_trained_model(density_model: Model, p
 
 
 def test_regret_refuses_another_posterior() -> None:
-    vae = zoo.flat_vae(posterior="full normal")
+    vae = zoo.single_level_vae(posterior="full-normal")
     with pytest.raises(
         UserError, match="searches diagonal Normal posteriors of one level, the model's is a FullNormal"
     ):
         regret(vae, torch.zeros(2, 1, 4, 4), None, 1)
     with pytest.raises(UserError, match="the model's is a TopDown: use score='auto'"):
-        regret(zoo.VAES["latent: ladder"](0), torch.zeros(2, 1, 4, 4), None, 1)
+        regret(zoo.VAES["latent: ladder"].build(0), torch.zeros(2, 1, 4, 4), None, 1)
 
 
 def test_scores_are_what_the_model_says(density_model: Model, model: Model, pictures: np.ndarray) -> None:
@@ -250,10 +250,10 @@ def test_the_same_seed_gives_the_same_scores(vector_model: Model, vectors: np.nd
         assert (a.score(vectors[:20]) != a.calibration).all(), "the draws of calibration are others"
 
 
-@pytest.mark.parametrize("name", ["latent: ladder", "latent: vq", "posterior: flow: iaf"])
+@pytest.mark.parametrize("name", ["latent: ladder", "latent: vq", "posterior: flow, iaf"])
 def test_every_latent_has_a_rate(name: str) -> None:
     """Of a hierarchy it is the mean over draws: the mean of many single draws."""
-    vae = zoo.awake(zoo.VAES[name](0)).eval().float()
+    vae = zoo.perturb_parameters(zoo.VAES[name].build(0)).eval().float()
     x = torch.rand(3, 1, 4, 4)
     with seeded(0), torch.no_grad():
         found = scores._latent(vae, x, None, 4000)

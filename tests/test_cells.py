@@ -14,12 +14,12 @@ import scipy.stats
 import torch
 from torch import Tensor
 
+from fixtures.cells import FEATURES, decoder, distribution, rows
 from nelbo import likelihoods, nets
 from nelbo.distributions import CellByCell, noise
 from nelbo.errors import UserError
 from nelbo.nets.table_cells import make_bins
 from zoo import assert_mean
-from zoo_tables import FEATURES, decoder, given, rows
 
 MIXED = (3, 0, 2, 0, 0)
 SHARE, WIDTH = 1e-3, 3.0  # of the wide Normal
@@ -85,7 +85,7 @@ def chain(d: CellByCell, x: Tensor, order: Sequence[int]) -> Tensor:
 @pytest.mark.parametrize("gaps", [(), (0,), (0, 1, 2, 3)])
 @pytest.mark.parametrize("sizes", [(2, 3, 4), (6,), (2, 2, 2, 2)])
 def test_masses_of_all_rows_of_categories_sum_to_one(sizes: tuple[int, ...], gaps: tuple[int, ...]) -> None:
-    d = given(decoder(sizes, gaps[: len(sizes)]), 3)
+    d = distribution(decoder(sizes, gaps[: len(sizes)]), 3)
     x = every_row(sizes, gaps).unsqueeze(1)
     log_prob = d.log_prob(x)
     assert log_prob.shape == (len(x), 3) and log_prob.std(0).min() > 0.1
@@ -96,7 +96,7 @@ def test_masses_of_all_rows_of_categories_sum_to_one(sizes: tuple[int, ...], gap
 @pytest.mark.parametrize("j", [0, 1, 2])
 def test_the_density_of_a_number_integrates_to_one(j: int, gaps: tuple[int, ...]) -> None:
     """Bin by bin, an atom and a gap by their masses, and far beyond; each number given those before it."""
-    d = given(decoder((0, 0, 0), gaps))
+    d = distribution(decoder((0, 0, 0), gaps))
     x = rows((0, 0, 0))[7]
     low, high = d.net.cells.low[j], d.net.cells.high[j]
     seen = low.isfinite()
@@ -116,7 +116,7 @@ def test_the_density_of_a_number_integrates_to_one(j: int, gaps: tuple[int, ...]
 
 def test_a_number_and_a_category_sum_and_integrate_to_one() -> None:
     """The category after the number: its masses change with the number, within a bin too."""
-    d = given(decoder((0, 3)))
+    d = distribution(decoder((0, 3)))
     low, high = d.net.cells.low[0], d.net.cells.high[0]
     assert d.log_prob(numbers(low[2] + 1e-6, 1.0)) != d.log_prob(numbers(high[2] - 1e-6, 1.0))
     cuts = [-60.0, *low.tolist(), high[-1].item(), 60.0]
@@ -130,7 +130,7 @@ def test_a_number_and_a_category_sum_and_integrate_to_one() -> None:
 
 @over_gaps
 def test_log_prob_is_the_chain_of_the_tables_order_worked_by_hand(gaps: tuple[int, ...]) -> None:
-    d, x = given(decoder(MIXED, gaps), 40), rows(MIXED, gaps=gaps)[:40]
+    d, x = distribution(decoder(MIXED, gaps), 40), rows(MIXED, gaps=gaps)[:40]
     assert x.isnan().any() == bool(gaps)
     torch.testing.assert_close(d.log_prob(x), chain(d, x, range(5)))
     torch.testing.assert_close(d.element_log_prob(x).sum(-1), d.log_prob(x))
@@ -145,7 +145,7 @@ def test_missing_cells_add_nothing(absent: tuple[int, ...], asked: bool) -> None
     training had none.
     """
     gaps = (0, 1, 2) if asked else ()
-    d, x = given(decoder(MIXED, gaps), 12, gaps=not asked), rows(MIXED)[:12]
+    d, x = distribution(decoder(MIXED, gaps), 12, gaps=not asked), rows(MIXED)[:12]
     gappy = x.clone()
     gappy[:, absent] = NAN
     there = [j for j in range(5) if j not in absent]
@@ -163,7 +163,7 @@ def test_the_training_estimate_has_the_mean_of_all_orders(absent: tuple[int, ...
     x = rows(sizes)[3].clone()
     x[list(absent)] = NAN
     there = [j for j in range(3) if j not in absent or j in gaps]
-    d, n = given(net), len(there)
+    d, n = distribution(net), len(there)
     orders = torch.stack([chain(d, x, order) for order in itertools.permutations(there)])
     assert len(there) == 1 or orders.std() > 1e-3
     exact = 0.0
@@ -173,19 +173,19 @@ def test_the_training_estimate_has_the_mean_of_all_orders(absent: tuple[int, ...
             rest = sum(conditional(d, x, j, s).item() for j in there if j not in s)
             exact += n / (n - k) * rest / len(subsets) / n
     assert exact == pytest.approx(orders.mean().item())
-    draws = given(net, subset=True).log_prob(x.expand(40_000, 3))
+    draws = distribution(net, subset=True).log_prob(x.expand(40_000, 3))
     assert draws.unique().numel() == 2**n - 1  # one value for each proper subset
     assert_mean(draws, exact)
 
 
 def test_the_training_estimate_of_nothing_is_zero() -> None:
-    d = given(decoder(MIXED), 4, subset=True)
+    d = distribution(decoder(MIXED), 4, subset=True)
     assert (d.log_prob(torch.full((4, 5), NAN).double()) == 0).all()
 
 
 def test_draws_of_categories_have_their_masses() -> None:
     sizes = (2, 3, 2)
-    d, x = given(decoder(sizes)), every_row(sizes)
+    d, x = distribution(decoder(sizes)), every_row(sizes)
     expected = 40_000 * d.log_prob(x).exp()
     draws = d.sample((40_000,))
     counts = torch.tensor([(draws == row).all(-1).sum() for row in x])
@@ -195,7 +195,7 @@ def test_draws_of_categories_have_their_masses() -> None:
 @over_gaps
 def test_draws_follow_the_chain(gaps: tuple[int, ...]) -> None:
     """The code drawn of each column, less its probability given the cells before it, has mean 0 whatever these are."""
-    d = given(decoder(MIXED, gaps))
+    d = distribution(decoder(MIXED, gaps))
     cells, draws = d.net.cells, d.sample((30_000,))
     codes = cells.codes(draws, gaps=True)
     assert [bool(lacks) for lacks in draws.isnan().any(0)] == [j in gaps for j in range(5)]
@@ -219,22 +219,22 @@ def test_draws_follow_the_chain(gaps: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("shape", [(), (5,), (5, 2)])
 @over_gaps
 def test_shapes_of_mixed_tables(gaps: tuple[int, ...], batch: tuple[int, ...], shape: tuple[int, ...]) -> None:
-    d = given(decoder(MIXED, gaps), *batch)
+    d = distribution(decoder(MIXED, gaps), *batch)
     z = d.sample(shape)
     assert z.shape == (*shape, *batch, 5) and z.dtype == torch.float64
-    assert not given(d.net, *batch, gaps=False).sample(shape).isnan().any()
+    assert not distribution(d.net, *batch, gaps=False).sample(shape).isnan().any()
     assert d.mean.shape == (*batch, 5)
     scored = d.log_prob(z)
     loop = torch.stack([d.log_prob(part) for part in z.reshape(-1, *batch, 5)]).view((*shape, *batch))
     torch.testing.assert_close(scored, loop)
-    assert given(d.net, *batch, subset=True).log_prob(z).shape == (*shape, *batch)
+    assert distribution(d.net, *batch, subset=True).log_prob(z).shape == (*shape, *batch)
     assert [m.shape for m in d.marginals(z)] == [(*shape, *batch, size) for size in d.net.cells.sizes]
 
 
 @over_gaps
 def test_the_mean_is_the_likeliest_code_cell_by_cell(gaps: tuple[int, ...]) -> None:
     """Of cells that are there."""
-    d = given(decoder(MIXED, gaps), 6)
+    d = distribution(decoder(MIXED, gaps), 6)
     x = torch.full((6, 5), NAN).double()
     for j in range(5):
         code = d.without_gaps().marginals(x)[j].argmax(-1)
@@ -244,7 +244,7 @@ def test_the_mean_is_the_likeliest_code_cell_by_cell(gaps: tuple[int, ...]) -> N
 
 @over_gaps
 def test_complete_keeps_what_is_known_and_changes_no_input(gaps: tuple[int, ...]) -> None:
-    d, x = given(decoder(MIXED, gaps), 30, gaps=False), rows(MIXED)[:30]
+    d, x = distribution(decoder(MIXED, gaps), 30, gaps=False), rows(MIXED)[:30]
     assert torch.equal(d.complete(x), x)
     gappy = torch.where(torch.rand(30, 5) < 0.5, NAN, x)
     before = gappy.clone()
@@ -258,7 +258,7 @@ def test_complete_keeps_what_is_known_and_changes_no_input(gaps: tuple[int, ...]
 def test_complete_draws_from_the_joints_conditional(value: float) -> None:
     """p(x_m | x_o) from the masses of all rows, where the known cell comes first in the table."""
     sizes = (2, 3, 2)
-    d = given(decoder(sizes))
+    d = distribution(decoder(sizes))
     x = every_row(sizes)
     x = x[x[:, 0] == value]
     mass = d.log_prob(x).softmax(0)
@@ -270,7 +270,7 @@ def test_complete_draws_from_the_joints_conditional(value: float) -> None:
 def test_complete_draws_given_cells_that_come_later_too() -> None:
     """In the table's order, each given all that are known by then."""
     sizes = (2, 3, 2)
-    d, x = given(decoder(sizes)), every_row((2, 3, 2))
+    d, x = distribution(decoder(sizes)), every_row((2, 3, 2))
     x = x[x[:, 1] == 2]
     log_mass = conditional(d, x, 0, [1]) + conditional(d, x, 2, [0, 1])
     draws = d.complete(numbers(NAN, 2, NAN).expand(40_000, 3))
@@ -280,7 +280,7 @@ def test_complete_draws_given_cells_that_come_later_too() -> None:
 
 def test_draws_are_the_rows_of_a_shared_batch() -> None:
     net = decoder(MIXED, (0, 3))
-    whole = given(net, 7)
+    whole = distribution(net, 7)
     torch.manual_seed(8)
     expected = whole.sample((2,))
     estimate = CellByCell(net, whole.begun, True).log_prob(expected)
@@ -327,7 +327,7 @@ def test_categories_that_training_never_saw_have_a_mass_and_closed_codes_none() 
 
 @pytest.mark.parametrize("value", [-60.0, 7.0, 1e4])
 def test_numbers_beyond_those_of_training_have_the_wide_normals_density(value: float) -> None:
-    d = given(decoder((0, 0)))
+    d = distribution(decoder((0, 0)))
     x = numbers(value, 2.0)
     expected = math.log(SHARE) + scipy.stats.norm(0, WIDTH).logpdf(value)
     assert d.element_log_prob(x)[0].item() == pytest.approx(expected)
@@ -335,7 +335,7 @@ def test_numbers_beyond_those_of_training_have_the_wide_normals_density(value: f
 
 
 def test_a_number_beside_an_atom_is_not_the_atom() -> None:
-    d = given(decoder((0, 0, 0)))
+    d = distribution(decoder((0, 0, 0)))
     x = rows((0, 0, 0))[5]
     scores = []
     for value in (0.0, 1e-9):
@@ -348,7 +348,7 @@ def test_a_number_beside_an_atom_is_not_the_atom() -> None:
 def make(
     sizes: Sequence[int], context: int = 0, gaps: Sequence[int] = ()
 ) -> tuple[nets.TableEncoder, likelihoods.TableLikelihood]:
-    """An encoder and a likelihood over the same columns, awake and started from rows, in training."""
+    """An encoder and a likelihood over the same columns, off their start and set from rows, in training."""
     encoder = nets.TableEncoder(nets.Cells(sizes, 6, gaps), 4, 16, 2, 0.1, context).double()
     encoder.init_from_data(rows(sizes, gaps=gaps))
     with torch.no_grad():
@@ -392,7 +392,7 @@ def test_gradients_are_difference_quotients() -> None:
         torch.manual_seed(1)
         return torch.stack([CellByCell(net, begun, subset).log_prob(x) for subset in (False, True)])
 
-    assert torch.autograd.gradcheck(lambda begun: score(begun, x), given(net, 3).begun.requires_grad_())
+    assert torch.autograd.gradcheck(lambda begun: score(begun, x), distribution(net, 3).begun.requires_grad_())
 
 
 def test_copies_and_reloaded_states_score_and_draw_alike() -> None:
@@ -519,5 +519,5 @@ def test_a_column_without_a_value_has_one_bin() -> None:
     x = rows((0, 2))
     x[:, 0] = NAN
     net.init_from_data(x)
-    d = given(net, 4)
+    d = distribution(net, 4)
     assert d.log_prob(x[:4]).isfinite().all() and (d.sample()[:, 0] == 0).all()

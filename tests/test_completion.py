@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fixtures.cells import BINS, FEATURES, WIDTH, decoder
 from nelbo import likelihoods, nets, posteriors, priors
 from nelbo.config import recipe as recipes
 from nelbo.data import load, tables
@@ -18,7 +19,6 @@ from nelbo.latents import SingleLevelLatent
 from nelbo.model import Model, imputation
 from nelbo.vae import VAE
 from zoo import assert_mean
-from zoo_tables import BINS, FEATURES, WIDTH, decoder
 
 COLOURS = ("blue", "green", "red")
 NAN = math.nan

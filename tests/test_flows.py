@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import zoo_flows
 from nelbo import nets, priors
 from nelbo.config.build import ModelSpec, build
 from nelbo.config.registry import Component, dump, parse
@@ -20,8 +19,7 @@ from nelbo.nets import flows
 from nelbo.nets.masked import MADE
 from nelbo.posteriors import Posterior
 from nelbo.priors import Prior
-from zoo import awake, context, data
-from zoo_flows import stirred
+from zoo import POSTERIORS, TRANSFORMS, context, data, perturb_parameters
 
 DIM, CONTEXT = 3, 2
 SINGLE: dict[str, Callable[[int], flows.Transform]] = {
@@ -30,7 +28,7 @@ SINGLE: dict[str, Callable[[int], flows.Transform]] = {
     "autoregressive, flipped, deep": lambda c: flows.Autoregressive(DIM, (16, 9), DIM, True, c),
     "coupling": lambda c: flows.Autoregressive(DIM, (16,), 2, False, c),
     "inverse": lambda c: flows.Inverse(flows.Autoregressive(DIM, (16,), DIM, False, c)),
-    **{name: lambda c, made=made: made.build(dim=DIM, context=c) for name, made in zoo_flows.TRANSFORMS.items()},  # type: ignore[misc]
+    **{row.name: lambda c, row=row: row.build(DIM, c) for row in TRANSFORMS.values()},  # type: ignore[misc]
 }
 over_maps = pytest.mark.parametrize("name", SINGLE)
 over_contexts = pytest.mark.parametrize("contexts", [0, CONTEXT])
@@ -49,7 +47,7 @@ def inputs(contexts: int, *lead: int) -> tuple[Tensor, Tensor | None]:
 @over_contexts
 def test_log_determinant_is_that_of_the_jacobian(name: str, contexts: int) -> None:
     """Both ways; and the inverse undoes the map."""
-    f = stirred(SINGLE[name](contexts))
+    f = perturb_parameters(SINGLE[name](contexts), 0.3)
     z, c = inputs(contexts)
     y, log_det = f(z, c)
     back, back_det = f.inverse(y, c)
@@ -66,7 +64,7 @@ def test_log_determinant_is_that_of_the_jacobian(name: str, contexts: int) -> No
 
 @over_maps
 def test_leading_dimensions_are_a_loop(name: str) -> None:
-    f = stirred(SINGLE[name](CONTEXT))
+    f = perturb_parameters(SINGLE[name](CONTEXT), 0.3)
     z, c = inputs(CONTEXT, 2, 5)
     for apply in (f, f.inverse):
         (y, log_det), loop = apply(z, c), [apply(part, c) for part in z.flatten(0, 1)]
@@ -77,7 +75,7 @@ def test_leading_dimensions_are_a_loop(name: str) -> None:
 @pytest.mark.parametrize("name", ["planar", "sylvester"])
 def test_searched_inverse_has_the_gradients_of_an_implicit_function(name: str) -> None:
     """Of log p(y), in the parameters and in y: the difference quotient."""
-    f = stirred(zoo_flows.TRANSFORMS[name].build(dim=2, context=0))
+    f = perturb_parameters(TRANSFORMS[name].build(2), 0.3)
     y = torch.randn(2, 2).double().requires_grad_()
     parameters = [*f.parameters()]
 
@@ -92,7 +90,7 @@ def test_planar_and_sylvester_stay_invertible_at_wild_parameters() -> None:
     for make in (lambda: flows.PlanarStep(DIM), lambda: flows.SylvesterStep(DIM, 2)):
         for seed in range(10):
             torch.manual_seed(seed)
-            f = stirred(make(), 3.0)
+            f = perturb_parameters(make(), 3.0, seed)
             z = 3 * torch.randn(200, DIM).double()
             y, log_det = f(z)
             assert log_det.isfinite().all()
@@ -105,7 +103,7 @@ def test_planar_and_sylvester_stay_invertible_at_wild_parameters() -> None:
 def test_made_sees_exactly_the_inputs_of_lower_degree(passes: int, flip: bool, contexts: int) -> None:
     order = [i * passes // DIM for i in range(DIM)]
     order = order[::-1] if flip else order
-    net = awake(MADE(order, (16, 12), 2, contexts))
+    net = perturb_parameters(MADE(order, (16, 12), 2, contexts))
     z, c = inputs(contexts)
     jacobian = torch.autograd.functional.jacobian(lambda v: net(v[None], None if c is None else c[:1])[0], z[0])
     lower = torch.tensor([[a > b for b in order] for a in order])
@@ -119,7 +117,7 @@ def test_a_flow_starts_as_its_base() -> None:
     """Autoregressive steps are the identity before training."""
     for name in ("iaf", "maf", "realnvp"):
         z, c = inputs(CONTEXT)
-        y, log_det = zoo_flows.TRANSFORMS[name].build(dim=DIM, context=CONTEXT).double()(z, c)
+        y, log_det = TRANSFORMS[name].build(DIM, CONTEXT).double()(z, c)
         assert torch.equal(y, z) and torch.equal(log_det, torch.zeros(4, dtype=torch.float64))
 
 
@@ -155,8 +153,8 @@ def test_without_zuko_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 def test_sample_and_log_prob_is_the_density_of_the_draw() -> None:
     """Going forward once, or drawing and then inverting; mean and temperature are the base's, pushed through."""
     base = DiagonalNormal(torch.randn(4, DIM).double(), torch.randn(4, DIM).double() / 3)
-    for made in zoo_flows.TRANSFORMS.values():
-        q = Flow(base, stirred(made.build(dim=DIM, context=CONTEXT)), context(4))
+    for row in TRANSFORMS.values():
+        q = Flow(base, perturb_parameters(row.build(DIM, CONTEXT), 0.3), context(4))
         z, log_q = sample_and_log_prob(q, (5,))
         assert (z.shape, log_q.shape) == ((5, 4, DIM), (5, 4))
         torch.testing.assert_close(q.log_prob(z), log_q, rtol=1e-6, atol=1e-6)
@@ -166,7 +164,7 @@ def test_sample_and_log_prob_is_the_density_of_the_draw() -> None:
 
 
 def test_shards_of_a_flow_are_rows_of_the_whole() -> None:
-    posterior = awake(zoo_flows.flow_posterior(Component("transform", "iaf", steps=2, hidden=(16,)), (1, 4, 4), 0))
+    posterior = perturb_parameters(POSTERIORS["flow, iaf"].build())
     x = data(torch.distributions.constraints.real, 7, (1, 4, 4))
     torch.manual_seed(8)
     whole, parts = posterior(x).sample((3,)), []
@@ -179,7 +177,7 @@ def test_shards_of_a_flow_are_rows_of_the_whole() -> None:
 
 def test_a_conditional_flow_prior_depends_on_its_context() -> None:
     transform = Component("transform", "maf", steps=2, hidden=(16,))
-    prior, c = awake(priors.FlowPrior(DIM, CONTEXT, transform=transform)), context(4)
+    prior, c = perturb_parameters(priors.FlowPrior(DIM, CONTEXT, transform=transform)), context(4)
     z = torch.randn(4, DIM).double()
     assert prior(c).batch_shape == (4,) and prior(c).sample().shape == (4, DIM)
     assert ((prior(c).log_prob(z) - prior(c + 1).log_prob(z)).abs() > 1e-6).all()
@@ -187,8 +185,8 @@ def test_a_conditional_flow_prior_depends_on_its_context() -> None:
 
 
 SPECS: list[Component[Prior] | Component[Posterior]] = [
-    *(Component("posterior", "flow", transform=made, features=4) for made in zoo_flows.TRANSFORMS.values()),
-    *(Component("prior", "flow", transform=made) for made in zoo_flows.TRANSFORMS.values()),
+    *(Component("posterior", "flow", transform=row.plain, features=4) for row in TRANSFORMS.values()),
+    *(Component("prior", "flow", transform=row.plain) for row in TRANSFORMS.values()),
     Component("posterior", "hamiltonian", steps=2, step=0.1, temper=0.5),
 ]
 

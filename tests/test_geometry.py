@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.distributions import constraints
 
 import zoo
-import zoo_geometry
 from nelbo import likelihoods, nets, posteriors, priors
 from nelbo.config.registry import Component, dump, parse
 from nelbo.distributions import (
@@ -43,7 +42,7 @@ from nelbo.objectives import WeightedTerms, distortion, elbo
 from nelbo.posteriors import Posterior
 from nelbo.priors import Prior
 from nelbo.vae import VAE
-from zoo import assert_mean, awake, data
+from zoo import assert_mean, data, divergences, perturb_parameters
 
 DIMS = [2, 3, 4, 10, 50, 200]
 CONCENTRATIONS = [1e-6, 1e-3, 0.1, 1.0, 3.0, 10.0, 100.0, 1e3, 1e4]
@@ -71,7 +70,7 @@ def test_von_mises_fisher_agrees_with_the_bessel_function(dim: int, dtype: torch
         k = leaf.item()
         resultant = scipy.special.ive(nu + 1, k) / scipy.special.ive(nu, k)
         peak = q.log_prob(pole(dim, dtype))
-        true = zoo_geometry.log_norm_vmf(dim, k) + k
+        true = divergences.log_norm_vmf(dim, k) + k
         assert peak.item() == pytest.approx(true, rel=tolerance, abs=tolerance)
         assert torch.autograd.grad(peak, leaf)[0].item() == pytest.approx(1 - resultant, abs=tolerance)
         mean = q.mean[0]
@@ -104,9 +103,9 @@ def test_power_spherical_agrees_with_its_closed_forms(dim: int) -> None:
     """De Cao and Aziz: the normaliser and the entropy; E[t] = k / (d - 1 + k), and the mean of 1 at k = inf."""
     for k in CONCENTRATIONS:
         q = PowerSpherical(pole(dim), torch.tensor([k]).double())
-        top = zoo_geometry.log_norm_power(dim, k) + k * math.log(2)
+        top = divergences.log_norm_power(dim, k) + k * math.log(2)
         assert q.log_prob(pole(dim)).item() == pytest.approx(top, rel=1e-7, abs=1e-7)
-        assert q.entropy().item() == pytest.approx(-zoo_geometry.negative_entropy(q, k), rel=1e-7, abs=1e-7)
+        assert q.entropy().item() == pytest.approx(-divergences.negative_entropy(q, k), rel=1e-7, abs=1e-7)
         assert q.mean[0].item() == pytest.approx(k / (dim - 1 + k), rel=1e-6, abs=1e-9)
 
 
@@ -165,8 +164,8 @@ def test_uniform_sphere_integrates_to_one_over_the_known_areas() -> None:
 
 @pytest.mark.parametrize("name", ["full normal", "low-rank normal"])
 def test_correlated_normal_agrees_with_torch(name: str) -> None:
-    q: Any = zoo_geometry.DISTRIBUTIONS[name]["make"]((5,))
-    theirs = zoo_geometry.gaussian(q)
+    q: Any = zoo.DISTRIBUTIONS[name].make((5,))
+    theirs = divergences.gaussian(q)
     z = torch.randn(7, 5, 3).double()
     torch.testing.assert_close(q.log_prob(z), theirs.log_prob(z))
     torch.testing.assert_close(q.variance, theirs.variance)
@@ -175,8 +174,8 @@ def test_correlated_normal_agrees_with_torch(name: str) -> None:
 
 
 def test_low_rank_equals_full_and_without_factor_is_diagonal() -> None:
-    q: Any = zoo_geometry.DISTRIBUTIONS["low-rank normal"]["make"]((5,))
-    full = FullNormal(q.loc, torch.linalg.cholesky(zoo_geometry.gaussian(q).covariance_matrix))
+    q: Any = zoo.DISTRIBUTIONS["low-rank normal"].make((5,))
+    full = FullNormal(q.loc, torch.linalg.cholesky(divergences.gaussian(q).covariance_matrix))
     p = StandardNormal(3, torch.zeros((), dtype=torch.float64))
     torch.testing.assert_close(kl_divergence(q, p), kl_divergence(full, p))
     assert kl_divergence(LowRankNormal(p.mean, p.mean, torch.zeros(3, 2).double()), p).item() == pytest.approx(0)
@@ -251,7 +250,7 @@ def test_logistic_normal_is_the_normal_of_log_ratios() -> None:
     d = LogisticNormal(torch.randn(5, 4).double(), 0.5 * torch.randn(5, 4).double())
     z = torch.rand(5, 4).double().softmax(-1)
     ratios = z[:, :3].log() - z[:, 3:].log()
-    torch.testing.assert_close(d.log_prob(z), zoo_geometry.gaussian(d).log_prob(ratios) - z.log().sum(-1))
+    torch.testing.assert_close(d.log_prob(z), divergences.gaussian(d).log_prob(ratios) - z.log().sum(-1))
     shifted = LogisticNormal(d.loc + 7, d.log_scale)
     assert kl_divergence(d, shifted).abs().max() < 1e-12  # softmax forgets the shift
 
@@ -281,7 +280,7 @@ def autoencoder() -> VAE:
 
 def test_deterministic_autoencoder() -> None:
     """Its bound is the distortion, it embeds what it draws, every parameter learns, and no weight exists."""
-    vae, x = awake(autoencoder()), data(constraints.boolean, 6, (1, 4, 4))
+    vae, x = perturb_parameters(autoencoder()), data(constraints.boolean, 6, (1, 4, 4))
     for objective in (elbo(), elbo(beta=4.0), WeightedTerms({distortion: 1.0})):
         losses = objective(vae, x)
         torch.testing.assert_close(losses.players["vae"], -vae.decode(vae.latent.embed(x)).log_prob(x).mean())  # type: ignore[operator]

@@ -6,12 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-import zoo_flows
 from nelbo.config.registry import Component
 from nelbo.distributions import Hamiltonian, StandardNormal, sample_and_log_prob
 from nelbo.objectives import elbo
-from zoo import assert_mean, data
-from zoo_flows import linear_vae, stirred
+from zoo import SHAPE, VAES, assert_mean, data, linear_vae, perturb_parameters
 
 DIM = 3
 
@@ -53,8 +51,8 @@ def test_leapfrog_keeps_volume_and_goes_back() -> None:
 
 def test_hamiltonian_gradients_are_those_of_the_difference_quotient() -> None:
     """Through the force too (a second derivative of the likelihood): in the steps, the tempering and the decoder."""
-    vae = zoo_flows.hamiltonian(0).double()
-    x = data(torch.distributions.constraints.boolean, 3, zoo_flows.SHAPE)
+    vae = VAES["posterior: hamiltonian"].build(0).double()
+    x = data(torch.distributions.constraints.boolean, 3, SHAPE)
     posterior = vae.latent.posterior
     leaves = [posterior.raw_step, posterior.raw_temper, vae.likelihood.net.layers[0].bias]  # type: ignore[index, union-attr]
 
@@ -78,7 +76,7 @@ def test_hamiltonian_owns_neither_prior_nor_likelihood_and_has_no_density() -> N
 @pytest.mark.parametrize("mutant", ["no log-determinant", "its sign", "a step forgotten", "no momentum"])
 def test_wrong_densities_are_rejected(mutant: str) -> None:
     """Planted: the laws above fail on a flow, or a Hamiltonian posterior, whose log q is wrong."""
-    f = stirred(Component("transform", "iaf", steps=2, hidden=(16,)).build(dim=DIM))
+    f = perturb_parameters(Component("transform", "iaf", steps=2, hidden=(16,)).build(dim=DIM), 0.3)
     base = StandardNormal(DIM, torch.zeros(()).double())
     z, log_q = sample_and_log_prob(base, (100_000,))
     y, log_det = f(z)

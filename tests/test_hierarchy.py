@@ -20,8 +20,7 @@ from nelbo.nets.topdown import LadderBottomUp
 from nelbo.objectives import elbo
 from nelbo.schedules import Linear, advance
 from nelbo.vae import VAE
-from zoo import CONTEXT, assert_mean, awake, context, data
-from zoo_hierarchy import HIERARCHIES, hierarchy, latent_of
+from zoo import CONTEXT, HIERARCHIES, assert_mean, context, data, perturb_parameters, top_down
 
 BOOLEAN = torch.distributions.constraints.boolean
 SHAPES = [(3, 5, 9), (1, 13, 8), (4, 17, 3), (1, 1, 1), (7,)]
@@ -37,7 +36,7 @@ def _seed() -> None:
 
 
 def sleepless(name: str, shape: tuple[int, ...] = (1, 4, 4), contexts: int = 0) -> tuple[VAE, Tensor, Tensor | None]:
-    vae = awake(hierarchy(name, shape, contexts))
+    vae = perturb_parameters(HIERARCHIES[name].build(shape, contexts))
     return vae, data(BOOLEAN, 4, shape), context(4) if contexts else None
 
 
@@ -46,7 +45,7 @@ def sleepless(name: str, shape: tuple[int, ...] = (1, 4, 4), contexts: int = 0) 
 def test_generate_is_ancestral_sampling(name: str, contexts: int) -> None:
     """Moments of h agree with a walk written out by hand from the nets of the rungs."""
     vae, _, c = sleepless(name, contexts=contexts)
-    latent, n = latent_of(vae), 5_000
+    latent, n = top_down(vae), 5_000
     with torch.no_grad():
         c = None if c is None else c[:1].expand(n, -1)
         state = latent.start.expand(n, *latent.start.shape)
@@ -65,7 +64,7 @@ def test_generate_is_ancestral_sampling(name: str, contexts: int) -> None:
 def test_temperature_scales_the_spread_of_every_level(name: str) -> None:
     """(z - mean) / stddev of the level's own prior or posterior has variance t^2, each level with its own t."""
     vae, x, _ = sleepless(name)
-    latent = latent_of(vae)
+    latent = top_down(vae)
     ts = torch.linspace(0.3, 1.3, len(latent.rungs)).tolist()
     with torch.no_grad():
         for _, levels in (
@@ -81,7 +80,7 @@ def test_temperature_scales_the_spread_of_every_level(name: str) -> None:
 @pytest.mark.parametrize("shape", [(), (3,), (3, 2)])
 def test_replay_is_bit_for_bit(name: str, contexts: int, shape: tuple[int, ...]) -> None:
     vae, x, c = sleepless(name, contexts=contexts)
-    latent = latent_of(vae)
+    latent = top_down(vae)
     h, levels = latent.infer(x, c, shape)
     assert all(level.z.shape == (*shape, 4, *own) for level, own in zip(levels, latent.shapes, strict=True))
     assert torch.equal(latent.replay([level.z for level in levels], c), h)
@@ -95,7 +94,7 @@ def test_replay_is_bit_for_bit(name: str, contexts: int, shape: tuple[int, ...])
 def test_edit_keeps_what_is_given(name: str, contexts: int) -> None:
     """The given level stays; those above are as without it, given the seed; those below are drawn given it."""
     vae, x, c = sleepless(name, contexts=contexts)
-    latent = latent_of(vae)
+    latent = top_down(vae)
     rungs = range(len(latent.rungs))
     for kept, source in itertools.product(rungs, (x, None)):
         z = torch.randn(4, *latent.shapes[kept]).double()
@@ -123,7 +122,7 @@ def test_any_shape_of_data(name: str, shape: tuple[int, ...], contexts: int) -> 
     for parameter_name, parameter in vae.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, parameter_name
         assert parameter.grad.isfinite().all()
-    latent, twin = latent_of(vae), copy.deepcopy(vae.latent)
+    latent, twin = top_down(vae), copy.deepcopy(vae.latent)
     code = latent.embed(x, c)
     assert torch.equal(code, latent.embed(x, c)) and code.shape[1] == sum(math.prod(s) for s in latent.shapes)
     alone = torch.cat([latent.embed(x[i : i + 1], None if c is None else c[i : i + 1]) for i in range(4)])
@@ -153,8 +152,8 @@ def test_shards_are_rows_of_the_whole(name: str) -> None:
 @pytest.mark.parametrize("size", [1e3, 1e8])
 def test_no_scale_overflows(name: str, size: float) -> None:
     """With raw log-scales of any size, either sign, in float32, rate and gradients are finite."""
-    vae = hierarchy(name)
-    for rung in latent_of(vae).rungs:
+    vae = HIERARCHIES[name].build()
+    for rung in top_down(vae).rungs:
         for net in (rung.prior, rung.posterior):
             bias = net.layers[-1].bias  # type: ignore[index, union-attr]
             with torch.no_grad():
@@ -169,7 +168,7 @@ def test_no_scale_overflows(name: str, size: float) -> None:
 
 def test_the_caller_keeps_its_lists() -> None:
     """A list of rungs is neither reversed nor kept; the lowest rung is given the encoder's own features."""
-    whole = latent_of(hierarchy("ladder"))
+    whole = top_down(HIERARCHIES["ladder"].build())
     rungs = list(whole.rungs)
     before = list(rungs)
     latent = TopDown(whole.bottom_up, rungs, (8,))  # type: ignore[arg-type]
@@ -178,7 +177,7 @@ def test_the_caller_keeps_its_lists() -> None:
     x = torch.randn(2, 3)
     features = LadderBottomUp(encoder, 4, 3)(x)
     assert len(features) == 3 and torch.equal(features[-1], encoder(x))
-    assert latent_of(hierarchy("ladder")).shapes == [(2,), (3,), (4,)]
+    assert top_down(HIERARCHIES["ladder"].build()).shapes == [(2,), (3,), (4,)]
     conv = Component("latent", "topdown-conv", depth=(2, 1), channels=3, width=4).build(shape=(1, 13, 8))
     assert isinstance(conv, TopDown) and conv.shapes == [(3, 7, 4), (3, 7, 4), (3, 13, 8)]
 
@@ -242,7 +241,7 @@ def test_a_short_training_uses_more_than_one_level(name: str) -> None:
 
 
 def test_impossible_settings_are_refused() -> None:
-    latent, x = latent_of(hierarchy("ladder, two-level")), torch.zeros(2, 1, 4, 4)
+    latent, x = top_down(HIERARCHIES["ladder, two-level"].build()), torch.zeros(2, 1, 4, 4)
     for make, says in (
         (lambda: Component("latent", "ladder", dims=()).options, r"dims = \[\]: give one number or more"),
         (lambda: Component("latent", "ladder", dims=(3, 0)).options, r"dims\[1\] = 0: give 1 or more"),

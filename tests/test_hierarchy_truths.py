@@ -22,8 +22,7 @@ from nelbo.distributions import KL_TABLE, DiagonalNormal
 from nelbo.latents import TopDown, TopDownBlock
 from nelbo.latents.block import DIRECT, LIMIT, PRECISION, RESIDUAL, PosteriorParametrization
 from nelbo.vae import VAE
-from zoo import assert_mean
-from zoo_hierarchy import latent_of
+from zoo import assert_mean, top_down
 
 D, Z, S, SIGMA, BETA = 5, 2, 0.6, 0.8, 1.3
 SPREAD = torch.tensor([1.5, 0.7]).double()
@@ -138,7 +137,7 @@ def test_weights_are_unbiased_and_the_bound_is_one(merge: PosteriorParametrizati
 
 def test_embed_is_the_exact_posterior_mean() -> None:
     """E[z_1 | x] and E[z_2 | x] by conditioning the joint Normal; replayed, they give the mean h."""
-    latent, x = latent_of(linear()), MARGINAL.sample((6,))
+    latent, x = top_down(linear()), MARGINAL.sample((6,))
     cov = torch.cat([A.T @ B.T, (A @ A.T + S**2 * torch.eye(Z).double()) @ B.T])  # of (z_2, z_1) with x
     expected = (x - OFFSET) @ torch.linalg.solve(MARGINAL.covariance_matrix, cov.T)
     code = latent.embed(x)
@@ -154,7 +153,7 @@ def assert_generates(h: Tensor, temperatures: Sequence[float] = (1.0, 1.0)) -> N
 
 
 def test_generate_draws_from_the_marginal() -> None:
-    latent = latent_of(linear())
+    latent = top_down(linear())
     assert_generates(latent.generate(100_000))
     assert_generates(latent.generate(100_000, temperature=0.5), (0.5, 0.5))
     assert_generates(latent.generate(100_000, temperature=(0.3, 1.4)), (0.3, 1.4))
@@ -164,7 +163,7 @@ def test_generate_draws_from_the_marginal() -> None:
 
 def test_edit_conditions_on_what_is_given() -> None:
     """Given z_2 and x, the level below is drawn from the exact q(z_1 | z_2, x); given z_2 alone, from p(z_1 | z_2)."""
-    latent, x = latent_of(linear(RESIDUAL)), MARGINAL.sample((3,))
+    latent, x = top_down(linear(RESIDUAL)), MARGINAL.sample((3,))
     z = torch.randn(3, Z).double()
     full = 1 / (BETA**2 / SIGMA**2 + 1 / S**2)
     given_x = full * ((x - OFFSET) @ B / SIGMA**2 + z @ A.T / S**2)

@@ -12,11 +12,11 @@ import scipy.integrate
 import scipy.special
 import scipy.stats
 import torch
+import zoo_likelihoods
 from safetensors.torch import save_file
 from scipy.signal import convolve2d
 from torch import Tensor
 
-import zoo_likelihoods
 from nelbo import distributions, likelihoods, nets
 from nelbo.config.build import ModelSpec, build, check_support
 from nelbo.config.registry import Component

@@ -19,7 +19,7 @@ from nelbo.objectives.terms import Weights, stratified
 from nelbo.vae import VAE, Trace
 from test_bounds import has_the_gradient_of_iwae, is_the_expected_log_ratio, obeys_the_order
 from test_objectives import equals_the_aggregate, is_unbiased
-from zoo import data, flat_vae
+from zoo import data, single_level_vae
 
 
 @pytest.fixture(autouse=True)
@@ -166,7 +166,7 @@ class OtherBetaInEvaluation(WeightedTerms):
 
 def has_one_loss(make: Callable[[], WeightedTerms]) -> None:
     """With the same draws, the loss in evaluation is the loss of training at its end."""
-    objective, vae = make(), flat_vae().double()
+    objective, vae = make(), single_level_vae().double()
     x, seen = data(vae.likelihood.support, 6, (1, 4, 4)), []
     for mode in (True, False):
         torch.manual_seed(4)
@@ -179,4 +179,4 @@ def test_evaluation_weighs_as_training_does() -> None:
     terms = {distortion: 1.0, rate: 4.0}
     has_one_loss(lambda: WeightedTerms(terms))
     rejected(lambda: has_one_loss(lambda: OtherBetaInEvaluation(terms)))
-    assert isinstance(flat_vae(), VAE)
+    assert isinstance(single_level_vae(), VAE)

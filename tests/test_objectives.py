@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from conftest import Run
+from fixtures.tiny_model import small
 from nelbo import objectives
 from nelbo.config.registry import Component
 from nelbo.distributions import DiagonalNormal, StandardNormal
@@ -31,9 +32,8 @@ from nelbo.objectives.terms import Weights, aggregate, stratified, weighted
 from nelbo.schedules import Cyclical, Linear, advance
 from nelbo.training import Callback, fit
 from nelbo.vae import VAE, Trace
-from small import small
 from test_bounds import two_levels
-from zoo import OBJECTIVES, assert_mean, awake, data, flat_vae
+from zoo import OBJECTIVES, ObjectiveRow, assert_mean, data, over, perturb_parameters, single_level_vae
 
 B, Z = 12, 3
 
@@ -153,7 +153,7 @@ def test_three_divergences_sum_to_the_rate() -> None:
         objectives.TotalCorrelation(),
         objectives.MutualInformation(),
     )
-    WeightedTerms({correlation: 1.0, information: 1.0}).start(flat_vae(), torch.zeros(2, 1, 4, 4), 50)
+    WeightedTerms({correlation: 1.0, information: 1.0}).start(single_level_vae(), torch.zeros(2, 1, 4, 4), 50)
     level = trace.levels[0]
     own = aggregate(level, 50)[1] - level.log_p
     torch.testing.assert_close(information(trace) + correlation(trace) + own, level.log_q - level.log_p)
@@ -290,7 +290,7 @@ def test_a_penalty_is_always_due_and_named_only_when_charged() -> None:
 
 def test_the_constraint_is_met_with_the_least_rate() -> None:
     """A linear model trained under a distortion target ends there; the multiplier rises above it, falls below."""
-    vae, x = flat_vae((4,), likelihood="normal, fixed sigma").double(), 2 * torch.randn(64, 4).double()
+    vae, x = single_level_vae((4,), likelihood="normal, fixed sigma").double(), 2 * torch.randn(64, 4).double()
     objective = objectives.GECO(target=8.0, step=0.05).double()
     adam = torch.optim.Adam(vae.parameters(), 5e-3)
     before = objective.log_multiplier.item()
@@ -309,7 +309,7 @@ def test_the_constraint_is_met_with_the_least_rate() -> None:
 
 
 def test_decoder_gradient_is_the_jacobians_norm() -> None:
-    vae = awake(flat_vae((1, 4, 4)))
+    vae = perturb_parameters(single_level_vae((1, 4, 4)))
     z = torch.randn(2, 3).double()
     jacobian = torch.autograd.functional.jacobian(lambda h: vae.likelihood(h.unsqueeze(0)).mean, z[0])
     with torch.no_grad():  # as in an evaluation
@@ -337,16 +337,16 @@ def test_permuted_latents_keep_their_marginals_and_lose_their_dependence() -> No
     assert torch.corrcoef(mixed.T)[0, 1].abs() < 0.08
 
 
-def players_learn(name: str) -> tuple[VAE, objectives.Objective, Tensor]:
-    vae, objective = awake(flat_vae()), OBJECTIVES[name]().double()
+def players_learn(row: ObjectiveRow) -> tuple[VAE, objectives.Objective, Tensor]:
+    vae, objective = perturb_parameters(single_level_vae()), row.build().double()
     x = data(vae.likelihood.support, 8, (1, 4, 4))
     objective.start(vae, x, len(x))
     return vae, objective, x
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_every_player_moves_every_parameter_and_evaluation_has_the_training_loss(name: str) -> None:
-    vae, objective, x = players_learn(name)
+@over(OBJECTIVES.values())
+def test_every_player_moves_every_parameter_and_evaluation_has_the_training_loss(row: ObjectiveRow) -> None:
+    vae, objective, x = players_learn(row)
     torch.manual_seed(5)
     losses = objective(vae, x)
     for player, parameters in objective.players(vae).items():
@@ -364,7 +364,7 @@ def test_every_player_moves_every_parameter_and_evaluation_has_the_training_loss
 def test_the_generator_and_its_critic_pull_apart() -> None:
     """A step of each player alone lowers its own loss, and the critic's step raises the deceit's price."""
     for name in ("factor", "aae", "vae-gan"):
-        vae, objective, x = players_learn(name)
+        vae, objective, x = players_learn(OBJECTIVES[name])
         for player, parameters in objective.players(vae).items():
             torch.manual_seed(6)
             before = objective(vae, x).players[player]
@@ -379,14 +379,14 @@ def test_the_generator_and_its_critic_pull_apart() -> None:
 def test_critics_see_nothing_they_could_move() -> None:
     """The critic's loss has no gradient in the VAE."""
     for name in ("factor", "aae", "vae-gan"):
-        vae, objective, x = players_learn(name)
+        vae, objective, x = players_learn(OBJECTIVES[name])
         loss = objective(vae, x).players["critic"]
         assert all(g is None for g in torch.autograd.grad(loss, [*vae.parameters()], allow_unused=True)), name
 
 
 def test_labels_partly_missing() -> None:
     """Known: the ELBO under that class + cross-entropy + log K; unknown: minus the log of a sum that bounds it."""
-    vae = awake(flat_vae((1, 4, 4), context=2))
+    vae = perturb_parameters(single_level_vae((1, 4, 4), context=2))
     objective = objectives.SemiSupervised(classes=2, weight=3.0, classifier=MLP((4,))).double()
     x = data(vae.likelihood.support, 6, (1, 4, 4))
     c = torch.eye(2).double()[[0, 1, 1, 0, 0, 1]]

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 import nelbo
+from fixtures.arrays import GREYS, RNG, VECTORS, all_rows, assert_user_error, save_pictures
+from fixtures.tiny_model import SMALL, assert_equal, weights
 from nelbo.config.recipe import load as load_recipe
 from nelbo.data import Schema, load
 from nelbo.data.images.augment import USUAL, Augment, draws
@@ -19,8 +21,6 @@ from nelbo.model import Model
 from nelbo.training import Callback
 from nelbo.training.loop import augmented
 from nelbo.training.microbatch import pieces
-from rows import GREYS, RNG, VECTORS, everything, refused, save
-from small import SMALL, assert_equal, weights
 
 SHAPES = [(1, 8, 8), (3, 6, 9), (4, 9, 6)]
 HALF = torch.full((1, 8), 0.5)  # no change
@@ -156,7 +156,7 @@ def test_training_repeats_and_differs_from_training_without() -> None:
 
 
 def test_training_does_not_depend_on_where_the_rows_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = save(tmp_path, RNG.integers(0, 256, (60, 6, 5), dtype=np.uint8))
+    folder = save_pictures(tmp_path, RNG.integers(0, 256, (60, 6, 5), dtype=np.uint8))
     resident = trained(folder)
     monkeypatch.setattr("nelbo.data.dataset.MEMORY_BUDGET", 16)
     assert_equal(weights(trained(folder)), weights(resident))
@@ -189,13 +189,15 @@ def test_pieces_of_a_batch_are_changed_as_the_whole_is() -> None:
 def test_test_rows_are_as_they_were() -> None:
     plain, data = load(GREY_SET), load(GREY_SET, augment="flip,shift,rotate,scale,brightness,contrast")
     assert data.train.augment is not None and data.test.augment is None
-    assert torch.equal(everything(data.test), everything(plain.test))
-    assert torch.equal(everything(data.train), everything(plain.train))  # what is looked at is not changed either
+    assert torch.equal(all_rows(data.test), all_rows(plain.test))
+    assert torch.equal(all_rows(data.train), all_rows(plain.train))  # what is looked at is not changed either
 
 
 def test_what_cannot_be_changed_is_refused() -> None:
-    refused(lambda: load(VECTORS, augment="flip"), "augment: these are changes of pictures", "kind vector")
-    refused(lambda: load(GREYS > 99, augment="contrast"), "black and white pictures have no brightness or contrast")
+    assert_user_error(lambda: load(VECTORS, augment="flip"), "augment: these are changes of pictures", "kind vector")
+    assert_user_error(
+        lambda: load(GREYS > 99, augment="contrast"), "black and white pictures have no brightness or contrast"
+    )
     assert load(GREYS > 99, augment="rotate").schema.support == "binary"
 
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
-import zoo_flows
 from nelbo import likelihoods, nets, posteriors, priors
 from nelbo.config.build import ModelSpec, build, start
 from nelbo.config.registry import Component, dump, parse
@@ -23,7 +22,8 @@ from nelbo.errors import UserError
 from nelbo.latents import SingleLevelLatent
 from nelbo.model.post_hoc import Effort
 from nelbo.priors.two_stage import TwoStagePrior
-from zoo import assert_mean, awake
+from zoo import assert_mean, perturb_parameters
+from zoo.distributions import mixture
 
 QUICK = Effort(steps=150)
 
@@ -56,7 +56,7 @@ def test_mixture_agrees_with_torch() -> None:
     """Value and gradient of log p, mean and variance; of diagonal and of full covariance."""
     for full in (False, True):
         covariance: Any = "full" if full else "diagonal"
-        made = awake(priors.MixturePrior(3, components=4, covariance=covariance))
+        made = perturb_parameters(priors.MixturePrior(3, components=4, covariance=covariance))
         d, z = made(None), torch.randn(7, 3).double().requires_grad_()
         parts = d.components if full else Independent(Normal(made.loc, made.log_scale.exp()), 1)
         theirs = MixtureSameFamily(Categorical(logits=made.logits), parts)
@@ -69,7 +69,7 @@ def test_mixture_agrees_with_torch() -> None:
         for a, b in zip(ours, oracle, strict=True):
             torch.testing.assert_close(a, b)
         assert plane_integral(
-            awake(priors.MixturePrior(2, components=4, covariance=covariance))(None).log_prob
+            perturb_parameters(priors.MixturePrior(2, components=4, covariance=covariance))(None).log_prob
         ) == pytest.approx(1, abs=1e-6)
 
 
@@ -85,7 +85,7 @@ def test_mixture_draws_components_by_their_weights() -> None:
 
 
 def test_mixture_in_a_shard_draws_what_it_draws_alone() -> None:
-    d = zoo_flows.mixture()
+    d = mixture()
     torch.manual_seed(1)
     alone = d.sample((5,))
     torch.manual_seed(1)
@@ -280,7 +280,7 @@ def test_impossible_settings_are_named(kind: str) -> None:
 def test_a_tempered_mixture_narrows_its_components_where_they_are(full: bool) -> None:
     """Weights and means stay, standard deviations are halved; the density is that of torch's own mixture of these."""
     torch.manual_seed(0)
-    d = awake(priors.MixturePrior(3, components=4, covariance="full" if full else "diagonal"))(None)
+    d = perturb_parameters(priors.MixturePrior(3, components=4, covariance="full" if full else "diagonal"))(None)
     cool, z = temper(d, 0.5), torch.randn(7, 3).double()
     roots = 0.5 * (d.components.scale_tril if full else torch.diag_embed(d.components.variance.sqrt()))
     oracle = MixtureSameFamily(Categorical(logits=d.logits), MultivariateNormal(d.components.mean, scale_tril=roots))

@@ -9,81 +9,14 @@ from typing import Any
 
 import pytest
 
-import zoo_codes
-import zoo_geometry
-import zoo_hierarchy
-import zoo_likelihoods
-import zoo_objectives
-import zoo_riemannian
-import zoo_series
-import zoo_tables
-import zoo_text
-from nelbo import schedules, training
+from nelbo import nets, schedules, training
 from nelbo.config import recipe as recipes
 from nelbo.config.recipe import Recipe
-from nelbo.config.registry import Component, dump, entries, families, kind_of, parse
+from nelbo.config.registry import Component, dump, entries, families, kind_of
 from nelbo.data import load as load_data
 from nelbo.errors import UserError, nearest
-from nelbo.latents import Latent
-from nelbo.likelihoods import Likelihood
-from nelbo.nets import Conv, Net
-from nelbo.nets.flows import Transform
-from nelbo.objectives import Objective
-from nelbo.posteriors import Posterior
-from nelbo.priors import Prior
-from nelbo.schedules import Schedule
+from zoo import ROWS, Row
 
-VARIED: dict[Any, dict[str, Any]] = {  # by kind, or by (family, kind) where two families share a name
-    "mlp": {"hidden": (7, 5)},
-    "conv": {"width": 8, "blocks": 2},
-    "bernoulli": {"grey": True},
-    "continuous-bernoulli": {},
-    "normal": {"sigma": 0.3},
-    "standard-normal": {},
-    "diagonal-normal": {"initial_logvar": -2.0},
-    "flat": {"dim": 3, "posterior": Component("posterior", "diagonal-normal", initial_logvar=-1.0)},
-    "elbo": {"beta": schedules.Linear(until=0.5)},
-    "constant": {},
-    "linear": {"start": 0.5, "end": 1e-5, "begin": 0.1, "until": 0.9},
-    "cosine": {"warmup": 0.2, "end": 0.1},
-    "one-cycle": {"warmup": 0.3, "start": 0.1, "end": 1e-7},
-    **zoo_hierarchy.VARIED,
-    **zoo_objectives.VARIED,
-    "adam": {"beta1": 0.5, "beta2": 0.9, "eps": 1e-30, "weight_decay": 0.01},
-}
-VARIED |= {"grid": {"width": 8, "blocks": 1, "patch": 1, "halvings": 2}} | zoo_codes.VARIED
-VARIED |= zoo_geometry.VARIED
-VARIED |= zoo_riemannian.VARIED
-VARIED |= {
-    "mixture": {"components": 3, "covariance": "full"},
-    "vamp": {"components": 7},
-    "exemplar": {"components": 7},
-    "two-stage": {"hidden": (5,), "samples": 3},
-    ("prior", "flow"): {"transform": Component("transform", "maf", steps=2)},
-    ("posterior", "flow"): {"transform": Component("transform", "planar", steps=3), "features": 5},
-    "hamiltonian": {"steps": 2, "step": 0.1},
-    "iaf": {"steps": 3},
-    "maf": {"hidden": (5, 6)},
-    "realnvp": {"steps": 3},
-    "planar": {"steps": 3},
-    "sylvester": {"reflections": 2},
-    "zuko": {"flow": "MAF", "inverse": True},
-}
-VARIED |= zoo_text.VARIED | {("likelihood", "text"): {}}
-VARIED |= {("net", "table"): zoo_tables.VARIED["net"], ("likelihood", "table"): zoo_tables.VARIED["likelihood"]}
-VARIED |= {("net", kind): fields for kind, fields in zoo_series.VARIED.items()}
-VARIED |= {("likelihood", kind): fields for kind, fields in zoo_likelihoods.VARIED.items()}
-BASES: dict[str, Any] = {
-    "net": Net,
-    "likelihood": Component[Likelihood],
-    "prior": Component[Prior],
-    "posterior": Component[Posterior],
-    "latent": Component[Latent],
-    "objective": Component[Objective],
-    "schedule": Schedule,
-    "optimizer": training.Optimizer,
-    "transform": Component[Transform],
-}
 PLACES = {
     "net": "model.encoder",
     "likelihood": "model.likelihood",
@@ -96,9 +29,7 @@ PLACES = {
     "transform": "model.latent.posterior.transform",
 }
 AROUND = {"transform": {"model.latent.posterior": "flow"}}  # what a component of the family must stand in
-NORMAL = {"kind": "normal"}
-COMPONENTS = [(family, kind) for family in families() for kind in entries(family)]
-IDS = [kind for _, kind in COMPONENTS]
+KINDS = [(family, kind) for family in families() for kind in entries(family)]
 
 
 def at(recipe: Recipe, path: str) -> Any:
@@ -115,22 +46,28 @@ def through_toml(recipe: Recipe, folder: Path) -> Recipe:
     return recipes.load(str(path))
 
 
-def test_every_component_is_tried() -> None:
-    assert {key if isinstance(key, str) else key[1] for key in VARIED} == {*IDS}
-    assert set(PLACES) == set(BASES) == set(families())
+def test_every_registered_part_has_a_row_in_the_zoo() -> None:
+    assert {(row.family, row.kind) for row in ROWS} == {*KINDS}, "add a row to the module of the family in tests/zoo"
+    assert set(PLACES) == set(families())
 
 
-@pytest.mark.parametrize("varied", [False, True])
-@pytest.mark.parametrize(("family", "kind"), COMPONENTS, ids=IDS)
-def test_a_component_survives_its_table_and_its_toml(family: str, kind: str, varied: bool, tmp_path: Path) -> None:
-    options = VARIED.get((family, kind), VARIED.get(kind, {})) if varied else {}
-    component = parse(BASES[family], {"kind": kind, **options}, "x")
-    table = dump(component)
-    assert table["kind"] == kind == kind_of(component)
-    assert parse(BASES[family], table, "x") == component
-    recipe = recipes.load(None, {PLACES[family]: table, **AROUND.get(family, {})})
-    assert at(recipe, PLACES[family]) == component
-    assert through_toml(recipe, tmp_path) == recipe
+@pytest.mark.parametrize(("family", "kind"), KINDS)
+def test_every_field_has_a_row_in_which_it_is_not_the_default(family: str, kind: str) -> None:
+    options = [row.component.options for row in ROWS if (row.family, row.kind) == (family, kind)]
+    fields = entries(family)[kind].fields
+    assert [name for name, (_, default) in fields.items() if all(o[name] == default for o in options)] == []
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.family}: {row.name}")
+def test_a_component_survives_its_table_and_its_toml(row: Row, tmp_path: Path) -> None:
+    """With the row's options, and with the defaults."""
+    for table in ({"kind": row.kind, **row.options}, {"kind": row.kind}):
+        recipe = recipes.load(None, {**AROUND.get(row.family, {}), PLACES[row.family]: table})
+        component = at(recipe, PLACES[row.family])
+        assert dump(component)["kind"] == row.kind == kind_of(component)
+        assert through_toml(recipe, tmp_path) == recipe
+        again = recipes.load(None, {**AROUND.get(row.family, {}), PLACES[row.family]: dump(component)})
+        assert again == recipe
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -158,7 +95,8 @@ def test_the_tutorials_recipe_has_the_tutorials_numbers() -> None:
     assert recipe.data.source == "mnist"
     assert recipe.objective == Component("objective", "elbo", beta=1.0)
     spec, settings = recipe.model, recipe.training
-    assert spec.latent == Component("latent", "flat", dim=20, prior="standard-normal", posterior="diagonal-normal")
+    assert spec.latent.kind == "flat" and spec.latent.options["dim"] == 20
+    assert spec.latent.options["posterior"] == Component("posterior", "diagonal-normal", initial_logvar=None)
     assert dump(spec.encoder) == {"kind": "mlp", "hidden": [400]} and spec.decoder in (None, spec.encoder)
     assert spec.likelihood == Component("likelihood", "bernoulli", grey=True)
     assert [(x - spec.input.center) * spec.input.scale for x in (0.0, 1.0)] == [-1.0, 1.0]  # type: ignore[operator]
@@ -201,7 +139,7 @@ def test_overrides_reach_into_a_component_named_by_its_kind() -> None:
 def test_another_kind_starts_from_its_own_defaults() -> None:
     recipe = recipes.load("mnist", {"model.likelihood.kind": "continuous-bernoulli", "model.encoder.kind": "conv"})
     assert dump(recipe.model.likelihood) == {"kind": "continuous-bernoulli"}
-    assert recipe.model.encoder == Conv()
+    assert recipe.model.encoder == nets.Conv()
     same = recipes.load("mnist", {"model.likelihood.kind": "bernoulli"})
     assert same == recipes.load("mnist")
 

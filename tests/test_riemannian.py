@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 import nelbo
-import zoo_flows
-import zoo_riemannian
+from fixtures.tiny_model import small
 from nelbo import nets, posteriors, priors
 from nelbo.config import presets
 from nelbo.config.build import ModelSpec, build, resolve
@@ -24,9 +23,8 @@ from nelbo.errors import UserError
 from nelbo.latents import SingleLevelLatent
 from nelbo.objectives import elbo
 from nelbo.vae import VAE
-from small import small
-from zoo import assert_mean, data
-from zoo_riemannian import metric
+from zoo import POSTERIORS, SHAPE, VAES, assert_mean, data, linear_vae
+from zoo.distributions import metric
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +116,7 @@ def test_energy_is_kept() -> None:
 
 def linear(rounds: int = 6) -> tuple[VAE, Tensor, Tensor]:
     """pPCA with a wrong start, moved in a metric that differs much from place to place; data, and log p(x)."""
-    vae, x, truth = zoo_flows.linear_vae(3, 0.08, 0.8)
+    vae, x, truth = linear_vae(3, 0.08, 0.8)
     posterior = posteriors.RiemannianPosterior(
         vae.latent.posterior.start.net,  # type: ignore[union-attr, arg-type]
         *(1, 2, (4,)),
@@ -163,8 +161,8 @@ def test_weights_are_unbiased_and_wrong_ones_are_rejected(mutant: str) -> None:
 
 def test_gradients_are_those_of_the_difference_quotient() -> None:
     """In the steps, the centroids' encoder, the roots' net and the decoder."""
-    vae = zoo_riemannian.riemannian(0).double()
-    x = data(torch.distributions.constraints.boolean, 3, zoo_riemannian.SHAPE)
+    vae = VAES["posterior: riemannian"].build(0).double()
+    x = data(torch.distributions.constraints.boolean, 3, SHAPE)
     p = vae.latent.posterior
     leaves = [p.flat.raw_step, p.flat.start.net.layers[-1].bias, p.net.layers[-1].bias]  # type: ignore[index, union-attr]
     leaves.append(vae.likelihood.net.layers[-1].bias)  # type: ignore[index, union-attr]
@@ -239,19 +237,19 @@ def test_draws_are_accepted_and_repeat_by_seed() -> None:
 
 def test_metric_prior_only_draws() -> None:
     """No log p(z), so no training and no score; and the posterior moves as it did under N(0, I)."""
-    vae, x = zoo_riemannian.riemannian(0).double(), torch.ones(3, *zoo_riemannian.SHAPE).double()
+    vae, x = VAES["posterior: riemannian"].build(0).double(), torch.ones(3, *SHAPE).double()
     with seeded(1):
         before = vae.latent.infer(x)[0]
     other = VAE(SingleLevelLatent(priors.MetricVolumePrior(moves=5), vae.latent.posterior), vae.likelihood)  # type: ignore[arg-type]
     with seeded(1):
         assert torch.equal(other.latent.infer(x)[0], before)
-    assert other.generate(4).mean.shape == (4, *zoo_riemannian.SHAPE) and not other.latent.prior(None).normalized  # type: ignore[operator]
+    assert other.generate(4).mean.shape == (4, *SHAPE) and not other.latent.prior(None).normalized  # type: ignore[operator]
     with pytest.raises(UserError, match=r"no log p\(z\).*standard-normal"):
         elbo()(other, x)
     with pytest.raises(UserError, match=r"no log p\(z\)"):
         _ = other(x).log_weight
     with pytest.raises(UserError, match=r"DiagonalNormal has no learned metric.*rhvae"):
-        SingleLevelLatent(priors.MetricVolumePrior(moves=5), zoo_flows.encoder(zoo_flows.SHAPE, 0)).generate(2)
+        SingleLevelLatent(priors.MetricVolumePrior(moves=5), POSTERIORS["diagonal-normal"].build()).generate(2)
 
 
 def test_trained_refitted_saved_and_loaded(tmp_path: Path) -> None:
@@ -299,9 +297,9 @@ def test_preset_and_fields() -> None:
 
 def test_a_path_that_diverges_is_not_a_number_and_no_crash() -> None:
     """So that training stops with the part, the step and a remedy, as for any loss that is not finite."""
-    vae = zoo_riemannian.riemannian(0)
+    vae = VAES["posterior: riemannian"].build(0)
     vae.latent.posterior.flat.longest = 1e20  # type: ignore[union-attr]
-    loss = elbo()(vae, torch.ones(3, *zoo_riemannian.SHAPE)).players["vae"]
+    loss = elbo()(vae, torch.ones(3, *SHAPE)).players["vae"]
     assert not loss.isfinite()
     loss.backward()
 

@@ -19,7 +19,7 @@ from nelbo.model import imputation
 from nelbo.nets.conv import convolution
 from nelbo.objectives import elbo
 from nelbo.vae import VAE
-from zoo import awake, context
+from zoo import context, perturb_parameters
 
 SHAPE = (5, 2)
 NAN = torch.nan
@@ -91,7 +91,7 @@ def test_an_encoder_of_gaps(kind: str, contexts: int) -> None:
         "recurrent": lambda: nets.RecurrentEncoder(wide, 3, 4, contexts),
         "mlp": lambda: nets.MLPEncoder(wide, 3, [6], contexts),
     }[kind]()
-    encoder = awake(nets.GapEncoder(copy.deepcopy(net), SHAPE))
+    encoder = perturb_parameters(nets.GapEncoder(copy.deepcopy(net), SHAPE))
     encoder.rescale.shift.copy_(draw(*SHAPE, seed=3))
     encoder.rescale.scale.fill_(2.0)
     c = [context(4)] if contexts else []

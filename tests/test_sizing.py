@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import nelbo
+from fixtures.tiny_model import assert_equal, weights
 from nelbo.config import recipe as recipes
 from nelbo.data import load
 from nelbo.errors import UserError
 from nelbo.experiment import run, time_budget
-from small import assert_equal, weights
 
 RUNS = ("plain", "fitted")
 ROWS = torch.rand(120, 6, generator=torch.Generator().manual_seed(0))

@@ -20,13 +20,13 @@ from safetensors.torch import load_file
 
 import nelbo
 from conftest import Run
+from fixtures.tiny_model import assert_equal, weights
 from nelbo.config.recipe import load as load_recipe
 from nelbo.data import load
 from nelbo.errors import UserError
 from nelbo.model import Model
 from nelbo.training import players
 from nelbo.training.replay.tape import Taped
-from small import assert_equal, weights
 from test_resume import StopAt
 
 ROWS = 160

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-import zoo_likelihoods
+from fixtures.tokens import FEATURES, LENGTH, READERS, VOCABULARY, WIDTH, decoder, distribution, reader
 from nelbo import likelihoods, nets
 from nelbo.distributions import Lines, TokenByToken, noise
 from nelbo.distributions.autoregressive_text import FLUENT, TEMPERATURES
 from nelbo.errors import UserError
 from nelbo.nets.text import END, UNKNOWN, there
 from nelbo.nets.transformer import Block
-from zoo import assert_mean, awake
-from zoo_text import FEATURES, LENGTH, READERS, VOCABULARY, WIDTH, decoder, given, reader
+from zoo import assert_mean, perturb_parameters
+from zoo.spaces import values
 
 over_readers = pytest.mark.parametrize("kind", READERS)
 
@@ -54,8 +54,8 @@ def uncached(d: TokenByToken, draws: Tensor) -> Tensor:
 @over_readers
 def test_the_masses_of_all_lines_sum_to_one(kind: str) -> None:
     """Lines of every length up to the row's, those cut included; (V^L+1 - 1) / (V - 1) of them for V words."""
-    d = given(decoder(kind))
-    every = zoo_likelihoods.every(d)
+    d = distribution(decoder(kind))
+    every = values(d)
     words = VOCABULARY - 1
     assert len(every) == (words ** (LENGTH + 1) - 1) / (words - 1)
     torch.testing.assert_close(d.log_prob(every).exp().sum(), torch.ones((), dtype=torch.float64))
@@ -63,15 +63,15 @@ def test_the_masses_of_all_lines_sum_to_one(kind: str) -> None:
 
 @over_readers
 def test_teacher_forcing_is_the_chain_of_the_steps(kind: str) -> None:
-    d = given(decoder(kind))
-    every = zoo_likelihoods.every(d)
+    d = distribution(decoder(kind))
+    every = values(d)
     expected = [by_steps(d, row) for row in every.long().tolist()]
     torch.testing.assert_close(d.log_prob(every), torch.tensor(expected, dtype=torch.float64))
 
 
 @over_readers
 def test_cached_sampling_is_uncached_sampling(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    d, draws = given(decoder(kind), 300), torch.rand(300, LENGTH, dtype=torch.float64)
+    d, draws = distribution(decoder(kind), 300), torch.rand(300, LENGTH, dtype=torch.float64)
     monkeypatch.setattr("nelbo.distributions.noise.uniform", lambda *shapes: draws)
     rows = d.sample()
     assert torch.equal(rows, uncached(d, draws)) and len(rows.unique(dim=0)) > 20
@@ -79,7 +79,7 @@ def test_cached_sampling_is_uncached_sampling(kind: str, monkeypatch: pytest.Mon
 
 @over_readers
 def test_the_mean_is_greedy(kind: str) -> None:
-    d = given(decoder(kind), 5)
+    d = distribution(decoder(kind), 5)
     rows = d.mean
     for row, begun in zip(rows, d.begun, strict=True):
         one, line = TokenByToken(d.net, begun), [int(token) for token in row]
@@ -91,7 +91,7 @@ def test_the_mean_is_greedy(kind: str) -> None:
 
 def test_a_temperature_divides_the_logits() -> None:
     """Near 0 a draw is the mean; at any other the masses are the powers p^(1/t), scaled to sum to one."""
-    d = given(decoder("gru"), 3)
+    d = distribution(decoder("gru"), 3)
     assert torch.equal(d.with_temperature(1e-4).sample((20,)), d.mean.expand(20, 3, LENGTH))
     one = d.with_temperature(0.5).with_temperature(4.0)  # 2
     first = d.net.logits(d.net.step(d.begun, torch.zeros(3, dtype=torch.int64), None)[0])
@@ -102,7 +102,7 @@ def test_a_temperature_divides_the_logits() -> None:
 
 def test_a_line_that_tells_its_code_is_one_that_other_codes_do_not_write() -> None:
     """Of 40 codes of equal chance, log q is exact: the line has the highest (1 + w) log p(x | h) - log p(x)."""
-    d = given(decoder("gru"), 40)
+    d = distribution(decoder("gru"), 40)
 
     def joint(x: Tensor) -> Tensor:
         return d.log_prob(x[:, None])  # of each line under each code
@@ -123,8 +123,8 @@ def test_a_line_that_tells_its_code_is_one_that_other_codes_do_not_write() -> No
 @over_readers
 def test_padding_changes_nothing(kind: str) -> None:
     """A line that ends within the row has the same mass in longer rows; and what follows an END is not looked at."""
-    short, long = given(decoder(kind, 4), 2), given(decoder(kind, 7), 2)
-    lines = zoo_likelihoods.every(short)
+    short, long = distribution(decoder(kind, 4), 2), distribution(decoder(kind, 7), 2)
+    lines = values(short)
     lines = lines[(lines == END).any(-1)].unsqueeze(1)
     expected = short.log_prob(lines)
     torch.testing.assert_close(long.log_prob(F.pad(lines, (0, 3))), expected)
@@ -151,9 +151,9 @@ def test_no_position_sees_itself_or_what_follows(kind: str) -> None:
 def test_word_dropout_is_for_training_alone(kind: str) -> None:
     """In eval() it is off. In training, log p is that of rows in which some of the tokens read are unknown."""
     plain, dropped = decoder(kind), decoder(kind, word_dropout=0.3)
-    x, begun = torch.tensor([[2.0, 3.0, 2.0, 3.0]]), given(plain).begun
+    x, begun = torch.tensor([[2.0, 3.0, 2.0, 3.0]]), distribution(plain).begun
     score = TokenByToken(dropped, begun).log_prob
-    torch.testing.assert_close(score(x), given(plain).log_prob(x))
+    torch.testing.assert_close(score(x), distribution(plain).log_prob(x))
     dropped.train()
     found = torch.cat([score(x) for _ in range(200)])
     assert len(found.unique()) == 2**LENGTH  # END, which begins the line, may be unknown, too
@@ -172,7 +172,9 @@ def test_word_dropout_is_for_training_alone(kind: str) -> None:
 @pytest.mark.parametrize("context", [0, 2])
 def test_the_encoder_reads_the_line_and_nothing_behind_it(kind: str, context: int) -> None:
     """Padding changes nothing, neighbours do not matter, every token and the context do, and each weight learns."""
-    net = awake(nets.TextEncoder(reader(kind, causal=False, length=8), VOCABULARY, 5, WIDTH, 0.5, context)).eval()
+    net = perturb_parameters(
+        nets.TextEncoder(reader(kind, causal=False, length=8), VOCABULARY, 5, WIDTH, 0.5, context)
+    ).eval()
     x = torch.tensor([[2, 3, 0, 0], [3, 3, 2, 1], [0, 0, 0, 0], [2, 2, 2, 0]]).double()
     given = [torch.randn(4, context).double()] if context else []
     found = net(x, *given)
@@ -221,7 +223,7 @@ def test_what_belongs_to_a_line() -> None:
 
 
 def test_a_block_step_by_step_is_the_block() -> None:
-    block, x = awake(Block(8, 2)), torch.randn(2, 5, 8).double()
+    block, x = perturb_parameters(Block(8, 2)), torch.randn(2, 5, 8).double()
     cache, found = None, []
     for t in range(5):
         step, cache = block.step(x[:, t : t + 1], cache)

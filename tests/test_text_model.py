@@ -16,6 +16,7 @@ from PIL import Image
 
 import nelbo
 from conftest import Run
+from fixtures.tiny_model import assert_equal, weights
 from nelbo.apps.anomaly import Detector
 from nelbo.apps.synthesis.text import new_lines
 from nelbo.config.recipe import load as load_recipe
@@ -29,7 +30,6 @@ from nelbo.plotting import text as plots_text
 from nelbo.plotting.preview import showing
 from nelbo.training import players
 from nelbo.training.replay.tape import Taped
-from small import assert_equal, weights
 from test_resume import StopAt
 from zoo import assert_mean
 

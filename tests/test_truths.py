@@ -19,18 +19,30 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-import zoo_codes
-import zoo_flows
-import zoo_geometry
-import zoo_hierarchy
 from nelbo import likelihoods, nets, posteriors, priors
 from nelbo.config.registry import Learned
 from nelbo.distributions import Bernoulli, DiagonalNormal, Energy, Laplace, StandardNormal
-from nelbo.latents import LatentLevel, SingleLevelLatent
+from nelbo.latents import LatentLevel, SingleLevelLatent, TopDown
 from nelbo.objectives import WeightedTerms, distortion, elbo, path_rate, rate
-from nelbo.schedules import Linear, Schedule, advance
+from nelbo.schedules import Linear, advance
 from nelbo.vae import VAE, Trace
-from zoo import CONTEXT, OBJECTIVES, SCHEDULES, VAES, assert_mean, awake, context, data, flat_vae
+from zoo import (
+    CONTEXT,
+    OBJECTIVES,
+    SCHEDULES,
+    SHAPE,
+    VAES,
+    ObjectiveRow,
+    ScheduleRow,
+    VaeRow,
+    assert_mean,
+    context,
+    data,
+    over,
+    perturb_parameters,
+    single_level_vae,
+)
+from zoo.spaces import CENTERED, CURVED, chart
 
 D, Z, SIGMA = 6, 2, 0.7
 NORMAL = DiagonalNormal(torch.zeros(3, 2), torch.zeros(3, 2))
@@ -133,36 +145,39 @@ def test_generate_draws_from_the_marginal(exact: tuple[VAE, Tensor]) -> None:
     assert_mean(cold**2, 0.25)
 
 
-over_vaes = pytest.mark.parametrize(("name", "contexts"), [*itertools.product(VAES, [0, CONTEXT])])
+over_vaes = over(VAES.values())
+over_contexts = pytest.mark.parametrize("contexts", [0, CONTEXT])
 
 
-def _vae(name: str, contexts: int) -> tuple[VAE, Tensor, Tensor | None]:
-    vae = awake(VAES[name](contexts)).eval()
-    return vae, data(vae.likelihood.support, 4, (1, 4, 4)), context(4) if contexts else None
+def _vae(row: VaeRow, contexts: int) -> tuple[VAE, Tensor, Tensor | None]:
+    vae = perturb_parameters(row.build(contexts)).eval()
+    return vae, data(vae.likelihood.support, 4, SHAPE), context(4) if contexts else None
 
 
 @over_vaes
-def test_distortion_and_rate_are_minus_the_log_weight(name: str, contexts: int) -> None:
+@over_contexts
+def test_distortion_and_rate_are_minus_the_log_weight(row: VaeRow, contexts: int) -> None:
     """In expectation; and the rate's closed form, if it has one, is its Monte Carlo estimate."""
-    vae, x, c = _vae(name, contexts)
+    vae, x, c = _vae(row, contexts)
     with torch.no_grad():
         trace = vae(x, c, (5_000,))
     assert_mean(trace.distortion + trace.rate + trace.log_weight, 0.0)
     monte_carlo = torch.stack([level.log_q - level.log_p for level in trace.levels]).sum(0)
     assert monte_carlo.shape == trace.rate.shape == (5_000, 4)
     assert_mean(monte_carlo - trace.rate, 0.0)
-    assert (name in zoo_codes.PENALISED) != torch.equal(trace.penalty, torch.zeros(5_000, 4))
+    assert row.penalty != torch.equal(trace.penalty, torch.zeros(5_000, 4))
 
 
 @over_vaes
-def test_every_parameter_learns_from_the_bound(name: str, contexts: int) -> None:
+@over_contexts
+def test_every_parameter_learns_from_the_bound(row: VaeRow, contexts: int) -> None:
     """Each parameter of a VAE has a gradient; a copy and a reloaded state give the same trace."""
-    vae, x, c = _vae(name, contexts)
+    vae, x, c = _vae(row, contexts)
     twin = copy.deepcopy(vae)
     elbo()(vae.train(), x, c).players["vae"].backward()
     for parameter_name, parameter in vae.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, parameter_name
-    other = awake(VAES[name](contexts)).eval()
+    other = perturb_parameters(row.build(contexts)).eval()
     other.load_state_dict(twin.state_dict())
     traces = []
     for model in (twin, other):
@@ -172,22 +187,23 @@ def test_every_parameter_learns_from_the_bound(name: str, contexts: int) -> None
 
 
 @over_vaes
-def test_embed_and_generate(name: str, contexts: int) -> None:
+@over_contexts
+def test_embed_and_generate(row: VaeRow, contexts: int) -> None:
     """`embed` is the posterior's mean, without noise; `generate` gives data that the likelihood admits."""
-    vae, x, c = _vae(name, contexts)
+    vae, x, c = _vae(row, contexts)
     embedded = vae.latent.embed(x, c)  # type: ignore[operator]
     assert torch.equal(embedded, vae.latent.embed(x, c))  # type: ignore[operator]
     with torch.no_grad():
         h, (level, *_) = vae.latent.infer(x, c, (2_000,))  # type: ignore[operator]
-        if isinstance(level.q, zoo_flows.CENTRED):  # of these the expectation has no closed form
+        if isinstance(level.q, CENTERED):  # of these the expectation has no closed form
             torch.testing.assert_close(embedded, level.q.mean)
-        elif isinstance(level.q, zoo_geometry.CURVED):
-            assert_mean(zoo_geometry.chart(level.q, level.z), 0.0)
+        elif isinstance(level.q, CURVED):
+            assert_mean(chart(level.q, level.z), 0.0)
             assert torch.equal(embedded, level.q.mean)
-        elif name in zoo_hierarchy.VAES:  # of all levels; only the top one's is a mean over draws
+        elif isinstance(vae.latent, TopDown):  # of all levels; only the top one's is a mean over draws
             assert_mean(level.z.flatten(2), embedded[:, : level.z[0, 0].numel()])
         else:
-            assert_mean(h if name in zoo_codes.VAES else level.z, embedded)
+            assert_mean(h, embedded)
         generated = vae.generate(4, c)
         draws = generated.mean if isinstance(generated, Energy) else generated.sample()
     assert draws.shape == x.shape and vae.likelihood.support.check(draws).all()
@@ -217,10 +233,10 @@ def test_levels_add_up() -> None:
     torch.testing.assert_close(trace.log_weight, first.p.log_prob(z) - 0.5 - second.kl + NORMAL.log_prob(x))
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_loss_is_the_weighted_sum_of_its_parts(name: str) -> None:
+@over(OBJECTIVES.values())
+def test_loss_is_the_weighted_sum_of_its_parts(row: ObjectiveRow) -> None:
     """Parts are unweighted means over the batch, always distortion and rate; every player has a loss."""
-    objective, vae = OBJECTIVES[name]().double(), flat_vae().double()
+    objective, vae = row.build().double(), single_level_vae().double()
     x = data(vae.likelihood.support, 8, (1, 4, 4))
     objective.start(vae, x, len(x))
     torch.manual_seed(8)
@@ -254,7 +270,7 @@ def test_sticking_the_landing(exact: tuple[VAE, Tensor], wrong: tuple[VAE, Tenso
 
 def test_elbo_weighs_the_rate_by_beta() -> None:
     """beta = 4 is distortion + 4 rate; a scheduled beta follows the clock, which stands at the end by default."""
-    vae, x = flat_vae().double(), data(torch.distributions.constraints.boolean, 8, (1, 4, 4))
+    vae, x = single_level_vae().double(), data(torch.distributions.constraints.boolean, 8, (1, 4, 4))
 
     def loss(objective: WeightedTerms) -> tuple[float, float, float]:
         torch.manual_seed(9)
@@ -276,22 +292,15 @@ def test_elbo_weighs_the_rate_by_beta() -> None:
     assert total == pytest.approx(d + r, rel=1e-12)
 
 
-CORNERS: dict[str, dict[float, float]] = {
-    "linear": {0.0: 0, 0.1: 0, 0.3: 2, 0.5: 4, 1.0: 4},
-    "cosine, warm-up": {0.0: 0, 0.05: 0.5, 0.1: 1, 0.55: 0.505, 1.0: 0.01},
-    "one cycle": {0.0: 0.04, 0.05: 0.52, 0.1: 1, 0.55: 0.5, 1.0: 0},
-}
-
-
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_schedule(name: str) -> None:
+@over(SCHEDULES.values())
+def test_schedule(row: ScheduleRow) -> None:
     """Finite and without a jump on [0, 1], through its known points, and standing still after the end."""
-    schedule: Schedule = SCHEDULES[name]
+    schedule = row.build()
     values = [schedule(i / 10_000) for i in range(10_001)]
     assert all(math.isfinite(v) and v >= 0 for v in values)
     assert max(abs(a - b) for a, b in itertools.pairwise(values)) < 2e-3 * max(values)
     assert schedule(1.5) == schedule(1.0)
-    for fraction, value in CORNERS.get(name, {}).items():
+    for fraction, value in row.corners.items():
         assert schedule(fraction) == pytest.approx(value, abs=1e-12)
 
 
