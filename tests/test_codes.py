@@ -40,8 +40,8 @@ from nelbo.latents import FSQ, LFQ, Latent, Quantizer, ResidualVectorQuantizer, 
 from nelbo.model.post_hoc import fit_code_prior
 from nelbo.objectives import elbo
 from nelbo.schedules import advance
-from zoo import CONTEXT, assert_mean, awake, context, data
-from zoo_codes import LATENTS, vae
+from zoo import CONTEXT, DISCRETE, LatentRow, assert_mean, context, data, over, perturb_parameters
+from zoo.latents import vae_with_latent
 
 K, DIM = 6, 3
 
@@ -145,7 +145,7 @@ def test_rates_of_uniform_priors_are_log_k_less_the_entropy() -> None:
 def law_relaxed_is_not_weighed(make: Callable[[], ConditionalDistribution]) -> None:
     """In training mode no importance weight exists; in eval() mode the weight and the rate are exact."""
     prior = priors.ParameterFreePrior(4, Bernoulli).double()
-    latent = latents.SingleLevelLatent(prior, awake(make()))
+    latent = latents.SingleLevelLatent(prior, perturb_parameters(make()))
     x = data(torch.distributions.constraints.real, 5, (7,))
     likelihood = likelihoods.Bernoulli(nets.MLPDecoder(4, (7,), []), 1)
     from nelbo.vae import VAE
@@ -171,7 +171,7 @@ def test_discrete_evidence_is_the_sum_over_all_latents(name: str) -> None:
         "binary": Component("latent", "binary", dim=3),
         "categorical": Component("latent", "categorical", variables=2, classes=3),
     }[name]
-    model = awake(vae(latent)).eval().requires_grad_(False)
+    model = perturb_parameters(vae_with_latent(latent)).eval().requires_grad_(False)
     x = data(torch.distributions.constraints.boolean, 4, (1, 4, 4))
     if name == "binary":
         z = torch.tensor(list(itertools.product([0.0, 1.0], repeat=3))).double()
@@ -426,7 +426,7 @@ def test_lfq_entropies_are_those_of_the_softmax_over_all_codes() -> None:
 
 def law_rate_is_log_k(latent: Component[Latent], positions: int, codes: int) -> None:
     """Under a uniform prior the rate is positions * log K whatever x, and the penalty is apart from it."""
-    model = awake(vae(latent))
+    model = perturb_parameters(vae_with_latent(latent))
     x = data(torch.distributions.constraints.boolean, 6, (1, 4, 4))
     trace = model(x)
     torch.testing.assert_close(trace.rate, torch.full((6,), positions * math.log(codes)).double())
@@ -434,15 +434,15 @@ def law_rate_is_log_k(latent: Component[Latent], positions: int, codes: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "positions", "codes"), [("vq", 3, 5), ("residual vq", 4, 5), ("fsq", 2, 12), ("lfq", 2, 8)]
+    ("name", "positions", "codes"), [("vq", 3, 5), ("vq, residual", 4, 5), ("fsq", 2, 12), ("lfq", 2, 8)]
 )
 def test_rate_of_codes_is_log_k(name: str, positions: int, codes: int) -> None:
-    law_rate_is_log_k(LATENTS[name], positions, codes)
+    law_rate_is_log_k(DISCRETE[name].component, positions, codes)
 
 
-@pytest.mark.parametrize("name", [n for n, made in LATENTS.items() if made.kind in ("vq", "fsq", "lfq")])
-def test_codes_decode_to_what_was_inferred(name: str) -> None:
-    latent = awake(vae(LATENTS[name])).latent.eval()
+@over(row for row in DISCRETE.values() if row.kind in ("vq", "fsq", "lfq"))
+def test_codes_decode_to_what_was_inferred(row: LatentRow) -> None:
+    latent = perturb_parameters(row.build()).latent.eval()
     x = data(torch.distributions.constraints.boolean, 6, (1, 4, 4))
     h, (level,) = latent.infer(x, None, (2, 3))
     assert torch.equal(level.z, latent.codes(x).expand(2, 3, *latent.codes(x).shape))
@@ -453,12 +453,12 @@ def test_codes_decode_to_what_was_inferred(name: str) -> None:
 
 def test_latents_draw_from_their_own_prior() -> None:
     """A prior that knows one code only makes the model generate that one; the parts of a product keep their order."""
-    latent = vae(LATENTS["vq, transformer prior"]).latent
+    latent = DISCRETE["vq, transformer prior"].build().latent
     with torch.no_grad():
         latent.prior.net.head[1].bias.copy_(torch.tensor([0.0, 0.0, 60.0, 0.0, 0.0]))
     assert torch.equal(latent.generate(9), latent.decode(torch.full((9, 3), 2)))
     product = latents.ProductLatent(
-        [latent, vae(LATENTS["binary"]).latent, vae(Component("latent", "flat", dim=2)).latent]
+        [latent, DISCRETE["binary"].build().latent, vae_with_latent(Component("latent", "flat", dim=2)).latent]
     )
     h = product.generate(2_000)
     assert torch.equal(h[:, :6], latent.decode(torch.full((2_000, 3), 2))) and h.shape == (2_000, 13)
@@ -468,10 +468,10 @@ def test_latents_draw_from_their_own_prior() -> None:
     assert len(levels) == 3
 
 
-@pytest.mark.parametrize("name", LATENTS)
-def test_a_short_training_lowers_the_loss(name: str) -> None:
+@over(DISCRETE.values())
+def test_a_short_training_lowers_the_loss(row: LatentRow) -> None:
     """Ten pictures are told apart: distortion falls well below that of the mean picture."""
-    model, x = vae(LATENTS[name]), data(torch.distributions.constraints.boolean, 10, (1, 4, 4)).float()
+    model, x = row.build(), data(torch.distributions.constraints.boolean, 10, (1, 4, 4)).float()
     adam, objective, losses = torch.optim.Adam(model.parameters(), 1e-2), elbo(beta=0.1), []
     for _ in range(100):
         result = objective(model, x.repeat(4, 1, 1, 1))
@@ -495,12 +495,12 @@ EVERY = torch.tensor(list(itertools.product(range(CODES), repeat=POSITIONS)))
 
 
 def sequence_prior(name: str, contexts: int = 0) -> ConditionalDistribution:
-    return awake(priors.AutoregressivePrior(NETS[name](contexts), POSITIONS, CODES)).requires_grad_(False)
+    return perturb_parameters(priors.AutoregressivePrior(NETS[name](contexts), POSITIONS, CODES)).requires_grad_(False)
 
 
 def law_causal(net: nn.Module) -> None:
     """Another code at j never changes the logits at i <= j, and does change some after it."""
-    net = awake(net).requires_grad_(False)
+    net = perturb_parameters(net).requires_grad_(False)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -520,7 +520,7 @@ def test_no_position_sees_the_future(name: str) -> None:
 
 def test_the_grid_is_read_by_rows_and_from_above() -> None:
     """In a 4 x 5 grid, the codes just above and to the left, and none after, are seen at (2, 2)."""
-    net = awake(nets.CausalConv((4, 5), CODES, 6, 2)).requires_grad_(False)
+    net = perturb_parameters(nets.CausalConv((4, 5), CODES, 6, 2)).requires_grad_(False)
     codes = torch.randint(0, CODES, (8, 20))
     seen = []
     for j in range(20):
@@ -591,7 +591,7 @@ def test_a_fitted_prior_finds_what_codes_have_in_common(kind: str) -> None:
     again.load_state_dict(prior.state_dict())
     torch.testing.assert_close(again().log_prob(codes), prior().log_prob(codes))
     built = Component("latent", "vq", groups=4, codes=4, dim=2, prior=found)
-    vae(built).latent.prior.load_state_dict(prior.state_dict())
+    vae_with_latent(built).latent.prior.load_state_dict(prior.state_dict())
     with pytest.raises(UserError, match=r"prior.codes = 4: the codebook has 5 entries"):
         _ = Component("latent", "vq", codes=5, prior=found).options
 

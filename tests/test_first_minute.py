@@ -283,7 +283,7 @@ def test_info_is_json(model: Model) -> None:
 
 
 def test_an_untrained_model_describes_itself() -> None:
-    from small import small
+    from fixtures.tiny_model import small
 
     model = small()[0]
     assert "0 of" not in repr(model) and "test loss" not in repr(model)

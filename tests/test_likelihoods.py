@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,6 @@ import scipy.integrate
 import scipy.special
 import scipy.stats
 import torch
-import zoo_likelihoods
 from safetensors.torch import save_file
 from scipy.signal import convolve2d
 from torch import Tensor
@@ -26,7 +26,7 @@ from nelbo.distributions.counts import poisson_quantile
 from nelbo.errors import UserError
 from nelbo.likelihoods import Likelihood
 from nelbo.nets.perceptual import SCALES, ms_ssim
-from zoo import assert_mean
+from zoo import LATENT, LIKELIHOODS, LikelihoodRow, assert_mean, data, over
 
 BYTES = torch.arange(256, dtype=torch.float64) / 255
 
@@ -308,19 +308,14 @@ def test_perceptual_weights_from_a_file_live_in_the_model(tmp_path: Path) -> Non
         component.build(**given)
 
 
-@pytest.mark.parametrize("kind", zoo_likelihoods.VARIED)
-def test_components_build_what_they_describe(kind: str) -> None:
-    """A decoder with `n_outputs` outputs, finite scores of data in the support, whatever the settings."""
+@over([*LIKELIHOODS.values(), dataclasses.replace(LIKELIHOODS["one-hot, along channels"], elsewhere="")])
+def test_rows_build_finite_scores(row: LikelihoodRow) -> None:
+    """Of pictures with three channels, data in the support have finite scores, whatever the options."""
     shape = (3, 4, 4)
-    for fields in ({}, zoo_likelihoods.VARIED[kind] | ({"weights": None} if kind == "perceptual" else {})):
-        component: Component[Likelihood] = Component("likelihood", kind, **fields)
-        outputs = component.entry.make.n_outputs(**component.options)  # type: ignore[attr-defined]
-        decoder = nets.MLPDecoder(2, shape, [], outputs)
-        likelihood = component.build(decoder=decoder, event_dims=3, shape=shape)
-        likelihood.init_output_bias(torch.rand(3, 4, 4))
-        x = zoo_likelihoods.data(likelihood.support, (5, 3, 4, 4), torch.Generator().manual_seed(0))
-        x = torch.rand(5, 3, 4, 4) if x is None else x.float()
-        assert likelihood(torch.randn(5, 2)).log_prob(x).isfinite().all()
+    likelihood = row.build(shape)
+    likelihood.init_output_bias(torch.rand(shape))
+    x = data(likelihood.support, 5, shape).float()
+    assert likelihood(torch.randn(5, LATENT)).log_prob(x).isfinite().all()
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,17 @@ from typing import ClassVar
 
 from nelbo.config.build import ModelSpec, build
 from nelbo.config.registry import Component
-from nelbo.latents import TopDown
-from nelbo.nets import MLP, Head
+from nelbo.latents import Latent, TopDown
+from nelbo.nets import MLP, Head, Net
 from nelbo.vae import VAE
 from zoo.rows import HIDDEN, SHAPE, Row, Shape, table
+
+NET = MLP(HIDDEN)
+
+
+def vae_with_latent(latent: Component[Latent], shape: Shape = SHAPE, context: int = 0, decoder: Net = NET) -> VAE:
+    """A VAE of values in {0, 1} on a small perceptron."""
+    return build(ModelSpec(latent, Component("likelihood", "bernoulli"), NET, decoder), shape, context)
 
 
 @dataclass(frozen=True)
@@ -29,10 +36,8 @@ class LatentRow(Row):
     head: bool = False
 
     def build(self, shape: Shape = SHAPE, context: int = 0) -> VAE:
-        """A VAE of values in {0, 1} with these latents and small perceptrons."""
-        net = MLP(HIDDEN)
-        spec = ModelSpec(self.component, Component("likelihood", "bernoulli"), net, Head() if self.head else net)
-        return build(spec, shape, context)
+        """A VAE of values in {0, 1} with these latents."""
+        return vae_with_latent(self.component, shape, context, Head() if self.head else NET)
 
 
 TRANSFORMER = {"kind": "transformer", "width": 8, "layers": 1, "heads": 2}
