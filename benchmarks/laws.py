@@ -2,7 +2,7 @@
 
     python benchmarks/laws.py [--out docs/laws.md]
 
-It runs over the zoo of the tests (`tests/zoo.py`), so that a part entered there appears here. Each part is measured
+It runs over the zoo of the tests (`tests/zoo`), so that a part entered there appears here. Each part is measured
 under a seed made of its name, on one thread: the same parts give the same page, up to rounding. It takes two minutes.
 """
 
@@ -28,21 +28,19 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 import test_bounds
 import test_flows
-import test_kl
 import test_objectives
 import test_truths
 import zoo
-import zoo_codes
-import zoo_geometry
-import zoo_likelihoods
 from nelbo.data import load
-from nelbo.distributions import OneHot, has_kl, kl_divergence, noise, sample_and_log_prob
+from nelbo.distributions import has_kl, kl_divergence, noise, sample_and_log_prob
 from nelbo.latents import LatentLevel
-from nelbo.objectives import Bounds, cubo, elbo, iwae, stratified
+from nelbo.objectives import ImportanceWeightedObjective, cubo, elbo, iwae, stratified
 from nelbo.objectives.bounds import Bound
 from nelbo.objectives.terms import aggregate
 from nelbo.schedules import Cosine
 from nelbo.training import Settings, fit
+from zoo.divergences import Pair
+from zoo.spaces import chart, narrower, values
 
 SHAPE, BATCH = (1, 4, 4), 4
 Row = tuple[float | None, ...]
@@ -92,20 +90,29 @@ def ratio(make: Callable[[], Distribution], reference: Callable[[Distribution], 
     return deviation(torch.where(inside, (r.log_prob(z) - log_q).exp(), 0.0), 1.0)
 
 
-def _posterior(name: str) -> Distribution:
-    x = zoo.data(constraints.real, BATCH, SHAPE)
-    return zoo.awake(zoo.POSTERIORS[name](SHAPE, 0)).eval()(x)
+def _prior(row: zoo.PriorRow) -> Distribution:
+    return zoo.perturb_parameters(row.build_bound())(None)
+
+
+def _posterior(row: zoo.PosteriorRow) -> Distribution:
+    return zoo.perturb_parameters(row.build(SHAPE)).eval()(zoo.data(constraints.real, BATCH, SHAPE))
 
 
 def ratios() -> Parts:
     families = {f"distribution: {name}": family for name, family in zoo.DISTRIBUTIONS.items()}
     continuous = {name: f for name, f in families.items() if not f.make(()).support.is_discrete}
-    own = {name: partial(ratio, partial(f.make, (3,)), f.reference) for name, f in continuous.items()}
+    distributions = {name: partial(ratio, partial(f.make, (3,)), f.reference) for name, f in continuous.items()}
     priors = {
-        f"prior: {n}": partial(ratio, lambda m=m: zoo.awake(m())(None), zoo.narrower) for n, m in zoo.PRIORS.items()
+        f"prior: {row.name}": partial(ratio, partial(_prior, row), narrower)
+        for row in zoo.PRIORS.values()
+        if not row.elsewhere and not row.over_codes
     }
-    posteriors = {f"posterior: {n}": partial(ratio, partial(_posterior, n), zoo.narrower) for n in zoo.POSTERIORS}
-    return {**own, **priors, **posteriors}
+    posteriors = {
+        f"posterior: {row.name}": partial(ratio, partial(_posterior, row), narrower)
+        for row in zoo.POSTERIORS.values()
+        if not row.elsewhere and row.density
+    }
+    return {**distributions, **priors, **posteriors}
 
 
 def quadrature(d: Distribution, low: float, high: float) -> tuple[Tensor, Tensor]:
@@ -132,20 +139,20 @@ def quadrature(d: Distribution, low: float, high: float) -> tuple[Tensor, Tensor
 
 def masses(d: Distribution) -> tuple[Tensor, Tensor]:
     """All values `(n, *event)` of a discrete distribution, and their masses `(n, *batch)`."""
-    values = zoo_codes.every(d) if isinstance(d, OneHot) else zoo_likelihoods.every(d)
-    return values, d.log_prob(values.view(-1, *[1] * len(d.batch_shape), *d.event_shape)).exp()
+    points = values(d)
+    return points, d.log_prob(points.view(-1, *[1] * len(d.batch_shape), *d.event_shape)).exp()
 
 
 def total(members: Callable[[], list[tuple[Distribution, tuple[Tensor, Tensor]]]]) -> Row:
     """The largest deviation, over members of a family, of mass, mean and variance."""
     rows = []
     for d, (x, mass) in members():
-        mean, square = (torch.tensordot(mass, values, ([0], [0])) for values in (x, x**2))
+        mean, square = (torch.tensordot(mass, power, ([0], [0])) for power in (x, x**2))
         around = square - 2 * d.mean * mean + d.mean**2
         if d.event_shape == (1,):  # about the mean, as the square of a large mean would cancel
             around = torch.tensordot(mass, (x - d.mean) ** 2, ([0], [0]))
         off = (mass.sum(0) - 1, (mean - d.mean) / d.stddev, around / d.variance - 1)
-        rows.append([values.abs().max().item() for values in off])
+        rows.append([gap.abs().max().item() for gap in off])
     return (len(rows), *(max(column) for column in zip(*rows, strict=True)))
 
 
@@ -165,28 +172,31 @@ def totals() -> Parts:
 def moments(make: Callable[[], Distribution], variance: bool) -> Row:
     """Mean and variance of 40 000 draws."""
     d = make()
-    about = zoo_geometry.chart(d, d.sample((40_000,)))
+    about = chart(d, d.sample((40_000,)))
     (gap, error, off), second = deviation(about, 0.0), deviation(about**2, d.variance) if variance else None
     return (gap, error, off, *(second or (None, None, None)))
 
 
-def _likelihood(name: str) -> Distribution:
+def _likelihood(row: zoo.LikelihoodRow) -> Distribution:
     h = zoo.data(constraints.real, BATCH, (zoo.LATENT,))
-    return zoo.awake(zoo.make_likelihood(name, (1, 2, 2))).eval()(h)
+    return zoo.perturb_parameters(row.build((1, 2, 2))).eval()(h)
 
 
 def sampled() -> Parts:
     families = {n: partial(moments, partial(f.make, (2,)), True) for n, f in zoo.DISTRIBUTIONS.items() if f.moments}
-    drawn = [name for name in zoo.LIKELIHOODS if name not in zoo_likelihoods.ENERGIES]
-    likelihoods = {f"likelihood: {name}": partial(moments, partial(_likelihood, name), False) for name in drawn}
+    likelihoods = {
+        f"likelihood: {row.name}": partial(moments, partial(_likelihood, row), False)
+        for row in zoo.LIKELIHOODS.values()
+        if not row.elsewhere and not row.pictures
+    }
     return {**{f"distribution: {name}": part for name, part in families.items()}, **likelihoods}
 
 
 # --- divergences, flows ---
 
 
-def divergence(name: str) -> Row:
-    q, p = test_kl.PAIRS[name]()
+def divergence(pair: Pair) -> Row:
+    q, p = pair.make()
     closed = kl_divergence(q, p)
     z, log_q = sample_and_log_prob(q, (100_000,))
     same = [kl_divergence(d, d).abs().max().item() for d in (q, p) if has_kl(d, d)]
@@ -195,7 +205,7 @@ def divergence(name: str) -> Row:
 
 def jacobian(name: str) -> Row:
     """log |det| less autograd's, and the round trip, of a map with a context."""
-    f = test_flows.stirred(test_flows.SINGLE[name](test_flows.CONTEXT))
+    f = zoo.perturb_parameters(test_flows.SINGLE[name](test_flows.CONTEXT), 0.3)
     z, c = test_flows.inputs(test_flows.CONTEXT)
     assert c is not None
     y, log_det = f(z, c)
@@ -224,16 +234,16 @@ def gaps() -> Parts:
         **{f"IWAE, k = {k}": (iwae, (k,)) for k in (1, 2, 8, 64)},
         "CUBO of order 2, k = 2000 (above)": (cubo(2.0), (2000,)),
     }
-    made = {name: make() for name, make in zoo.OBJECTIVES.items()}
+    made = {row.name: row.build() for row in zoo.OBJECTIVES.values()}
     for name, objective in made.items():
-        if isinstance(objective, Bounds):
+        if isinstance(objective, ImportanceWeightedObjective):
             rows[f"{name}, k = {objective.shape[-1]}"] = [*objective.bounds.values()][-1], objective.shape
     return {name: partial(gap, *row) for name, row in rows.items()}
 
 
-def trace_adds_up(make: Callable[[int], torch.nn.Module]) -> Row:
+def trace_adds_up(row: zoo.VaeRow) -> Row:
     """Rate, and E[distortion + rate + log w], which is 0."""
-    vae = zoo.awake(make(0)).eval()
+    vae = zoo.perturb_parameters(row.build(0)).eval()
     with torch.no_grad():
         trace = vae(zoo.data(vae.likelihood.support, BATCH, SHAPE), None, (5_000,))
         return (trace.rate.mean().item(), *deviation(trace.distortion + trace.rate + trace.log_weight, 0.0))
@@ -256,7 +266,7 @@ def pca(latents: int) -> Row:
     loading = torch.linalg.qr(torch.randn(8, 3))[0] * torch.tensor([3.0, 1.5, 1.0])
     data = load((torch.randn(1000, 3) @ loading.T + 0.5 * torch.randn(1000, 8)).numpy())
     x = data.train.batch(torch.arange(len(data.train)))
-    vae = test_truths.linear_vae(8, latents, None)
+    vae = test_truths.linear_vae(8, latents, "learned")
     vae.likelihood.init_output_bias(x.mean(0))
     settings = Settings(epochs=400, batch_size=300, learning_rate=0.02, schedule=Cosine())
     fit(vae, elbo(), data.train, data.test, settings)
@@ -305,7 +315,7 @@ logistic is that before rounding to levels.""",
         """Each row of the KL table: KL(p, p), which is 0; the closed form, nats; and the mean of log q - log p over 100
 000 draws, less the closed form.""",
         ("KL(p, p)", "KL(q, p)", "Monte Carlo - closed", "standard error", OFF),
-        lambda: {name: partial(divergence, name) for name in test_kl.PAIRS},
+        lambda: {pair.name: partial(divergence, pair) for pair in zoo.PAIRS.values()},
         sampled=True,
     ),
     Law(
@@ -327,7 +337,7 @@ with the exact one each is log p(x) at every draw: the last column is the larges
         """E[distortion + rate + log w] = 0, with 5 000 draws a datum: the rate is E[log q - log p], whether in closed
 form or (then exactly 0) by the same draws.""",
         ("rate, nats", "sum", "standard error", OFF),
-        lambda: {name: partial(trace_adds_up, make) for name, make in zoo.VAES.items()},
+        lambda: {row.name: partial(trace_adds_up, row) for row in zoo.VAES.values()},
         sampled=True,
     ),
     Law(
@@ -396,7 +406,7 @@ def anchor(title: str) -> str:
 
 INTRODUCTION = """# The laws, measured
 
-Written by `python benchmarks/laws.py`: run it again after a change. Every part of `tests/zoo.py` is here; the tests
+Written by `python benchmarks/laws.py`: run it again after a change. Every part of `tests/zoo` is here; the tests
 hold each to the same laws, with a bound. What is sampled has a standard error: of many numbers, some are 3 of them
 off by chance; a part that is 4 off is measured again under another seed, and both stand here. All else is 0 up to
 rounding, unless its law says otherwise.

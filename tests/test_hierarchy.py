@@ -243,7 +243,7 @@ def test_a_short_training_uses_more_than_one_level(name: str) -> None:
 def test_impossible_settings_are_refused() -> None:
     latent, x = top_down(HIERARCHIES["ladder, two-level"].build()), torch.zeros(2, 1, 4, 4)
     for make, says in (
-        (lambda: Component("latent", "ladder", dims=()).options, r"dims = \[\]: give one number or more"),
+        (lambda: Component("latent", "ladder", dims=[]).options, r"dims = \[\]: give one number or more"),
         (lambda: Component("latent", "ladder", dims=(3, 0)).options, r"dims\[1\] = 0: give 1 or more"),
         (lambda: Component("latent", "ladder", width=0).options, "width = 0: give 1 or more"),
         (lambda: Component("latent", "topdown-conv", depth=(0, 1)).options, r"depth\[0\] = 0: give 1 or more"),

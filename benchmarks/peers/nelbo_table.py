@@ -6,9 +6,9 @@ python benchmarks/peers/nelbo_table.py TRAIN.parquet OUT.parquet [--seed 0]
 from __future__ import annotations
 
 import pandas as pd
+import rows
 
 import nelbo
-import rows
 
 
 def main() -> None:

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import argparse
 
+import rows
 import torch
 from ctgan import TVAE
-
-import rows
 
 
 def main() -> None:
