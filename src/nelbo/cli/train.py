@@ -185,4 +185,4 @@ def _say_end(state: Any, folder: Path, quiet: bool, as_json: bool) -> None:
         print(f"{'Done' if done else 'Stopped: ' + state.reason}. Wrote {folder}/: pictures, report.html, model/")
         if not done:
             print(f"Continue with --resume --out {folder}")
-        LOG.info("Next: nelbo sample %s, nelbo reconstruct %s, nelbo embed %s", *[folder] * 3)
+        LOG.info("Next: nelbo sample %s, nelbo info %s", folder, folder)

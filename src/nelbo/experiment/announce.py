@@ -14,14 +14,14 @@ from nelbo.training import State
 def understood(model: Model, data: Data) -> list[str]:
     """The data, the model, the objective and the training, a line each."""
     words, settings = description.lines(model), model.recipe.training
-    parts = [f"{words['latents']} ({', '.join(words[part] for part in ('prior', 'posterior') if part in words)})"]
-    parts += [f"{words['likelihood']} likelihood", words["networks"]]
+    named = [f"{words[part]} {part}" for part in ("prior", "posterior", "likelihood") if part in words]
+    parts = [words["latents"], *named, words["networks"]]
     parts += [f"conditioned on {words['condition']}"] if "condition" in words else []
     source = model.recipe.data.source or data.name
     return [
         f"Data: {source}, {form(data.schema).words(data.schema)}; {len(data.train):,} to train on, "
         f"{len(data.test):,} to test",
-        f"Model: {'; '.join(parts)}",
+        f"Model: {', '.join(parts)}",
         f"Objective: {words['objective']}",
         f"Training: {plural(settings.epochs, 'epoch')} of {settings.epoch_size or len(data.train):,} data, "
         f"{settings.batch_size} a step, learning rate {settings.learning_rate:g}, on {settings.device}",
