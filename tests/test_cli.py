@@ -163,7 +163,7 @@ def test_options_reach_the_recipe(run: Run, picture_file: Path, tmp_path: Path) 
     assert (settings.learning_rate, settings.seed, settings.clip, settings.ema) == (1e-2, 5, 3, 0.9)
     assert type(settings.schedule).__name__ == "Cosine" and recipe.data.source == str(picture_file)
     assert settings.optimizer == recipes.load("mnist").training.optimizer
-    assert recipe.objective.beta == 2  # type: ignore[attr-defined]
+    assert recipe.objective.options["beta"] == 2
 
 
 def test_a_folder_with_files_is_refused_naming_both_ways(run: Run, begun: Path, picture_file: Path) -> None:
