@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nelbo.registry import FAMILIES
 from torch import Tensor
 
+from nelbo.config import registry
 from nelbo.distributions import StudentT
 
 PAGE = Path(__file__).parents[1] / "docs" / "howto-extend.md"
@@ -27,11 +27,11 @@ LINES = 10
 @pytest.fixture(autouse=True)
 def _registry() -> Iterator[None]:
     """What the page registers is forgotten."""
-    before = {family: dict(kinds) for family, kinds in FAMILIES.items()}
+    before = {family: set(registry.entries(family)) for family in registry.families()}
     yield
     for family, kinds in before.items():
-        FAMILIES[family].clear()
-        FAMILIES[family].update(kinds)
+        for kind in set(registry.entries(family)) - kinds:
+            del registry._ENTRIES[family][kind]
 
 
 def test_there_is_an_objective_and_a_prior() -> None:

@@ -99,7 +99,7 @@ NOT_OF_TABLES = {  # what each says
     **dict.fromkeys(("sigma-vae", "ms-ssim", "dfc", "log-cosh", "student-t", "discretised-logistic"), "are a table"),
     **dict.fromkeys(("vdvae", "nvae"), "takes pictures"),
     **dict.fromkeys(("cvae", "m2"), "no labels to condition on"),
-    "rhvae": "no metric is learned",
+    "rhvae": "does not support tables",
     "rae-gp": "no smooth function",
     "vae-gan": "use another objective",
 }

@@ -29,7 +29,7 @@ def info(model: Model) -> dict[str, Any]:
         "shape": list(model.schema.shape),
         "classes": list(model.schema.classes),
         "condition": None if model.context is None else list(model.context.classes) or model.context.width,
-        **{part: held[part] and kind_of(held[part]) for part in PARTS},
+        **{part: _kind(held[part]) for part in PARTS},
         "objective": dump(recipe.objective),
         "preset": recipe.preset,
         "parameters": sum(parameter.numel() for parameter in model.vae.parameters()),
@@ -39,6 +39,11 @@ def info(model: Model) -> dict[str, Any]:
         "trained": dict(model.trained),
         "versions": dict(recipe.versions),
     }
+
+
+def _kind(part: Any) -> str | None:
+    """The kind of a part; a hierarchy has no posterior of its own, but a word for how it parametrizes them."""
+    return part if part is None or isinstance(part, str) else kind_of(part)
 
 
 def lines(model: Model) -> dict[str, str]:
