@@ -193,7 +193,7 @@ def test_lines_are_drawn_as_they_are() -> None:
     """Dollar signs are no formula; long lines are shortened; columns are filled from the left."""
     figure = plots_text.listed(["$x_1$ and $", "b" * 500, "c"], 2)
     texts = [text.get_text() for text in figure.texts]
-    assert texts[0] == "$x_1$ and $" and len(texts[1]) == 65 and texts[1].endswith("…")
+    assert texts[0] == "$x_1$ and $" and 40 < len(texts[1]) < 90 and texts[1].endswith("…")
     places = [text.get_position() for text in figure.texts]
     assert places[0][0] == places[1][0] < places[2][0] and places[0][1] == places[2][1] > places[1][1]
     assert figures.figure_image(figure).size[0] == 1100

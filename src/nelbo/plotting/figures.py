@@ -7,6 +7,7 @@ schema and by nothing else.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LEGEND = 36  # classes that the legend of a scatter names
 CELL = 56  # smaller pictures are enlarged by a whole factor to about this many pixels
 
 
@@ -84,7 +86,7 @@ def loss_curve(rows: Sequence[Mapping[str, Any]]) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure((12, 3.6))  # placed by hand: a constrained layout costs a training run thrice the time of drawing
-    figure.subplots_adjust(left=0.06, right=0.985, bottom=0.15, top=0.9, wspace=0.24)
+    figure.subplots_adjust(left=0.085, right=0.985, bottom=0.15, top=0.88, wspace=0.36)  # for ticks such as -123450
     titles = {"loss": "Loss", "distortion": "Distortion (reconstruction)", "rate": "Rate (KL)"}
     for axis, (part, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):
         for split, style in (("train", "o--"), ("test", "o-")):
@@ -99,23 +101,31 @@ def loss_curve(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def scatter(points: np.ndarray, labels: np.ndarray | None, classes: Sequence[str], title: str) -> Figure:
-    """Points `(n, 2)` coloured by label."""
+    """Points `(n, 2)` coloured by label, in a random order so that no class hides another; fewer points are larger."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure((8, 7), layout="constrained")
     axis = figure.subplots()
-    if labels is None:
-        axis.scatter(points[:, 0], points[:, 1], s=3, alpha=0.5, linewidths=0)
-    else:
-        colours = colormaps["tab10" if labels.max() < 10 else "tab20"]
-        for label in np.unique(labels):
-            of = points[labels == label]
-            name = classes[label] if label < len(classes) else str(label)
-            colour = colours(label % colours.N)
-            axis.scatter(of[:, 0], of[:, 1], s=3, alpha=0.5, linewidths=0, color=colour, label=name)
-        axis.legend(markerscale=4, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    axis.set(title=title, xlabel="first component", ylabel="second component", aspect="equal")
+    colours = np.array([*colormaps["tab10"].colors, *colormaps["Dark2"].colors])  # type: ignore[attr-defined]
+    of = np.zeros(len(points), int) if labels is None else labels
+    order = np.random.default_rng(0).permutation(len(points))
+    size = float(np.clip(20_000 / len(points), 4, 40))
+    x, y = points[order].T
+    axis.scatter(x, y, s=size, alpha=0.7, linewidths=0, color=colours[of[order] % len(colours)])
+    if labels is not None:
+        present = np.unique(labels).tolist()
+        names = [classes[label] if label < len(classes) else str(label) for label in present[:LEGEND]]
+        dots = [Line2D([], [], marker="o", linestyle="", color=colours[label % len(colours)]) for label in present]
+        words = [name if len(name) <= 24 else f"{name[:23]}…" for name in names]
+        more = f"the first {LEGEND} of {len(present)}" if len(present) > LEGEND else None
+        figure.legend(dots[:LEGEND], words, loc="outside right center", frameon=False, fontsize=8, title=more)
+    figure.suptitle(textwrap.fill(title, 80), fontsize=11)
+    axis.set(xlabel="first component", ylabel="second component")
+    axis.set_aspect("equal", adjustable="datalim")
+    axis.xaxis.set_major_locator(MaxNLocator(6))
     axis.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -67,6 +67,7 @@ def _draw(
     """One series, itself and what is expected, above what its steps cost."""
     for j in range(schema.shape[1]):
         name = schema.names[j] if schema.names else f"x{j}"
+        name = name if len(name) <= 12 else f"{name[:11]}…"
         pair[0].plot(curves[0][:, j], color=f"C{j % 10}", linewidth=1.2, label=name)
         pair[0].plot(curves[1][:, j], color=f"C{j % 10}", linewidth=0.8, linestyle="--", alpha=0.7)
     pair[1].fill_between(range(len(heat)), heat.clip(0), step="mid", color="tab:red", linewidth=0, alpha=0.6)

@@ -2,40 +2,64 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-HEIGHT, WIDTH = 0.2, 11.0  # of a line and of the figure, inches
-WIDEST = 130  # characters of a line that are shown
+HEIGHT, WIDTH, MARGIN = 0.2, 11.0, 0.2  # of a line, of the figure, and on its sides together, inches
+SIZE = 9  # of letters, points
 GREY = "#888888"
 
 
 def listed(lines: Sequence[str], columns: int = 1) -> Figure:
     """Lines one below the other, in so many columns."""
-    from matplotlib.figure import Figure
-
     rows = -(-len(lines) // columns)
-    figure = Figure((WIDTH, HEIGHT * (rows + 1)))
+    figure = _page(rows)
     for i, line in enumerate(lines):
-        _write(figure, line, 0.01 + i // rows / columns, i % rows, rows, WIDEST // columns)
+        _write(figure, line, 0.01 + i // rows / columns, i % rows, rows, WIDTH / columns)
     return figure
 
 
 def paired(originals: Sequence[str], remade: Sequence[str]) -> Figure:
     """Each original in grey, its reconstruction below it in black."""
-    from matplotlib.figure import Figure
-
     rows = 3 * len(originals) - 1
-    figure = Figure((WIDTH, HEIGHT * (rows + 1)))
+    figure = _page(rows)
     for i, (above, below) in enumerate(zip(originals, remade, strict=True)):
-        _write(figure, above, 0.01, 3 * i, rows, WIDEST, GREY)
-        _write(figure, below, 0.01, 3 * i + 1, rows, WIDEST)
+        _write(figure, above, 0.01, 3 * i, rows, WIDTH, GREY)
+        _write(figure, below, 0.01, 3 * i + 1, rows, WIDTH)
     return figure
 
 
-def _write(figure: Figure, line: str, left: float, row: int, rows: int, widest: int, colour: str = "black") -> None:
-    shown = line if len(line) <= widest else line[: widest - 1] + "…"
-    figure.text(left, 1 - (row + 1) / (rows + 1), shown, fontsize=9, color=colour, va="center", parse_math=False)
+def _page(rows: int) -> Figure:
+    """A figure of so many lines, with a canvas that measures text."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure((WIDTH, HEIGHT * (rows + 1)))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _write(figure: Figure, line: str, left: float, row: int, rows: int, width: float, colour: str = "black") -> None:
+    words, height = fitting(line, (width - MARGIN) * figure.dpi, figure.canvas), 1 - (row + 1) / (rows + 1)
+    figure.text(left, height, words, fontsize=SIZE, color=colour, va="center", parse_math=False)
+
+
+def fitting(line: str, width: float, canvas: Any) -> str:
+    """The line, cut to so many pixels of a canvas."""
+    from matplotlib.font_manager import FontProperties
+
+    font = FontProperties(size=SIZE)
+
+    def measured(text: str) -> float:
+        return float(canvas.get_renderer().get_text_width_height_descent(text, font, False)[0])
+
+    cut = line
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a character that the font lacks is drawn as a box
+        while cut and measured(f"{cut}…" if cut != line else line) > width:
+            cut = cut[: min(int(len(cut) * width / measured(cut)), len(cut) - 1)]
+    return line if cut == line else f"{cut}…"
