@@ -12,11 +12,11 @@ from nelbo import likelihoods, nets, posteriors, priors
 from nelbo.latents import SingleLevelLatent
 from nelbo.nets import Conv, Net
 from nelbo.vae import VAE
-from zoo.latents import LATENTS
-from zoo.likelihoods import DECODER, LIKELIHOODS
+from zoo.latents import LATENTS, LatentRow
+from zoo.likelihoods import DECODER, LIKELIHOODS, LikelihoodRow
 from zoo.posteriors import POSTERIORS, PosteriorRow
 from zoo.priors import PRIORS, PriorRow
-from zoo.rows import LATENT, SHAPE, Row, Shape, table
+from zoo.rows import LATENT, SHAPE, Shape, table
 
 
 @dataclass(frozen=True)
@@ -33,44 +33,40 @@ def single_level_vae(
     context: int = 0,
     prior: PriorRow | str = "standard-normal",
     posterior: PosteriorRow | str = "diagonal-normal",
-    likelihood: str = "bernoulli",
+    likelihood: LikelihoodRow | str = "bernoulli",
     decoder: Net = DECODER,
 ) -> VAE:
     """A VAE of one level from rows, or their names."""
     p = PRIORS[prior] if isinstance(prior, str) else prior
     q = POSTERIORS[posterior] if isinstance(posterior, str) else posterior
+    x = LIKELIHOODS[likelihood] if isinstance(likelihood, str) else likelihood
     latent = SingleLevelLatent(p.build(context), q.build(shape, context), LATENT)
-    return VAE(latent, LIKELIHOODS[likelihood].build(shape, context, decoder))
+    return VAE(latent, x.build(shape, context, decoder))
 
 
-def vae_of(row: Row) -> VaeRow:
+def vae_of(row: PriorRow | PosteriorRow | LikelihoodRow | LatentRow) -> VaeRow:
     """A VAE with that part."""
-    name = f"{row.family}: {row.name}"
-    if isinstance(row, PriorRow):
-        return VaeRow(name, lambda context: single_level_vae(context=context, prior=row, posterior=row.posterior))
-    if isinstance(row, PosteriorRow):
-        return VaeRow(name, lambda context: single_level_vae(context=context, prior=row.prior, posterior=row))
-    raise TypeError(f"a VAE has no {row.family}: give the row of a prior or a posterior")
+
+    def build(context: int) -> VAE:
+        if isinstance(row, LatentRow):
+            return row.build(SHAPE, context)
+        if isinstance(row, PriorRow):
+            return single_level_vae(context=context, prior=row, posterior=row.posterior)
+        if isinstance(row, PosteriorRow):
+            return single_level_vae(context=context, prior=row.prior, posterior=row)
+        return single_level_vae(context=context, likelihood=row)
+
+    return VaeRow(f"{row.family}: {row.name}", build, isinstance(row, LatentRow) and row.penalty)
 
 
 VAES = table(
-    *(
-        VaeRow(
-            f"likelihood: {row.name}",
-            lambda context, name=row.name: single_level_vae(context=context, likelihood=name),  # type: ignore[misc]
-        )
-        for row in LIKELIHOODS.values()
-        if not row.elsewhere
-    ),
+    *(vae_of(row) for row in LIKELIHOODS.values() if not row.elsewhere),
     *(vae_of(row) for row in PRIORS.values() if not row.elsewhere and not row.over_codes),
     *(vae_of(row) for row in POSTERIORS.values() if not row.elsewhere),
+    *(vae_of(row) for row in LATENTS.values()),
     VaeRow(
         "decoder: conv",
         lambda context: single_level_vae(context=context, decoder=Conv(4), likelihood="normal, learned sigma"),
-    ),
-    *(
-        VaeRow(f"latent: {row.name}", lambda context, row=row: row.build(SHAPE, context), row.penalty)  # type: ignore[misc]
-        for row in LATENTS.values()
     ),
 )
 

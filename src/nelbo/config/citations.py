@@ -2,7 +2,8 @@
 
     used(recipe) = nelbo + the VAE + the preset's paper + the citations of each part
 
-The keys stand beside each part, in its `register`. The entries are in `files/references.bib`.
+The keys stand beside each part, in its `register`. The entries are in `files/references.bib`; those of a plug-in, in a
+`references.bib` beside its module.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import functools
 import re
 from collections.abc import Iterable
 from importlib import resources
+from pathlib import Path
 
 from nelbo.config.presets import PRESETS
 from nelbo.config.recipe import Recipe
-from nelbo.config.registry import walk
+from nelbo.config.registry import plugins, walk
 from nelbo.errors import UserError, nearest
 
 ALWAYS = ("nelbo", "kingma2014auto")
@@ -50,7 +52,10 @@ def used(recipe: Recipe) -> list[str]:
 @functools.cache
 def entries() -> dict[str, str]:
     """The BibTeX entries by key."""
-    text = (resources.files("nelbo.config") / "files" / "references.bib").read_text("utf-8")
+    own = resources.files("nelbo.config") / "files"
+    folders = [own, *(Path(module.__file__ or "").parent for module in plugins())]
+    files = [folder / "references.bib" for folder in folders]
+    text = "\n".join(file.read_text("utf-8") for file in files if file.is_file()) + "\n"
     return {found[1]: found[0] for found in re.finditer(r"^@\w+\{([^,]+),\n.*?^\}\n", text, re.MULTILINE | re.DOTALL)}
 
 

@@ -14,7 +14,8 @@ frozen dataclass: its fields are the recipe's, and the recipe holds the object i
 In a table a part is `{kind = "student-t", sigma = 0.1}`, or its kind alone. Every value is checked against the
 annotated type, so that each mistake in a recipe is one line: where, what, and what to write instead.
 
-Packages outside nelbo add parts by the entry point group `nelbo.parts`: each entry point names a module to import.
+Packages outside nelbo add parts by the entry point group `nelbo.parts`: each entry point names a module to import. A
+file `references.bib` beside that module has the entries of what its parts cite.
 
 pydantic was weighed: its discriminated unions need the classes of a family listed at the field, and its messages are
 not one line.
@@ -169,8 +170,14 @@ def _import_parts() -> None:
         package = importlib.import_module(f"nelbo.{name}")
         for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
             importlib.import_module(f"nelbo.{name}.{module.name}")
-    for entry_point in importlib.metadata.entry_points(group="nelbo.parts"):
-        entry_point.load()
+    plugins()
+
+
+@functools.cache
+def plugins() -> tuple[types.ModuleType, ...]:
+    """The modules of packages outside nelbo that add parts, imported."""
+    found = importlib.metadata.entry_points(group="nelbo.parts")
+    return tuple(importlib.import_module(entry_point.module) for entry_point in found)
 
 
 def entries(family: str) -> Mapping[str, Entry]:
