@@ -168,7 +168,7 @@ def test_options_reach_the_recipe(run: Run, picture_file: Path, tmp_path: Path) 
 
 def test_a_folder_with_files_is_refused_naming_both_ways(run: Run, begun: Path, picture_file: Path) -> None:
     before = contents(begun)
-    code, out, err = run("train", picture_file, "--out", begun, "--epochs", 1, *TINY)
+    code, out, err = run("train", picture_file, "--out", begun, "--epochs", 1, *TINY, "-q")
     assert (code, out) == (2, "") and err.count("\n") == 1
     assert err.startswith("Error: ") and "--resume" in err and "--force" in err and str(begun) in err
     assert contents(begun) == before
@@ -198,7 +198,7 @@ def test_force_loses_nothing_when_the_new_run_cannot_begin(run: Run, begun: Path
     before = contents(begun)
     np.save(tmp_path / "nan.npy", np.full((9, 3), np.nan))
     for arguments in ([tmp_path / "missing"], [tmp_path / "nan.npy"], [begun / "x.npy", "--set", "modle.x=1"]):
-        code, _, err = run("train", *arguments, "--out", begun, "--force")
+        code, _, err = run("train", *arguments, "--out", begun, "--force", "-q")
         assert code == 2 and err.startswith("Error: ")
     assert contents(begun) == before
 
@@ -264,7 +264,8 @@ def test_recipes_are_listed_shown_and_copied(run: Run, picture_file: Path, tmp_p
 
 
 @pytest.mark.parametrize(
-    "verb", ["train", "recipes", "recipes show", "recipes copy", "detect", *model_commands.COMMANDS]
+    "verb",
+    ["train", "info", "recipes", "recipes show", "recipes copy", "recipes fields", "detect", *model_commands.COMMANDS],
 )
 def test_every_verbs_help_has_examples_that_parse(run: Run, verb: str) -> None:
     code, out, _ = run(*verb.split(), "--help")
