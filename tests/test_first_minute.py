@@ -24,6 +24,7 @@ import nelbo
 from conftest import NET, Run
 from nelbo.config import recipe as recipes
 from nelbo.config.registry import arguments
+from nelbo.data import load
 from nelbo.errors import UserError
 from nelbo.experiment import console, status_line
 from nelbo.model import Model, description
@@ -287,6 +288,14 @@ def test_an_untrained_model_describes_itself() -> None:
 
     model = small()[0]
     assert "0 of" not in repr(model) and "test loss" not in repr(model)
+
+
+@pytest.mark.parametrize("latent", ["flat", "binary", "categorical", "vq", "fsq", "lfq", "ladder"])
+def test_a_model_of_each_latent_describes_itself(latent: str) -> None:
+    x = np.random.default_rng(0).random((20, 8, 8), np.float32)
+    model = Model.create(recipes.load(None, {"model.latent": latent}), load(x).schema)
+    assert latent in repr(model) and "<img" in description.as_html(model)
+    json.dumps(model.info())
 
 
 def test_the_first_message_waits_for_no_torch() -> None:

@@ -112,7 +112,7 @@ def categorical(masses: Tensor, u: Tensor, normalized: bool = False) -> Tensor:
         found = torch.searchsorted(sums, u, right=True)
     else:
         sums = sums.expand(*u.shape, -1).contiguous()
-        found = torch.searchsorted(sums, u.unsqueeze(-1), right=True).squeeze(-1)
+        found = torch.searchsorted(sums, u.unsqueeze(-1).contiguous(), right=True).squeeze(-1)
     return found.clamp_max(masses.shape[-1] - 1)
 
 
