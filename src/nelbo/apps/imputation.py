@@ -31,7 +31,7 @@ def fill(model: Model, source: Any, seed: int = 0) -> tuple[tables.Raw, Any]:
     filled window by window. Raises `UserError` if columns are missing.
     """
     raw, at = _gaps(model, source)
-    if model.schema.kind == "series":
+    if model.schema.data_kind.is_sequence:
         filled, unsure = (_joined(model, source, values, len(at)) for values in model.impute(source, seed))
     else:
         filled, unsure = model.impute(source, seed)
@@ -46,15 +46,14 @@ def draws(model: Model, source: Any, n: int, seed: int = 0) -> Iterator[tables.R
     raw, at = _gaps(model, source)
     for own in np.random.SeedSequence(seed).generate_state(n).tolist():
         drawn = model.complete(source, own)
-        series = model.schema.kind == "series"
+        series = model.schema.data_kind.is_sequence
         yield tables.replaced(raw, at, _joined(model, source, drawn, len(at)) if series else drawn)
 
 
 def fill_series(model: Model, source: Any, seed: int = 0, draw: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """(series `(n, steps, channels)` with their gaps filled, or drawn; how unsure each step is, 0 if it is there)."""
     rows = model.rows(source)
-    if model.schema.kind != "series":
-        raise UserError(f"impute: the model is of data of kind {model.schema.kind}, not of series: give it a table")
+    model.schema.require_kind("impute", "series")
     raw = rows.read(torch.arange(len(rows))).numpy()
     filled, unsure = (model.complete(rows, seed), np.zeros_like(raw)) if draw else model.impute(rows, seed)
     return np.where(np.isnan(raw), filled, raw), unsure
@@ -74,7 +73,7 @@ def _gaps(model: Model, source: Any) -> tuple[tables.Raw, np.ndarray]:
     """The table, and which of its cells are to be filled: those missing in columns that the model has."""
     if not (model.schema.modelled or model.schema.names) or not tables.is_table(source):
         model.rows(source)  # says what is wrong, if the source is
-        raise UserError(f"impute: the model is of data of kind {model.schema.kind}, not of a table: train on a table")
+        model.schema.require_kind("impute", "table")
     raw = tables.whole(source)
     known = {column.name for column in model.schema.modelled} | set(model.schema.names)
     return raw, tables.gaps(source) & np.array([name in known for name in raw.table.column_names])

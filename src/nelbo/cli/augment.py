@@ -60,7 +60,8 @@ def augment(
     if not 0 < keep <= 1:
         raise UserError(f"--filter {keep}: give a quantile above 0, at most 1, such as 0.99")
     m = io.model(model, None)
-    if m.schema.kind == "image":
+    m.schema.require_kind("augment", "image", "table")
+    if m.schema.data_kind.is_picture:
         if privacy:
             raise UserError("--privacy: is for tables: leave it out")
         folder = out or Path("augmented")
@@ -149,10 +150,6 @@ def _made(
     from nelbo.apps.synthesis import rows as app
     from nelbo.data import tables
 
-    if m.schema.kind != "table":
-        raise UserError(
-            f"augment: the model is of data of kind {m.schema.kind}, not of pictures or a table: use sample"
-        )
     real = m.rows(_source(m, data)) if keep < 1 or balance else None
     if balance is not None:
         return app.balance(m, balance, real, keep, real, seed, temperature)

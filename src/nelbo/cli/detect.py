@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from nelbo.apps.anomaly import Detector, Findings
     from nelbo.apps.anomaly.intervals import Findings as Where
     from nelbo.apps.anomaly.intervals import Stretch
-    from nelbo.data import Dataset
+    from nelbo.data import Dataset, Schema
 
 SHOWN = 8  # the oddest rows, printed and drawn
-DRAWN = ("image", "series")  # of which a figure shows where they are odd
 
 
 def detect(
@@ -60,7 +59,7 @@ def detect(
     from nelbo.apps.anomaly import Detector
 
     m = io.model(model, condition)
-    out = io.named(out, "odd.csv", (".csv", ".png") if m.schema.kind in DRAWN else (".csv",))
+    out = io.named(out, "odd.csv", (".csv", ".png") if _is_drawn(m.schema) else (".csv",))
     usual, source = io.rows(m, calibration), calibration or "the test data"
     if data or calibration:
         rows = io.rows(m, data)
@@ -78,6 +77,11 @@ def detect(
     print(json.dumps({"out": [str(path) for path in written], **said}) if as_json else _text(said, written))
 
 
+def _is_drawn(schema: Schema) -> bool:
+    """Whether a figure shows where such data are odd; of others, words name the elements to blame."""
+    return schema.data_kind.is_picture or schema.data_kind.is_sequence
+
+
 def _halves(rows: Dataset, seed: int) -> tuple[Dataset, Dataset, list[int]]:
     """Two random halves, each in order, and the row numbers of the first."""
     import torch
@@ -93,7 +97,7 @@ def _halves(rows: Dataset, seed: int) -> tuple[Dataset, Dataset, list[int]]:
 
 def _where(detector: Detector, rows: Dataset, false_alarms: float) -> Where | None:
     """The odd stretches of series; of other data, nothing."""
-    if rows.schema.kind != "series":
+    if not rows.schema.data_kind.is_sequence:
         return None
     from nelbo.apps.anomaly import intervals
 
@@ -111,7 +115,7 @@ def _write(
     detector: Detector, found: Findings, rows: Dataset, numbers: list[int], out: Path, where: Where | None
 ) -> list[Path]:
     """The tables, the figure beside them for what is drawn, or where a .png is asked for the figure alone."""
-    picture = out.with_suffix(".png") if rows.schema.kind in DRAWN else None
+    picture = out.with_suffix(".png") if _is_drawn(rows.schema) else None
     files: dict[Path, bytes] = {}
     if out != picture:
         files[out] = _table(detector, found, rows, numbers)
@@ -137,7 +141,7 @@ def _table(detector: Detector, found: Findings, rows: Dataset, numbers: list[int
     """A row for each datum: of vectors and tables also its columns most to blame."""
     from nelbo.apps.anomaly.explain import COUNT, worst
 
-    worded = rows.schema.kind not in DRAWN
+    worded = not _is_drawn(rows.schema)
     blamed = worst(detector.blame(rows), rows) if worded else [[]] * len(rows)
     text = StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -163,14 +167,14 @@ def _figure(detector: Detector, found: Findings, rows: Dataset, numbers: list[in
     import torch
 
     from nelbo.data import subset
-    from nelbo.plotting import figures
+    from nelbo.plotting import figures, image
 
     order = _oddest(found)
     chosen = subset(rows, order)
     heat = detector.blame(chosen)
     pictures = rows.schema.decode(chosen.batch(torch.arange(len(order)))).numpy()
     titles = [f"row {numbers[i]}\np = {found.p_values[i]:.2g}" for i in order]
-    figure = figures.oddities(pictures, detector.model.reconstruct(chosen), heat, titles, rows.schema)
+    figure = image.oddities(pictures, detector.model.reconstruct(chosen), heat, titles, rows.schema)
     return io.encode_image(figures.figure_image(figure), "PNG")
 
 

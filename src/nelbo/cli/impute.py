@@ -51,7 +51,7 @@ def impute(
     if draws is not None and draws < 1:
         raise UserError(f"--draws {draws}: give 1 or more, or leave it out")
     m = io.model(model, None)
-    if m.schema.kind == "series" and not tables.is_table(data):
+    if m.schema.data_kind.is_sequence and not tables.is_table(data):
         return _series(m, data, draws, unsure, out, seed, as_json)
     out = io.named(out, "filled.csv", ENDINGS)
     unsure = unsure and io.named(unsure, "unsure.csv", ENDINGS)

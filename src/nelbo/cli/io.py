@@ -15,7 +15,7 @@ from nelbo.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-    from nelbo.data import Dataset, Schema
+    from nelbo.data import Dataset
     from nelbo.model import Model
     from nelbo.model.scoring import Estimate
 
@@ -58,67 +58,25 @@ def named(out: Path | None, default: str, endings: tuple[str, ...]) -> Path:
 
 def data_file(m: Model, out: Path | None, name: str) -> Path | None:
     """The file for data of the model's kind: a sheet, an array, a table, or lines; None: lines are printed."""
-    if m.schema.kind == "table":
-        return named(out, f"{name}.csv", (".csv", ".tsv", ".parquet"))
-    if m.schema.kind == "text":
-        return out and named(out, "", (".txt",))
-    return named(out, name + (".png" if m.schema.kind == "image" else ".csv"), (".png", ".npy", ".csv"))
+    kind = m.schema.data_kind
+    return named(out, name + kind.default_ending, kind.endings) if out or kind.default_ending else None
 
 
 def encode_data(m: Model, values: Any, out: Path, columns: int = 8) -> bytes:
     """Data of the model's kind in the form that the file's ending names."""
-    if m.schema.kind == "table":
-        from nelbo.data import tables
-
-        return tables.to_bytes(values, out.suffix.lower())
-    if m.schema.kind == "text":
-        return "".join(f"{line}\n" for line in values).encode()
-    from nelbo.plotting import figures
+    from nelbo.plotting.preview import figures_of
 
     if out.suffix.lower() == ".png":
-        return encode_image(figures.sheet(values, m.schema, columns), "PNG")
-    return (
-        encode_series(values, m.schema)
-        if values.ndim == 3 and out.suffix.lower() == ".csv"
-        else encode_array(values, out)
-    )
-
-
-def encode_series(values: np.ndarray, schema: Schema) -> bytes:
-    """Series `(n, steps, channels)` as a `.csv` of a row for each step: series, step, and the channels by name."""
-    import numpy as np
-
-    n, steps, channels = values.shape
-    place = np.stack(np.divmod(np.arange(n * steps), steps), 1)
-    text = StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["series", "step", *channel_names(schema)])
-    for at, numbers in zip(place.tolist(), values.reshape(-1, channels).tolist(), strict=True):
-        table.writerow([*at, *("" if number != number else f"{number:.9g}" for number in numbers)])
-    return text.getvalue().encode()
-
-
-def channel_names(schema: Schema) -> tuple[str, ...]:
-    """What the channels of a series are called."""
-    return schema.names or tuple(f"x{j}" for j in range(schema.shape[1]))
-
-
-def encode_array(values: np.ndarray, out: Path) -> bytes:
-    """An array as `.npy`, or as a `.csv` of one row for each datum."""
-    import numpy as np
-
-    content = BytesIO()
-    if out.suffix.lower() == ".npy":
-        np.save(content, values)
-    else:
-        np.savetxt(content, values.reshape(len(values), -1), delimiter=",", fmt="%.9g")
-    return content.getvalue()
+        return encode_image(figures_of(m.schema).sheet(values, m.schema, columns), "PNG")
+    return m.schema.data_kind.to_bytes(values, m.schema, out.suffix.lower())
 
 
 def encode_codes(codes: np.ndarray, labels: list[Any] | None, out: Path) -> bytes:
     """Codes as `.npy`, or as a `.csv` with a head and, where there are labels, a column of these."""
     if out.suffix.lower() == ".npy":
-        return encode_array(codes, out)
+        from nelbo.data.arrays.kind import array_bytes
+
+        return array_bytes(codes, ".npy")
     text = StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow([f"z{i}" for i in range(codes.shape[1])] + ([] if labels is None else ["label"]))

@@ -218,7 +218,8 @@ def interpolate(
       nelbo interpolate results/faces anna.png ben.png --steps 24 --out morph.png
       nelbo interpolate results/captions "A man rides a horse." "Two dogs play in the snow." --steps 6
     """
-    from nelbo.plotting import figures, image_files
+    from nelbo.plotting import image_files
+    from nelbo.plotting.preview import figures_of
 
     m = io.model(model, condition)
     out = io.data_file(m, out, "interpolation")
@@ -226,8 +227,8 @@ def interpolate(
     rows = io.rows(m, data) if any(item.isdecimal() for item in chosen) else None
     values = m.interpolate(*(io.item(rows, item) for item in chosen), steps=steps)
     more = {}
-    if m.schema.kind == "image" and out is not None and out.suffix.lower() == ".png":
-        there = figures.frames(values, m.schema)
+    if m.schema.data_kind.is_picture and out is not None and out.suffix.lower() == ".png":
+        there = [figures_of(m.schema).sheet(value[None], m.schema, 1) for value in values]
         animation = out.with_suffix(".gif")
         io.write(animation, image_files.gif([*there, *there[-2:0:-1]], fps=12.5))
         more = {"animation": str(animation)}
@@ -286,7 +287,7 @@ def map_(
 
     out = io.named(out, "map.png", (".png",))
     m = io.model(model, condition)
-    if len(m.rates) == 2 and m.schema.kind == "image":
+    if len(m.rates) == 2 and m.schema.data_kind.is_picture:
         values = m.grid(side)
         return io.give(m, values, out, as_json, side)
     rows = io.rows(m, data)

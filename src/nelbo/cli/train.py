@@ -157,12 +157,13 @@ def _overrides(given: dict[str, Any]) -> dict[str, Any]:
 
 def _is_text(name: str) -> bool:
     """Whether a field takes a text only, so that `--precision 32` needs no quotes."""
-    from nelbo.config.recipe import DataSpec, short_names
+    from nelbo.config.recipe import short_names
     from nelbo.config.registry import hints
+    from nelbo.data import DataOptions
     from nelbo.training import Settings
 
     table, _, field = short_names().get(name, name).rpartition(".")
-    tables: dict[str, dict[str, Any]] = {"data": hints(DataSpec), "training": hints(Settings)}
+    tables: dict[str, dict[str, Any]] = {"data": hints(DataOptions), "training": hints(Settings)}
     return tables.get(table, {}).get(field) in (str, str | None)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -17,10 +16,6 @@ from nelbo.latents import Latent
 from nelbo.likelihoods import Likelihood, MissingDataLikelihood
 from nelbo.nets import InitializedFromData, Net, Rescale, WithGaps
 from nelbo.vae import VAE
-
-SMALL = 28  # pixels a side, up to which convolutions see pixels
-LARGEST = 32  # patches a side
-WIDTH = 40  # channels of convolutions over patches
 
 
 @dataclass(frozen=True)
@@ -62,67 +57,31 @@ class ModelSpec:
 def resolve(spec: ModelSpec, schema: Schema) -> ModelSpec:
     """The spec with every choice made for data of this schema.
 
-    Pictures whose shorter side is at least 8 get convolutions, over patches where they are large; series, convolutions
-    over their steps; other data, a perceptron. A codebook model with a grid net has one group for each place. Values in
-    {0, 1} get a Bernoulli, all others a Normal of optimal variance. Tables and text get nets and a likelihood of their
-    own.
+    Nets and likelihood are the defaults of the kind of data (`DataKind`). A codebook model with a grid net has one
+    group for each place.
 
     Raises:
         UserError: for parts that the kind of data does not take.
     """
-    if spec.input.hide and schema.kind != "series":
+    kind = schema.data_kind
+    if spec.input.hide and not kind.masks_missing:
         raise UserError(f"model.input.hide={spec.input.hide}: steps can be hidden only from series: set it to 0")
-    net, likelihood, sizes = _defaults(schema)
-    encoder: Net = spec.encoder or parse(Net, net, "model.encoder")
+    encoder: Net = spec.encoder or parse(Net, kind.default_net(schema), "model.encoder")
     decoder = spec.decoder or encoder
-    chosen: Component[Likelihood] = spec.likelihood or parse(Component[Likelihood], likelihood, "model.likelihood")
-    if sizes:
-        _check_own(schema.kind, encoder, decoder, chosen)
+    chosen: Component[Likelihood] = spec.likelihood or parse(
+        Component[Likelihood], kind.default_likelihood(schema), "model.likelihood"
+    )
+    for part in (chosen, encoder, decoder):
+        kind.check_part(kind_of(part))
+    if sizes := kind.net_sizes(schema):
         encoder, decoder = (dataclasses.replace(part, **sizes) for part in (encoder, decoder))  # type: ignore[type-var]
     latent = spec.latent
     posterior = latent.options.get("posterior")
-    if schema.kind == "table" and isinstance(posterior, Component) and posterior.kind == "riemannian":
-        raise UserError("the riemannian posterior does not support tables: use diagonal-normal")
+    if isinstance(posterior, Component) and posterior.kind in kind.refused_posteriors:
+        raise UserError(f"the {posterior.kind} posterior does not support {kind.noun}: use diagonal-normal")
     if "groups" in latent.options and spec.encoder and (places := encoder.places(schema.shape)) is not None:
         latent = latent.replace(groups=places)
     return dataclasses.replace(spec, latent=latent, likelihood=chosen, encoder=encoder, decoder=decoder)
-
-
-def _defaults(schema: Schema) -> tuple[dict[str, Any] | str, str, dict[str, Any]]:
-    """The net, the likelihood, and the sizes that the schema sets in nets of its own kind."""
-    if schema.kind == "table":
-        gaps = tuple(j for j, column in enumerate(schema.modelled) if column.missing)
-        return "table", "table", {"sizes": tuple(column.size for column in schema.modelled), "gaps": gaps}
-    if schema.kind == "text":
-        assert schema.vocabulary is not None
-        return "text-gru", "text", {"vocabulary": schema.vocabulary.size}
-    likelihood = "bernoulli" if schema.support == "binary" else "normal"
-    if schema.kind == "series":
-        return "conv1d", likelihood, {}
-    picture = len(schema.shape) == 3 and min(schema.shape[1:]) >= 8
-    return convolutions(max(schema.shape[1:])) if picture else "mlp", likelihood, {}
-
-
-def convolutions(side: int) -> dict[str, Any]:
-    """The convolutional net for pictures of that side.
-
-    >>> convolutions(28), convolutions(64)
-    ({'kind': 'conv'}, {'kind': 'conv', 'width': 40, 'patch': 2})
-    """
-    if side <= SMALL:
-        return {"kind": "conv"}
-    return {"kind": "conv", "width": WIDTH, "patch": max(2, 2 ** math.ceil(math.log2(side / LARGEST)))}
-
-
-def _check_own(data: str, encoder: Net, decoder: Net, likelihood: Component[Likelihood]) -> None:
-    """Raise `UserError` for parts that are not made for data of this kind, a table or text."""
-    article = {"table": "a table", "text": "text"}[data]
-    for part in (likelihood, encoder, decoder):
-        if not kind_of(part).startswith(data):
-            raise UserError(
-                f"the data are {article}, which a {kind_of(part)} net or likelihood does not take: leave it out"
-                + (", or give the table's numbers as an array (.npy, .npz)" if data == "table" else "")
-            )
 
 
 def build(spec: ModelSpec, shape: tuple[int, ...], context: int = 0, missing: bool = False) -> VAE:

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Union
 
 from nelbo.config.build import Input, ModelSpec
-from nelbo.config.recipe import DataSpec, Recipe
+from nelbo.config.recipe import Recipe
 from nelbo.config.registry import Entry, dump, entries, families, family_of
+from nelbo.data import DataOptions
 from nelbo.errors import UserError, nearest
 from nelbo.training import Settings
 
-TABLES = {"": Recipe, "data": DataSpec, "training": Settings, "model": ModelSpec, "model.input": Input}
+TABLES = {"": Recipe, "data": DataOptions, "training": Settings, "model": ModelSpec, "model.input": Input}
 """The tables of a recipe by path; the families of parts come beside them."""
 TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false"}
 WIDTH = 100  # columns of the text

@@ -14,13 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from nelbo import __version__
 from nelbo.config.build import ModelSpec
 from nelbo.config.registry import Component, dump, hints, parse
+from nelbo.data import DataOptions
 from nelbo.errors import UserError, nearest
 from nelbo.objectives import Objective
 from nelbo.training import Settings
@@ -45,49 +46,6 @@ The fields of `training` and of `data` are short names too; see `short_names`.
 
 
 @dataclass(frozen=True)
-class DataSpec:
-    """What to train on, and how to read it; see `nelbo.data.load`.
-
-    Args:
-        source: "mnist", "fashion-mnist", or the path of an array, a table, lines of text or a folder of pictures.
-        val_fraction: share of the data held out as test data, if the source has no test split.
-        data_root: folder of the named data sets, in torchvision's layout.
-        size: resize pictures to "64", or to "64x48" (height x width).
-        fit: how to resize: "crop", "pad" or "stretch".
-        channels: 1 (grey), 3 (colour) or 4 (with transparency); None for 1 if every picture is grey, else 3.
-        labels: a CSV file of the pictures' classes.
-        augment: random changes of pictures in training: flip, vflip, shift, rotate, scale, brightness, contrast.
-        skip_bad: leave out pictures or lines of text that cannot be read.
-        columns: a TOML file of a table's columns.
-        kind: "series" for arrays of shape (n, steps) or (n, steps, channels).
-        window: cut long series into windows of so many steps.
-        stride: steps from one window to the next; None for `window`.
-        tokens: tokens of text, "characters" or "subwords"; None for a choice by the length of the lines.
-        vocabulary: largest number of different tokens of text; None for 4000.
-        length: largest number of tokens in a line; None for a choice by the length of the lines.
-        condition: "label" conditions the model on the classes.
-    """
-
-    source: str = ""
-    val_fraction: float = 0.1
-    data_root: str | None = None
-    size: str | None = None
-    fit: str = "crop"
-    channels: int | None = None
-    labels: str | None = None
-    augment: str | None = None
-    skip_bad: bool = False
-    columns: str | None = None
-    kind: Literal["series"] | None = None
-    window: int | None = None
-    stride: int | None = None
-    tokens: str | None = None
-    vocabulary: int | None = None
-    length: int | None = None
-    condition: str | None = None
-
-
-@dataclass(frozen=True)
 class Recipe:
     """Everything that a training run is made of.
 
@@ -107,7 +65,7 @@ class Recipe:
     preset: str = ""
     minutes: float = 0.0
     prior: str = ""
-    data: DataSpec = field(default_factory=DataSpec)
+    data: DataOptions = field(default_factory=DataOptions)
     model: ModelSpec = field(default_factory=ModelSpec)
     objective: Component[Objective] = field(default_factory=lambda: Component("objective", "elbo"))
     training: Settings = field(default_factory=Settings)
@@ -173,7 +131,7 @@ def short_names() -> dict[str, str]:
     >>> short_names()["beta"], short_names()["epochs"], short_names()["window"]
     ('objective.beta', 'training.epochs', 'data.window')
     """
-    fields = {"data": hints(DataSpec), "training": hints(Settings)}
+    fields = {"data": hints(DataOptions), "training": hints(Settings)}
     return {**{name: f"{part}.{name}" for part, names in fields.items() for name in names}, **ALIASES}
 
 

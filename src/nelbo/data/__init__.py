@@ -2,10 +2,11 @@
 
 from nelbo.data.columns import Column
 from nelbo.data.conditioning import Context, condition
-from nelbo.data.dataset import MEMORY_BUDGET, Arrays, Dataset, Rows, Subset, batches, mean, some, subset
+from nelbo.data.dataset import MEMORY_BUDGET, Arrays, Data, Dataset, Rows, Subset, batches, mean, some, subset
 from nelbo.data.images.folder import Files
-from nelbo.data.kinds import form
-from nelbo.data.load import Data, load, load_like
+from nelbo.data.kinds import DataKind
+from nelbo.data.load import load, load_like
+from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "Column",
     "Context",
     "Data",
+    "DataKind",
+    "DataOptions",
     "Dataset",
     "Files",
     "Rows",
@@ -21,7 +24,6 @@ __all__ = [
     "Subset",
     "batches",
     "condition",
-    "form",
     "load",
     "load_like",
     "mean",

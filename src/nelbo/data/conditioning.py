@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nelbo.data.dataset import Dataset, Subset
-from nelbo.data.load import Data
+from nelbo.data.dataset import Data, Dataset, Subset
 from nelbo.errors import UserError
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -124,6 +125,19 @@ class Subset(Dataset):
 
     def read(self, index: Tensor) -> Tensor:
         return self.whole.read(self.index[index])
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows to train on and rows held out, of one schema."""
+
+    name: str
+    train: Dataset
+    test: Dataset
+
+    @property
+    def schema(self) -> Schema:
+        return self.train.schema
 
 
 def subset(dataset: Dataset, index: Tensor | Sequence[int]) -> Dataset:

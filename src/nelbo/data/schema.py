@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from nelbo.data.columns import Column
+from nelbo.data.kinds import DataKind, kind_of
 from nelbo.data.vocabulary import Vocabulary
 from nelbo.errors import UserError
 
@@ -56,28 +57,30 @@ class Schema:
         for name, choices in (("kind", Kind), ("support", Support), ("fit", Fit)):
             if getattr(self, name) not in get_args(choices):
                 raise UserError(f"{name}={getattr(self, name)!r}: give one of {', '.join(get_args(choices))}")
-        wanted = {"image": "(channels, height, width)", "series": "(steps, channels)"}.get(self.kind, "(features,)")
-        sides = {"image": 3, "series": 2}.get(self.kind, 1)
-        if len(self.shape) != sides or min(self.shape) < 1:
-            raise UserError(f"shape={self.shape}: give {wanted} for {self.kind}")
+        self.data_kind.check_schema(self)
         for name, values in (("shift", self.shift), ("scale", self.scale)):
-            if len(values) not in {1, self.shape[-1] if self.kind in ("vector", "series") else 1}:
-                raise UserError(
-                    f"{name} has {len(values)} numbers: give 1, or one per feature or channel of {self.shape}"
-                )
             if not all(abs(value) <= torch.finfo(torch.float32).max for value in values):
                 raise UserError(f"{name} holds a number beyond float32: rescale the data, its values are too large")
         if min(self.scale) <= 0:
             raise UserError(f"scale={min(self.scale)}: give numbers above 0")
-        if len(self.modelled) != (self.shape[0] if self.kind == "table" else 0):
-            raise UserError(f"{len(self.modelled)} columns to model, shape={self.shape}: give a table a shape of them")
-        if (self.vocabulary is None) == (self.kind == "text"):
-            raise UserError(f"kind={self.kind}: text has a vocabulary, and nothing else has one")
+        if unfit := [name for name, kind in OF_KIND.items() if getattr(self, name) and kind != self.kind]:
+            raise UserError(f"kind={self.kind}: has no {unfit[0]}: only data of kind {OF_KIND[unfit[0]]} do")
 
     @classmethod
     def table(cls, columns: tuple[Column, ...]) -> Schema:
         """The schema of a table of these columns."""
         return cls("table", (sum(column.modelled for column in columns),), (0.0,), (1.0,), "real", columns=columns)
+
+    @cached_property
+    def data_kind(self) -> DataKind:
+        """The kind of the data, as an object."""
+        return kind_of(self.kind)
+
+    def require_kind(self, purpose: str, *kinds: Kind) -> None:
+        """Raise `UserError` unless the data are of one of these kinds, which `purpose` needs."""
+        if self.kind not in kinds:
+            nouns = " or ".join(kind_of(name).noun for name in kinds)
+            raise UserError(f"{purpose}: the model is of data of kind {self.kind}: train on {nouns}")
 
     @cached_property
     def modelled(self) -> tuple[Column, ...]:
@@ -124,18 +127,22 @@ class Schema:
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of numbers, strings and lists; `from_json` reads it back exactly."""
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in OF_KIND}
-        values |= {"names": self.names} if self.kind == "series" else {}
+        values = {name: getattr(self, name) for name in self._field_names(self.kind)}
         listed = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
         if self.vocabulary:
             listed["vocabulary"] = self.vocabulary.to_json()
         return listed | ({"columns": [column.to_json() for column in self.columns]} if self.columns else {})
 
     @classmethod
+    def _field_names(cls, kind: Any) -> list[str]:
+        """The fields that a schema of this kind has."""
+        return [field.name for field in fields(cls) if OF_KIND.get(field.name, kind) == kind]
+
+    @classmethod
     def from_json(cls, d: dict[str, Any]) -> Schema:
         """The schema that `to_json` wrote; raises `UserError` naming what is missing or unknown."""
         d = dict(d)
-        known = {field.name for field in fields(cls) if OF_KIND.get(field.name, d.get("kind")) == d.get("kind")}
+        known = set(cls._field_names(d.get("kind")))
         if unknown := sorted(set(d) ^ known):
             raise UserError(f"schema: {', '.join(unknown)} missing or unknown; it must hold {', '.join(sorted(known))}")
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in d.items()}

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nelbo.data.dataset import Data, Dataset, subset
 from nelbo.data.series.windows import Windows
 from nelbo.errors import UserError
 
@@ -18,6 +19,12 @@ def at_random(n: int, name: str, fraction: float, seed: int) -> tuple[Tensor, Te
     test = torch.zeros(n, dtype=torch.bool)
     test[torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:held_out]] = True
     return (~test).nonzero().flatten(), test.nonzero().flatten()
+
+
+def split_at_random(whole: Dataset, name: str, fraction: float, seed: int, label: str = "") -> Data:
+    """The rows in two splits; `label` is what messages call them, if it is not the name."""
+    train, test = at_random(len(whole), label or name, fraction, seed)
+    return Data(name, subset(whole, train), subset(whole, test))
 
 
 def of_windows(rows: Windows, name: str, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

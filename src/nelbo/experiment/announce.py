@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from nelbo.data import Data, form
+from nelbo.data import Data
 from nelbo.model import Model, description
 from nelbo.training import State
 
@@ -19,7 +19,7 @@ def understood(model: Model, data: Data) -> list[str]:
     parts += [f"conditioned on {words['condition']}"] if "condition" in words else []
     source = model.recipe.data.source or data.name
     return [
-        f"Data: {source}, {form(data.schema).words(data.schema)}; {len(data.train):,} to train on, "
+        f"Data: {source}, {data.schema.data_kind.describe(data.schema)}; {len(data.train):,} to train on, "
         f"{len(data.test):,} to test",
         f"Model: {', '.join(parts)}",
         f"Objective: {words['objective']}",

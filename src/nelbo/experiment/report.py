@@ -11,7 +11,7 @@ from typing import Any
 
 from nelbo.config import recipe as recipes
 from nelbo.model import Model
-from nelbo.plotting.preview import showing
+from nelbo.plotting.preview import figures_of
 from nelbo.training import State
 
 MEANINGS = {
@@ -26,7 +26,7 @@ MEANINGS = {
 def report(model: Model, state: State, folder: Path) -> str:
     """The HTML of a run: numbers, curves, pictures and settings; `folder` holds the pictures of its epochs."""
     last = max((row["epoch"] for row in state.rows), default=0)
-    rebuilt, drawn = showing(model.schema).captions
+    rebuilt, drawn = figures_of(model.schema).captions
     pictures = {
         f"reconstruction_{last}.png": rebuilt,
         f"sample_{last}.png": drawn,

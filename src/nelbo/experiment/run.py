@@ -29,16 +29,16 @@ from nelbo.config import presets
 from nelbo.config import recipe as recipe_file
 from nelbo.config.recipe import Recipe
 from nelbo.config.registry import dump
-from nelbo.data import Context, Data, Dataset, load, some, tables, text
+from nelbo.data import Context, Data, DataOptions, Dataset, load, some
 from nelbo.data import condition as conditioned
-from nelbo.data.images import huggingface
+from nelbo.data.kinds import reader_of
 from nelbo.errors import UserError
 from nelbo.experiment import announce, console, time_budget
 from nelbo.experiment.report import report
 from nelbo.model import Model
 from nelbo.model.post_hoc import with_prior
 from nelbo.plotting import figures
-from nelbo.plotting.preview import showing
+from nelbo.plotting.preview import figures_of
 from nelbo.training import Callback, State
 from nelbo.training.checkpoint import write_bytes
 from nelbo.training.engine import choose_device
@@ -58,29 +58,20 @@ LEADER = int(os.environ.get("RANK", "0")) == 0
 def default_recipe(source: Any, settings: Mapping[str, Any] | None = None) -> str | None:
     """The shipped recipe that suits a source, read and trained by these settings; None: one chosen from the data.
 
-    >>> default_recipe("mnist"), default_recipe("mnist", {"minutes": 10}), default_recipe("pictures/")
+    >>> default_recipe("mnist"), default_recipe("mnist", {"minutes": 10}), default_recipe(torch.zeros(9, 8, 8))
     ('mnist', 'digits', 'pictures')
     >>> default_recipe("sensors.csv", {"data.window": 64})
     'series'
     """
-    said = settings or {}
-    if said.get("data.kind") == "series" or said.get("data.window") is not None:
-        return "series"
-    if huggingface.is_hub(source):
-        return "pictures" if huggingface.has_pictures(source) else "table"
-    if tables.is_table(source):
-        return "table"
-    if text.is_text(source):
-        return "text"
-    if isinstance(source, str) and source in ("mnist", "fashion-mnist"):
+    said = recipe_file.dotted(settings or {})
+    try:
+        options = DataOptions(kind=said.get("data.kind"), window=said.get("data.window"))
+        suitable = reader_of(source, options).default_recipe(source)
+    except UserError:  # raised again where the data are read
+        return None
+    if suitable is None and isinstance(source, str) and source in ("mnist", "fashion-mnist"):
         return "digits" if said.get("minutes") else "mnist"
-    return "pictures" if _shows_pictures(source) else None
-
-
-def _shows_pictures(source: Any) -> bool:
-    """Whether a source that is not read yet is a folder of pictures, or an array that can hold nothing else."""
-    shape = getattr(source[0] if isinstance(source, tuple) and source else source, "shape", ())
-    return len(shape) in (3, 4) or (isinstance(source, str | Path) and bool(source) and not Path(source).suffix)
+    return suitable
 
 
 def fit(
@@ -275,10 +266,8 @@ def _with_prior(model: Model, data: Data, state: State) -> Model:
 
 def read(recipe: Recipe, data: Any = None, on: Any = None) -> tuple[Data, Context | None]:
     """The data of a recipe (or `data`, read in its way), and the context they are conditioned on, if they are."""
-    options = dataclasses.asdict(recipe.data)
-    source, named = options.pop("source"), options.pop("condition")
-    loaded = load(source if data is None else data, seed=recipe.training.seed, **options)
-    on = named if on is None else on
+    loaded = load(recipe.data.source if data is None else data, recipe.data, seed=recipe.training.seed)
+    on = recipe.data.condition if on is None else on
     return loaded, None if on is None else conditioned(loaded, on)
 
 
@@ -328,18 +317,18 @@ class Artefacts(Callback):
     def __init__(self, model: Model, data: Data, out: Path) -> None:
         self.model = model
         self.out = out
-        self.showing = showing(data.schema)
-        first = torch.arange(min(self.showing.count, len(data.test)))
+        self.figures = figures_of(data.schema)
+        first = torch.arange(min(self.figures.count, len(data.test)))
         self.originals = data.test.batch(first)
-        compared = 8 * self.showing.count if self.showing.compared else 1
+        compared = 8 * self.figures.count if self.figures.compared else 1
         self.real = some(data.train, compared, model.recipe.training.seed).numpy()
         self.context = None if data.test.context is None else data.test.context[first].to(model.device)
 
     def on_epoch(self, vae: VAE, epoch: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        model, show = self.model, self.showing
+        model = self.model
         with torch.no_grad():
             remade = model.remake(self.originals.to(model.device), self.context).cpu()
-        rebuilt = show.rebuilt(self.originals.numpy(), remade.numpy(), model.schema)
+        rebuilt = self.figures.reconstructions(self.originals.numpy(), remade.numpy(), model.schema)
         self._png(f"reconstruction_{epoch}.png", rebuilt)
         self.draw_samples(model, epoch)
         self._png(f"loss_curve_{epoch}.png", figures.figure_image(figures.loss_curve(rows)))
@@ -347,8 +336,8 @@ class Artefacts(Callback):
 
     def draw_samples(self, model: Model, epoch: int) -> None:
         """The picture of samples of an epoch; of the last, drawn again once its prior is another."""
-        samples = model.sample(8 * self.showing.count, seed=model.recipe.training.seed)
-        self._png(f"sample_{epoch}.png", self.showing.drawn(samples, self.real, model.schema))
+        samples = model.sample(8 * self.figures.count, seed=model.recipe.training.seed)
+        self._png(f"sample_{epoch}.png", self.figures.samples(samples, self.real, model.schema))
 
     def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the rows of all epochs so far."""

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nelbo.config.registry import dump, kind_of
-from nelbo.data import form
 
 if TYPE_CHECKING:
     from nelbo.model.model import Model
@@ -51,7 +50,7 @@ def lines(model: Model) -> dict[str, str]:
     i = info(model)
     nets = f"{i['encoder']} encoder, {i['decoder']} decoder, {i['parameters']:,} parameters"
     words = {
-        "data": form(model.schema).words(model.schema),
+        "data": model.schema.data_kind.describe(model.schema),
         "latents": f"{i['latent']}, {i['latents']} numbers"
         + (f", of which {carried(model)}" if any(model.rates) else ""),
         "prior": i["prior"],
@@ -101,5 +100,5 @@ def as_html(model: Model) -> str:
         f'<tr><th style="text-align:left">{heading}</th><td style="text-align:left">{html.escape(text)}</td></tr>'
         for heading, text in lines(model).items()
     )
-    samples = form(model.schema).html(model.sample(SAMPLES), model.schema)
+    samples = model.schema.data_kind.to_html(model.sample(SAMPLES), model.schema)
     return f"<div><b>nelbo.Model</b><table>{rows}</table>{samples}</div>"

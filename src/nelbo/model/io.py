@@ -8,7 +8,7 @@ from nelbo.config.aliases import WEIGHTS
 from nelbo.config.build import build
 from nelbo.config.recipe import Recipe
 from nelbo.config.registry import parse
-from nelbo.data import Context, Schema, tables
+from nelbo.data import Context, Schema
 from nelbo.errors import UserError
 from nelbo.model import storage
 from nelbo.model.model import Model
@@ -26,7 +26,7 @@ def load(path: str | Path) -> Model:
         context = Context.from_json(values["context"]) if "context" in values else None
         if not rates:
             raise ValueError("no rates")
-        vae = build(recipe.model, schema.shape, context.width if context else 0, schema.kind == "series")
+        vae = build(recipe.model, schema.shape, context.width if context else 0, schema.data_kind.masks_missing)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / 'model.json'} is damaged ({error}): restore it, or train again") from None
     try:
@@ -54,10 +54,9 @@ def load_given(path: str | Path, condition: str | None = None) -> Model:
     loaded = load(path)
     if condition is None:
         return loaded
-    if loaded.schema.kind == "table":
-        return loaded.given(tables.parse_condition(condition))
-    if loaded.context is None or loaded.context.classes:
-        return loaded.given(condition)
+    parsed = loaded.schema.data_kind.parse_condition(condition)
+    if parsed != condition or loaded.context is None or loaded.context.classes:
+        return loaded.given(parsed)
     try:
         return loaded.given([float(value) for value in condition.split(",")])
     except ValueError:

@@ -52,8 +52,10 @@ class Explorer(ABC):
         """
         if steps < 2 or not 0 < reach < math.inf:
             raise UserError(f"steps={steps}, reach={reach}: give steps of 2 or more and a reach above 0")
-        if held := {"table": "a table", "text": "text"}.get(self.schema.kind):
-            raise UserError(f"traverse draws curves and pictures, and the model is of {held}: use map or interpolate")
+        if not (kind := self.schema.data_kind).is_array:
+            raise UserError(
+                f"traverse draws curves and pictures, and the model is of {kind.noun}: use map or interpolate"
+            )
         order = np.argsort(self.rates)[::-1].tolist()
         centre = np.zeros(len(order), np.float32) if origin is None else self.embed(self.one(origin))[0]
         points = along_axes(centre, order, steps, reach)

@@ -21,7 +21,7 @@ from torch import Tensor
 from nelbo.config.build import build, check_support, resolve, start
 from nelbo.config.recipe import Recipe, versions
 from nelbo.config.registry import dump
-from nelbo.data import Context, Data, Dataset, Schema, batches, form, load_like, mean, some, tables
+from nelbo.data import Context, Data, Dataset, Schema, batches, load_like, mean, some
 from nelbo.distributions import check_temperature
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
@@ -77,7 +77,7 @@ class Model(Explorer, Scorer):
         recipe = dataclasses.replace(recipe, model=resolve(recipe.model, schema), versions=versions())
         with torch.random.fork_rng():
             torch.manual_seed(recipe.training.seed)
-            vae = build(recipe.model, schema.shape, context.width if context else 0, schema.kind == "series")
+            vae = build(recipe.model, schema.shape, context.width if context else 0, schema.data_kind.masks_missing)
         check_support(vae, schema)
         return cls(vae, schema, recipe, context=context)
 
@@ -86,7 +86,7 @@ class Model(Explorer, Scorer):
     ) -> State:
         """Train on `data` by the model's recipe; see `nelbo.training.fit`."""
         if not resume:  # the checkpoint holds all that `start` sets
-            rows = some(data.train, form(self.schema).start_rows, self.recipe.training.seed)
+            rows = some(data.train, self.schema.data_kind.n_init_rows, self.recipe.training.seed)
             start(self.vae, self.recipe.model, mean(data.train), rows)
         objective = self.recipe.objective.build()
         state = fit(self.vae, objective, data.train, data.test, self.recipe.training, folder, callbacks, resume)
@@ -149,9 +149,11 @@ class Model(Explorer, Scorer):
         Raises `UserError` if the model is not conditioned on anything, or on other things.
         """
         fixed = copy.copy(self)
-        if self.schema.kind == "table" and (self.context is None or isinstance(condition, Mapping)):
-            fixed.cells = torch.from_numpy(tables.known_cells(condition, self.schema)).to(self.device)
-            return fixed
+        if self.context is None or isinstance(condition, Mapping):
+            cells = self.schema.data_kind.known_cells(condition, self.schema)
+            if cells is not None:
+                fixed.cells = torch.from_numpy(cells).to(self.device)
+                return fixed
         if self.context is None:
             raise UserError(
                 f"condition {condition!r}: the model is not conditioned on anything: train it with --condition"
@@ -215,11 +217,11 @@ class Model(Explorer, Scorer):
                 raise UserError(f"temperature={temperature}: samples given cells have none: leave it at 1")
             return imputation.complete(self.vae, self.cells.expand(n, -1), c, gaps=True)
         d = self.vae.generate(n, c, temperature)
-        return self.schema.decode(d.sample() if noise or form(self.schema).drawn else d.mean)
+        return self.schema.decode(d.sample() if noise or self.schema.data_kind.sample_likelihood else d.mean)
 
     def told(self, values: np.ndarray) -> Any:
         """Data in their own units, as a user holds them."""
-        return form(self.schema).told(values, self.schema)
+        return self.schema.data_kind.to_user(values, self.schema)
 
     @torch.no_grad()
     def impute(self, data: Any, seed: int = 0) -> tuple[Any, Any]:
@@ -230,7 +232,7 @@ class Model(Explorer, Scorer):
         kept, and 0. See `nelbo.model.imputation`.
         """
         filled = self._cells_of(data, seed, lambda x, c: imputation.expect(self.vae, x, self.schema, c))
-        return self.told(filled[:, 0]), form(self.schema).beside(filled[:, 1], self.schema)
+        return self.told(filled[:, 0]), self.schema.data_kind.to_user_uncertainty(filled[:, 1], self.schema)
 
     @torch.no_grad()
     def complete(self, data: Any, seed: int = 0) -> Any:
@@ -239,7 +241,7 @@ class Model(Explorer, Scorer):
         return self.told(drawn)
 
     def _cells_of(self, data: Any, seed: int, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
-        if not form(self.schema).gaps:
+        if not self.schema.data_kind.allows_missing:
             raise UserError(f"impute: the model is of data of kind {self.schema.kind}: train on a table or series")
         with seeded(seed):
             return self.over(data, function)

@@ -1,97 +1,63 @@
-"""What a run's pictures show, by kind of data: test data with their reconstructions, and samples."""
+"""The two pictures of a run, by kind of data: test data with their reconstructions, and samples."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from PIL import Image
 
-from nelbo.data import Schema, form, tables
-from nelbo.plotting import figures, table, text
+from nelbo.data import Schema
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-WIDE = 28  # characters of a line, above which samples are in one column
+    from matplotlib.axes import Axes
 
 
-@dataclass(frozen=True)
-class Showing:
-    """The two pictures of data of a kind, and what to say of them.
+class Figures(ABC):
+    """The pictures of data of one kind, and what to say of them.
 
-    `rebuilt` draws test data x and their reconstructions, `(n, *shape)` in the model's units; `drawn` draws samples as
-    `Model.sample` gives them, beside as many training data, in the model's units, if `compared`. `count` test data
-    are shown, and 8 times as many samples.
+    Attributes:
+        captions: of the reconstructions and of the samples.
+        count: how many test data are shown; of samples, 8 times as many.
+        compared: whether samples are shown beside as many training data.
     """
 
-    rebuilt: Callable[[np.ndarray, np.ndarray, Schema], Image.Image]
-    drawn: Callable[[Any, np.ndarray, Schema], Image.Image]
-    captions: tuple[str, str]
-    count: int = 8
-    compared: bool = False
+    captions: ClassVar[tuple[str, str]]
+    count: ClassVar[int] = 8
+    compared: ClassVar[bool] = False
+
+    @abstractmethod
+    def reconstructions(self, x: np.ndarray, remade: np.ndarray, schema: Schema) -> Image.Image:
+        """Test data x and their reconstructions, `(n, *shape)` in the model's units."""
+
+    @abstractmethod
+    def samples(self, samples: Any, real: np.ndarray, schema: Schema) -> Image.Image:
+        """Samples as `Model.sample` returns them; `real` are training data in the model's units, if `compared`."""
 
 
-def _sheet_of_both(x: np.ndarray, remade: np.ndarray, schema: Schema) -> Image.Image:
-    return figures.sheet(schema.decode(torch.from_numpy(np.concatenate([x, remade]))).numpy(), schema, len(x))
+class SheetFigures(Figures):
+    """Data side by side, each drawn by itself."""
+
+    captions = ("Test data (above) and their reconstructions (below)", "64 draws from the prior, decoded")
+
+    @abstractmethod
+    def sheet(self, values: np.ndarray, schema: Schema, columns: int = 8) -> Image.Image:
+        """Data `(n, *shape)` in the data's units, `columns` to a row."""
+
+    @abstractmethod
+    def draw_traversal(self, axis: Axes, values: np.ndarray, schema: Schema, reach: float) -> str:
+        """Data `(steps, *shape)` decoded with a latent from -reach to reach; returns the label of the first axis."""
+
+    def reconstructions(self, x: np.ndarray, remade: np.ndarray, schema: Schema) -> Image.Image:
+        return self.sheet(schema.decode(torch.from_numpy(np.concatenate([x, remade]))).numpy(), schema, len(x))
+
+    def samples(self, samples: Any, real: np.ndarray, schema: Schema) -> Image.Image:
+        return self.sheet(samples, schema)
 
 
-def _sheet(samples: np.ndarray, real: np.ndarray, schema: Schema) -> Image.Image:
-    return figures.sheet(samples, schema)
-
-
-def _cells_of_both(x: np.ndarray, remade: np.ndarray, schema: Schema) -> Image.Image:
-    return figures.figure_image(table.rebuilt(x, remade, schema))
-
-
-def _columns(samples: Any, real: np.ndarray, schema: Schema) -> Image.Image:
-    return figures.figure_image(table.marginals(real, tables.encode(samples, schema), schema))
-
-
-def _lines_of_both(x: np.ndarray, remade: np.ndarray, schema: Schema) -> Image.Image:
-    lines = form(schema).told(np.concatenate([x, remade]), schema)
-    return _page(text.paired(lines[: len(x)], lines[len(x) :]))
-
-
-def _lines(samples: list[str], real: np.ndarray, schema: Schema) -> Image.Image:
-    wide = max(map(len, samples)) > WIDE
-    return _page(text.listed(samples, 1 if wide else 4))
-
-
-def _page(figure: Figure) -> Image.Image:
-    """A picture of text; a character that the font lacks is drawn as a box, and not said for each."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")
-        return figures.figure_image(figure)
-
-
-SHEETS = Showing(
-    _sheet_of_both,
-    _sheet,
-    ("Test data (above) and their reconstructions (below)", "64 draws from the prior, decoded"),
-)
-CELLS = Showing(
-    _cells_of_both,
-    _columns,
-    (
-        "Cells of test rows, rebuilt from the rows' codes",
-        "Each column of rows drawn from the model, beside the training data",
-    ),
-    count=500,
-    compared=True,
-)
-LINES = Showing(
-    _lines_of_both,
-    _lines,
-    ("Test lines (grey) and their reconstructions (black)", "Lines drawn from the model"),
-)
-SHOWINGS = {"image": SHEETS, "vector": SHEETS, "series": SHEETS, "table": CELLS, "text": LINES}
-
-
-def showing(schema: Schema) -> Showing:
-    """How data of the schema's kind are shown."""
-    return SHOWINGS[schema.kind]
+def figures_of(schema: Schema) -> Any:
+    """The `Figures` of the schema's kind, `FIGURES` of the module that the kind names."""
+    return import_module(schema.data_kind.figures).FIGURES

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nelbo.data import Schema
-from nelbo.plotting.figures import standard
+from nelbo.plotting.curves import standard
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from nelbo.data import Column, Schema, tables
+from nelbo.plotting.figures import figure_image
+from nelbo.plotting.preview import Figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +20,26 @@ if TYPE_CHECKING:
 ACROSS, MOST_COLUMNS, MOST_CATEGORIES, BINS = 5, 40, 15, 40
 SMALL, TINY = 8, 6  # sizes of letters
 REAL, MADE = "0.75", "tab:blue"
+
+
+class TableFigures(Figures):
+    """The cells and the distribution of each column."""
+
+    captions = (
+        "Cells of test rows, rebuilt from the rows' codes",
+        "Each column of rows drawn from the model, beside the training data",
+    )
+    count = 500
+    compared = True
+
+    def reconstructions(self, x: np.ndarray, remade: np.ndarray, schema: Schema) -> Image.Image:
+        return figure_image(rebuilt(x, remade, schema))
+
+    def samples(self, samples: Any, real: np.ndarray, schema: Schema) -> Image.Image:
+        return figure_image(marginals(real, tables.encode(samples, schema), schema))
+
+
+FIGURES = TableFigures()
 
 
 def marginals(real: np.ndarray, made: np.ndarray, schema: Schema) -> Figure:

@@ -6,12 +6,42 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from PIL import Image
+
+from nelbo.data import Schema
+from nelbo.plotting.figures import figure_image
+from nelbo.plotting.preview import Figures
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HEIGHT, WIDTH, MARGIN = 0.2, 11.0, 0.2  # of a line, of the figure, and on its sides together, inches
 SIZE = 9  # of letters, points
 GREY = "#888888"
+WIDE = 28  # characters of a line, above which samples are in one column
+
+
+class TextFigures(Figures):
+    """Lines of text; a character that the font lacks is drawn as a box, without a warning for each."""
+
+    captions = ("Test lines (grey) and their reconstructions (black)", "Lines drawn from the model")
+
+    def reconstructions(self, x: np.ndarray, remade: np.ndarray, schema: Schema) -> Image.Image:
+        lines = schema.data_kind.to_user(np.concatenate([x, remade]), schema)
+        return _drawn(paired(lines[: len(x)], lines[len(x) :]))
+
+    def samples(self, samples: Any, real: np.ndarray, schema: Schema) -> Image.Image:
+        return _drawn(listed(samples, 1 if max(map(len, samples)) > WIDE else 4))
+
+
+FIGURES = TextFigures()
+
+
+def _drawn(figure: Figure) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")
+        return figure_image(figure)
 
 
 def listed(lines: Sequence[str], columns: int = 1) -> Figure:

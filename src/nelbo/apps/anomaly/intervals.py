@@ -25,7 +25,6 @@ from torch import Tensor
 from nelbo.apps.anomaly import conformal, scores
 from nelbo.apps.anomaly.detector import Detector
 from nelbo.data import Dataset
-from nelbo.errors import UserError
 
 CORE = 0.25  # of the costliest step of a stretch: steps that cost more are hidden
 
@@ -59,8 +58,7 @@ def find(detector: Detector, data: Dataset, false_alarms: float = 0.01) -> Findi
     Steps that a row shares with the row before it, where both are cut from one recording, are that row's. Raises
     `UserError` where the data are no series, or the calibration rows too few.
     """
-    if data.schema.kind != "series":
-        raise UserError(f"stretches: the data are of kind {data.schema.kind}: give series")
+    data.schema.require_kind("stretches", "series")
     usual = detector.blame(detector.rows).sum(-1)
     spread = usual.std(0)
     limit = conformal.threshold(best_sums(usual - spread), false_alarms)

@@ -119,7 +119,7 @@ def choose(name: str, model: Model, rows: Dataset) -> str:
         if name not in SCORES:
             raise UserError(f"score={name!r}: there is no such score, {nearest(name, ['auto', *SCORES])}")
         return name
-    if rows.schema.kind == "image":
+    if rows.schema.data_kind.is_picture:
         return "ratio"
     try:
         SCORES["bound"](model, subset(rows, [0]), 1, 0)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from nelbo.data import Schema
 from nelbo.errors import UserError
-from nelbo.plotting import figures, image_files
+from nelbo.plotting import image, image_files
 from nelbo.plotting.image_grid import Sheet, enlarge
 from nelbo.training.checkpoint import write_bytes
 
@@ -53,7 +53,7 @@ class Piece:
     @cached_property
     def pixels(self) -> np.ndarray:
         """`(moments, cells, height, width, channels)`, uint8."""
-        flat = figures.pixels(self.values.reshape(-1, *self.values.shape[2:]), self.schema)
+        flat = image.pixels(self.values.reshape(-1, *self.values.shape[2:]), self.schema)
         return flat.reshape(*self.values.shape[:2], *flat.shape[1:])
 
     def sheet(self) -> Sheet:

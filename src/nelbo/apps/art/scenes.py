@@ -204,8 +204,7 @@ def _counts(**given: int) -> None:
 
 
 def _draws(model: Model) -> None:
-    if model.schema.kind != "image":
-        raise UserError(f"art: the model is of data of kind {model.schema.kind}: train on pictures")
+    model.schema.require_kind("art", "image")
 
 
 def _of_prior(truncation: float | None) -> None:

@@ -68,7 +68,7 @@ class Nearby:
         a, b = (self.codes[self.nearest[rows, (part * self.counts[rows]).long()]] for part in u)
         size = self.model.schema.at_once
         codes = zip(self.codes[rows].split(size), (along * (a - b)).split(size), strict=True)
-        change = self._written if self.model.schema.kind == "text" else self._changed
+        change = self._changed if self.model.schema.data_kind.varies_by == "residual" else self._written
         return self.model.told(self.model.over(subset(self.rows, rows), lambda x, c: change(x, c, *next(codes))))
 
     def some(self, n: int, seed: int = 0, temperature: float = 1.0) -> Any:
@@ -103,8 +103,8 @@ def neighbours(codes: Tensor, of: Tensor, k: int) -> Tensor:
 
 def check_model(model: Model) -> None:
     """Raise `UserError` for a model whose codes have no differences, or whose data have none."""
-    if model.schema.kind == "table":
-        raise UserError("like: the model is of a table: use augment, or sample with --condition")
+    if not (kind := model.schema.data_kind).varies_by:
+        raise UserError(f"like: the model is of {kind.noun}: use augment, or sample with --condition")
     if model.vae.latent.discrete:
         raise UserError("like: the model's codes are entries of a codebook, between which is nothing: leave it out")
 

@@ -48,12 +48,11 @@ def augment(
     """
     if n < 1:
         raise UserError(f"n={n}: give 1 or more")
-    if model.schema.kind == "image":
+    model.schema.require_kind("augment", "image", "table")
+    if model.schema.data_kind.is_picture:
         known = images.names(model, real)
         counts = images.shares(n, known) if given is None else {images.known(given, known): n}
         return _pictures(model, counts, keep, real, seed, temperature)
-    if model.schema.kind != "table":
-        raise UserError(f"augment: the model is of data of kind {model.schema.kind}: train on pictures or a table")
     given = given or {}
     conditioned = model.given(given)
     if keep == 1:
@@ -82,7 +81,7 @@ def balance(
 
     The column of pictures is "label". Raises `UserError` if the column is not one of categories, or has a single one.
     """
-    if model.schema.kind == "image":
+    if model.schema.data_kind.is_picture:
         if column != "label":
             raise UserError(f'balance {column!r}: pictures have one column of classes: give "label"')
         rows = model.rows(data)

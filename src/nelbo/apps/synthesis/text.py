@@ -28,8 +28,7 @@ def new_lines(model: Model, n: int, known: Iterable[str], seed: int = 0, tempera
     """
     if n < 1:
         raise UserError(f"n={n}: give 1 line or more")
-    if model.schema.kind != "text":
-        raise UserError(f"new lines: the model is of data of kind {model.schema.kind}, not of text: sample it as it is")
+    model.schema.require_kind("new lines", "text")
     rng, left_out = np.random.default_rng(seed), {"", *(line.strip() for line in known)}
     found: dict[str, None] = {}
     fruitless = 0

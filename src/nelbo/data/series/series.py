@@ -32,7 +32,8 @@ from nelbo.data.arrays import infer
 from nelbo.data.arrays.infer import Moments, Part, Summary, chunks
 from nelbo.data.arrays.layout import lay_out_series, to_numpy
 from nelbo.data.arrays.npy import FileRows
-from nelbo.data.dataset import Dataset, subset
+from nelbo.data.dataset import Data, Dataset, subset
+from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema, Support
 from nelbo.data.series import recordings
 from nelbo.data.series.windows import Windows
@@ -44,6 +45,7 @@ class Found:
     """Series to train on and to test on (None: none of their own), and the names of classes and channels.
 
     `lists` are the series of a list, each at its own length; the rows of `train` are these ended by NaN.
+    `is_recording`: the source is a table, which holds one recording.
     """
 
     train: Part
@@ -51,24 +53,24 @@ class Found:
     classes: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     lists: tuple[np.ndarray, ...] = ()
+    is_recording: bool = False
 
 
-def load(
-    source: Any, data_root: str | Path | None, window: int | None, stride: int | None, held_out: tuple[float, int]
-) -> tuple[str, Dataset, Dataset]:
-    """(name, rows to train on, rows held out) of series; see `nelbo.data.load`."""
-    found = _find(source, data_root)
-    if window is not None:
-        found = _cut(found, window, window if stride is None else stride)
-    elif tables.is_table(source):
+def load(source: Any, options: DataOptions, seed: int) -> Data:
+    """Series to train on and series held out; see `nelbo.data.load`."""
+    found = _find(source, options.data_root)
+    if options.window is not None:
+        found = _cut(found, options.window, options.window if options.stride is None else options.stride)
+    elif found.is_recording:
         raise UserError(
             f"{found.train.name}: is one series of {found.train.shape[0]} steps: cut it, as by --window 128"
         )
+    held_out = (options.val_fraction, seed)
     name, rows = Path(found.train.name).stem, found.train.rows
     if found.test is not None:
         seen, seen_test = summarise(found.train), summarise(found.test)
         schema = _schema(found, seen | seen_test)
-        return name, _build(found.train, schema, seen), _build(found.test, schema, seen_test)
+        return Data(name, _build(found.train, schema, seen), _build(found.test, schema, seen_test))
     if isinstance(rows, Windows):
         first, second = splitting.of_windows(rows, name, *held_out)
     else:
@@ -76,12 +78,12 @@ def load(
     chosen = np.isin(np.arange(rows.shape[0]), first.numpy())
     seen = summarise(found.train, chosen)
     whole = _build(found.train, _schema(found, seen), seen)
-    return name, subset(whole, first), subset(whole, second)
+    return Data(name, subset(whole, first), subset(whole, second))
 
 
-def load_like(source: Any, schema: Schema, split: str, data_root: str | Path | None) -> Dataset:
+def load_like(source: Any, schema: Schema, split: str, options: DataOptions) -> Dataset:
     """Series of any source for a model of this schema; see `nelbo.data.load_like`."""
-    found = _find(source, data_root, schema.classes, schema.names)
+    found = _find(source, options.data_root, schema.classes, schema.names)
     if split == "test" and found.test is not None:
         found = replace(found, train=found.test, test=None)
     steps, channels = schema.shape
@@ -110,7 +112,7 @@ def _find(
         name, values, names = recordings.read(source)
         if channels and set(channels) <= set(names):
             values, names = values[:, [names.index(channel) for channel in channels]], channels
-        return Found(Part(name, values[None]), channels=names)
+        return Found(Part(name, values[None]), channels=names, is_recording=True)
     sources.locate(source)  # a path that does not exist is said to be one
     x, y = source if isinstance(source, tuple) and len(source) == 2 else (source, None)
     lists = _listed(x) if isinstance(x, list) else ()
@@ -216,12 +218,3 @@ def _build(part: Part, schema: Schema, seen: Summary) -> Dataset:
     if isinstance(part.rows, Windows):
         made.origin = torch.from_numpy(np.stack([part.rows.recording, part.rows.start], 1))
     return made
-
-
-def are_meant(kind: str | None, window: int | None, stride: int | None) -> bool:
-    """Whether the data are said to be series; `UserError` for options that say nothing."""
-    if kind not in (None, "series"):
-        raise UserError(f"kind={kind!r}: give series, or leave it out")
-    if stride is not None and window is None:
-        raise UserError(f"stride={stride}: goes with a window: give that too")
-    return kind is not None or window is not None

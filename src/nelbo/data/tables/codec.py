@@ -153,7 +153,7 @@ def decode(x: Any, schema: Schema, like: Like = "pandas") -> Any:
     if like not in ("pandas", "arrow", "polars"):
         raise UserError(f"like={like!r}: give pandas, arrow or polars")
     values = np.asarray(x)
-    if schema.kind != "table" or values.ndim != 2 or values.shape[1:] != schema.shape:
+    if not schema.columns or values.ndim != 2 or values.shape[1:] != schema.shape:
         raise UserError(f"x of shape {values.shape} is no table of the schema: give (n, {schema.shape[0]})")
     kept = [column for column in schema.columns if column.kind != "identifier"]
     place = {column.name: j for j, column in enumerate(schema.modelled)}

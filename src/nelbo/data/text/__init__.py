@@ -13,7 +13,6 @@ Source: Sennrich, Haddow, Birch (2016), Neural Machine Translation of Rare Words
 """
 
 from nelbo.data.text.files import is_text, lines_of
-from nelbo.data.text.rows import Options, encode, learn, like
-from nelbo.data.vocabulary import Tokens
+from nelbo.data.text.rows import encode, learn
 
-__all__ = ["Options", "Tokens", "encode", "is_text", "learn", "like", "lines_of"]
+__all__ = ["encode", "is_text", "learn", "lines_of"]

@@ -1,0 +1,103 @@
+"""Vectors, and all that is read from arrays: NumPy arrays and files, tensors, Torch datasets, named data sets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nelbo.data import html, sources
+from nelbo.data.arrays import infer
+from nelbo.data.dataset import Data, Dataset, subset
+from nelbo.data.kinds import DataKind, reader_of
+from nelbo.data.options import DataOptions
+from nelbo.data.schema import Fit, Schema
+from nelbo.data.split import at_random
+from nelbo.errors import UserError
+
+
+class VectorKind(DataKind):
+    """Vectors. This kind reads every source that no other does; the arrays there may hold pictures, too."""
+
+    name = "vector"
+    noun = "vectors"
+    scaled_by_feature = True
+
+    def recognises(self, source: Any, options: DataOptions) -> bool:
+        return True
+
+    def load(self, source: Any, options: DataOptions, seed: int) -> Data:
+        stored = sources.read(source, options.data_root)
+        train, test, classes = sources.parts(stored)
+        return fitted(Path(stored.name).stem, train, test, classes, (options.val_fraction, seed))
+
+    def load_like(self, source: Any, schema: Schema, split: str, options: DataOptions) -> Dataset:
+        train, test, classes = sources.parts(sources.read(source, options.data_root), schema.classes)
+        part = train if split == "train" or test is None else test
+        if part.shape != schema.shape:
+            raise UserError(
+                f"{part.name}: rows have shape {part.shape}, the model takes {schema.shape}: give such rows"
+            )
+        return rows_like(part, replace(schema, classes=classes))
+
+    def reader_of(self, source: Any) -> DataKind:
+        return reader_of(source, DataOptions())
+
+    def default_recipe(self, source: Any) -> str | None:
+        shape = getattr(source[0] if isinstance(source, tuple) and source else source, "shape", ())
+        return "pictures" if len(shape) in (3, 4) else None
+
+    def default_net(self, schema: Schema) -> dict[str, Any]:
+        return {"kind": "mlp"}
+
+    def describe(self, schema: Schema) -> str:
+        return f"vectors of {schema.shape[0]} numbers"
+
+    def to_html(self, values: Any, schema: Schema) -> str:
+        return html.curve_strip(values, schema)
+
+    def to_bytes(self, values: Any, schema: Schema, ending: str) -> bytes:
+        return array_bytes(values, ending)
+
+
+def rows_like(part: infer.Part, schema: Schema) -> Dataset:
+    """The rows for a model of this schema; see `infer.check_range`."""
+    seen = infer.summarise(part, brief=infer.any_byte_does(schema))
+    infer.check_range(part, schema, seen)
+    return infer.build(part, schema, seen)
+
+
+def fitted(
+    name: str,
+    train: infer.Part,
+    test: infer.Part | None,
+    classes: tuple[str, ...],
+    held_out: tuple[float, int],
+    fit: Fit = "crop",
+) -> Data:
+    """Rows scaled by what those to train on hold."""
+    if test is not None:
+        alike = train.rows.dtype == test.rows.dtype
+        seen, seen_test = (infer.summarise(part, brief=alike) for part in (train, test))
+        schema = replace(infer.fit_schema(train, seen | seen_test, classes), fit=fit)
+        return Data(name, infer.build(train, schema, seen), infer.build(test, schema, seen_test))
+    first, second = at_random(train.rows.shape[0], train.name, *held_out)
+    chosen = np.ones(train.rows.shape[0], bool)
+    chosen[second.numpy()] = False
+    seen = infer.summarise(train, chosen, brief=True)
+    schema = replace(infer.fit_schema(train, seen, classes), fit=fit)
+    whole = infer.build(train, schema, seen)
+    return Data(name, subset(whole, first), subset(whole, second))
+
+
+def array_bytes(values: np.ndarray, ending: str) -> bytes:
+    """An array as `.npy`, or as a `.csv` of one row for each datum."""
+    content = BytesIO()
+    if ending == ".npy":
+        np.save(content, values)
+    else:
+        np.savetxt(content, values.reshape(len(values), -1), delimiter=",", fmt="%.9g")
+    return content.getvalue()

@@ -1,0 +1,62 @@
+"""Series: arrays, lists of arrays and tables, where the options say that these are series."""
+
+from __future__ import annotations
+
+import csv
+from io import StringIO
+from typing import Any
+
+import numpy as np
+
+from nelbo.data import html
+from nelbo.data.arrays.kind import array_bytes
+from nelbo.data.dataset import Data, Dataset
+from nelbo.data.kinds import DataKind
+from nelbo.data.options import DataOptions
+from nelbo.data.schema import Schema
+from nelbo.data.series import series
+
+
+class SeriesKind(DataKind):
+    """Series of steps, with one or several channels; elements that were not observed are NaN."""
+
+    name = "series"
+    noun = "series"
+    recipe = "series"
+    axes = ("steps", "channels")
+    scaled_by_feature = True
+    is_sequence = True
+    allows_missing = True
+    masks_missing = True
+
+    def recognises(self, source: Any, options: DataOptions) -> bool:
+        return options.kind is not None or options.window is not None
+
+    def load(self, source: Any, options: DataOptions, seed: int) -> Data:
+        return series.load(source, options, seed)
+
+    def load_like(self, source: Any, schema: Schema, split: str, options: DataOptions) -> Dataset:
+        return series.load_like(source, schema, split, options)
+
+    def default_net(self, schema: Schema) -> dict[str, Any]:
+        return {"kind": "conv1d"}
+
+    def describe(self, schema: Schema) -> str:
+        steps, channels = schema.shape
+        return f"series of {steps} steps, {channels} {'channel' if channels == 1 else 'channels'}"
+
+    def to_html(self, values: Any, schema: Schema) -> str:
+        return html.curve_strip(values, schema)
+
+    def to_bytes(self, values: Any, schema: Schema, ending: str) -> bytes:
+        """An array as `.npy`; as a `.csv`, a row for each step: series, step, and the channels by name."""
+        if ending != ".csv":
+            return array_bytes(values, ending)
+        n, steps, channels = values.shape
+        place = np.stack(np.divmod(np.arange(n * steps), steps), 1)
+        text = StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["series", "step", *(schema.names or [f"x{j}" for j in range(channels)])])
+        for at, numbers in zip(place.tolist(), values.reshape(-1, channels).tolist(), strict=True):
+            table.writerow([*at, *("" if number != number else f"{number:.9g}" for number in numbers)])
+        return text.getvalue().encode()

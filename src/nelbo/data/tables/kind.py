@@ -1,0 +1,104 @@
+"""Tables: files, DataFrames, Arrow tables, and Hugging Face datasets without pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from nelbo.data import html, sources, tables
+from nelbo.data.dataset import Data, Dataset
+from nelbo.data.images import huggingface
+from nelbo.data.kinds import DataKind
+from nelbo.data.options import DataOptions
+from nelbo.data.schema import Schema
+from nelbo.data.split import split_at_random
+from nelbo.errors import UserError
+
+
+class TableKind(DataKind):
+    """Rows of a table, with a number for the cell of each column that is modelled."""
+
+    name = "table"
+    noun = "a table"
+    source_nouns = ("tables", "a .csv, .tsv or .parquet file")
+    options = ("columns",)
+    recipe = "table"
+    figures = "nelbo.plotting.table"
+    endings = (".csv", ".tsv", ".parquet")
+    is_array = False
+    allows_missing = True
+    sample_likelihood = True
+    n_init_rows = 20_000
+    own_parts = "table"
+    varies_by = ""
+    refused_posteriors = ("riemannian",)
+
+    def recognises(self, source: Any, options: DataOptions) -> bool:
+        return tables.is_table(source) or (huggingface.is_hub(source) and not huggingface.has_pictures(source))
+
+    def load(self, source: Any, options: DataOptions, seed: int) -> Data:
+        name = Path(source).name.partition(".")[0] if isinstance(source, str | Path) else "table"
+        whole = tables.read(_table(source), options.columns)
+        return split_at_random(whole, name, options.val_fraction, seed)
+
+    def load_like(self, source: Any, schema: Schema, split: str, options: DataOptions) -> Dataset:
+        name = str(source) if isinstance(source, str | Path) else f"a {type(source).__name__}"
+        self.check_source(name, schema)
+        if not tables.is_table(table := _table(source)):
+            sources.locate(source)  # raises for a path that does not exist
+            raise UserError(
+                f"{name}: is no table as the model takes: give a DataFrame, or a .csv, .tsv or .parquet file"
+            )
+        return tables.read_like(table, schema)
+
+    def default_net(self, schema: Schema) -> dict[str, Any]:
+        return {"kind": "table"}
+
+    def default_likelihood(self, schema: Schema) -> str:
+        return "table"
+
+    def net_sizes(self, schema: Schema) -> dict[str, Any]:
+        gaps = tuple(j for j, column in enumerate(schema.modelled) if column.missing)
+        return {"sizes": tuple(column.size for column in schema.modelled), "gaps": gaps}
+
+    def check_schema(self, schema: Schema) -> None:
+        super().check_schema(schema)
+        if (n := len(schema.modelled)) != schema.shape[0]:
+            raise UserError(f"{n} columns to model, shape={schema.shape}: give a table a shape of them")
+
+    def describe(self, schema: Schema) -> str:
+        return f"rows of {len(schema.columns)} columns, {schema.shape[0]} of them modelled"
+
+    def to_html(self, values: Any, schema: Schema) -> str:
+        return html.row_table(values, schema)
+
+    def to_user(self, values: np.ndarray, schema: Schema) -> Any:
+        return tables.decode(values, schema)
+
+    def to_user_uncertainty(self, values: np.ndarray, schema: Schema) -> Any:
+        return tables.frame_of(values, schema)
+
+    def to_bytes(self, values: Any, schema: Schema, ending: str) -> bytes:
+        return tables.to_bytes(values, ending)
+
+    def element_names(self, schema: Schema) -> list[str]:
+        return [column.name for column in schema.modelled]
+
+    def element_texts(self, x: Tensor, schema: Schema) -> list[list[str]]:
+        table = tables.decode(x.numpy(), schema, "arrow")
+        columns = [table.column(column.name).to_pylist() for column in schema.modelled]
+        return [["missing" if cell is None else str(cell) for cell in row] for row in zip(*columns, strict=True)]
+
+    def parse_condition(self, text: str) -> dict[str, str]:
+        return tables.parse_condition(text)
+
+    def known_cells(self, condition: Any, schema: Schema) -> np.ndarray:
+        return tables.known_cells(condition, schema)
+
+
+def _table(source: Any) -> Any:
+    """What `nelbo.data.tables` reads."""
+    return huggingface.unwrap(source) if huggingface.is_hub(source) else source

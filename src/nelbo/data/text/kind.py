@@ -1,0 +1,92 @@
+"""Lines of text: files and lists of strings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from nelbo.data import html
+from nelbo.data.dataset import Data, Dataset, subset
+from nelbo.data.kinds import DataKind
+from nelbo.data.options import DataOptions
+from nelbo.data.schema import Schema
+from nelbo.data.split import at_random
+from nelbo.data.text.files import is_text, lines_of
+from nelbo.data.text.rows import encode, learn
+from nelbo.errors import UserError
+
+
+class TextKind(DataKind):
+    """Lines of text, as rows of tokens."""
+
+    name = "text"
+    noun = "text"
+    source_nouns = ("text", "a .txt file")
+    options = ("tokens", "vocabulary", "length")
+    recipe = "text"
+    figures = "nelbo.plotting.text"
+    endings = (".txt",)
+    default_ending = ""
+    is_array = False
+    sample_likelihood = True
+    n_init_rows = 20_000
+    own_parts = "text"
+    varies_by = "decoding"
+
+    def recognises(self, source: Any, options: DataOptions) -> bool:
+        return is_text(source)
+
+    def load(self, source: Any, options: DataOptions, seed: int) -> Data:
+        name, lines = lines_of(source, options.skip_bad)
+        train, test = at_random(len(lines), name, options.val_fraction, seed)
+        schema = learn([lines[i] for i in train.tolist()], options)
+        whole = encode(lines, schema, name)
+        return Data(Path(name).name.partition(".")[0], subset(whole, train), subset(whole, test))
+
+    def load_like(self, source: Any, schema: Schema, split: str, options: DataOptions) -> Dataset:
+        self.check_source(str(source) if isinstance(source, str | Path) else "a list of strings", schema)
+        if not (isinstance(source, str | Path) or is_text(source)):
+            raise UserError(
+                f"a {type(source).__name__} is no text as the model takes: give a line, a list of lines, a .txt"
+            )
+        name, lines = lines_of(source, options.skip_bad)
+        return encode(lines, schema, name)
+
+    def default_net(self, schema: Schema) -> dict[str, Any]:
+        return {"kind": "text-gru"}
+
+    def default_likelihood(self, schema: Schema) -> str:
+        return "text"
+
+    def net_sizes(self, schema: Schema) -> dict[str, Any]:
+        assert schema.vocabulary is not None
+        return {"vocabulary": schema.vocabulary.size}
+
+    def check_schema(self, schema: Schema) -> None:
+        super().check_schema(schema)
+        if schema.vocabulary is None:
+            raise UserError("kind=text: text has a vocabulary, and nothing else has one")
+
+    def describe(self, schema: Schema) -> str:
+        assert schema.vocabulary is not None
+        return f"lines of up to {schema.shape[0]} tokens, {schema.vocabulary.size:,} different tokens"
+
+    def to_html(self, values: Any, schema: Schema) -> str:
+        return html.line_list(values, schema)
+
+    def to_user(self, values: np.ndarray, schema: Schema) -> list[str]:
+        assert schema.vocabulary is not None
+        return schema.vocabulary.lines(values)
+
+    def to_bytes(self, values: Any, schema: Schema, ending: str) -> bytes:
+        return "".join(f"{line}\n" for line in values).encode()
+
+    def element_names(self, schema: Schema) -> list[str]:
+        return [f"token {j}" for j in range(schema.shape[0])]
+
+    def element_texts(self, x: Tensor, schema: Schema) -> list[list[str]]:
+        assert schema.vocabulary is not None
+        return [[schema.vocabulary.spelled(int(token)) for token in row] for row in x.tolist()]
