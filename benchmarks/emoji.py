@@ -28,7 +28,7 @@ from nelbo import Model
 from nelbo.apps import art
 from nelbo.apps.synthesis.neighbours import variations
 from nelbo.experiment.console import Lines
-from nelbo.plotting import figures
+from nelbo.plotting.image import FIGURES
 
 HERE = Path(__file__).parent
 
@@ -65,7 +65,7 @@ def figure(models: dict[str, Model], train: np.ndarray, test: np.ndarray, sample
     smooth = models["pictures"]
     rows.append(variations(smooth, train, samples, seed=1))
     rows += [art.morph(smooth, chosen[i : i + 2], seconds=1.5, fps=10, loop=False).values[:, 0] for i in (0, 2, 4)]
-    return figures.sheet(np.concatenate(rows), smooth.schema, 16)
+    return FIGURES.sheet(np.concatenate(rows), smooth.schema, 16)
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from nelbo.config.presets import PRESETS
 from nelbo.data import condition, load, subset
 from nelbo.model import Model
 from nelbo.model.post_hoc import with_prior
-from nelbo.plotting import figures
+from nelbo.plotting.image import FIGURES
 
 SLOW = {"rhvae", "m2", "vdvae", "nvae", "vae-gan"}
 DOCS = Path(__file__).parents[1] / "docs"
@@ -70,7 +70,7 @@ def picture(model: Model, path: Path) -> None:
         test.context = model.context.encode(test.labels)
     first = subset(test, torch.arange(8))
     originals = model.schema.decode(first.batch(torch.arange(8))).numpy()
-    figures.sheet(np.concatenate([originals, model.reconstruct(first), model.sample(24)]), model.schema).save(path)
+    FIGURES.sheet(np.concatenate([originals, model.reconstruct(first), model.sample(24)]), model.schema).save(path)
 
 
 def main() -> None:

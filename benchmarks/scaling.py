@@ -91,7 +91,7 @@ def pictures(n: int) -> Data:
     digits = load("mnist")
     raw = digits.train.read(torch.arange(min(n, len(digits.train))))
     raw = raw.repeat(math.ceil(n / len(raw)), *[1] * (raw.dim() - 1))[:n]
-    return Data("digits", Arrays(raw, digits.schema), Arrays(raw[:1], digits.schema), digits.schema)
+    return Data("digits", Arrays(raw, digits.schema), Arrays(raw[:1], digits.schema))
 
 
 def untrained(data: Data, hidden: int = 400, **training: Any) -> tuple[Model, int]:

@@ -42,7 +42,7 @@ from torch.distributions import Distribution
 import nelbo
 from nelbo.apps.synthesis.text import new_lines
 from nelbo.config.recipe import load as load_recipe
-from nelbo.data import Data, text
+from nelbo.data import Data, DataOptions, text
 from nelbo.distributions import StandardNormal, temper
 from nelbo.experiment.console import Lines
 from nelbo.latents import Latent, LatentLevel
@@ -136,8 +136,8 @@ class NGrams:
 
 def dataset(train: Sequence[str], held: Sequence[str], name: str) -> Data:
     """Lines to train on and lines by which the best epoch is chosen."""
-    schema = text.learn(train, text.Options())
-    return Data(name, text.encode(train, schema, "train"), text.encode(held, schema, "held out"), schema)
+    schema = text.learn(train, DataOptions())
+    return Data(name, text.encode(train, schema, "train"), text.encode(held, schema, "held out"))
 
 
 def trained(data: Data, work: Path, settings: dict[str, Any], code: bool = True) -> Model:

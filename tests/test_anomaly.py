@@ -352,11 +352,11 @@ def test_the_command_on_pictures(run: Run, here: Path, picture_run: Path, model:
 
 
 def test_colour_pictures_are_drawn() -> None:
-    from nelbo.plotting import figures
+    from nelbo.plotting import figures, image
 
     data = load(np.random.default_rng(0).integers(0, 256, (20, 3, 6, 5), np.uint8))
     x = np.random.default_rng(1).random((2, 3, 6, 5)).astype(np.float32) * 255
-    figure = figures.oddities(x, x, np.zeros_like(x), ["a", "b"], data.schema)
+    figure = image.oddities(x, x, np.zeros_like(x), ["a", "b"], data.schema)
     assert figures.figure_image(figure).size[0] > 200
 
 

@@ -144,7 +144,7 @@ def test_pictures_for_a_model_of_vectors(refused: Refused, vector_model: Any) ->
         (["--device", "cuda:63"], ["device='cuda:63'", "not on this machine"]),
         (["--val-fraction", 1.5], ["val_fraction=1.5", "0 <"]),
         (["--size", "big"], ["size='big'", "64"]),
-        (["--fit", "squash"], ["fit='squash'", "crop"]),
+        (["--fit", "squash"], ["fit = 'squash'", "crop"]),
         (["--set", "model.likelihood=bernoulli"], ["0 and 1", "--set model.likelihood.grey=true"]),
     ],
 )

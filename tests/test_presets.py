@@ -24,7 +24,7 @@ from nelbo.model import Model
 from nelbo.model.io import load as load_model
 
 DIGITS = load("mnist")
-SMALL = Data("digits", subset(DIGITS.train, range(384)), subset(DIGITS.test, range(96)), DIGITS.schema)
+SMALL = Data("digits", subset(DIGITS.train, range(384)), subset(DIGITS.test, range(96)))
 # What keeps a run short: one small network for all, and fewer parts of each kind.
 FEWER: dict[str, dict[str, Any]] = {
     "vdvae": {"model.latent.depth": [1, 1], "model.latent.width": 4, "model.latent.channels": 2},

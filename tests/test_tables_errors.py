@@ -87,7 +87,7 @@ def test_a_bad_frame_is_refused() -> None:
     assert_user_error(lambda: load(good.assign(a=[1.5, np.inf, 2])), "column 'a': row 2 is infinite")
     assert_user_error(lambda: load(pl.DataFrame({"a": [1.5, -np.inf, 2]})), "column 'a': row 2 is infinite")
     assert_user_error(lambda: load(good, size=64), "this is for folders of pictures")
-    assert_user_error(lambda: load(np.eye(3), columns={"a": "count"}), "these are for tables")
+    assert_user_error(lambda: load(np.eye(3), columns={"a": "count"}), "this is for tables")
 
 
 def test_what_cannot_be_modelled_is_left_out_with_a_warning() -> None:

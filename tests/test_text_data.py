@@ -174,7 +174,7 @@ def test_a_bad_file_is_one_clear_line(name: str, run: Any) -> None:
     [
         (["--vocabulary", "1"], "vocabulary=1: give 4 or more: two tokens, the end and the unknown"),
         (["--vocabulary", "100", "--tokens", "subwords"], "vocabulary=100: subwords take 258 or more"),
-        (["--tokens", "words"], "tokens='words': give one of characters, subwords"),
+        (["--tokens", "words"], "tokens = 'words': give one of 'characters', 'subwords'"),
         (["--length", "0"], "length=0: give 1 token or more"),
         (["--size", "64"], "this is for folders of pictures"),
         (["--set", "model.encoder=mlp"], "the data are text, which a mlp net or likelihood does not take"),

@@ -27,7 +27,7 @@ from nelbo.experiment import run as runs
 from nelbo.model import Model
 from nelbo.plotting import figures
 from nelbo.plotting import text as plots_text
-from nelbo.plotting.preview import showing
+from nelbo.plotting.preview import figures_of
 from nelbo.training import players
 from nelbo.training.replay.tape import Taped
 from test_resume import StopAt
@@ -203,7 +203,7 @@ def test_characters_that_the_font_lacks_are_no_warning() -> None:
     schema = load(["日本", "本日"] * 9).schema
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        showing(schema).drawn(["日本"], np.zeros((1, *schema.shape)), schema)
+        figures_of(schema).samples(["日本"], np.zeros((1, *schema.shape)), schema)
 
 
 def test_verbs_print_lines(folder: Path, model: Model, run: Run) -> None:
@@ -253,7 +253,7 @@ def test_what_is_odd_is_blamed_on_its_tokens(folder: Path, model: Model, run: Ru
         (["sample", "--out", "a.png"], "--out a.png: the file must end in .txt"),
         (["reconstruct", "missing.txt"], "missing.txt: no such file: give a path that exists, or a line of text"),
         (["interpolate", "9999"], "item 9999: the data has 40 rows"),
-        (["augment"], "augment: the model is of data of kind text, not of pictures or a table: use sample"),
+        (["augment"], "augment: the model is of data of kind text: train on pictures or a table"),
         (["sample", "--condition", "3"], "the model is not conditioned on anything"),
     ],
 )

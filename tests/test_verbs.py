@@ -16,7 +16,7 @@ from PIL import Image
 from conftest import SIDE, Run
 from nelbo.experiment.run import held_out
 from nelbo.model import Model
-from nelbo.plotting import figures
+from nelbo.plotting import image
 from nelbo.plotting.image_grid import PAD
 
 ZOOM = 7
@@ -65,7 +65,7 @@ def cells(path: str | Path, columns: int = 8) -> np.ndarray:
 
 
 def shown(model: Model, values: np.ndarray) -> np.ndarray:
-    return figures.pixels(values, model.schema)[..., 0]
+    return image.pixels(values, model.schema)[..., 0]
 
 
 def test_evaluate(run: Run, picture_run: Path, picture_file: Path, model: Model) -> None:
