@@ -65,7 +65,9 @@ class Nothing(Latent):
         super().__init__()
         self.register_buffer("origin", torch.zeros(features), persistent=False)
 
-    def infer(self, x: Tensor, c: Tensor | None = None, shape: Sequence[int] = ()) -> tuple[Tensor, tuple[LatentLevel, ...]]:
+    def infer(
+        self, x: Tensor, c: Tensor | None = None, shape: Sequence[int] = ()
+    ) -> tuple[Tensor, tuple[LatentLevel, ...]]:
         p = StandardNormal(len(self.origin), self.origin[0])
         z = self.origin.expand(*shape, len(x), -1)
         return z, (LatentLevel(z, p, p),)

@@ -18,8 +18,9 @@ from nelbo.cli.info_commands import cite
 from nelbo.config import presets, registry
 from nelbo.config.build import ModelSpec
 from nelbo.config.citations import ALWAYS, SOURCES, bibtex, entries, used
-from nelbo.config.recipe import DataSpec, Recipe
+from nelbo.config.recipe import Recipe
 from nelbo.config.registry import Component, Entry
+from nelbo.data import DataOptions
 from nelbo.data.arrays.named import CLASSES
 from nelbo.errors import UserError
 from nelbo.model.io import load
@@ -28,7 +29,7 @@ from nelbo.training.optim import Adam
 
 TEXT = (resources.files("nelbo.config") / "files" / "references.bib").read_text("utf-8")
 PLAIN = Recipe(
-    data=DataSpec("mnist"),
+    data=DataOptions("mnist"),
     model=ModelSpec(likelihood=Component("likelihood", "bernoulli"), encoder=nets.MLP(), decoder=nets.MLP()),
 )
 COMMON = {"nelbo", "kingma2014auto", "lecun1998gradient", "kingma2015adam"}
@@ -52,9 +53,9 @@ PRESETS: dict[str, set[str]] = {
 }
 # A part for which each condition of a citation holds, and one of the same kind for which it does not.
 RULES: list[tuple[Any, Any, str]] = [
-    (DataSpec("mnist"), DataSpec("my_mnist.npz"), "lecun1998gradient"),
-    (DataSpec("fashion-mnist"), DataSpec("mnist"), "xiao2017fashion"),
-    (DataSpec(condition="label"), DataSpec(), "sohn2015learning"),
+    (DataOptions("mnist"), DataOptions("my_mnist.npz"), "lecun1998gradient"),
+    (DataOptions("fashion-mnist"), DataOptions("mnist"), "xiao2017fashion"),
+    (DataOptions(condition="label"), DataOptions(), "sohn2015learning"),
     (Component("latent", "vq", depth=2), Component("latent", "vq"), "zeghidour2022soundstream"),
     (Component("latent", "ladder", posterior="residual"), Component("latent", "ladder"), "vahdat2020nvae"),
     (Component("latent", "topdown-conv", posterior="residual"), Component("latent", "topdown-conv"), "vahdat2020nvae"),
@@ -117,7 +118,7 @@ def holding(part: Any) -> Recipe:
         return holding(Component("latent", "flat", prior=Component("prior", "flow", transform=part)))
     if isinstance(part, Adam):
         return Recipe(training=Settings(optimizer=part))
-    name = "data" if isinstance(part, DataSpec) else "training" if isinstance(part, Settings) else "objective"
+    name = "data" if isinstance(part, DataOptions) else "training" if isinstance(part, Settings) else "objective"
     return Recipe(**{name: part})
 
 
@@ -133,7 +134,7 @@ UNCITED = {
     ("latent", "flat"),
 }
 # What of a recipe beside its parts is cited.
-BESIDE = {DataSpec: [*SOURCES.values(), "sohn2015learning"], Settings: ["polyak1992acceleration"]}
+BESIDE = {DataOptions: [*SOURCES.values(), "sohn2015learning"], Settings: ["polyak1992acceleration"]}
 
 
 def test_only_what_has_no_source_of_its_own_cites_none() -> None:
@@ -194,14 +195,14 @@ def test_a_rule_holds_for_one_part_and_not_for_another(part: Any, other: Any, ke
 
 def test_every_rule_is_tested_and_every_named_data_set_cited() -> None:
     def tested(part: Any) -> Any:
-        if isinstance(part, DataSpec | Settings):
+        if isinstance(part, DataOptions | Settings):
             return type(part)
         return (part.family, part.kind) if isinstance(part, Component) else ("optimizer", registry.kind_of(part))
 
     rules = [(part, key) for part, entry in PARTS.items() for key in entry.cite_if]
     rules += [(part, key) for part, keys in BESIDE.items() for key in keys]  # type: ignore[misc]
     assert Counter((tested(part), key) for part, _, key in RULES) == Counter(rules)
-    assert all(used(Recipe(data=DataSpec(name))) != used(Recipe()) for name in CLASSES)
+    assert all(used(Recipe(data=DataOptions(name))) != used(Recipe()) for name in CLASSES)
 
 
 def within(family: str, kind: str) -> dict[str, Any]:
