@@ -153,7 +153,7 @@ def test_no_module_imports_itself_by_a_detour() -> None:
     graph = {
         module: {home for home, _ in imports(path, at_import(path)) if home != module}
         for module, path in MODULE_NAMES.items()
-        if not path.name == "__init__.py"
+        if path.name != "__init__.py"
     }
     list(TopologicalSorter(graph).static_order())  # raises CycleError
 

@@ -210,7 +210,7 @@ def test_component_round_trip_and_build(component: Component[Prior] | Component[
     ("component", "message"),
     [
         (Component("transform", "iaf", steps=0), "steps = 0: give "),
-        (Component("transform", "maf", hidden=()), r"hidden = \[\]: give "),
+        (Component("transform", "maf", hidden=[]), r"hidden = \[\]: give "),
         (Component("transform", "realnvp", hidden=(4, 0)), r"hidden\[1\] = 0: give "),
         (Component("transform", "planar", steps=0), "steps = 0: give "),
         (Component("transform", "sylvester", steps=1, reflections=0), "reflections = 0: give "),
