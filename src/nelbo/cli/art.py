@@ -42,7 +42,9 @@ def again(
         Path | None, typer.Option("--again", metavar="FILE", help="Recreate the image stored in FILE.")
     ] = None,
     model: Annotated[Path | None, typer.Option("--model", help="Where the picture's model is now.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file to write.  [default: FILE]")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file to write.  [default: FILE]", show_default=False)
+    ] = None,
     as_json: JSON = False,
 ) -> None:
     """Sheets, walks, morphs and other pictures of a model.
@@ -159,7 +161,9 @@ def morph(
 def attribute(
     model: ModelPath,
     plus: Annotated[str, typer.Option(help="The class to move towards.")],
-    minus: Annotated[str | None, typer.Option(help="The class to move away from.  [default: all others]")] = None,
+    minus: Annotated[
+        str | None, typer.Option(help="The class to move away from.  [default: all others]", show_default=False)
+    ] = None,
     items: Annotated[list[str] | None, typer.Option("--item", help="A picture file or row number; repeatable.")] = None,
     data: Labelled = None,
     strength: Annotated[float, typer.Option(help="How far, in ways between the classes' means.")] = 2.0,

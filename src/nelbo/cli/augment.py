@@ -19,7 +19,9 @@ ENDINGS = (".csv", ".tsv", ".txt", ".parquet")
 
 def augment(
     model: ModelPath,
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Real data.  [default: the model's training data]")] = "",
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Real data.  [default: the model's training data]", show_default=False)
+    ] = "",
     n: N = 1000,
     condition: Annotated[
         str | None, typer.Option(help="Cells of all rows: income=>50K,sex=Female; a class of pictures.")

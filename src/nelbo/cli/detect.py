@@ -31,7 +31,9 @@ def detect(
     data: DataPath = "",
     score: Annotated[str, typer.Option(help="auto, nll, bound, reconstruction, latent, regret or ratio.")] = "auto",
     false_alarms: Annotated[float, typer.Option(help="Share of normal data that may be flagged.")] = 0.01,
-    calibration: Annotated[str, typer.Option(help="Normal data.  [default: the model's test data]")] = "",
+    calibration: Annotated[
+        str, typer.Option(help="Normal data.  [default: the model's test data]", show_default=False)
+    ] = "",
     samples: Annotated[int, typer.Option(help="Draws of z for each datum.")] = 50,
     seed: Seed = 0,
     condition: Condition = None,

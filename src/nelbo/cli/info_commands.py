@@ -50,9 +50,13 @@ def _prior_group() -> None:
 @prior.command("fit", cls=Command)
 def fit(
     model: ModelPath,
-    data: Annotated[str, typer.Argument(metavar="DATA", help="[default: the model's training data]")] = "",
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="[default: the model's training data]", show_default=False)
+    ] = "",
     kind: Annotated[str, typer.Option(help="auto, normal, gmm, flow-maf, ..., or transformer, pixelcnn.")] = "auto",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Model folder.  [default: MODEL itself]")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Model folder.  [default: MODEL itself]", show_default=False)
+    ] = None,
     seed: Seed = 0,
     as_json: JSON = False,
 ) -> None:
@@ -162,7 +166,7 @@ def show(name: RecipeName, as_json: JSON = False) -> None:
 @recipes_app.command(cls=Command)
 def fields(
     family: Annotated[
-        str | None, typer.Argument(metavar="FAMILY", help="prior, likelihood ...  [default: all]")
+        str | None, typer.Argument(metavar="FAMILY", help="prior, likelihood ...  [default: all]", show_default=False)
     ] = None,
     as_json: JSON = False,
 ) -> None:

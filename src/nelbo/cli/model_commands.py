@@ -122,7 +122,11 @@ def reconstruct(
     data: DataPath = "",
     n: Annotated[
         int | None,
-        typer.Option("-n", help="Only the first N.  [default: 64 in a picture or printed, all in other files]"),
+        typer.Option(
+            "-n",
+            help="Only the first N.  [default: 64 in a picture or printed, all in other files]",
+            show_default=False,
+        ),
     ] = None,
     condition: Condition = None,
     out: Out = None,
@@ -200,7 +204,8 @@ def embed(
 def interpolate(
     model: ModelPath,
     items: Annotated[
-        list[str] | None, typer.Argument(help="Pictures, lines of text, or row numbers of --data.  [default: 0 1]")
+        list[str] | None,
+        typer.Argument(help="Pictures, lines of text, or row numbers of --data.  [default: 0 1]", show_default=False),
     ] = None,
     data: ItemData = "",
     steps: Annotated[int, typer.Option(help="Data from one item to the next, both included.")] = 10,
@@ -241,7 +246,9 @@ def traverse(
     model: ModelPath,
     steps: Annotated[int, typer.Option(help="Values of each latent.")] = 9,
     reach: Annotated[float, typer.Option(help="From -REACH to REACH.")] = 3.0,
-    item: Annotated[str, typer.Option(help="A picture to start from.  [default: the prior's mean]")] = "",
+    item: Annotated[
+        str, typer.Option(help="A picture to start from.  [default: the prior's mean]", show_default=False)
+    ] = "",
     condition: Condition = None,
     out: Out = None,
     as_json: JSON = False,

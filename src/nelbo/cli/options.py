@@ -10,12 +10,19 @@ from typer.core import TyperCommand, TyperGroup
 
 PANELS = ("Arguments", "Options", "Data", "Model", "Training", "Train", "Use a model", "Applications", "Art")
 """The order of the sections of help; all others come after these."""
+PANEL = "rich_help_panel"  # of Typer's parameters; Click's `--help` lacks it
 WIDEST = 30  # characters of the first column of help
 
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A results folder, or a model folder.")]
-DataPath = Annotated[str, typer.Argument(metavar="DATA", help="As for `train`.  [default: the model's test data]")]
-ItemData = Annotated[str, typer.Option(help="Where row numbers point to.  [default: the model's test data]")]
-Labelled = Annotated[str | None, typer.Option(help="Labelled pictures.  [default: the model's test data]")]
+DataPath = Annotated[
+    str, typer.Argument(metavar="DATA", help="As for `train`.  [default: the model's test data]", show_default=False)
+]
+ItemData = Annotated[
+    str, typer.Option(help="Where row numbers point to.  [default: the model's test data]", show_default=False)
+]
+Labelled = Annotated[
+    str | None, typer.Option(help="Labelled pictures.  [default: the model's test data]", show_default=False)
+]
 
 N = Annotated[int, typer.Option("-n", help="How many.")]
 Condition = Annotated[str | None, typer.Option(help="Condition on a class, numbers, or cells of a table's row.")]
@@ -70,7 +77,7 @@ class Group(TyperGroup):
 def _write_options(command: Any, ctx: Any, formatter: Any) -> None:
     titles = {"argument": "Arguments", "option": "Options"}
     rows = [
-        (parameter.rich_help_panel or titles[parameter.param_type_name], parameter.get_help_record(ctx))
+        (getattr(parameter, PANEL, None) or titles[parameter.param_type_name], parameter.get_help_record(ctx))
         for parameter in command.get_params(ctx)
         if not parameter.hidden
     ]

@@ -75,7 +75,9 @@ def train(
     data: Annotated[str, typer.Argument(help="What to train on.", metavar="DATA")] = "",
     recipe: Annotated[str | None, typer.Option(help="A shipped recipe, or a TOML file.")] = None,
     preset: Annotated[str | None, typer.Option(help="A published variant: see `nelbo presets`.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Output folder.  [default: results/NAME]")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Output folder.  [default: results/NAME]", show_default=False)
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the output folder.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the run in the output folder.")] = False,
     setting: Annotated[
