@@ -93,7 +93,7 @@ def untrained(data: Any, **more: Any) -> Model:
 def test_a_table_is_trained_on_by_its_recipe(table_file: Path, tmp_path: Path, run: Run) -> None:
     """`nelbo train people.csv`, and what it writes."""
     out = tmp_path / "out"
-    done = run("train", table_file, *settings(), "--epochs", 2, "--epoch-size", 400, "--out", out)
+    done = run("train", table_file, *settings(), "--epochs", 2, "--epoch-size", 400, "--quiet", "--out", out)
     assert (done.code, done.err) == (0, "")
     recipe = load_recipe(str(out / "recipe.toml"))
     assert recipe.description == load_recipe("table").description and recipe.training.epoch_size == 400
@@ -342,9 +342,15 @@ def test_what_a_verb_cannot_do_with_a_table_is_refused(table_run: Path, tmp_path
 
 
 def test_a_table_net_has_sensible_sizes() -> None:
-    for setting in ({"width": 0}, {"blocks": -1}, {"bins": 1}, {"dropout": 1.0}):
-        with pytest.raises(UserError, match="give width >= 1, blocks >= 0, bins >= 2 and 0 <= dropout < 1"):
-            load_recipe("table", {"model.encoder": {"kind": "table", **setting}})
+    wrong = {
+        "width": (0, "1 or more"),
+        "blocks": (-1, "0 or more"),
+        "bins": (1, "2 or more"),
+        "dropout": (1.0, "below 1"),
+    }
+    for name, (value, remedy) in wrong.items():
+        with pytest.raises(UserError, match=rf"^model\.encoder\.{name} = {value}: give .*{remedy}$"):
+            load_recipe("table", {"model.encoder": {"kind": "table", name: value}})
 
 
 def test_tables_of_any_make_are_trained_on() -> None:

@@ -55,6 +55,7 @@ def _described(entry: Entry) -> dict[str, Any]:
 def type_text(kind: Any) -> str:
     """An annotated type in words.
 
+    >>> from nelbo.config.registry import Range
     >>> type_text(float | None), type_text(Literal["learned"] | Annotated[int, Range(1)]), type_text(tuple[int, ...])
     ('number or none', '"learned" or whole number, 1 or more', 'list of whole number')
     """

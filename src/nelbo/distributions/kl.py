@@ -39,6 +39,7 @@ def has_kl(q: Distribution, p: Distribution) -> bool:
 def kl_divergence(q: Distribution, p: Distribution) -> Tensor:
     """KL(q || p) in closed form; `NotImplementedError` where the table has no such row.
 
+    >>> import torch
     >>> from nelbo.distributions import DiagonalNormal, StandardNormal
     >>> q = DiagonalNormal(torch.zeros(3, 2), torch.zeros(3, 2))
     >>> kl_divergence(q, StandardNormal(2, torch.zeros(()))).tolist()

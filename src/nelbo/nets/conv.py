@@ -256,7 +256,7 @@ class Conv(Convolutional):
     """
 
     def check(self, shape: tuple[int, ...]) -> None:
-        require_dims(shape, 3, "pictures", "the conv net")
+        require_dims(shape, 3, "pictures", "a conv net")
 
 
 @register("net", "conv1d", cite="he2016identity")
@@ -271,4 +271,4 @@ class Conv1d(Convolutional):
     """
 
     def check(self, shape: tuple[int, ...]) -> None:
-        require_dims(shape, 2, "series", "the conv1d net")
+        require_dims(shape, 2, "series", "a conv1d net")

@@ -128,13 +128,13 @@ class Grid(Net):
     halvings: Annotated[int, Range(0)] = 1
 
     def places(self, shape: tuple[int, ...]) -> int:
-        require_dims(shape, 3, "pictures", "the grid net")
+        require_dims(shape, 3, "pictures", "a grid net")
         return math.prod(grid_sizes(shape, self.patch, self.halvings)[-1])
 
     def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
-        require_dims(shape, 3, "pictures", "the grid net")
+        require_dims(shape, 3, "pictures", "a grid net")
         return GridEncoder(shape, features, self.width, self.blocks, self.patch, self.halvings, context)
 
     def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
-        require_dims(shape, 3, "pictures", "the grid net")
+        require_dims(shape, 3, "pictures", "a grid net")
         return GridDecoder(features, shape, self.width, self.blocks, self.patch, self.halvings, outputs, context)

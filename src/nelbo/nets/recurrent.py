@@ -75,9 +75,9 @@ class Recurrent(Net):
     width: Count = 64
 
     def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
-        require_dims(shape, 2, "series", "the recurrent net")
+        require_dims(shape, 2, "series", "a recurrent net")
         return RecurrentEncoder(shape, features, self.width, context)
 
     def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
-        require_dims(shape, 2, "series", "the recurrent net")
+        require_dims(shape, 2, "series", "a recurrent net")
         return RecurrentDecoder(features, shape, self.width, outputs, context)

@@ -152,5 +152,5 @@ class Head(Net):
         raise UserError('kind = "head": a head is only a decoder; give the encoder kind = "conv" or "mlp"')
 
     def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
-        require_dims(shape, 3, "pictures", "the head net")
+        require_dims(shape, 3, "pictures", "a head net")
         return ConvHead(features * shape[1] * shape[2], shape, outputs, context)
