@@ -58,6 +58,13 @@ def test_filled_cells_are_near_what_others_say(people_model: Model) -> None:
     assert income[2] == ">50K" and 0 < unsure["income"][2] < 0.5 and unsure["income"][0] == 0
 
 
+def test_draws_alone_compute_no_means(
+    run: Run, people_run: Path, people_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imputation, "fill", lambda *_: pytest.fail("the means are thrown away"))
+    assert run("impute", people_run, people_file, "--draws", 1, "--out", "one.csv").code == 0
+
+
 def test_draws_differ_and_have_their_seed(run: Run, people_run: Path, people_file: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         assert run("impute", people_run, people_file, "--draws", 2, "--seed", seed, "--out", f"{name}.csv").code == 0

@@ -203,6 +203,9 @@ def test_verbs(folder: Path, run: Run, tmp_path: Path) -> None:
     for verb, name in (("sample", "s.csv"), ("sample", "s.png"), ("reconstruct", "r.png"), ("interpolate", "i.png")):
         code, _, err = run(verb, folder / "run", *(["-n", 3] if verb == "sample" else []), "--out", tmp_path / name)
         assert code == 0, err
+    assert run("sample", folder / "run", "-n", 3, "--out", tmp_path / "t.csv").code == 0
+    assert run("sample", folder / "run", "-n", 3, "--out", tmp_path / "T.CSV").code == 0
+    assert (tmp_path / "T.CSV").read_bytes() == (tmp_path / "t.csv").read_bytes()
     with (tmp_path / "s.csv").open() as file:
         lines = list(csv.reader(file))
     assert lines[0] == ["series", "step", "load", "temp"] and len(lines) == 1 + 3 * WINDOW
