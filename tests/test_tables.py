@@ -22,8 +22,8 @@ import torch
 import nelbo.data.dataset as store
 from conftest import Run
 from nelbo.data import Column, Data, Dataset, Rows, Schema, load, load_like, tables
-from nelbo.data.tables import cells, source, textfile, transforms
-from nelbo.data.tables.statistics import Numbers, Sample, priorities
+from nelbo.data.tables import cells, source, transforms
+from nelbo.data.tables.infer import Values, decimals_of
 from nelbo.errors import UserError
 
 ROWS = 400
@@ -306,7 +306,7 @@ def test_streamed_is_in_memory(ending: str, tmp_path: Path, monkeypatch: pytest.
     table.to_csv(path, index=False) if ending == ".csv" else table.to_parquet(path, row_group_size=500)
     whole = quietly(lambda: load(path))
     monkeypatch.setattr(store, "MEMORY_BUDGET", 5000)
-    monkeypatch.setattr(textfile, "BLOCK", 20_000)
+    monkeypatch.setattr(source, "BLOCK", 20_000)
     monkeypatch.setattr(source, "BATCH", 100)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
@@ -333,26 +333,45 @@ def test_no_file_is_left_where_encoding_fails(tmp_path: Path, monkeypatch: pytes
     assert not list(tmp_path.iterdir())
 
 
-def test_the_sample_does_not_depend_on_the_batches() -> None:
+def test_the_sample_is_of_rows_that_hold_a_value() -> None:
     rows = np.arange(50_000)
-    kept = []
-    for step in (50_000, 7_000, 123):
-        sample = Sample(1000)
-        for part in np.split(rows, range(step, len(rows), step)):
-            sample.add(part.astype(float), priorities(part))
-        kept.append(sample.values())
-    assert len(kept[0]) == 1000 and all((k == kept[0]).all() for k in kept)
-    assert abs(kept[0].mean() - 25_000) < 2000
+    sample = Values(rows.astype(float), rows % 2 == 0, 1000).sample
+    assert len(sample) == 1000 and (sample % 2 == 0).all() and (np.diff(sample) > 0).all()
+    assert abs(sample.mean() - 25_000) < 2000
+    assert (Values(rows, rows < 900, 1000).sample == np.arange(900)).all()
 
 
 def test_decimals_are_those_of_the_values() -> None:
     for values, decimals in (([1.5, 2.25], 2), ([0.1, 1e-9], 9), ([3.0, 4.0], 0), ([1 / 3], None), ([1e15, 0.5], 1)):
-        seen = Numbers(10)
-        seen.add(np.array(values), priorities(np.arange(len(values))))
-        assert seen.decimals == decimals and seen.whole == (decimals == 0)
-    single = Numbers(10, single=True)
-    single.add(np.array([0.1, 0.7], np.float32).astype(float), priorities(np.arange(2)))
-    assert single.decimals == 1
+        assert decimals_of(np.array(values)) == decimals
+    assert decimals_of(np.array([0.1, 0.7], np.float32).astype(float), single=True) == 1
+
+
+@pytest.mark.parametrize("dtype", ["int64", "Int64", "text"])
+@pytest.mark.parametrize("first", [17 * 10**15 + 1, 17 * 10**17 + 1, 4911112222333344445555])
+def test_whole_numbers_beyond_float64_come_back(first: int, dtype: str, tmp_path: Path) -> None:
+    values = [first, first + 1, first + 2] * 9
+    table: Any = pd.DataFrame({"v": pd.Series(values, dtype=dtype if first < 2**63 and dtype != "text" else object)})
+    table["w"] = np.resize(["p", "q"], len(values))
+    if dtype == "text":
+        table.to_csv(tmp_path / "t.csv", index=False)
+        table = tmp_path / "t.csv"
+    schema = infer(table)
+    assert schema.columns[0].kind == "categorical"
+    back = tables.decode(encode(table, schema), schema)
+    assert list(map(int, back["v"])) == values and (dtype == "text" or back.equals(table) or first > 2**63)
+
+
+def test_a_table_is_written_again_as_it_was(tmp_path: Path) -> None:
+    content = '\ufeffsep=;\r\n id ;"v;w";when\r\n007;1.50;01/02/2020\r\n;1e3; x \r\n18446744073709551615;-0;"a\nb"\r\n'
+    (path := tmp_path / "t.csv").write_bytes(content.encode())
+    opened = tables.open_table(path)
+    assert opened.names == ("id", "v;w", "when")
+    assert tables.source_bytes(opened, ".csv") == content.encode()
+    more = tables.appended(opened, pd.DataFrame({"v;w": [2.5]}))
+    assert tables.source_bytes(more, ".csv") == content.encode() + b";2.5;\r\n"
+    filled = tables.replaced(opened, tables.gaps(opened.table), pd.DataFrame({"id": ["a", "b", "c"]}))
+    assert tables.source_bytes(filled, ".tsv").decode().splitlines()[3] == "b\t1e3\t x "
 
 
 def test_schemas_are_saved_as_json() -> None:

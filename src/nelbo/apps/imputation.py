@@ -23,7 +23,7 @@ from nelbo.errors import UserError, require
 from nelbo.model import Model
 
 
-def fill(model: Model, source: Any, seed: int = 0) -> tuple[tables.Raw, Any]:
+def fill(model: Model, source: Any, seed: int = 0) -> tuple[tables.Source, Any]:
     """(the table with its missing cells filled, how unsure each is); `source` is a file, DataFrame or Arrow table.
 
     `unsure` is a DataFrame of the modelled columns: 0 for a cell that is there, else the standard deviation of a number
@@ -35,11 +35,11 @@ def fill(model: Model, source: Any, seed: int = 0) -> tuple[tables.Raw, Any]:
         filled, unsure = (_joined(model, source, values, len(at)) for values in model.impute(source, seed))
     else:
         filled, unsure = model.impute(source, seed)
-    place = [raw.table.column_names.index(name) for name in unsure.columns]
+    place = [raw.names.index(name) for name in unsure.columns]
     return tables.replaced(raw, at, filled), unsure.where(at[:, place], 0.0)
 
 
-def draws(model: Model, source: Any, n: int, seed: int = 0) -> Iterator[tables.Raw]:
+def draws(model: Model, source: Any, n: int, seed: int = 0) -> Iterator[tables.Source]:
     """`n` complete tables, each with the missing cells drawn anew given those that are there."""
     if n < 1:
         raise UserError(f"draws={n}: give 1 or more")
@@ -69,11 +69,11 @@ def _joined(model: Model, source: Any, values: np.ndarray, steps: int) -> Any:
     return pandas.DataFrame(whole[:steps], columns=list(model.schema.names))
 
 
-def _gaps(model: Model, source: Any) -> tuple[tables.Raw, np.ndarray]:
+def _gaps(model: Model, source: Any) -> tuple[tables.Source, np.ndarray]:
     """The table, and which of its cells are to be filled: those missing in columns that the model has."""
     if not (model.schema.modelled or model.schema.names) or not tables.is_table(source):
         model.rows(source)  # says what is wrong, if the source is
         model.schema.require_kind("impute", "table")
-    raw = tables.whole(source)
+    raw = tables.open_table(source)
     known = {column.name for column in model.schema.modelled} | set(model.schema.names)
-    return raw, tables.gaps(source) & np.array([name in known for name in raw.table.column_names])
+    return raw, tables.gaps(source) & np.array([name in known for name in raw.names])

@@ -77,10 +77,10 @@ def _rows(m: Model, data: str, rows: Any, append: bool, privacy: bool, out: Path
     """Synthetic rows, written."""
     from nelbo.data import tables
 
-    whole = tables.appended(tables.whole(_source(m, data)), rows) if append else None
+    whole = tables.appended(tables.open_table(_source(m, data)), rows) if append else None
     found = _privacy(m, data, rows, seed) if privacy else {}
     ending = out.suffix.lower()
-    io.write(out, tables.raw_bytes(whole, ending) if whole else tables.to_bytes(rows, ending))
+    io.write(out, tables.source_bytes(whole, ending) if whole else tables.to_bytes(rows, ending))
     shape = whole.table.shape if whole else rows.shape
     more: dict[str, Any] = {"privacy": found} if found else {}
     io.say(out, shape, as_json, rows=len(rows), **more)

@@ -63,7 +63,7 @@ def impute(
         io.write(unsure, tables.to_bytes(doubt, unsure.suffix.lower()))
     for number, table in enumerate(made, 1):
         path = out.with_stem(f"{out.stem}_{number}") if draws else out
-        io.write(path, tables.raw_bytes(table, path.suffix.lower()))
+        io.write(path, tables.source_bytes(table, path.suffix.lower()))
         io.say(path, (table.table.num_rows, table.table.num_columns), as_json)
     return None
 

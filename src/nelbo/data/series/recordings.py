@@ -23,23 +23,20 @@ def read(source: Any) -> tuple[str, np.ndarray, tuple[str, ...]]:
     Raises `UserError` for a table without rows or channels, or naming the column that does not hold numbers.
     """
     table = open_table(source)
-    batches = [batch for batch in table.batches() if len(batch)]
-    if not batches:
+    if not table.table.num_rows:
         raise UserError(f"{table.name}: has no rows: give at least 2 steps")
-    first = int(_tells_time(table.names[0], batches[0].column(0)))
+    first = int(_tells_time(table.names[0], table.table.column(0)))
     names = table.names[first:]
     if not names:
         raise UserError(f"{table.name}: has a column of times only: give a column of numbers beside it")
-    values, steps = np.empty((sum(map(len, batches)), len(names))), 0
-    for batch in batches:
-        for j, name in enumerate(names):
-            try:
-                values[steps : steps + len(batch), j] = _numbers(batch.column(first + j))
-            except UserError as error:
-                raise UserError(
-                    f"{table.name}: column {name!r} {error}: leave the column out, or make numbers of it"
-                ) from None
-        steps += len(batch)
+    values = np.empty((table.table.num_rows, len(names)))
+    for j, name in enumerate(names):
+        try:
+            values[:, j] = _numbers(table.table.column(first + j))
+        except UserError as error:
+            raise UserError(
+                f"{table.name}: column {name!r} {error}: leave the column out, or make numbers of it"
+            ) from None
     return table.name, values, names
 
 
@@ -47,9 +44,8 @@ def _tells_time(name: str, column: Any) -> bool:
     """Whether a first column says when a step was."""
     form = cells.form_of(column.type)
     if form == "text":
-        distinct, place = cells.texts(column)
-        there = distinct.take(np.unique(place[place >= 0]))
-        if len(there) and (cells.dates_in(there)[0] != cells.NONE).all():
+        distinct, _ = cells.texts(column)
+        if len(distinct) and (cells.dates_in(distinct)[0] != cells.NONE).all():
             return True
     return form == "date" or name.strip().lower() in CLOCKS
 

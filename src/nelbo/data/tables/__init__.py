@@ -6,6 +6,7 @@ A column is what all of its rows say, by the first of these rules that holds:
     dates and times (typed, or ISO texts)       datetime
     Categorical of pandas or polars             as texts, with its own categories; ordinal if it is ordered
     booleans, texts "true" and "false"          binary
+    whole numbers, one of them beyond 2^53        as texts, since float64 does not tell them apart
     numbers (texts of a file that are numbers)
         whole, in sequence (1..n) in any order  identifier    left out, with a warning (10 rows or more)
         whole, all different, named like an id  identifier
@@ -30,26 +31,25 @@ one warning. Back in the table, a number is clipped to the range of training and
 as long as the range holds no more than some million steps of the last decimal, since x is float32 (nanoseconds, to a
 quarter of a microsecond). A text column of dates comes back as ISO texts.
 
-Files are read twice, in batches: once for the schema (quantiles by a sample of 200 000 rows, all else exact), once to
-encode; x that does not fit memory goes to a temporary file.
+Every cell is kept as it is stored, in a text file as a text (`nelbo.data.tables.source`): that is what comes back where
+a table is completed or added to. Quantiles are of a sample of 200 000 rows, all else is exact. Cells, and x, that do
+not fit memory go to temporary files.
 """
 
 from nelbo.data.tables.cells import UNITS
-from nelbo.data.tables.codec import decode, frame_of
-from nelbo.data.tables.conditions import known_cells
-from nelbo.data.tables.conditions import parse as parse_condition
-from nelbo.data.tables.dataset import encode, infer, read, read_like
-from nelbo.data.tables.describe import describe, to_bytes, to_text, written
-from nelbo.data.tables.missing import Raw, appended, gaps, raw_bytes, replaced, whole
+from nelbo.data.tables.dataset import encode, infer, known_cells, parse_condition, read, read_like
+from nelbo.data.tables.decoding import decode, frame_of
+from nelbo.data.tables.describe import describe, to_text, written
 from nelbo.data.tables.overrides import Overrides, to_toml
-from nelbo.data.tables.source import is_table
+from nelbo.data.tables.rewrite import appended, gaps, replaced, source_bytes, to_bytes
+from nelbo.data.tables.source import Source, is_table, open_table
 from nelbo.data.tables.transforms import forward as standard
 from nelbo.data.tables.transforms import inverse as natural
 
 __all__ = [
     "UNITS",
     "Overrides",
-    "Raw",
+    "Source",
     "appended",
     "decode",
     "describe",
@@ -60,15 +60,15 @@ __all__ = [
     "is_table",
     "known_cells",
     "natural",
+    "open_table",
     "parse_condition",
-    "raw_bytes",
     "read",
     "read_like",
     "replaced",
+    "source_bytes",
     "standard",
     "to_bytes",
     "to_text",
     "to_toml",
-    "whole",
     "written",
 ]

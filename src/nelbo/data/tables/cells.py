@@ -17,8 +17,10 @@ MARKERS = (
     *("<NA>", "NaT", "#N/A"),
 )  # fmt: skip
 NUMBER = r"^[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|inf|Inf|INF|[Ii]nfinity)$"
-INTEGER = r"^[+-]?\d{1,18}$"
-PADDED = r"^[+-]?0\d"
+WHOLE = r"^[+-]?\d+$"
+PADDED = r"^[+-]?0\d+$"
+EXACT = 2**53
+"""Up to it float64 has every whole number; a column with larger ones is one of texts."""
 DATE = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?)?$"
 ZONED = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?(?:Z|[+-]\d{2}:?\d{2})$"
 UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "D": 86400 * 10**9}
@@ -62,21 +64,27 @@ def arrow_type(name: str) -> Any:
     return pa.type_for_alias(name)
 
 
-def texts(array: Any) -> tuple[Any, np.ndarray]:
-    """(distinct texts, trimmed; the place of each cell's among them, -1 for a missing one).
+def unit_of(kind: Any) -> str:
+    """The unit that a type of dates counts in."""
+    types = require("pyarrow").types
+    return "D" if types.is_date32(kind) else "ms" if types.is_date64(kind) else kind.unit
 
-    Two of the texts may be alike. Numbers are written as Arrow writes them.
+
+def texts(array: Any) -> tuple[Any, np.ndarray]:
+    """(the distinct texts of the cells, trimmed; the place of each cell's among them, -1 for a missing one).
+
+    A dictionary's texts keep their order, those that no cell has included. Numbers are written as Arrow writes them.
     """
     pa, pc = require("pyarrow"), require("pyarrow.compute")
     if form_of(array.type) == "other":
         raise UserError(f"holds {array.type} values: give texts or numbers")
     encoded = array if pa.types.is_dictionary(array.type) else pc.dictionary_encode(array)
-    distinct = pc.utf8_trim_whitespace(encoded.dictionary.cast(pa.string()))
-    absent = pc.is_in(distinct, value_set=pa.array(MARKERS)).to_numpy(zero_copy_only=False)
-    absent |= distinct.is_null().to_numpy(zero_copy_only=False)
-    place = encoded.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
-    places = np.where(absent, -1, np.arange(len(distinct)))
-    return distinct, np.append(places, -1)[place]
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.unify_dictionaries().combine_chunks()
+    trimmed = pc.utf8_trim_whitespace(encoded.dictionary.cast(pa.string()))
+    absent = pc.is_in(trimmed, value_set=pa.array(MARKERS))
+    distinct = pc.if_else(absent, pa.scalar(None, pa.string()), trimmed).dictionary_encode()
+    return distinct.dictionary, np.asarray(distinct.indices.take(encoded.indices).fill_null(-1))
 
 
 def numbers_in(distinct: Any) -> np.ndarray:
@@ -84,16 +92,28 @@ def numbers_in(distinct: Any) -> np.ndarray:
     pa, pc = require("pyarrow"), require("pyarrow.compute")
     found = pc.match_substring_regex(distinct, NUMBER)
     kept = pc.if_else(found, distinct, pa.scalar(None, pa.string()))
-    return pc.cast(pc.utf8_ltrim(kept, "+"), pa.float64()).to_numpy(zero_copy_only=False)
+    return np.asarray(pc.cast(pc.utf8_ltrim(kept, "+"), pa.float64()))
+
+
+def matches(distinct: Any, pattern: str) -> np.ndarray:
+    """Whether each text matches a regular expression."""
+    return np.asarray(require("pyarrow.compute").match_substring_regex(distinct, pattern))
+
+
+def beyond_float(array: Any) -> bool:
+    """Whether an array's type is one of whole numbers, and one of them is beyond what float64 holds exactly."""
+    pa, pc = require("pyarrow"), require("pyarrow.compute")
+    if not pa.types.is_integer(array.type) or array.type.bit_width != 64:
+        return False
+    ends = pc.min_max(array).as_py()
+    return max(-(ends["min"] or 0), ends["max"] or 0) > EXACT
 
 
 def dates_in(distinct: Any) -> tuple[np.ndarray, np.ndarray]:
     """(microseconds since 1970 of ISO dates and times, `NONE` where a text is none; whether it names a time zone)."""
-    pa, pc = require("pyarrow"), require("pyarrow.compute")
-    out = np.full(len(distinct), NONE)
-    zoned = pc.match_substring_regex(distinct, ZONED).fill_null(False).to_numpy(zero_copy_only=False)
-    plain = pc.match_substring_regex(distinct, DATE).fill_null(False).to_numpy(zero_copy_only=False)
-    for chosen, kind in ((plain, pa.timestamp("us")), (zoned, pa.timestamp("us", "UTC"))):
+    pa = require("pyarrow")
+    out, zoned = np.full(len(distinct), NONE), matches(distinct, ZONED)
+    for chosen, kind in ((matches(distinct, DATE), pa.timestamp("us")), (zoned, pa.timestamp("us", "UTC"))):
         if chosen.any():
             out[chosen] = _microseconds(distinct.filter(pa.array(chosen)), kind)
     return out, zoned
@@ -111,6 +131,12 @@ def _microseconds(written: Any, kind: Any) -> np.ndarray:
         return np.concatenate([_microseconds(written[:half], kind), _microseconds(written[half:], kind)])
 
 
+def integers(array: Any) -> Any:
+    """Booleans, dates, times or durations as the whole numbers that Arrow makes of them."""
+    pa = require("pyarrow")
+    return array.cast(pa.int32() if array.type.bit_width == 32 else pa.int64())
+
+
 def numbers(array: Any) -> np.ndarray:
     """The cells as float64, NaN for a missing one or what is no number; raises `UserError` for dates."""
     pa = require("pyarrow")
@@ -122,12 +148,10 @@ def numbers(array: Any) -> np.ndarray:
         return np.append(numbers_in(distinct), np.nan)[place]
     if form == "other" or form == "date":
         raise UserError(f"holds {array.type} values, not numbers")
-    if pa.types.is_time32(array.type):
-        array = array.cast(pa.int32())
-    if form == "bool" or pa.types.is_duration(array.type) or pa.types.is_time64(array.type):
-        array = array.cast(pa.int64())
+    if form == "bool" or pa.types.is_temporal(array.type):
+        array = integers(array)
     safe = not pa.types.is_integer(array.type)  # an integer beyond 2^53 is rounded
-    return array.cast(pa.float64(), safe=safe).to_numpy(zero_copy_only=False)
+    return np.asarray(array.cast(pa.float64(), safe=safe))
 
 
 def dates(array: Any) -> tuple[np.ndarray, str]:
@@ -144,9 +168,7 @@ def dates(array: Any) -> tuple[np.ndarray, str]:
         return np.append(dates_in(distinct)[0], NONE)[place], "us"
     if form != "date":
         raise UserError(f"holds {array.type} values, not dates")
-    unit = "D" if pa.types.is_date32(array.type) else "ms" if pa.types.is_date64(array.type) else array.type.unit
-    whole = array.cast(pa.int32()) if unit == "D" else array
-    return whole.cast(pa.int64()).fill_null(NONE).to_numpy(zero_copy_only=False), unit
+    return np.asarray(integers(array).cast(pa.int64()).fill_null(NONE)), unit_of(array.type)
 
 
 def canonical(value: float, single: bool = False) -> str:

@@ -1,12 +1,15 @@
-"""Tables as datasets: the schema inferred in a first pass, the rows encoded in a second, in memory or in a file."""
+"""Tables as datasets: the schema inferred from all rows; the rows encoded by it, in memory or in a file.
+
+A cell that the schema does not know (a category that training never saw, a word in a column of numbers) is taken as
+missing, and one warning counts and names such cells.
+"""
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
 import weakref
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +17,40 @@ import numpy as np
 import torch
 
 from nelbo.data.arrays.npy import FileRows, rows_of
+from nelbo.data.columns import Column
 from nelbo.data.dataset import Arrays, Dataset, Rows, fits_memory
 from nelbo.data.schema import Schema
-from nelbo.data.tables import overrides
-from nelbo.data.tables.codec import Encoder
-from nelbo.data.tables.infer import column
+from nelbo.data.tables import cells, overrides, source, transforms
+from nelbo.data.tables.describe import values_of
+from nelbo.data.tables.infer import Seen, column_of, sample_size
 from nelbo.data.tables.overrides import Override, Overrides
-from nelbo.data.tables.source import Source, open_table
-from nelbo.data.tables.statistics import survey
-from nelbo.errors import UserError
+from nelbo.data.tables.source import Source, open_table, spill
+from nelbo.errors import UserError, nearest, require
 
 
-def infer(source: Any, columns: Overrides = None) -> tuple[Schema, int]:
-    """(the schema of a table, the number of its rows), in one pass; `columns` says what to take otherwise.
+def infer(table: Any, columns: Overrides = None) -> tuple[Schema, int]:
+    """(the schema of a table, the number of its rows); `columns` says what to take otherwise.
 
     Warns of columns that are left out. Raises `UserError` for whatever is wrong with the table.
     """
-    return _infer(open_table(source), columns)
+    opened = open_table(table)
+    return _infer(opened, columns), opened.table.num_rows
 
 
-def read(source: Any, columns: Overrides = None) -> Dataset:
+def read(table: Any, columns: Overrides = None) -> Dataset:
     """All rows of a table, with the schema inferred from it; see `infer`."""
-    table = open_table(source)
-    schema, _ = _infer(table, columns)
-    return _dataset(table, schema)
+    opened = open_table(table)
+    return _dataset(opened, _infer(opened, columns))
 
 
-def read_like(source: Any, schema: Schema) -> Dataset:
+def read_like(table: Any, schema: Schema) -> Dataset:
     """The rows of a table for a model that was trained on tables of this schema.
 
     Columns are found by name, whatever their order; those that the model does not know are passed over with a
     warning. Values that the schema does not know are taken as missing, with one warning. Raises `UserError` naming
     the columns that are missing, or if there are no rows.
     """
-    return _dataset(open_table(source), schema)
+    return _dataset(open_table(table), schema)
 
 
 def encode(table: Any, schema: Schema) -> np.ndarray:
@@ -56,14 +59,74 @@ def encode(table: Any, schema: Schema) -> np.ndarray:
     return dataset.batch(torch.arange(len(dataset))).numpy()
 
 
-def _infer(table: Source, columns: Overrides) -> tuple[Schema, int]:
-    said = overrides.parse(columns, table.names)
-    tallies, rows = survey(table)
-    found = []
-    for tally in tallies:
+def known_cells(known: Mapping[str, Any], schema: Schema) -> np.ndarray:
+    """x of one row, float32 `(1, modelled columns)`: the cells given by the names of their columns, NaN elsewhere.
+
+    Raises `UserError` for a column that is not modelled, or a value that the column cannot have or never had.
+    """
+    if not isinstance(known, Mapping):
+        raise UserError(f"condition {known!r}: give cells by the names of their columns, such as {{'sex': 'Female'}}")
+    pa = require("pyarrow")
+    columns = {column.name: column for column in schema.modelled}
+    for name in known:
+        if name not in columns:
+            raise UserError(f"condition on {name!r}: the model has no such column: {nearest(str(name), columns)}")
+    texts = {name: None if known.get(name) is None else str(known[name]) for name in columns}
+    row = Source("", pa.table({name: pa.array([text], pa.string()) for name, text in texts.items()}), tuple(texts))
+    try:
+        x = next(Encoder(row, schema).chunks())
+    except UserError as error:
+        raise UserError(f"condition: {str(error).removeprefix(': ')}") from None
+    for j, column in enumerate(schema.modelled):
+        if column.name in known and np.isnan(x[0, j]):
+            raise UserError(f"condition {column.name}={known[column.name]}: {_remedy(column, str(known[column.name]))}")
+        if column.name in known and column.is_number and not _within(column, x[0, j]):
+            said = f"{column.name}={known[column.name]}: training saw {values_of(column)}"
+            raise UserError(f"condition {said}: give a value in between")
+    return x
+
+
+def _within(column: Column, x: float) -> bool:
+    """Whether a number lies in the range of training, up to the digits of float32."""
+    ends = [column.low or 0.0, column.high or 0.0]
+    low, high = transforms.forward(column, np.array(ends)).astype(np.float32)
+    return bool(low <= x <= high)
+
+
+def _remedy(column: Column, value: str) -> str:
+    if column.is_choice:
+        return nearest(value, column.categories)
+    return "give a date, such as 2024-05-31" if column.kind == "datetime" else "give a number"
+
+
+def parse_condition(text: str) -> dict[str, str]:
+    """`column=value,column=value` as a dictionary; a part without `=` belongs to the value before it.
+
+    >>> parse_condition("income=>50K,city=Washington, DC")
+    {'income': '>50K', 'city': 'Washington, DC'}
+    """
+    found: dict[str, str] = {}
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        if equals:
+            found[last := name.strip()] = value.strip()
+        elif found:
+            found[last] += f",{part}"
+        else:
+            raise UserError(f"condition {text!r}: give column=value, such as income=>50K,sex=Female")
+    return found
+
+
+def _infer(table: Source, columns: Overrides) -> Schema:
+    said, rows = overrides.parse(columns, table.names), table.table.num_rows
+    if rows < 2:
+        held = "holds 1 row: give at least 2, one to train on and one to hold out"
+        raise UserError(f"{table.name}: {held if rows else 'has a header and no rows: give at least 2 rows'}")
+    found, size = [], sample_size(len(table.names))
+    for name, array in zip(table.names, table.table.columns, strict=True):
+        seen = Seen(name, array, table.frames.get(name, ""), table.dialect is not None, size)
         try:
-            frame = table.frames.get(tally.name, "")
-            found.append(column(tally, said.get(tally.name, Override()), table.untyped, frame))
+            found.append(column_of(seen, said.get(name, Override())))
         except UserError as error:
             raise UserError(f"{table.name}: {error}") from None
     out = [c for c in found if c.note and not said.get(c.name, Override()).kind]
@@ -72,64 +135,140 @@ def _infer(table: Source, columns: Overrides) -> tuple[Schema, int]:
         warnings.warn(f"{table.name}: column {c.name!r} is left out ({c.note}){remedy}", stacklevel=5)
     if not any(c.modelled for c in found):
         raise UserError(f"{table.name}: no column is left to model: all are constant or look like identifiers")
-    return Schema.table(tuple(found)), rows
+    return Schema.table(tuple(found))
 
 
 def _dataset(table: Source, schema: Schema) -> Dataset:
-    x = _collect(Encoder(table, schema).chunks(), schema.shape[0])
-    if not x.shape[0]:
+    encoder, shape = Encoder(table, schema), (table.table.num_rows, *schema.shape)
+    if not shape[0]:
         raise UserError(f"{table.name}: has no rows: give at least one")
-    if isinstance(x, FileRows | np.memmap):
-        return Rows(x, schema, None, threaded=True)
-    return Arrays(torch.from_numpy(x), schema)
+    if fits_memory(4 * shape[0] * shape[1]):
+        x, start = np.empty(shape, np.float32), 0
+        for chunk in encoder.chunks():
+            x[start : start + len(chunk)] = chunk
+            start += len(chunk)
+        encoder.warn()
+        return Arrays(torch.from_numpy(x), schema)
+    with spill(".f32") as file:
+        for chunk in encoder.chunks():
+            file.write(chunk.data)
+    encoder.warn()
+    mapped: np.ndarray | FileRows = rows_of(np.memmap(file.name, np.float32, "r", shape=shape), "table")
+    weakref.finalize(mapped, Path(file.name).unlink, missing_ok=True)  # at the latest, at the end of the process
+    return Rows(mapped, schema, None, threaded=True)
 
 
-def _collect(chunks: Iterable[np.ndarray], width: int) -> np.ndarray | FileRows:
-    """The chunks as one array; once they do not fit memory, as the rows of a temporary file."""
-    kept: list[np.ndarray] = []
-    held, path = 0, None
+class Encoder:
+    """Encodes the rows of a table by a schema, and keeps what it could not place.
+
+    Columns are found by name; others than the schema's are passed over with a warning. Raises `UserError` naming
+    the modelled columns that the table lacks.
+    """
+
+    def __init__(self, table: Source, schema: Schema) -> None:
+        self.name, self.columns = table.name, schema.modelled
+        self.unplaced: dict[str, Counter[str]] = {}
+        lacking = [column.name for column in self.columns if column.name not in table.names]
+        known = {column.name for column in schema.columns}
+        extra = [name for name in table.names if name not in known]
+        if lacking:
+            hint = f"; it has {', '.join(extra)} that the model does not know" if extra else ""
+            close = f": {nearest(lacking[0], tuple(extra))}" if len(lacking) == 1 and extra else ": add or rename them"
+            raise UserError(f"{table.name}: lacks the columns {', '.join(lacking)}{hint}{close}")
+        if extra:
+            warnings.warn(f"{table.name}: the model does not know {', '.join(extra)}: passed over", stacklevel=6)
+        self.table = table.table.select([column.name for column in self.columns])
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """x of the rows in order, float32 `(n, modelled columns)`."""
+        rows = 0
+        for batch in self.table.to_batches(source.BATCH):
+            x = np.empty((batch.num_rows, len(self.columns)), np.float32)
+            for j, (column, array) in enumerate(zip(self.columns, batch.columns, strict=True)):
+                try:
+                    x[:, j] = self._encode(column, array, rows)
+                except UserError as error:
+                    raise UserError(f"{self.name}: column {column.name!r}: {error}") from None
+            rows += batch.num_rows
+            yield x
+
+    def _encode(self, column: Column, array: Any, rows: int) -> np.ndarray:
+        if column.kind == "datetime":
+            x = transforms.forward(column, _moments(column, array))
+        elif column.is_number or _numeric(column):
+            v = cells.numbers(array)
+            if np.isinf(v).any():
+                raise UserError(f"row {rows + int(np.isinf(v).argmax()) + 1} is infinite: drop or fill it")
+            x = transforms.forward(column, v) if column.is_number else _places(column, v)
+        else:
+            x = _text_places(column, array)
+        self._note(column, array, np.isnan(x))
+        return x
+
+    def _note(self, column: Column, array: Any, absent: np.ndarray) -> None:
+        """Count the cells that hold something, and yet have no number."""
+        lost = absent & np.asarray(array.is_valid())
+        form = cells.form_of(array.type)
+        if not lost.any() or form == "date":
+            return
+        if form == "number":
+            held = cells.numbers(array)[lost]
+            names = [cells.canonical(value) for value in held[~np.isnan(held)].tolist()]
+        else:
+            distinct, place = cells.texts(array)
+            place = place[lost]
+            names = distinct.take(place[place >= 0]).to_pylist()
+        if names:
+            self.unplaced.setdefault(column.name, Counter()).update(names)
+
+    def warn(self) -> None:
+        """Warn of what was taken as missing, if anything was."""
+        if not self.unplaced:
+            return
+        total = sum(sum(counter.values()) for counter in self.unplaced.values())
+        named = [f"{name} {counter.most_common(1)[0][0]!r}" for name, counter in self.unplaced.items()]
+        more = f" and {len(named) - 5} more columns" if len(named) > 5 else ""
+        warnings.warn(
+            f"{self.name}: {total} cells hold values that the schema does not know, taken as missing: "
+            f"{', '.join(named[:5])}{more}",
+            stacklevel=6,
+        )
+
+
+def _moments(column: Column, array: Any) -> np.ndarray:
+    """Datetimes in the column's unit, float64, NaN for a missing one."""
+    moments, unit = cells.dates(array)
+    own, wanted = cells.UNITS[unit], cells.UNITS[column.unit]
+    if own >= wanted:
+        v = moments * float(own // wanted)
+    else:  # whole ones stay exact, though nanoseconds since 1970 have more digits than float64
+        whole, rest = np.divmod(moments, wanted // own)
+        v = whole + rest / (wanted // own)
+    return np.where(moments == cells.NONE, np.nan, v)
+
+
+def _numeric(column: Column) -> bool:
+    """Whether the categories are numbers."""
     try:
-        for chunk in chunks:
-            kept.append(chunk)
-            held += len(chunk)
-            if path is not None or not fits_memory(held * width * chunk.itemsize):
-                path = path or _temporary()
-                _append(path, kept)
-    except BaseException:
-        if path is not None:
-            path.unlink(missing_ok=True)
-        raise
-    if path is None:
-        return _joined(kept, held, width)
-    rows = rows_of(np.memmap(path, np.float32, "r", shape=(held, width)), "table")
-    weakref.finalize(rows, path.unlink, missing_ok=True)  # at the latest, at the end of the process
-    return rows
+        return all(c == cells.canonical(float(c)) for c in column.categories) or column.dtype in ("float", "halffloat")
+    except (ValueError, OverflowError):
+        return False
 
 
-def _temporary() -> Path:
-    handle, name = tempfile.mkstemp(".f32", "nelbo-table-")
-    os.close(handle)
-    return Path(name)
+def _places(column: Column, v: np.ndarray) -> np.ndarray:
+    """The place of each number among the categories, NaN for one that is none."""
+    kind = np.float32 if column.dtype in ("float", "halffloat") else np.float64
+    categories = np.array([float(c) for c in column.categories]).astype(kind).astype(np.float64)
+    order = np.argsort(categories)
+    at = np.searchsorted(categories[order], v).clip(0, len(order) - 1)
+    return np.where(categories[order][at] == v, order[at], np.nan)
 
 
-def _append(path: Path, kept: list[np.ndarray]) -> None:
-    """Move the chunks to the end of the file."""
-    try:
-        with path.open("ab") as file:
-            for chunk in kept:
-                chunk.tofile(file)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}): set TMPDIR to a folder with room") from None
-    kept.clear()
-
-
-def _joined(kept: list[np.ndarray], held: int, width: int) -> np.ndarray:
-    """The chunks as one array; each is let go as it is copied, so that little is there twice."""
-    out = np.empty((held, width), np.float32)
-    kept.reverse()
-    start = 0
-    while kept:
-        chunk = kept.pop()
-        out[start : start + len(chunk)] = chunk
-        start += len(chunk)
-    return out
+def _text_places(column: Column, array: Any) -> np.ndarray:
+    pa, pc = require("pyarrow"), require("pyarrow.compute")
+    distinct, place = cells.texts(array)
+    categories = column.categories
+    if column.dtype == "bool":
+        distinct, categories = pc.utf8_lower(distinct), tuple(map(str.lower, categories))
+    found = pc.index_in(distinct, value_set=pa.array(categories, pa.string()))
+    return np.append(np.asarray(found.cast(pa.float64())), np.nan)[place]

@@ -1,15 +1,13 @@
-"""A table for people and files: its schema, a line for each column, and its rows as the bytes of a file."""
+"""The schema of a table for people: a line for each column."""
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 
 from nelbo.data.columns import Column
 from nelbo.data.schema import Schema
-from nelbo.errors import UserError, require
 
 WIDE = 48  # characters of a range or a list of categories
 HEAD = ("column", "kind", "transform", "range or categories", "missing", "note")
@@ -61,40 +59,3 @@ def written(column: Column, value: float | None) -> str:
 
 def _note(column: Column) -> str:
     return f"left out: {column.note}" if column.note else ""
-
-
-SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
-
-
-def to_bytes(table: Any, ending: str) -> bytes:
-    """A DataFrame or an Arrow table as a `.csv`, `.tsv`, `.txt` (tabs) or `.parquet` file; null is an empty cell.
-
-    Times that are all whole days are written as dates in a text.
-    """
-    pa = require("pyarrow")
-    content = BytesIO()
-    package = type(table).__module__.partition(".")[0]
-    whole = pa.Table.from_pandas(table, preserve_index=False) if package == "pandas" else table
-    whole = whole.to_arrow() if package == "polars" else whole
-    if ending == ".parquet":
-        require("pyarrow.parquet").write_table(whole, content)
-    elif ending in SEPARATORS:
-        csv = require("pyarrow.csv")
-        plain = [_as_written(column) for column in whole.columns]
-        options = csv.WriteOptions(delimiter=SEPARATORS[ending], quoting_style="needed")
-        csv.write_csv(pa.Table.from_arrays(plain, whole.column_names), content, options)
-    else:
-        raise UserError(f"a table cannot be written as {ending!r}: give {', '.join(SEPARATORS)} or .parquet")
-    return content.getvalue()
-
-
-def _as_written(column: Any) -> Any:
-    """A column in the type that it has in a text: categories as what they are, whole days as dates."""
-    pa, pc = require("pyarrow"), require("pyarrow.compute")
-    if pa.types.is_dictionary(column.type):
-        return column.cast(column.type.value_type)
-    if pa.types.is_timestamp(column.type) and column.type.tz is None:
-        for whole, kind in (("day", pa.date32()), ("second", pa.timestamp("s"))):
-            if pc.all(pc.equal(pc.floor_temporal(column, unit=whole), column)).as_py():
-                return column.cast(kind)
-    return column

@@ -1,35 +1,69 @@
-"""Anything that holds a table -> its column names and its cells as Arrow record batches, as often as asked for."""
+"""Anything that holds a table -> its cells as one Arrow table; a file of delimited text also has a `Dialect`.
+
+Every cell of a text file is a text, as it is written: `007`, `1.50` and `18446744073709551615` keep their digits. The
+delimiter is that of `,` `;` tab `|` into which most of the first lines fall as the header does, or the one that Excel's
+first line `sep=;` names. Files are UTF-8, with or without a byte order mark, and may be gzipped. Cells that do not fit
+memory go to a temporary file, which is mapped.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
+import re
+import tempfile
+import weakref
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from nelbo.data.tables.textfile import DELIMITERS, TextFile
-from nelbo.data.text.files import holds_table
+from nelbo.data.dataset import fits_memory
+from nelbo.data.tables import cells
+from nelbo.data.text.files import holds_table, opened
 from nelbo.errors import UserError, require
 
 TEXT = (".csv", ".tsv", ".txt", ".tab")
 PARQUET = (".parquet", ".pq")
 FRAMES = {"pandas": ("DataFrame",), "polars": ("DataFrame", "LazyFrame"), "pyarrow": ("Table", "RecordBatch")}
-BATCH = 2**16
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+LOOK, HEAD = 100, 2**20  # lines, and bytes, by which the dialect is told
+BLOCK, BATCH = 2**24, 2**16  # bytes of text, and rows of Parquet, that are read at once
+csv.field_size_limit(2**30)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a text file is written: its delimiter and line ends, whether it begins with a byte order mark or `sep=`."""
+
+    delimiter: str = ","
+    newline: str = "\n"
+    bom: bool = False
+    sep_line: bool = False
 
 
 @dataclass(frozen=True)
 class Source:
-    """A table: `batches()` begins anew each time. `untyped`: all its cells are texts, as in a CSV file.
+    """A table: all of its cells as they are stored.
 
-    `frames` has the pandas dtype of a column where Arrow's does not imply it.
+    `header` has the columns' names as they are written; those of `table` are trimmed. `dialect` is that of a text file,
+    whose cells are all texts, else None. `frames` has the pandas dtype of a column where Arrow's does not imply it.
     """
 
     name: str
-    names: tuple[str, ...]
-    batches: Callable[[], Iterator[Any]]
-    untyped: bool = False
+    table: Any
+    header: tuple[str, ...]
+    dialect: Dialect | None = None
     frames: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names, trimmed."""
+        return tuple(self.table.column_names)
 
 
 def is_table(source: Any) -> bool:
@@ -50,22 +84,9 @@ def open_table(source: Any) -> Source:
     require("pyarrow")
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
-        found = _text(path) if _ending(path) in TEXT else _parquet(path)
-    else:
-        package = type(source).__module__.partition(".")[0]
-        found = _pandas(source) if package == "pandas" else _polars(source) if package == "polars" else _arrow(source)
-    name, count = max(Counter(found.names).items(), key=lambda item: item[1], default=("", 0))
-    if count > 1:
-        raise UserError(f"{found.name}: has {count} columns named {name!r}: rename all but one")
-    if not found.names:
-        raise UserError(f"{found.name}: has no columns: give at least one")
-    mark = next((mark for mark in DELIMITERS if mark in found.names[0]), "")
-    if len(found.names) == 1 and mark:
-        raise UserError(
-            f"{found.name}: has one column, {found.names[0]!r}: its cells are parted by {DELIMITERS[mark]}: "
-            f"read it with sep={mark!r}, or give the file itself"
-        )
-    return found
+        return _text(path) if _ending(path) in TEXT else _parquet(path)
+    package = type(source).__module__.partition(".")[0]
+    return _pandas(source) if package == "pandas" else _arrow(_from_polars(source) if package == "polars" else source)
 
 
 def _ending(path: Path) -> str:
@@ -75,63 +96,101 @@ def _ending(path: Path) -> str:
     return ending if ending in TEXT or not name.endswith(".gz") else ""
 
 
-def _text(path: Path) -> Source:
-    file = TextFile(path)
-    return Source(str(path), file.names, file.batches, untyped=True)
+def _checked(where: str, header: tuple[str, ...]) -> list[str]:
+    """The names in a header, trimmed. Raises `UserError` unless they are distinct."""
+    names = [name.strip() for name in header]
+    name, count = max(Counter(names).items(), key=lambda item: item[1], default=("", 0))
+    if count > 1:
+        raise UserError(f"{where}: has {count} columns named {name!r}: rename all but one")
+    if not names:
+        raise UserError(f"{where}: has no columns: give at least one")
+    mark = next((mark for mark in DELIMITERS if mark in names[0]), "")
+    if len(names) == 1 and mark:
+        raise UserError(
+            f"{where}: has one column, {names[0]!r}: its cells are parted by {DELIMITERS[mark]}: "
+            f"read it with sep={mark!r}, or give the file itself"
+        )
+    return names
+
+
+def _held(batches: Iterator[Any], schema: Any) -> Any:
+    """Record batches as a table: in memory, or in a temporary file where they do not fit it."""
+    pa, kept, size = require("pyarrow"), [], 0
+    for batch in batches:
+        kept.append(batch)
+        size += batch.nbytes
+        if not fits_memory(size):
+            break
+    else:
+        return pa.Table.from_batches(kept, schema)
+    with spill(".arrow") as file, pa.ipc.new_stream(file, schema) as writer:
+        for batch in chain(kept, batches):
+            writer.write(batch)
+    table = pa.ipc.open_stream(pa.memory_map(file.name)).read_all()
+    weakref.finalize(table, Path(file.name).unlink, missing_ok=True)
+    return table
+
+
+@contextmanager
+def spill(ending: str) -> Iterator[IO[bytes]]:
+    """A temporary file to write to, for its user to delete; it is deleted here where writing fails."""
+    with tempfile.NamedTemporaryFile(prefix="nelbo-table-", suffix=ending, delete=False) as file:
+        try:
+            yield file  # type: ignore[misc]
+        except BaseException as error:
+            Path(file.name).unlink()
+            if isinstance(error, OSError):
+                why = f"cannot be written ({error.strerror}): set TMPDIR to a folder with room"
+                raise UserError(f"{file.name}: {why}") from None
+            raise
 
 
 def _parquet(path: Path) -> Source:
     pa, parquet = require("pyarrow"), require("pyarrow.parquet")
     try:
-        names = tuple(parquet.read_schema(path).names)
+        with parquet.ParquetFile(path) as file:
+            header = tuple(file.schema_arrow.names)
+            names = _checked(str(path), header)
+            return Source(str(path), _held(file.iter_batches(BATCH), file.schema_arrow).rename_columns(names), header)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: is no whole Parquet file ({str(error).splitlines()[0]}): write it again") from None
 
-    def batches() -> Iterator[Any]:
-        try:
-            with parquet.ParquetFile(path) as file:
-                yield from file.iter_batches(BATCH)
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]}): write it again") from None
 
-    return Source(str(path), names, batches)
-
-
-def _arrow(table: Any, name: str = "table", frames: dict[str, str] | None = None) -> Source:
+def _arrow(table: Any, frames: dict[str, str] | None = None) -> Source:
     pa = require("pyarrow")
     whole = pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table
-    names = tuple(name.strip() for name in whole.column_names)
-    return Source(name, names, lambda: iter(whole.to_batches(BATCH)), frames=frames or {})
+    header = tuple(whole.column_names)
+    return Source("table", whole.rename_columns(_checked("table", header)), header, frames=frames or {})
 
 
-def _polars(frame: Any) -> Source:
+def _from_polars(frame: Any) -> Any:
     polars = require("polars")
     whole = frame.collect() if isinstance(frame, polars.LazyFrame) else frame
     loose = [name for name, dtype in whole.schema.items() if dtype == polars.Categorical]
-    table = whole.with_columns(polars.col(loose).cast(polars.String)).to_arrow() if loose else whole.to_arrow()
+    table = whole.with_columns(polars.col(loose).cast(polars.String)).to_arrow()
     for name in loose:  # a Categorical's own dictionary holds the categories of other frames too
         place = table.column_names.index(name)
         table = table.set_column(place, name, table[name].dictionary_encode())
-    return _arrow(table)
+    return table
 
 
 def _pandas(frame: Any) -> Source:
     pa = require("pyarrow")
     names = ["_".join(map(str, n)) if isinstance(n, tuple) else str(n) for n in frame.columns]
     columns = [_pandas_column(frame.iloc[:, i]) for i in range(len(names))]
-    frames = {}
-    for i, (name, column) in enumerate(zip(names, columns, strict=True)):
-        dtype = str(frame.dtypes.iloc[i])
-        if dtype not in ("category", _implied(column)):
-            frames[name.strip()] = dtype
-    return _arrow(pa.Table.from_arrays(columns, names), frames=frames)
+    dtypes = zip(names, map(str, frame.dtypes), columns, strict=True)
+    frames = {name.strip(): dtype for name, dtype, column in dtypes if dtype not in ("category", _implied(column))}
+    return _arrow(pa.Table.from_arrays(columns, names), frames)
 
 
 def _pandas_column(series: Any) -> Any:
-    """A pandas column in Arrow; one of mixed objects as texts."""
+    """A pandas column in Arrow; one of mixed objects as texts, and so the categories that are intervals or dates."""
     pa, pandas = require("pyarrow"), require("pandas")
     try:
-        return pa.array(series, from_pandas=True)
+        array = pa.array(series, from_pandas=True)
+        if series.dtype == "category" and cells.form_of(array.type) == "other":
+            array = pa.array(series.cat.rename_categories(map(str, series.cat.categories)), from_pandas=True)
+        return array
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return pa.array([None if pandas.isna(v) is True else str(v) for v in series], pa.string())
 
@@ -139,3 +198,105 @@ def _pandas_column(series: Any) -> Any:
 def _implied(column: Any) -> str:
     """The pandas dtype that Arrow's type becomes."""
     return str(column.slice(0, 0).to_pandas(date_as_object=False).dtype)
+
+
+def _text(path: Path) -> Source:
+    """A text file. Raises `UserError` naming the line, column or byte of what is wrong with it."""
+    pa, arrow = require("pyarrow"), require("pyarrow.csv")
+    dialect, lines, header = _head(path)
+    names = _checked(str(path), tuple(cell.strip() or f"Unnamed: {i}" for i, cell in enumerate(header)))
+    schema = pa.schema([(str(i), pa.string()) for i in range(len(names))])
+    try:
+        batches = arrow.open_csv(
+            path,
+            read_options=arrow.ReadOptions(column_names=schema.names, skip_rows=lines, block_size=BLOCK),
+            parse_options=arrow.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True),
+            convert_options=arrow.ConvertOptions(column_types=schema),
+        )
+        return Source(str(path), _held(batches, schema).rename_columns(names), header, dialect)
+    except pa.ArrowInvalid as error:
+        if str(error).startswith("Empty CSV file"):
+            return Source(str(path), schema.empty_table().rename_columns(names), header, dialect)
+        _check_encoding(path)
+        _check_lengths(path, dialect, len(names))
+        raise UserError(f"{path}: {str(error).splitlines()[0]}: mend it and try again") from None
+    except (OSError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read ({error}): save or download it again") from None
+
+
+def _head(path: Path) -> tuple[Dialect, int, tuple[str, ...]]:
+    """(the dialect of a text file, the lines up to the end of its header, the cells of its header)."""
+    try:
+        _check_encoding(path, HEAD)
+        with opened(path) as file:
+            head = file.read(HEAD).decode("utf-8", "replace")
+        bom, head = head.startswith("\ufeff"), head.removeprefix("\ufeff")
+        sep = re.match(r'"?sep=([,;\t|])"?\r?\n', head, re.IGNORECASE)
+        head = head[sep.end() :] if sep else head
+        found = {mark: _records(head, mark) for mark in ([sep[1]] if sep else DELIMITERS)}
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error}): save or download it again") from None
+    mark = _most_even({mark: [len(record) for _, record in records] for mark, records in found.items()}, path)
+    if not found[mark] or not any(cell.strip() for cell in found[mark][0][1]):
+        raise UserError(f"{path}: is empty: give a header and at least 2 rows")
+    lines, header = found[mark][0]
+    pa, pc = require("pyarrow"), require("pyarrow.compute")
+    if pc.all(pc.match_substring_regex(pc.utf8_trim_whitespace(pa.array(header)), cells.NUMBER)).as_py():
+        raise UserError(f"{path}: the first line holds numbers ({header[0].strip()}, ...): add a line of names")
+    other = next((sign for sign in (":", "^", "~") if sign in header[0]), "")
+    if len(header) == 1 and other and all(other in record[0] for _, record in found[mark]):
+        raise UserError(
+            f"{path}: has one column, {header[0].strip()!r}, parted by {other!r}: part its columns by , ; | or tab"
+        )
+    newline = "\r\n" if head.partition("\n")[0].endswith("\r") else "\n"
+    return Dialect(mark, newline, bom, sep is not None), lines + bool(sep), tuple(header)
+
+
+def _records(head: str, delimiter: str) -> list[tuple[int, list[str]]]:
+    """(the line that it ends on, the cells) of the first records in the head of a file."""
+    reader = csv.reader(io.StringIO(head), delimiter=delimiter)
+    found = [(reader.line_num, record) for record in islice(reader, LOOK) if record]
+    return found[:-1] if len(head) >= HEAD // 4 and len(found) > 1 else found  # the last one may be cut
+
+
+def _most_even(widths: dict[str, list[int]], path: Path) -> str:
+    """The delimiter, by how many cells each makes of the first lines: see above. A file of one column has a comma."""
+    best, found = (0.0, 1), next(iter(widths))
+    for mark in sorted(widths, key=lambda mark: mark != ("\t" if ".tsv" in path.name.lower() else ",")):
+        first, *others = widths[mark] or [1]
+        share = sum(width == first for width in others) / max(len(others), 1)
+        if first > 1 and (share, first) > best:
+            best, found = (share, first), mark
+    return found
+
+
+def _check_lengths(path: Path, dialect: Dialect, wanted: int) -> None:
+    """Raise `UserError` naming the first record that has more or fewer cells than the header."""
+    with opened(path) as file, io.TextIOWrapper(file, "utf-8-sig", "replace", newline="") as text:
+        before = len(list(islice(text, dialect.sep_line)))
+        reader = csv.reader(text, delimiter=dialect.delimiter)
+        for record in reader:
+            if record and len(record) != wanted:
+                raise UserError(
+                    f"{path}: line {before + reader.line_num} has {len(record)} cells, the header {wanted}: mend the "
+                    f"line, or quote a cell that holds {DELIMITERS[dialect.delimiter]}"
+                )
+
+
+def _check_encoding(path: Path, limit: float = float("inf")) -> None:
+    """Raise `UserError` naming the first byte that is not UTF-8, if there is one in the lines that begin before it."""
+    at = 0
+    with opened(path) as file:
+        for line in file:
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                known = "utf-16" if not at and line[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
+                raise UserError(
+                    f"{path}: is not UTF-8 at byte {at + error.start} (0x{line[error.start]:02x}): convert it, as by "
+                    f"`iconv -f {known} -t utf-8 {path.name} > utf8.csv` (or read it with pandas, and give the "
+                    "DataFrame)"
+                ) from None
+            at += len(line)
+            if at >= limit:
+                return

@@ -1,0 +1,119 @@
+"""Numbers that a model makes, as a table with the source's types, ranges, decimals, categories and order."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from nelbo.data.columns import Column
+from nelbo.data.schema import Schema
+from nelbo.data.tables import cells, transforms
+from nelbo.errors import UserError, require
+
+Like = Literal["pandas", "arrow", "polars"]
+LARGEST = float(2**63 - 1024)  # the largest float64 that an int64 holds
+WHOLE = ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
+
+
+def decode(x: Any, schema: Schema, like: Like = "pandas") -> Any:
+    """x `(n, modelled columns)` -> a table of `like`'s package, of all columns of the source but identifiers.
+
+    Types, order and categories are the source's; numbers are brought to the range seen in training and to its
+    decimals; NaN becomes null; a constant has its value. Raises `UserError` for another width.
+    """
+    pa = require("pyarrow")
+    if like not in ("pandas", "arrow", "polars"):
+        raise UserError(f"like={like!r}: give pandas, arrow or polars")
+    values = np.asarray(x)
+    if not schema.columns or values.ndim != 2 or values.shape[1:] != schema.shape:
+        raise UserError(f"x of shape {values.shape} is no table of the schema: give (n, {schema.shape[0]})")
+    kept = [column for column in schema.columns if column.kind != "identifier"]
+    modelled = dict(zip([column.name for column in schema.modelled], values.T, strict=True))
+    arrays = [_cells(column, modelled.get(column.name, np.zeros(len(values)))) for column in kept]
+    table = pa.table(arrays, names=[column.name for column in kept])
+    if like == "polars":
+        return _to_polars(table, kept)
+    return table if like == "arrow" else _to_pandas(table, kept)
+
+
+def _cells(column: Column, x: np.ndarray) -> Any:
+    """Numbers of a model as the cells of a column; those of a constant are not looked at."""
+    pa = require("pyarrow")
+    kind, absent = cells.arrow_type(column.dtype), np.isnan(x)
+    if column.is_number:
+        v = transforms.inverse(column, np.where(absent, 0.0, x))
+        if column.decimals is not None:
+            v = np.round(v, column.decimals)
+        v = np.clip(v, column.low, column.high)
+        return _times(np.rint(v), column.unit, kind, absent) if column.unit else _numbers(v, column, kind, absent)
+    if column.kind == "constant" and column.constant is None:
+        return pa.nulls(len(x), kind)
+    if column.kind == "constant" and column.unit:
+        return _times(np.full(len(x), int(column.constant or 0)), column.unit, kind, absent)
+    texts = column.categories or (str(column.constant),)
+    place = np.full(len(x), texts.index(column.constant)) if column.constant is not None else np.where(absent, 0, x)
+    index = pa.array(np.rint(place).clip(0, len(texts) - 1).astype(np.int32), mask=absent)
+    if pa.types.is_dictionary(kind):
+        return pa.DictionaryArray.from_arrays(index, _cast(pa.array(texts), kind.value_type), ordered=kind.ordered)
+    return _cast(pa.array(texts, pa.string()), kind).take(index)
+
+
+def _numbers(v: np.ndarray, column: Column, kind: Any, absent: np.ndarray) -> Any:
+    pa = require("pyarrow")
+    text = cells.form_of(kind) == "text"
+    if pa.types.is_floating(kind):
+        return pa.array(v.astype(kind.to_pandas_dtype()), mask=absent)
+    if pa.types.is_decimal(kind) or (text and column.decimals != 0):
+        return pa.array(v, mask=absent).cast(kind)
+    if pa.types.is_uint64(kind):
+        return pa.array(np.rint(v).astype(np.uint64), mask=absent)
+    return _cast(pa.array(np.rint(v.clip(-LARGEST, LARGEST)).astype(np.int64), mask=absent), kind)
+
+
+def _times(v: np.ndarray, unit: str, kind: Any, absent: np.ndarray) -> Any:
+    """Datetimes counted in `unit` as an array of a date, timestamp or text type."""
+    pa = require("pyarrow")
+    own = kind
+    if cells.form_of(kind) == "text":
+        own = pa.date32() if unit == "D" else pa.timestamp(unit if unit in ("ms", "us", "ns") else "s")
+    size = cells.UNITS[unit] // cells.UNITS[cells.unit_of(own)]
+    return _cast(pa.array(v.astype(np.int64) * size, mask=absent), own).cast(kind)
+
+
+def _cast(array: Any, kind: Any) -> Any:
+    """Texts or int64 as a type, also one that Arrow makes of whole numbers of 32 or 64 bits only."""
+    pa = require("pyarrow")
+    if pa.types.is_temporal(kind):
+        array = array.cast(pa.int32() if kind.bit_width == 32 else pa.int64())
+    return array.cast(kind)
+
+
+def _to_pandas(table: Any, columns: list[Column]) -> Any:
+    """The table as a DataFrame; whole numbers and booleans with gaps have pandas' types that allow these."""
+    pandas, pa = require("pandas"), require("pyarrow")
+    gaps = {pa.type_for_alias(name.lower()): pandas.api.types.pandas_dtype(name) for name in WHOLE}
+    gaps[pa.bool_()] = pandas.BooleanDtype()
+    made = {}
+    for column, array in zip(columns, table.columns, strict=True):
+        gappy = column.missing > 0 or array.null_count > 0
+        series = array.to_pandas(types_mapper=gaps.get if gappy else None, date_as_object=column.frame == "object")
+        try:
+            series = series.astype(column.frame) if column.frame else series
+            made[column.name] = series.where(series.notna(), None) if column.frame == "object" else series
+        except (TypeError, ValueError):  # the gaps of this table are not what that type allows
+            made[column.name] = series
+    return pandas.DataFrame(made)
+
+
+def _to_polars(table: Any, columns: list[Column]) -> Any:
+    """The table as a polars DataFrame; ordered categories are an Enum."""
+    polars = require("polars")
+    frame = polars.from_arrow(table)
+    ordered = [column for column in columns if column.dtype.endswith(", ordered>")]
+    return frame.with_columns(polars.col(c.name).cast(polars.String).cast(polars.Enum(c.categories)) for c in ordered)
+
+
+def frame_of(values: np.ndarray, schema: Schema) -> Any:
+    """Numbers `(n, modelled columns)` about the cells of a table, as a DataFrame with its columns' names."""
+    return require("pandas").DataFrame(values, columns=[column.name for column in schema.modelled])
