@@ -10,5 +10,7 @@ FIELDS: dict[str, dict[str, str]] = {}
 
 WEIGHTS: dict[str, str] = {
     "latent.quantiser.": "latent.quantizer.",
+    "latent.prior.likelihood.": "latent.prior.vae.likelihood.",
+    "latent.prior.posterior.": "latent.prior.vae.latent.posterior.",
 }
 """Prefix of the name of a tensor in a saved model -> new prefix."""

@@ -21,17 +21,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nelbo.config.registry import Component
-from nelbo.distributions import kl_divergence
+from nelbo.data import Arrays, Schema
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError, nearest
 from nelbo.latents import QuantizedLatent, SingleLevelLatent
 from nelbo.latents.kmeans import spread_out
 from nelbo.model.model import Model
+from nelbo.objectives import Losses, Objective, elbo
 from nelbo.posteriors import Posterior
 from nelbo.priors import Prior
+from nelbo.schedules import Cosine
+from nelbo.training import Adam, Callback, Settings, fit
 from nelbo.training.progress import watched
 
 Fitted = tuple[Prior, Component[Prior]]
@@ -174,31 +177,65 @@ def _draw_row(i: int, masses: Tensor) -> Tensor:
     return torch.multinomial((masses + 1e-12).float(), 1) if i else torch.randint(len(masses), (1,))
 
 
-def _descend(prior: Prior, loss: Callable[[Tensor], Tensor], codes: Tensor, effort: Effort) -> None:
-    """Adam, its rate going to zero along a cosine, on batches drawn at random.
+class LogLikelihood(Objective):
+    """-log p(z), nats: what a prior is fitted to codes by. The module that it scores is the prior itself."""
 
-    The weights kept are those with the least loss on a tenth that is held out: looked at `LOOKS` times.
+    def forward(self, vae: Any, x: Tensor, c: Tensor | None = None) -> Losses:
+        p = vae()
+        return Losses({"vae": -p.log_prob(x.long() if p.support.is_discrete else x).mean()}, {})
+
+
+class _Watched(Callback):
+    """Reports each epoch to whoever is watching; see `nelbo.training.progress`."""
+
+    def __init__(self, epochs: int) -> None:
+        self.loop = watched(range(epochs), "fitting the prior", epochs)
+        next(self.loop)
+
+    def on_epoch(self, vae: Any, epoch: int, rows: list[dict[str, Any]]) -> None:
+        next(self.loop, None)
+
+    def on_end(self, reason: str) -> None:
+        self.loop.close()
+
+
+def _train(module: nn.Module, objective: Objective, codes: Tensor, settings: Settings) -> None:
+    """Train `module` on codes; the weights kept are those of the epoch with the least loss on a tenth held out.
+
+    Raises `KeyboardInterrupt` where it was interrupted.
     """
-    held, codes = codes[torch.randperm(len(codes))].tensor_split([max(1, len(codes) // 10)])
-    best, kept = math.inf, copy.deepcopy(prior.state_dict())
-    adam = torch.optim.Adam(prior.parameters(), effort.rate)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, effort.steps)
+    schema = Schema("vector", codes.shape[1:], (0.0,), (1.0,), "real")
+    held, rest = codes.cpu()[torch.randperm(len(codes))].tensor_split([max(1, len(codes) // 10)])
+    settings = dataclasses.replace(
+        settings,
+        schedule=Cosine(),
+        clip=5.0,
+        patience=settings.epochs,
+        seed=int(torch.randint(2**31, ())),
+        device=str(codes.device),
+    )
     with torch.enable_grad():
-        for step in watched(range(effort.steps), "fitting the prior", effort.steps):
-            if step % max(1, effort.steps // LOOKS) == 0:
-                with torch.no_grad():
-                    found = loss(held).mean().item()
-                if found < best:
-                    best, kept = found, copy.deepcopy(prior.state_dict())
-            adam.zero_grad()
-            loss(codes[torch.randint(len(codes), (min(effort.batch, len(codes)),))]).mean().backward()
-            torch.nn.utils.clip_grad_norm_(prior.parameters(), 5.0)
-            adam.step()
-            decay.step()
-        with torch.no_grad():
-            found = loss(held).mean().item()
-    if not found < best:
-        prior.load_state_dict(kept)
+        data = Arrays(rest, schema), Arrays(held, schema)
+        state = fit(module, objective, *data, settings, callbacks=[_Watched(settings.epochs)], alone=True)
+    if state.reason == "interrupted":
+        raise KeyboardInterrupt
+
+
+def _settings(codes: Tensor, effort: Effort) -> Settings:
+    """Adam on `effort.steps` batches, in epochs after which the codes held out are looked at: `LOOKS` times."""
+    looks, batch = min(LOOKS, effort.steps), min(effort.batch, len(codes))
+    return Settings(
+        epochs=looks,
+        batch_size=batch,
+        epoch_size=batch * round(effort.steps / looks),
+        learning_rate=effort.rate,
+        max_seconds=_limit(effort.seconds),
+    )
+
+
+def _limit(seconds: float) -> float:
+    """A time limit as `Settings` has it: 0 for none."""
+    return seconds if math.isfinite(seconds) else 0.0
 
 
 def fit_flow(codes: Tensor, effort: Effort, transform: str) -> Fitted:
@@ -206,7 +243,7 @@ def fit_flow(codes: Tensor, effort: Effort, transform: str) -> Fitted:
     made_by: Component[Any] = Component("prior", "flow", transform=transform)
     prior = made_by.build(dim=codes.shape[1]).to(codes.device)
     prior.init_from_codes(codes)
-    _descend(prior, lambda z: -prior(None).log_prob(z), codes, effort)
+    _train(prior, LogLikelihood(), codes, _settings(codes, effort))
     return prior, made_by
 
 
@@ -214,13 +251,8 @@ def fit_two_stage(codes: Tensor, effort: Effort) -> Fitted:
     """A second VAE on the codes, by its own ELBO."""
     made_by: Component[Any] = Component("prior", "two-stage")
     prior = made_by.build(dim=codes.shape[1]).to(codes.device)
-    prior.likelihood.init_output_bias(codes.mean(0))
-
-    def loss(z: Tensor) -> Tensor:
-        q, p = prior.posterior(z), prior(None)
-        return kl_divergence(q, p.prior) - prior.likelihood(q.rsample()).log_prob(z)
-
-    _descend(prior, loss, codes, effort)
+    prior.vae.likelihood.init_output_bias(codes.mean(0))
+    _train(prior.vae, elbo(), codes, _settings(codes, effort))
     return prior, made_by
 
 
@@ -260,31 +292,12 @@ def fit_code_prior(
             f"{tuple(indices.shape)} codes, epochs={epochs}: give codes (n, positions), n >= 2, epochs >= 1"
         )
     made_by: Component[Prior] = Component("prior", kind, codes=codes)
-    with torch.random.fork_rng(), torch.enable_grad():
-        torch.manual_seed(seed)
+    with seeded(seed):
         prior = made_by.build(dim=indices.shape[1]).to(indices.device)
-        order = torch.randperm(len(indices)).to(indices.device)
-        held, train = indices[order].tensor_split([max(1, len(indices) // 10)])
-        _descend_epochs(prior, train, held, epochs, learning_rate, time.monotonic() + seconds)
+        how = Settings(epochs=epochs, learning_rate=learning_rate, max_seconds=_limit(seconds))
+        decay = Adam(weight_decay=0.01)
+        _train(prior, LogLikelihood(), indices, dataclasses.replace(how, optimizer=decay))
     return prior.eval(), made_by
-
-
-def _descend_epochs(prior: Prior, train: Tensor, held: Tensor, epochs: int, learning_rate: float, end: float) -> None:
-    """Adam on batches of `train`; the weights kept are those of the epoch that is best on `held`."""
-    adam = torch.optim.AdamW(prior.parameters(), learning_rate)
-    best, weights = math.inf, prior.state_dict()
-    for _ in watched(range(epochs), "fitting the prior", epochs):
-        if time.monotonic() > end:
-            break
-        for rows in torch.randperm(len(train)).to(train.device).split(128):
-            adam.zero_grad()
-            (-prior().log_prob(train[rows]).mean()).backward()
-            adam.step()
-        with torch.no_grad():
-            loss = -torch.cat([prior().log_prob(part) for part in held.split(500)]).mean().item()
-        if loss < best:
-            best, weights = loss, {name: value.clone() for name, value in prior.state_dict().items()}
-    prior.load_state_dict(weights)
 
 
 OF_POSTERIOR: dict[str, Component[Prior]] = {"metric": Component("prior", "metric")}

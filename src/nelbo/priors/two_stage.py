@@ -5,7 +5,8 @@ Source: Dai, Wipf (2019), Diagnosing and Enhancing VAE Models.
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 from torch import Tensor
 
 from nelbo import distributions
@@ -15,6 +16,7 @@ from nelbo.nets import MLPDecoder
 from nelbo.nets.mlp import perceptron
 from nelbo.posteriors import DiagonalNormal
 from nelbo.priors.base import Prior
+from nelbo.priors.gaussian import StandardNormal
 
 
 @register("prior", "two-stage", cite="dai2019diagnosing")
@@ -28,15 +30,16 @@ class TwoStagePrior(Prior):
         samples: importance samples that estimate its density.
     """
 
-    origin: Tensor
-
     def __init__(self, dim: int, *, hidden: tuple[Count, ...] = (128, 128), samples: Count = 1) -> None:
+        from nelbo.latents import SingleLevelLatent  # they are made of priors, and so come after them
+        from nelbo.vae import VAE
+
         super().__init__()
-        self.posterior = DiagonalNormal(perceptron([dim, *hidden, 2 * dim]), 1)
-        self.likelihood = Normal(MLPDecoder(dim, (dim,), hidden[::-1]), 1, sigma="learned")
-        self.dim, self.samples = dim, samples
-        self.register_buffer("origin", torch.zeros(()), persistent=False)
+        posterior = DiagonalNormal(perceptron([dim, *hidden, 2 * dim]), 1)
+        likelihood = Normal(MLPDecoder(dim, (dim,), hidden[::-1]), 1, sigma="learned")
+        self.vae = VAE(SingleLevelLatent(StandardNormal(dim), posterior, dim), likelihood)
+        self.samples = samples
 
     def forward(self, *context: Tensor | None) -> distributions.Marginal:
-        prior = distributions.StandardNormal(self.dim, self.origin)
-        return distributions.Marginal(prior, self.likelihood, self.posterior, self.samples)
+        latent: Any = self.vae.latent
+        return distributions.Marginal(latent.prior(), self.vae.likelihood, latent.posterior, self.samples)

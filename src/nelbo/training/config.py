@@ -31,6 +31,7 @@ class Settings:
         patience: stop after so many epochs without a better test loss, and keep the best; 0 for never.
         max_seconds: stop in good order so many seconds after the start or the resumption; 0 for never.
         checkpoint_seconds: longest time between two checkpoints; the end of each epoch has one.
+        replay: record a step once and replay it without Python's overhead, where both are proved to be equal.
         device: "cpu", "cuda", "cuda:1", "mps" or "auto".
         precision: "32", "bf16" or "64".
     """
@@ -49,6 +50,7 @@ class Settings:
     patience: int = 0
     max_seconds: float = 0.0
     checkpoint_seconds: float = 60.0
+    replay: bool = True
     device: str = "cpu"
     precision: str = "32"
 

@@ -19,10 +19,11 @@ from nelbo.errors import UserError
 
 
 class Engine:
-    """One device and one precision ("32", "bf16" or "64"), in each of the processes."""
+    """One device and one precision ("32", "bf16" or "64"), in each of the processes, or in this one `alone`."""
 
-    def __init__(self, device: torch.device, precision: str = "32") -> None:
-        self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    def __init__(self, device: torch.device, precision: str = "32", alone: bool = False) -> None:
+        among = {} if alone else os.environ
+        self.rank, self.world = int(among.get("RANK", "0")), int(among.get("WORLD_SIZE", "1"))
         self.device, self.precision = device, precision
         if self.world > 1:
             if device.type == "cuda":
@@ -103,6 +104,6 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def engine(device: str, precision: str) -> Engine:
-    """The engine for this device, this precision and the number of processes that `torchrun` started."""
-    return Engine(choose_device(device), precision)
+def engine(device: str, precision: str, alone: bool = False) -> Engine:
+    """The engine for this device and precision, in the processes that `torchrun` started, or in this one `alone`."""
+    return Engine(choose_device(device), precision, alone)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nelbo.data import Dataset, batches
 from nelbo.data.images.augment import draws
@@ -33,7 +33,6 @@ from nelbo.training.engine import Engine, engine
 from nelbo.training.metrics import Callback, Ledger, Progress
 from nelbo.training.microbatch import Piece, epoch_order, pieces
 from nelbo.training.players import Players
-from nelbo.vae import VAE
 
 LOOK_SECONDS = 0.25  # between two looks at the losses, in one process
 LOOK_STEPS = 20  # the same in several, which must look together
@@ -58,7 +57,7 @@ class State:
 
 
 def fit(
-    vae: VAE,
+    vae: nn.Module,
     objective: Objective,
     train: Dataset,
     test: Dataset,
@@ -66,8 +65,12 @@ def fit(
     folder: Path | None = None,
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
+    alone: bool = False,
 ) -> State:
     """Train `vae` in place and return the rows of its metrics and why it ended.
+
+    `vae` may be any module that the objective scores (a prior, say) if `encoder_rate` is 1. `alone`: in this process
+    only, though others may run beside it.
 
     With `folder`, `last.safetensors` and `best.safetensors` are kept there, and `resume` goes on from the last.
     The weights left in `vae` are the averaged ones if there is an average, and the best epoch's if `patience`
@@ -82,8 +85,9 @@ def fit(
     with torch.random.fork_rng(), interruptions() as interrupted:
         torch.manual_seed(settings.seed)
         c = None if train.context is None else train.context[:1]
-        objective.start(vae, train.batch(torch.arange(1)), len(train), c)
-        run = Run(vae, objective, settings, folder, callbacks)
+        module: Any = vae  # the objective knows what kind of module it scores
+        objective.start(module, train.batch(torch.arange(1)), len(train), c)
+        run = Run(vae, objective, settings, folder, callbacks, alone)
         if resume:
             run.load()
         run.train(train, test, interrupted)
@@ -94,10 +98,16 @@ class Run:
     """A training run: what it holds is what is saved and loaded."""
 
     def __init__(
-        self, vae: VAE, objective: Objective, settings: Settings, folder: Path | None, callbacks: Sequence[Callback]
+        self,
+        vae: Any,
+        objective: Objective,
+        settings: Settings,
+        folder: Path | None,
+        callbacks: Sequence[Callback],
+        alone: bool = False,
     ) -> None:
         self.settings = settings
-        self.engine = engine(settings.device, settings.precision)
+        self.engine = engine(settings.device, settings.precision, alone)
         self.vae, self.objective = vae, objective.to(self.engine.device)
         self.players = Players(vae, self.objective, settings, self.engine)
         self.module = self.players.module

@@ -15,7 +15,6 @@ from nelbo.training.engine import Engine
 from nelbo.training.microbatch import Piece
 from nelbo.training.optim import Stepper
 from nelbo.training.replay.tape import Taped
-from nelbo.vae import VAE
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,12 @@ class Players:
 
     `module` is what to train through. A single player's loss goes backward through it, and its gradients are
     averaged over processes on the way; several players' gradients are taken one by one and summed here. In one process
-    the step is replayed from a tape (see `nelbo.training.replay.tape`) wherever that is proved to be the same.
+    the step is replayed from a tape (see `nelbo.training.replay.tape`) wherever that is proved to be the same, unless `replay` is off.
 
     Raises `UserError` for several players in 64 bit.
     """
 
-    def __init__(self, vae: VAE, objective: Objective, settings: Settings, engine: Engine) -> None:
+    def __init__(self, vae: Any, objective: Objective, settings: Settings, engine: Engine) -> None:
         self.objective, self.settings, self.engine = objective, settings, engine
         self.alone = len(objective.players(vae)) == 1
         if not self.alone and settings.precision == "64":
@@ -49,7 +48,7 @@ class Players:
         self.all = [p for moved in self.parameters.values() for p in moved]
         self.names: tuple[list[str], list[str]] = [], []
         state = [*self.module.buffers(), *self.objective.buffers()]
-        self.measure = Taped(self._measure, state) if engine.world == 1 else self._measure
+        self.measure = Taped(self._measure, state) if settings.replay and engine.world == 1 else self._measure
         self.movers = [mover for player in self.parameters for mover in self._movers(player, vae)]
 
     def learn(self, x: Tensor, c: Tensor | None, piece: Piece) -> Losses:
@@ -90,7 +89,7 @@ class Players:
             gradients += torch.autograd.grad(loss, moved, retain_graph=i < len(self.parameters), allow_unused=True)
         return [*(loss.detach() for loss in losses.players.values()), *losses.parts.values(), *gradients]
 
-    def _movers(self, player: str, vae: VAE) -> list[Mover]:
+    def _movers(self, player: str, vae: Any) -> list[Mover]:
         """The optimizers of a player: of what learns at its pace, and of an encoder that learns at another."""
         moved, rate = self.parameters[player], self.settings.encoder_rate
         # In a hierarchy encoder and decoder share a path, and learn at one pace.
