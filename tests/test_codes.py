@@ -19,6 +19,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from fixtures.clocks import advance
 from nelbo import distributions, latents, likelihoods, nets, posteriors, priors, schedules
 from nelbo.config.registry import Component
 from nelbo.distributions import (
@@ -36,10 +37,10 @@ from nelbo.distributions import (
 )
 from nelbo.distributions.conditional import ConditionalDistribution
 from nelbo.errors import UserError
-from nelbo.latents import FSQ, LFQ, Latent, Quantizer, ResidualVectorQuantizer, VectorQuantizer, usage
+from nelbo.latents import FSQ, LFQ, Latent, Quantizer, ResidualVectorQuantizer, VectorQuantizer
+from nelbo.metrics.codes import usage
 from nelbo.model.post_hoc import fit_code_prior
 from nelbo.objectives import elbo
-from nelbo.schedules import advance
 from zoo import CONTEXT, DISCRETE, LatentRow, assert_mean, context, data, over, perturb_parameters
 from zoo.latents import vae_with_latent
 

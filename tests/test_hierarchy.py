@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fixtures.clocks import advance
 from nelbo import likelihoods, nets
 from nelbo.config.registry import Component
 from nelbo.distributions import noise
@@ -18,7 +19,7 @@ from nelbo.latents import Latent, TopDown, TopDownBlock
 from nelbo.latents.block import bounded
 from nelbo.nets.topdown import LadderBottomUp
 from nelbo.objectives import elbo
-from nelbo.schedules import Linear, advance
+from nelbo.schedules import Linear
 from nelbo.vae import VAE
 from zoo import CONTEXT, HIERARCHIES, assert_mean, context, data, perturb_parameters, top_down
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from conftest import Run
+from fixtures.clocks import advance
 from fixtures.tiny_model import small
 from nelbo import objectives
 from nelbo.config.registry import Component
@@ -29,7 +30,7 @@ from nelbo.objectives import WeightedTerms, distortion, latents_of, rate
 from nelbo.objectives.adversarial import permuted, tell_apart
 from nelbo.objectives.discrepancy import discrepancy, imq, independence, rbf
 from nelbo.objectives.terms import Weights, aggregate, stratified, weighted
-from nelbo.schedules import Cyclical, Linear, advance
+from nelbo.schedules import Cyclical, Linear
 from nelbo.training import Callback, fit
 from nelbo.vae import VAE, Trace
 from test_bounds import two_levels

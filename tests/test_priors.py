@@ -22,6 +22,7 @@ from nelbo.errors import UserError
 from nelbo.latents import SingleLevelLatent
 from nelbo.model.post_hoc import Effort
 from nelbo.priors.two_stage import TwoStagePrior
+from nelbo.vae import VAE
 from zoo import assert_mean, perturb_parameters
 from zoo.distributions import mixture
 
@@ -211,8 +212,9 @@ def test_data_prior_outside_a_flat_latent_is_refused() -> None:
 def marginal(samples: int) -> tuple[TwoStagePrior, MultivariateNormal]:
     """A linear two-stage prior with a wrong q(u | z), and its exact density."""
     prior = TwoStagePrior(2, hidden=(), samples=samples)
-    prior.posterior = posteriors.DiagonalNormal(nets.MLPEncoder((2,), 4, []), 1)
-    prior.likelihood = likelihood = likelihoods.Normal(nets.MLPDecoder(2, (2,), []), 1, sigma=0.7)
+    posterior = posteriors.DiagonalNormal(nets.MLPEncoder((2,), 4, []), 1)
+    likelihood = likelihoods.Normal(nets.MLPDecoder(2, (2,), []), 1, sigma=0.7)
+    prior.vae = VAE(SingleLevelLatent(priors.StandardNormal(2), posterior, 2), likelihood)
     prior.double().requires_grad_(False)
     layer, scale = likelihood.net.layers[0], likelihood.log_scale.exp()  # type: ignore[index, union-attr]
     return prior, MultivariateNormal(layer.bias, layer.weight @ layer.weight.T + scale**2 * torch.eye(2).double())

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import nelbo
 from nelbo.config.registry import kind_of
@@ -43,6 +45,20 @@ def test_codes_are_likelier_under_the_fitted_prior(kind: str, model: nelbo.Model
     again = nelbo.load(tmp_path)
     assert again.recipe.model.latent.options["prior"] == fitted.recipe.model.latent.options["prior"]
     np.testing.assert_array_equal(again.sample(20, seed=3), fitted.sample(20, seed=3))
+
+
+def test_a_second_stage_saved_before_it_was_a_vae_is_loaded(model: nelbo.Model, tmp_path: Path) -> None:
+    fitted = nelbo.with_prior(model, ROWS[:50], "two-stage")
+    fitted.save(tmp_path)
+    weights = load_file(tmp_path / "weights.safetensors")
+    with safe_open(tmp_path / "weights.safetensors", "pt") as file:
+        metadata = file.metadata()
+    now = {"latent.prior.vae.latent.posterior.": "posterior.", "latent.prior.vae.likelihood.": "likelihood."}
+    for new, old in now.items():
+        assert any(name.startswith(new) for name in weights)
+        weights = {name.replace(new, f"latent.prior.{old}"): value for name, value in weights.items()}
+    save_file(weights, tmp_path / "weights.safetensors", metadata)
+    np.testing.assert_array_equal(nelbo.load(tmp_path).sample(20, seed=3), fitted.sample(20, seed=3))
 
 
 def test_samples_of_a_fitted_mixture_lie_where_the_data_do(model: nelbo.Model) -> None:

@@ -19,12 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
+from fixtures.clocks import advance
 from nelbo import likelihoods, nets, posteriors, priors
 from nelbo.config.registry import Learned
 from nelbo.distributions import Bernoulli, DiagonalNormal, Energy, Laplace, StandardNormal
 from nelbo.latents import LatentLevel, SingleLevelLatent, TopDown
 from nelbo.objectives import WeightedTerms, distortion, elbo, path_rate, rate
-from nelbo.schedules import Linear, advance
+from nelbo.schedules import Linear
 from nelbo.vae import VAE, Trace
 from zoo import (
     CONTEXT,

@@ -1,7 +1,8 @@
 """What changes while training: a schedule maps the fraction of training done, in [0, 1], to a multiplier.
 
 The learning rate follows one, and so may any weight of an objective (beta, say). A schedule is a pure function
-of the step, so that a resumed run needs no state of it.
+of the step, so that a resumed run needs no state of it. torch.optim.lr_scheduler was weighed: it serves the learning
+rate alone, where one schedule serves the learning rate, beta and a temperature.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ class Clock(nn.Module):
     step, say) sees it move.
 
     >>> weight = Clock(Linear(0.0, 2.0))
-    >>> advance(weight, 0.25)
+    >>> weight.move(0.25)
     >>> weight.now, Clock(3.0).now
     (tensor(0.5000), 3.0)
     """
@@ -173,12 +174,6 @@ class Clock(nn.Module):
         """Go to where `fraction` of training is done."""
         if self.schedule:
             self.value.fill_(self.schedule(fraction))
-
-
-def advance(module: nn.Module, fraction: float) -> None:
-    """Move every clock inside `module` to `fraction`."""
-    for clock in clocks(module):
-        clock.move(fraction)
 
 
 def clocks(*modules: nn.Module) -> list[Clock]:

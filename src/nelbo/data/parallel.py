@@ -1,7 +1,8 @@
 """Work on many files at once: on threads that read ahead, or on processes that share the work.
 
 Threads suffice where reading a file and decoding a picture release the interpreter. Very many small files need
-processes, since their threads would wait for the interpreter.
+processes, since their threads would wait for the interpreter. ProcessPoolExecutor was weighed: its workers outlive a
+parent that is killed, and workers that are spawned must import torch.
 """
 
 from __future__ import annotations

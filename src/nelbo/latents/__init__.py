@@ -5,5 +5,5 @@ from nelbo.latents.codebooks import ResidualVectorQuantizer, VectorQuantizer
 from nelbo.latents.hierarchy import TopDown
 from nelbo.latents.product import ProductLatent
 from nelbo.latents.quantized import QuantizedLatent
-from nelbo.latents.quantizers import FSQ, LFQ, CodebookUsage, Quantizer, QuantizerOutput, usage
+from nelbo.latents.quantizers import FSQ, LFQ, Quantizer, QuantizerOutput
 from nelbo.latents.single_level import Latent, LatentLevel, SingleLevelLatent

@@ -32,23 +32,6 @@ class QuantizerOutput(NamedTuple):
     penalty: Tensor
 
 
-class CodebookUsage(NamedTuple):
-    """How many of the codes were used, and as how many equally frequent ones they count."""
-
-    used: int
-    perplexity: float
-
-
-def usage(indices: Tensor, codes: int) -> CodebookUsage:
-    """The usage of codes by whole numbers of any shape: perplexity = exp(-sum_k f_k log f_k), f the frequencies.
-
-    >>> usage(torch.tensor([0, 0, 3, 3]), 8)
-    CodebookUsage(used=2, perplexity=2.0)
-    """
-    counts = indices.flatten().bincount(minlength=codes).double()
-    return CodebookUsage(int((counts > 0).sum()), torch.special.entr(counts / counts.sum()).sum().exp().item())
-
-
 def straight_through(e: Tensor, value: Tensor) -> Tensor:
     """`value`, with the gradient of `e`."""
     return e + (value - e).detach()

@@ -102,6 +102,8 @@ def log_likelihood(prior: Prior, codes: Tensor) -> float:
 def fit_mixture(codes: Tensor, components: int, rounds: int) -> Fitted:
     """A mixture of full-covariance Normals by expectation-maximisation, from centres spread as by k-means++.
 
+    scikit-learn's was weighed: this one obeys a time limit, runs where the codes are, and needs no extra package.
+
     r_nk = w_k N(z_n; mu_k, S_k) / p(z_n);   w_k = mean_n r_nk, and mu_k, S_k are the moments weighted by r_nk.
     """
     origin = codes.double().mean(0)
@@ -208,7 +210,6 @@ def _train(module: nn.Module, objective: Objective, codes: Tensor, settings: Set
     held, rest = codes.cpu()[torch.randperm(len(codes))].tensor_split([max(1, len(codes) // 10)])
     settings = dataclasses.replace(
         settings,
-        schedule=Cosine(),
         clip=5.0,
         patience=settings.epochs,
         seed=int(torch.randint(2**31, ())),
@@ -229,6 +230,7 @@ def _settings(codes: Tensor, effort: Effort) -> Settings:
         batch_size=batch,
         epoch_size=batch * round(effort.steps / looks),
         learning_rate=effort.rate,
+        schedule=Cosine(),
         max_seconds=_limit(effort.seconds),
     )
 
@@ -294,9 +296,13 @@ def fit_code_prior(
     made_by: Component[Prior] = Component("prior", kind, codes=codes)
     with seeded(seed):
         prior = made_by.build(dim=indices.shape[1]).to(indices.device)
-        how = Settings(epochs=epochs, learning_rate=learning_rate, max_seconds=_limit(seconds))
-        decay = Adam(weight_decay=0.01)
-        _train(prior, LogLikelihood(), indices, dataclasses.replace(how, optimizer=decay))
+        settings = Settings(
+            epochs=epochs,
+            learning_rate=learning_rate,
+            optimizer=Adam(weight_decay=0.01),
+            max_seconds=_limit(seconds),
+        )
+        _train(prior, LogLikelihood(), indices, settings)
     return prior.eval(), made_by
 
 

@@ -5,6 +5,9 @@
 `forward(z, h)` returns y and its log-determinant, `inverse(y, h)` returns z and the log-determinant of f^-1 at y, both
 in nats and of shape `(*lead)` for z of shape `(*lead, dim)`. The context h, `(*, context)` or None, broadcasts.
 
+zuko was weighed, and is a choice of transform (`zuko`): it has no planar, Sylvester or inverse autoregressive flow that
+is amortised on a context, and changes a global setting of torch when it is imported.
+
 Sources: Rezende, Mohamed (2015), Variational Inference with Normalizing Flows; Kingma et al. (2016), Improved
 Variational Inference with Inverse Autoregressive Flow; Papamakarios, Pavlakou, Murray (2017), Masked Autoregressive
 Flow for Density Estimation; Dinh, Sohl-Dickstein, Bengio (2017), Density Estimation Using Real NVP; van den Berg,

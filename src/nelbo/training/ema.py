@@ -2,6 +2,8 @@
 
     average <- lambda * average + (1 - lambda) * weights,   lambda = min(decay, (1 + t) / (10 + t))
 
+torch.optim.swa_utils was weighed: it deep-copies the model, where a copy of each parameter does.
+
 Source: Polyak, Juditsky (1992), Acceleration of Stochastic Approximation by Averaging.
 """
 

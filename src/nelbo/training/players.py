@@ -33,7 +33,8 @@ class Players:
 
     `module` is what to train through. A single player's loss goes backward through it, and its gradients are
     averaged over processes on the way; several players' gradients are taken one by one and summed here. In one process
-    the step is replayed from a tape (see `nelbo.training.replay.tape`) wherever that is proved to be the same, unless `replay` is off.
+    the step is replayed from a tape (see `nelbo.training.replay.tape`) wherever that is proved to be the same, unless
+    `replay` is off.
 
     Raises `UserError` for several players in 64 bit.
     """

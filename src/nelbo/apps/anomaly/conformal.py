@@ -6,6 +6,8 @@ Where the datum is exchangeable with the n calibration rows, P(p <= a) <= a for 
 score: a bad model finds fewer odd data, but raises no more false alarms. That rate is over draws of the calibration
 rows too: with a given set of them, it varies about a with a standard deviation of about sqrt(a (1 - a) / n).
 
+Libraries of conformal prediction were weighed; this is one formula.
+
 Source: Vovk, Gammerman, Shafer (2005), Algorithmic Learning in a Random World; Bates, Candès, Lei, Romano, Sesia
 (2023), Testing for Outliers with Conformal p-values.
 """

@@ -67,6 +67,7 @@ def _bound(vae: VAE, x: Tensor, c: Tensor | None, eps: Tensor, at: Normal) -> Te
 def _search(vae: VAE, x: Tensor, c: Tensor | None, start: Normal) -> Normal:
     """(m, log s) after Adam's steps up the bound, each datum for itself, with a pair of opposite draws a step.
 
+    Not by `training.fit`: it has no batches, no epochs and no module, but m and s of each datum, and a step of its own.
     Adam's steps are of one length however small the gradient is, and at a maximum would go to and fro. What is added to
     its divisor is about the curvature there, 1/s^2 and 1: a nearer end is approached by a tenth of the way a step.
     """

@@ -6,6 +6,8 @@ over x_j brought to sign(u) log(1 + |u|), u = (x_j - median) / robust standard d
 leave all rows in one bin. A bin's share is that of its rows plus one; a value beyond the ends has half a row's. A cell
 that is missing, or what a constant column always is, adds nothing.
 
+PyOD's was weighed: it takes no missing cells and no constant columns.
+
 Source: Goldstein, Dengel (2012), Histogram-based Outlier Score (HBOS).
 """
 

@@ -1,7 +1,8 @@
 """Classes for pictures that have none, from a few that do: codes that are near each other are alike.
 
 A model learns from all pictures, with a class or without; in its codes the forms of a class lie close together, so that
-ten pictures of each class name most of the others.
+ten pictures of each class name most of the others. This is Poisson learning; scikit-learn's label propagation was
+weighed, and is another algorithm.
 """
 
 from __future__ import annotations

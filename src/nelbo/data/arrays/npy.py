@@ -2,7 +2,8 @@
 
 Rows of a `.npy` file are read when they are needed. They are read, not mapped: a mapped file grows in the memory of the
 process page by page, is read far ahead of a row taken at random (here by 8 MB for rows of 12 kB), and ends the process
-if it is cut short or its disk fails.
+if it is cut short or its disk fails. np.memmap was weighed: memory stays flat here, at two to three times the time of a
+mapped batch.
 """
 
 from __future__ import annotations

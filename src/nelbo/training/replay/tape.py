@@ -1,9 +1,9 @@
 """A step that is recorded once and then replayed, wherever the replay is proved to be the same.
 
 A pass through a model costs two things: the arithmetic, and the bookkeeping around each operation (modules, Python
-objects, the graph for the gradients). On a processor the second takes a seventh of a perceptron's step, a twentieth of a
-conv net's, and it is the same at each step; `nelbo.training.replay.recorder` does without it. torch.compile was weighed:
-it imports and runs a compiler, which takes longer than some whole trainings. See docs/replay.md.
+objects, the graph for the gradients). On a processor the second takes a seventh of a perceptron's step, a twentieth of
+a conv net's, and it is the same at each step; `nelbo.training.replay.recorder` does without it. torch.compile was
+weighed: it imports and runs a compiler, which takes longer than some whole trainings. See docs/replay.md.
 
 A tape is used only where it is proved to do what the model does: it is compared with a step of another batch, every
 output and every changed buffer bit for bit, before it is trusted. Operations whose course depends on values (a branch
