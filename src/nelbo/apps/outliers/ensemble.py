@@ -104,8 +104,8 @@ class Stack:
     def fit(self, x: Tensor, training: Training, generator: torch.Generator | None = None) -> Stack:
         """Train all members on rows of their own; each learns as if it were alone.
 
-        Not by `training.fit`: members start at probabilistic PCA, with linear maps beside the perceptrons, and no net of
-        `nelbo.nets` is such. The time is not the reason: four VAEs of that size, one after the other, take 0.9 of it.
+        Not by `training.fit`: members start at probabilistic PCA, with linear maps beside the perceptrons, and no net
+        of `nelbo.nets` is such. Time is not the reason: four VAEs of that size, one after the other, take 0.9 of it.
         """
         y, members = self.rows(x), len(x)
         parameters = list(self.parameters.values())
