@@ -2,8 +2,8 @@
 
     python benchmarks/digit_classifier.py [--epochs 12]
 
-Writes src/nelbo/metrics/files/digit_classifier.safetensors (half precision). Each digit is shifted by up to two pixels anew in
-each epoch; Adam, one cycle of the learning rate.
+Writes src/nelbo/metrics/files/digit_classifier.safetensors (half precision). Each digit is shifted by up to two pixels
+anew in each epoch; Adam, one cycle of the learning rate.
 """
 
 from __future__ import annotations

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from nelbo.spec import Dirac, Flat, Quantised
 
 from nelbo.config import presets
 from nelbo.config import recipe as recipes
 from nelbo.config.presets import PRESETS
 from nelbo.data import condition, load, subset
+from nelbo.latents import QuantizedLatent
 from nelbo.model import Model
 from nelbo.model.post_hoc import with_prior
 from nelbo.plotting.image import FIGURES
@@ -56,9 +56,10 @@ def train(name: str, seconds: float) -> tuple[Model, dict[str, object]]:
     row["digits"] = len(data.train)
     row |= {k: round(v, 2) for k, v in model.evaluate(data.test).items() if k in ("distortion", "rate")}
     latent = model.recipe.model.latent
-    fitted = isinstance(latent, Quantised) or (isinstance(latent, Flat) and isinstance(latent.posterior, Dirac))
-    if fitted and name not in ("aae", "wae-mmd", "swae"):
-        kind = "transformer" if isinstance(latent, Quantised) else "gmm"
+    codes = isinstance(model.vae.latent, QuantizedLatent)
+    point = latent.kind == "flat" and latent.options["posterior"].kind == "dirac"
+    if codes or (point and name not in ("aae", "wae-mmd", "swae")):
+        kind = "transformer" if codes else "gmm"
         model, row["prior"] = with_prior(model, subset(data.train, range(5000)), kind), kind
     return model, row
 

@@ -35,7 +35,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from nelbo.conditionals import Conditional
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -47,6 +46,7 @@ from nelbo.distributions import StandardNormal, temper
 from nelbo.experiment.console import Lines
 from nelbo.latents import Latent, LatentLevel
 from nelbo.model import Model
+from nelbo.posteriors import Posterior
 
 SAMPLES = 2000  # names
 CAPTIONS = {"epochs": 30}
@@ -82,7 +82,7 @@ class Nothing(Latent):
 class Wider(nn.Module):
     """A posterior, its standard deviation multiplied."""
 
-    def __init__(self, posterior: Conditional, factor: float) -> None:
+    def __init__(self, posterior: Posterior, factor: float) -> None:
         super().__init__()
         self.posterior, self.factor = posterior, factor
 
@@ -147,7 +147,7 @@ def trained(data: Data, work: Path, settings: dict[str, Any], code: bool = True)
     recipe = load_recipe("text", settings)
     model = Model.create(recipe, data.schema)
     if not code:
-        model.vae.latent = Nothing(recipe.model.latent.features)
+        model.vae.latent = Nothing(recipe.model.latent.options["dim"])
         model = LanguageModel(model.vae, data.schema, model.recipe)
     model.fit(data, work, [Lines()], resume=(work / "last.safetensors").is_file())
     return model
