@@ -14,7 +14,7 @@ from nelbo.data import Schema
 from nelbo.errors import UserError
 from nelbo.latents import Latent
 from nelbo.likelihoods import Likelihood, MissingDataLikelihood
-from nelbo.nets import InitializedFromData, Net, Rescale, WithGaps
+from nelbo.nets import InitializedFromData, Net, WithGaps, rescales
 from nelbo.vae import VAE
 
 
@@ -101,7 +101,7 @@ def build(spec: ModelSpec, shape: tuple[int, ...], context: int = 0, missing: bo
     decoder = spec.decoder.decoder(latent.features, shape, outputs, context)
     likelihood = spec.likelihood.build(decoder=decoder, event_dims=len(shape), shape=shape)
     vae = VAE(latent, MissingDataLikelihood(likelihood) if missing else likelihood)
-    for rescale in _rescales(vae):
+    for rescale in rescales(vae.latent):
         rescale.scale.fill_(spec.input.scale)
         if not isinstance(spec.input.center, str):
             rescale.shift.fill_(spec.input.center)
@@ -113,20 +113,16 @@ def start(vae: VAE, spec: ModelSpec, mean: Tensor, rows: Tensor) -> None:
 
     The input's centre and the output bias are set by their mean, and every `InitializedFromData` by random rows.
     """
-    for rescale in _rescales(vae):
+    for rescale in rescales(vae.latent):
         if spec.input.center == "mean":
             rescale.shift.copy_(mean)
     if spec.start_at_mean:
         with torch.no_grad():
             vae.likelihood.init_output_bias(mean)
-    filled = torch.where(rows.isnan(), mean, rows) if isinstance(vae.likelihood, MissingDataLikelihood) else rows
+    filled = vae.likelihood.fill_missing(rows, mean)
     for part in vae.modules():
         if isinstance(part, InitializedFromData):
             part.init_from_data(filled)
-
-
-def _rescales(vae: VAE) -> list[Rescale]:
-    return [module for module in vae.latent.modules() if isinstance(module, Rescale)]
 
 
 ACCEPTED = {("binary",): "0 and 1", ("binary", "unit"): "values in [0, 1]"}

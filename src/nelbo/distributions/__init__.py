@@ -18,6 +18,7 @@ from nelbo.distributions.location_scale import Laplace, LogCosh, StudentT
 from nelbo.distributions.logistic_normal import LogisticNormal
 from nelbo.distributions.missing import Observed
 from nelbo.distributions.mixture import Marginal, Mixture
+from nelbo.distributions.normal_noise import has_normal_noise
 from nelbo.distributions.pixel_levels import DiscretisedLogistic, LevelCategorical, Levels
 from nelbo.distributions.point_mass import Dirac, Energy
 from nelbo.distributions.sphere import PowerSpherical, UniformSphere, VonMisesFisher

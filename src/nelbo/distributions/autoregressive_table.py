@@ -146,6 +146,10 @@ class CellByCell(Distribution):
             x[..., j] = torch.where(missing[..., j], drawn, x[..., j])
         return x
 
+    def fill(self, x: Tensor, chosen: Tensor, gaps: bool = False) -> Tensor:
+        begun = self.begun[chosen, torch.arange(len(x), device=x.device)]
+        return CellByCell(self.net, begun, gaps=gaps).complete(x)
+
     def _chosen(self, logits: Tensor, likeliest: bool) -> tuple[Tensor, Tensor]:
         """A code of each row, and how far from the low end to the high one."""
         if likeliest:

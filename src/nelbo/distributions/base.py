@@ -89,6 +89,24 @@ class Distribution(TorchDistribution):
         """
         return self.mean
 
+    def without_gaps(self) -> Distribution:
+        """The same where missing elements (NaN) of the data add nothing; itself, unless they are events of the data."""
+        return self
+
+    def marginals(self, x: Tensor) -> list[Tensor] | None:
+        """The masses of the codes of each element given those of x that are there; None for independent elements."""
+        return None
+
+    def fill(self, x: Tensor, chosen: Tensor, gaps: bool = False) -> Tensor:
+        """x `(n, *event)` with each missing element (NaN) drawn given the others.
+
+        Args:
+            x: data; the batch of this distribution is `(draws, n)`.
+            chosen: which of the draws each datum is completed under, `(n,)`.
+            gaps: whether an element may be drawn to be missing, in a family that knows such elements.
+        """
+        return torch.where(x.isnan(), self.sample()[chosen, torch.arange(len(x), device=x.device)], x)
+
     def sum_event(self, values: Tensor) -> Tensor:
         """Sum over the event's dimensions: per element -> per datum."""
         return values.flatten(-len(self.event_shape)).sum(-1) if self.event_shape else values

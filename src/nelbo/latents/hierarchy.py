@@ -51,6 +51,9 @@ class TopDown(Latent):
         self.rungs = nn.ModuleList(rungs)
         self.start = nn.Parameter(torch.zeros(tuple(start)))
 
+    def has_normal_noise(self, c: Tensor | None = None) -> bool:
+        return True
+
     def walk(
         self, choose: Choose, n: int, features: Sequence[Tensor] | None = None, c: Tensor | None = None
     ) -> tuple[Tensor, tuple[LatentLevel, ...]]:

@@ -35,6 +35,7 @@ class QuantizedLatent(Latent):
     """
 
     discrete = True
+    prior_over = "codes"
 
     def __init__(self, prior: Prior, encoder: nn.Module, event_dims: int, quantizer: Quantizer, groups: int) -> None:
         super().__init__()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from nelbo.config.registry import Component, Count, register
-from nelbo.distributions import draw, has_kl, kl_divergence, sample_and_log_prob, temper, typical
+from nelbo.distributions import draw, has_kl, has_normal_noise, kl_divergence, sample_and_log_prob, temper, typical
 from nelbo.errors import UserError
 from nelbo.likelihoods import Likelihood
 from nelbo.nets import Net
@@ -57,11 +57,13 @@ class Latent(nn.Module, ABC):
     """Who draws z, and what is recorded of it. `h` is what the likelihood is conditioned on.
 
     `features` is the size of h; in a hierarchy of pictures, its channels. `discrete`: z are indices of a codebook.
+    `prior_over`: what a prior is over that is fitted after training; "" where none can be.
     """
 
     family: ClassVar[str] = "latent"
     discrete = False
     features: int
+    prior_over: Literal["vectors", "codes", ""] = ""
 
     def bind(self, likelihood: Likelihood) -> None:
         """Pass the likelihood to those parts that use it; most latents have none."""
@@ -96,6 +98,14 @@ class Latent(nn.Module, ABC):
         """The function that maps data x to log q(h | x, c), nats `(batch,)`; None where it is not known."""
         return None
 
+    def single_posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution | None:
+        """q(z | x, c) of a latent of one level that is not quantized; None of others."""
+        return None
+
+    def has_normal_noise(self, c: Tensor | None = None) -> bool:
+        """Whether draws of the prior are made of Normal noise, so that the noise can be truncated."""
+        return False
+
     def encoder_parameters(self) -> list[nn.Parameter] | None:
         """The posterior's parameters; None where prior and posterior share a path, as in a hierarchy."""
         return None
@@ -103,6 +113,8 @@ class Latent(nn.Module, ABC):
 
 class SingleLevelLatent(Latent):
     """One level: a prior and a posterior over vectors."""
+
+    prior_over = "vectors"
 
     def __init__(self, prior: Prior, posterior: Posterior, features: int = 0) -> None:
         super().__init__()
@@ -112,6 +124,12 @@ class SingleLevelLatent(Latent):
 
     def bind(self, likelihood: Likelihood) -> None:
         self.posterior.bind(self.prior, likelihood)
+
+    def single_posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        return self.posterior(x, c)
+
+    def has_normal_noise(self, c: Tensor | None = None) -> bool:
+        return has_normal_noise(self.prior(c))
 
     def infer(
         self, x: Tensor, c: Tensor | None = None, shape: Sequence[int] = ()

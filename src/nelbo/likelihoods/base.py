@@ -61,6 +61,10 @@ class Likelihood(ConditionalDistribution, ABC):
         """Set the output bias so that the likelihood's mean is near `mean`, of the data's shape, before training."""
         self.set_bias(0, mean, self.link)
 
+    def fill_missing(self, rows: Tensor, mean: Tensor) -> Tensor:
+        """The training rows that parts are initialized from; with the mean where the nets take no missing elements."""
+        return rows
+
     def outputs(self, *context: Tensor | None) -> tuple[Tensor, ...]:
         """The decoder's outputs, one tensor of shape `(*sample, batch, *shape)` for each parameter of the density."""
         h, *rest = context

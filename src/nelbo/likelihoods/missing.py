@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from nelbo import distributions
@@ -45,6 +46,9 @@ class MissingDataLikelihood(Likelihood):
         d = self.base(*context)
         assert isinstance(d, distributions.Distribution)
         return distributions.Observed(d)
+
+    def fill_missing(self, rows: Tensor, mean: Tensor) -> Tensor:
+        return torch.where(rows.isnan(), mean, rows)
 
     def init_output_bias(self, mean: Tensor) -> None:
         self.base.init_output_bias(mean)

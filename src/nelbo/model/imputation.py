@@ -12,12 +12,14 @@ resampling); Mattei, Frellsen (2019), MIWAE: Deep Generative Modelling and Imput
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from nelbo.data import Schema, tables
-from nelbo.distributions import CellByCell, Observed, noise
+from nelbo.distributions import noise
 from nelbo.distributions.autoregressive_table import Bins
 from nelbo.vae import VAE, Trace
 
@@ -36,11 +38,7 @@ def complete(vae: VAE, x: Tensor, c: Tensor | None = None, gaps: bool = False) -
     d, log_weight = _weighed(vae, x, c)
     u = noise.uniform(torch.Size(), torch.Size([len(x)]), torch.Size(), log_weight)
     chosen = noise.categorical(log_weight.softmax(0).t(), u)
-    rows = torch.arange(len(x), device=x.device)
-    if not isinstance(d, CellByCell):
-        return torch.where(x.isnan(), d.sample()[chosen, rows], x)
-    begun = d.begun[chosen, rows]
-    return CellByCell(d.net, begun, gaps=gaps).complete(x)
+    return d.fill(x, chosen, gaps)
 
 
 def expect(vae: VAE, x: Tensor, schema: Schema, c: Tensor | None = None) -> Tensor:
@@ -52,13 +50,13 @@ def expect(vae: VAE, x: Tensor, schema: Schema, c: Tensor | None = None) -> Tens
     """
     d, log_weight = _weighed(vae, x, c)
     weight = log_weight.softmax(0).unsqueeze(-1)
-    if not isinstance(d, CellByCell):
+    if (marginals := d.marginals(x)) is None:
         weight = weight.unsqueeze(-1)
         mean = (weight * d.mean).sum(0)
         variance = (weight * (d.variance + (d.mean - mean).square())).sum(0)
         spread = (torch.tensor(schema.scale).to(x) * variance.sqrt()).masked_fill(~x.isnan(), 0.0)
         return torch.stack([schema.decode(torch.where(x.isnan(), mean, x)), spread], 1)
-    filled, unsure = _moments([(weight * masses).sum(0) for masses in d.marginals(x)], d.net.cells, schema)
+    filled, unsure = _moments([(weight * masses).sum(0) for masses in marginals], d.net.cells, schema)
     missing, x = x.isnan().cpu().numpy(), x.cpu()
     both = np.stack([np.where(missing, filled, x.numpy()), np.where(missing, unsure, 0.0)], 1)
     return torch.from_numpy(both.astype(np.float32))
@@ -66,8 +64,7 @@ def expect(vae: VAE, x: Tensor, schema: Schema, c: Tensor | None = None) -> Tens
 
 def expect_given(vae: VAE, h: Tensor, schema: Schema) -> Tensor:
     """What to expect in each cell given h `(batch, features)` alone, `(batch, columns)`; see `expect`."""
-    d = vae.decode(h)
-    assert isinstance(d, CellByCell)
+    d: Any = vae.decode(h)
     d, nothing = d.without_gaps(), h.new_full((len(h), *schema.shape), torch.nan)
     return torch.from_numpy(_moments(d.marginals(nothing), d.net.cells, schema)[0].astype(np.float32))
 
@@ -92,11 +89,9 @@ def _moments(marginals: list[Tensor], cells: Bins, schema: Schema) -> tuple[np.n
     return filled, unsure
 
 
-def _weighed(vae: VAE, x: Tensor, c: Tensor | None) -> tuple[CellByCell | Observed, Tensor]:
+def _weighed(vae: VAE, x: Tensor, c: Tensor | None) -> tuple[Any, Tensor]:
     """p(x | z) under `DRAWS` draws of z for each row, and their log importance weights `(draws, batch)`."""
     trace = vae(x, c, (DRAWS,))
-    if isinstance(trace.likelihood, Observed):
-        return trace.likelihood, trace.log_weight
-    assert isinstance(trace.likelihood, CellByCell)
-    d = trace.likelihood.without_gaps()
+    d: Any = trace.likelihood
+    d = d.without_gaps()
     return d, Trace(x, d, trace.levels).log_weight

@@ -27,7 +27,6 @@ from nelbo.config.registry import Component
 from nelbo.data import Arrays, Schema
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError, nearest
-from nelbo.latents import QuantizedLatent, SingleLevelLatent
 from nelbo.latents.kmeans import spread_out
 from nelbo.model.model import Model
 from nelbo.objectives import Losses, Objective, elbo
@@ -319,12 +318,12 @@ def with_prior(model: Model, data: Any, kind: str = "auto", seed: int = 0, secon
     Raises `UserError` for a hierarchy, and for a kind that does not suit the latents.
     """
     vae = copy.deepcopy(model.vae)
-    latent = vae.latent
-    if isinstance(latent, QuantizedLatent):
+    latent: Any = vae.latent
+    if latent.prior_over == "codes":
         fitted: Fitted = _over_codes(model.draw(data, seed).long(), latent.quantizer.codes, kind, seed, seconds)
-    elif isinstance(latent, SingleLevelLatent) and kind in OF_POSTERIOR:
+    elif latent.prior_over and kind in OF_POSTERIOR:
         fitted = _of_posterior(latent.posterior, kind)
-    elif isinstance(latent, SingleLevelLatent):
+    elif latent.prior_over:
         fitted = fit_prior(model.draw(data, seed), kind, Effort(seconds=seconds), seed)
     else:
         raise UserError(

@@ -4,7 +4,7 @@ An encoder maps `(batch, *shape)` to `(batch, features)`; a decoder maps `(batch
 `(batch, outputs, *shape)`. Both take further arguments, the context, and join it to their input.
 """
 
-from nelbo.nets.common import InitializedFromData, Net, Rescale
+from nelbo.nets.common import InitializedFromData, Net, Rescale, rescales
 from nelbo.nets.conv import Conv, Conv1d, ConvDecoder, ConvEncoder
 from nelbo.nets.grid import Grid, GridDecoder, GridEncoder, grid_sizes
 from nelbo.nets.missing import GapEncoder, WithGaps

@@ -59,6 +59,11 @@ class Rescale(nn.Module):
         return (x - self.shift).mul_(self.scale)
 
 
+def rescales(module: nn.Module) -> list[Rescale]:
+    """Every `Rescale` in a module."""
+    return [part for part in module.modules() if isinstance(part, Rescale)]
+
+
 def join(x: Tensor, *context: Tensor) -> Tensor:
     """Append context vectors `(batch, n)` to the channels (dimension 1) of x, as constant planes where x is a picture.
 

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from nelbo.distributions import DiagonalNormal
 from nelbo.errors import UserError
-from nelbo.latents import SingleLevelLatent
 from nelbo.vae import VAE
 
 STEPS = 100
@@ -45,11 +44,11 @@ def regret(vae: VAE, x: Tensor, c: Tensor | None, samples: int) -> Tensor:
 
 
 def _posterior(vae: VAE, x: Tensor, c: Tensor | None) -> DiagonalNormal:
-    latent = vae.latent
-    q = latent.posterior(x, c) if isinstance(latent, SingleLevelLatent) else latent
+    q = vae.latent.single_posterior(x, c)
     if not isinstance(q, DiagonalNormal):
         raise UserError(
-            f"score='regret': searches diagonal Normal posteriors of one level, the model's is a {type(q).__name__}: "
+            f"score='regret': searches diagonal Normal posteriors of one level, the model's is a "
+            f"{type(q or vae.latent).__name__}: "
             "use score='auto', or train with --set model.latent.posterior=diagonal-normal"
         )
     return q

@@ -7,20 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
 
 from nelbo import distributions as d
-from nelbo.distributions.mixture import Mixture
 from nelbo.distributions.noise import seeded, truncated
 from nelbo.errors import UserError
-from nelbo.latents import SingleLevelLatent, TopDown
 from nelbo.model import Model
-
-OF_NORMAL_NOISE = (d.StandardNormal, d.DiagonalNormal, d.FullNormal, d.LowRankNormal, d.LogisticNormal, d.WrappedNormal)
-OF_MIXTURES = (*OF_NORMAL_NOISE, torch.distributions.MultivariateNormal)  # drawn by the mixture, from the same noise
 
 
 @contextmanager
@@ -29,20 +23,13 @@ def truncation_of(model: Model, truncation: float | None) -> Iterator[None]:
     if truncation is not None:
         if not 0 < truncation < np.inf:
             raise UserError(f"truncation={truncation}: give a number of standard deviations above 0")
-        latent = model.vae.latent
         with torch.no_grad():
-            prior = latent.prior(model.shown(1)) if isinstance(latent, SingleLevelLatent) else None
-        if not isinstance(latent, TopDown) and not _normal(prior):
-            name = type(prior or latent).__name__
+            has_normal_noise = model.vae.latent.has_normal_noise(model.shown(1))
+        if not has_normal_noise:
+            name = type(getattr(model.vae.latent, "prior", model.vae.latent)).__name__
             raise UserError(f"truncation: the model's prior ({name}) is not made of Normal noise: use temperature")
     with truncated(truncation):
         yield
-
-
-def _normal(prior: Any) -> bool:
-    if isinstance(prior, Mixture):
-        return isinstance(prior.components, OF_MIXTURES)
-    return _normal(prior.base) if isinstance(prior, d.Flow) else isinstance(prior, OF_NORMAL_NOISE)
 
 
 @torch.no_grad()

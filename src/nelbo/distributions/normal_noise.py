@@ -1,0 +1,25 @@
+"""Which distributions are drawn from Normal noise, so that the noise can be truncated (`noise.truncated`)."""
+
+from __future__ import annotations
+
+from torch.distributions import Distribution, MultivariateNormal
+
+from nelbo.distributions.flow import Flow
+from nelbo.distributions.gaussian import DiagonalNormal, FullNormal, LowRankNormal, StandardNormal
+from nelbo.distributions.hyperbolic import WrappedNormal
+from nelbo.distributions.logistic_normal import LogisticNormal
+from nelbo.distributions.mixture import Mixture
+
+OF_NORMAL_NOISE = (StandardNormal, DiagonalNormal, FullNormal, LowRankNormal, LogisticNormal, WrappedNormal)
+OF_MIXTURES = (*OF_NORMAL_NOISE, MultivariateNormal)  # drawn by the mixture, from the same noise
+
+
+def has_normal_noise(d: Distribution) -> bool:
+    """Whether draws of d are made of Normal noise alone.
+
+    >>> has_normal_noise(StandardNormal(2)), has_normal_noise(MultivariateNormal(torch.zeros(2), torch.eye(2)))
+    (True, False)
+    """
+    if isinstance(d, Mixture):
+        return isinstance(d.components, OF_MIXTURES)
+    return has_normal_noise(d.base) if isinstance(d, Flow) else isinstance(d, OF_NORMAL_NOISE)
