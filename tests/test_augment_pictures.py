@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,7 @@ def test_the_confirmation_is_fair_to_rare_classes() -> None:
     real = load_like((codes, labels), raw)
     model: Any = Same()
     model.vae = model
-    model.latent = None
+    model.latent = SimpleNamespace(discrete=False)
     of = images.OfClass(model, "1", real)
     assert of._by_codes(0)(codes[300:]).all()
 
