@@ -290,7 +290,7 @@ def test_planted_anomalies_are_found_and_blamed(digits: tuple[Model, np.ndarray]
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -300,7 +300,7 @@ def table(path: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_command_on_vectors(run: Run, here: Path, vector_model: Model, vectors: np.ndarray) -> None:
+def test_the_command_on_vectors(run: Run, in_tmp_path: Path, vector_model: Model, vectors: np.ndarray) -> None:
     vector_model.save("m")
     odd = vectors[:12].copy()
     odd[4, 2] += 0.2  # of a column with a standard deviation of about 0.01
@@ -329,7 +329,7 @@ def test_the_command_on_vectors(run: Run, here: Path, vector_model: Model, vecto
     assert FEATURES == 4
 
 
-def test_the_command_on_pictures(run: Run, here: Path, picture_run: Path, model: Model) -> None:
+def test_the_command_on_pictures(run: Run, in_tmp_path: Path, picture_run: Path, model: Model) -> None:
     """Without data, half of the test data is examined by the other half."""
     code, out, err = run("detect", picture_run, "--false-alarms", 0.1, "--json")
     said = json.loads(out)
@@ -360,7 +360,7 @@ def test_colour_pictures_are_drawn() -> None:
     assert figures.figure_image(figure).size[0] > 200
 
 
-def test_pictures_without_terms_for_pixels_have_a_table_alone(run: Run, here: Path) -> None:
+def test_pictures_without_terms_for_pixels_have_a_table_alone(run: Run, in_tmp_path: Path) -> None:
     model, _ = small(**{"model.likelihood": {"kind": "ssim", "scales": 1}})
     model.save("m")
     np.save("x.npy", np.random.default_rng(0).random((30, 6, 5), np.float32))
@@ -402,16 +402,16 @@ def test_columns_are_named_in_their_own_units() -> None:
     ],
 )
 def test_bad_input_is_one_line(
-    run: Run, here: Path, picture_run: Path, vectors: np.ndarray, arguments: list[Any], words: list[str]
+    run: Run, in_tmp_path: Path, picture_run: Path, vectors: np.ndarray, arguments: list[Any], words: list[str]
 ) -> None:
     np.save("vectors.npy", vectors)
     code, out, err = run("detect", picture_run, *arguments)
     assert (code, out) == (2, "") and err.startswith("Error: ") and err.count("\n") == 1
     assert all(word in err for word in words), err
-    assert sorted(path.name for path in here.iterdir()) == ["vectors.npy"]
+    assert sorted(path.name for path in in_tmp_path.iterdir()) == ["vectors.npy"]
 
 
-def test_a_model_that_knows_nothing_says_so(run: Run, here: Path) -> None:
+def test_a_model_that_knows_nothing_says_so(run: Run, in_tmp_path: Path) -> None:
     model, _ = small()
     with torch.no_grad():
         next(model.vae.likelihood.parameters()).fill_(torch.nan)

@@ -40,7 +40,7 @@ ENDINGS = [".png", ".svg", ".webp", ".gif", ".mp4"]
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every verb writes into a folder of its own."""
     monkeypatch.chdir(tmp_path)
 

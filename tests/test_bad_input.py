@@ -24,13 +24,13 @@ VERBS = ["evaluate", "sample", "reconstruct", "embed", "interpolate", "traverse"
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command runs in a folder of its own."""
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
-def refused(run: Run, tmp_path: Path) -> Callable[..., str]:
+def user_error_of(run: Run, tmp_path: Path) -> Callable[..., str]:
     """Run a command that must fail as a user's mistake does, and leave what was there; returns the message."""
 
     def call(*arguments: object) -> str:
@@ -63,66 +63,66 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_folder_that_is_no_model(refused: Refused, verb: str) -> None:
+def test_a_folder_that_is_no_model(user_error_of: Refused, verb: str) -> None:
     Path("empty").mkdir()
     Path("file.txt").write_text("x")
     for name in ("empty", "missing", "file.txt"):
-        assert f"{name} is no nelbo model: give a folder" in refused(verb, name)
+        assert f"{name} is no nelbo model: give a folder" in user_error_of(verb, name)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, -1])
 @pytest.mark.parametrize("file", ["weights.safetensors", "model.json"])
-def test_a_truncated_model(refused: Refused, copied: Path, file: str, keep: int) -> None:
+def test_a_truncated_model(user_error_of: Refused, copied: Path, file: str, keep: int) -> None:
     content = (copied / file).read_bytes()
     (copied / file).write_bytes(content[: keep if keep >= 0 else len(content) - 9])
-    message = refused("sample", copied)
+    message = user_error_of("sample", copied)
     assert file in message and "train again" in message
 
 
-def test_a_model_without_weights(refused: Refused, copied: Path) -> None:
+def test_a_model_without_weights(user_error_of: Refused, copied: Path) -> None:
     (copied / "weights.safetensors").unlink()
-    assert "weights.safetensors" in refused("sample", copied)
+    assert "weights.safetensors" in user_error_of("sample", copied)
 
 
 @pytest.mark.parametrize("key", ["format", "schema", "recipe", "rates"])
 @pytest.mark.parametrize("value", [None, 3, {}, [], "x"])
-def test_a_damaged_description(refused: Refused, copied: Path, key: str, value: Any) -> None:
+def test_a_damaged_description(user_error_of: Refused, copied: Path, key: str, value: Any) -> None:
     edit(copied, lambda values: values.update({key: value}) if value is not None else values.pop(key))
-    assert str(copied) in refused("traverse", copied)
+    assert str(copied) in user_error_of("traverse", copied)
 
 
-def test_a_model_of_another_format(refused: Refused, copied: Path) -> None:
+def test_a_model_of_another_format(user_error_of: Refused, copied: Path) -> None:
     edit(copied, lambda values: values.update(format=2))
-    message = refused("sample", copied)
+    message = user_error_of("sample", copied)
     assert "format 2" in message and "reads 1" in message
 
 
-def test_a_model_with_a_component_that_is_not_known_here(refused: Refused, copied: Path) -> None:
+def test_a_model_with_a_component_that_is_not_known_here(user_error_of: Refused, copied: Path) -> None:
     edit(copied, lambda values: values["recipe"]["model"]["encoder"].update(kind="conw"))
-    assert "did you mean conv?" in refused("sample", copied)
+    assert "did you mean conv?" in user_error_of("sample", copied)
 
 
-def test_weights_of_another_network(refused: Refused, copied: Path) -> None:
+def test_weights_of_another_network(user_error_of: Refused, copied: Path) -> None:
     tensors = load_file(copied / "weights.safetensors")
     name = next(iter(tensors))
     save_file({k: v for k, v in tensors.items() if k != name}, copied / "weights.safetensors", {"values": "{}"})
-    assert "weights" in refused("sample", copied)
+    assert "weights" in user_error_of("sample", copied)
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "reconstruct", "embed", "map", "detect"])
-def test_a_model_trained_on_another_shape(refused: Refused, copied: Path, vectors: np.ndarray, verb: str) -> None:
+def test_a_model_trained_on_another_shape(user_error_of: Refused, copied: Path, vectors: np.ndarray, verb: str) -> None:
     np.save("vectors.npy", vectors)
     np.save("wide.npy", np.zeros((5, 8, 9), np.uint8))
     for file, shape in (("vectors.npy", "(4,)"), ("wide.npy", "(1, 8, 9)")):
-        message = refused(verb, copied, file)
+        message = user_error_of(verb, copied, file)
         assert file in message and shape in message and "(1, 8, 8)" in message
 
 
-def test_pictures_for_a_model_of_vectors(refused: Refused, vector_model: Any) -> None:
+def test_pictures_for_a_model_of_vectors(user_error_of: Refused, vector_model: Any) -> None:
     vector_model.save("model")
     Path("pictures").mkdir()
     Image.new("L", (4, 4)).save("pictures/a.png")
-    assert "(4,)" in refused("embed", "model", "pictures")
+    assert "(4,)" in user_error_of("embed", "model", "pictures")
 
 
 @pytest.mark.parametrize(
@@ -148,18 +148,20 @@ def test_pictures_for_a_model_of_vectors(refused: Refused, vector_model: Any) ->
         (["--set", "model.likelihood=bernoulli"], ["0 and 1", "--set model.likelihood.grey=true"]),
     ],
 )
-def test_an_impossible_setting(refused: Refused, picture_file: Path, arguments: list[Any], words: list[str]) -> None:
-    message = refused("train", picture_file, "--out", "r", *arguments)
+def test_an_impossible_setting(
+    user_error_of: Refused, picture_file: Path, arguments: list[Any], words: list[str]
+) -> None:
+    message = user_error_of("train", picture_file, "--out", "r", *arguments)
     assert [word for word in words if word not in message] == [], message
     assert not Path("r/recipe.toml").exists()
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli"])
 def test_values_that_the_likelihood_does_not_take(
-    refused: Refused, run: Run, vectors: np.ndarray, likelihood: str
+    user_error_of: Refused, run: Run, vectors: np.ndarray, likelihood: str
 ) -> None:
     np.save("v.npy", vectors)
-    message = refused("train", "v.npy", "--out", "r", "--set", f"model.likelihood={likelihood}", *TINY)
+    message = user_error_of("train", "v.npy", "--out", "r", "--set", f"model.likelihood={likelihood}", *TINY)
     assert "likelihood takes" in message and "--set model.likelihood=normal" in message
     assert run("train", "v.npy", "--out", "r", "--force", "--set", "model.likelihood=normal", *TINY).code == 0
 
@@ -175,36 +177,36 @@ def test_the_remedy_for_grey_values_works(run: Run, picture_file: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 1])
-def test_too_few_rows(refused: Refused, rows: int) -> None:
+def test_too_few_rows(user_error_of: Refused, rows: int) -> None:
     np.save("x.npy", np.zeros((rows, 4)))
-    assert "x.npy" in refused("train", "x.npy", "--out", "r")
+    assert "x.npy" in user_error_of("train", "x.npy", "--out", "r")
 
 
-def test_values_that_are_not_finite(refused: Refused, copied: Path) -> None:
+def test_values_that_are_not_finite(user_error_of: Refused, copied: Path) -> None:
     x = np.ones((9, 8, 8))
     x[3, 1, 2] = np.nan
     np.save("x.npy", x)
     for arguments in (["train", "x.npy", "--out", "r"], ["evaluate", copied, "x.npy"]):
-        message = refused(*arguments)
+        message = user_error_of(*arguments)
         assert "x.npy" in message and "[3" in message and "NaN" in message
 
 
-def test_data_that_is_not_there(refused: Refused, copied: Path) -> None:
+def test_data_that_is_not_there(user_error_of: Refused, copied: Path) -> None:
     Path("empty").mkdir()
     for name in ("missing", "empty", "missing.npy"):
         for arguments in (["train", name, "--out", "r"], ["embed", copied, name]):
-            assert name in refused(*arguments)
-    assert "did you mean 'mnist'?" in refused("train", "mnits", "--out", "r")
-    assert "name it" in refused("train", "--out", "r")
+            assert name in user_error_of(*arguments)
+    assert "did you mean 'mnist'?" in user_error_of("train", "mnits", "--out", "r")
+    assert "name it" in user_error_of("train", "--out", "r")
 
 
-def test_a_damaged_picture_among_good_ones(refused: Refused, pictures: np.ndarray) -> None:
+def test_a_damaged_picture_among_good_ones(user_error_of: Refused, pictures: np.ndarray) -> None:
     Path("p").mkdir()
     for i in range(4):
         Image.fromarray(pictures[i]).save(f"p/{i}.png")
     content = Path("p/2.png").read_bytes()
     Path("p/2.png").write_bytes(content[: len(content) // 2])
-    message = refused("train", "p", "--out", "r")
+    message = user_error_of("train", "p", "--out", "r")
     assert "p/2.png" in message and "1 of 4" in message and "--skip-bad" in message
 
 
@@ -229,15 +231,15 @@ def png(side: int) -> bytes:
     ],
 )
 def test_bad_pictures_are_named_and_left_out_where_that_is_asked_for(
-    refused: Refused, run: Run, pictures: np.ndarray, copied: Path, content: bytes, says: str
+    user_error_of: Refused, run: Run, pictures: np.ndarray, copied: Path, content: bytes, says: str
 ) -> None:
     Path("p").mkdir()
     for i in range(4):
         Image.fromarray(pictures[i]).save(f"p/{i}.png")
     Path("p/2.png").write_bytes(content)
-    message = refused("train", "p", "--out", "r")
+    message = user_error_of("train", "p", "--out", "r")
     assert "p: 1 of 4 pictures cannot be read" in message and "p/2.png" in message and says in message
-    assert says in refused("embed", copied, "p/2.png")
+    assert says in user_error_of("embed", copied, "p/2.png")
     code, _, err = run("train", "p", "--out", "r", "--skip-bad", *TINY)
     assert code == 0 and err.startswith(
         "Warning: p: 1 of 4 pictures cannot be read and are left out; the first is p/2.png"
@@ -245,47 +247,50 @@ def test_bad_pictures_are_named_and_left_out_where_that_is_asked_for(
     assert err.count("\n") == 1
 
 
-def test_folders_that_are_no_set_of_pictures(refused: Refused, pictures: np.ndarray) -> None:
+def test_folders_that_are_no_set_of_pictures(user_error_of: Refused, pictures: np.ndarray) -> None:
     Path("p").mkdir()
     Path("p/notes.txt").write_text("x")
-    assert "p: holds no pictures: give a folder with files such as .png" in refused("train", "p", "--out", "r")
+    assert "p: holds no pictures: give a folder with files such as .png" in user_error_of("train", "p", "--out", "r")
     Image.fromarray(pictures[0]).save("p/0.png")
-    assert "p: holds 1 row: give at least 2" in refused("train", "p", "--out", "r")
-    assert "p/0.png: holds 1 row: give at least 2" in refused("train", "p/0.png", "--out", "r")
+    assert "p: holds 1 row: give at least 2" in user_error_of("train", "p", "--out", "r")
+    assert "p/0.png: holds 1 row: give at least 2" in user_error_of("train", "p/0.png", "--out", "r")
     Image.fromarray(pictures[1][:5]).save("p/1.png")
-    assert "p/0.png is 8x8, p/1.png is 5x8" in (message := refused("train", "p", "--out", "r")) and "--size" in message
+    assert (
+        "p/0.png is 8x8, p/1.png is 5x8" in (message := user_error_of("train", "p", "--out", "r"))
+        and "--size" in message
+    )
     Path("labels.csv").write_text("file,label\n0.png,a\n")
-    message = refused("train", "p", "--size", 8, "--labels", "labels.csv", "--out", "r")
+    message = user_error_of("train", "p", "--size", 8, "--labels", "labels.csv", "--out", "r")
     assert "labels.csv: 1 of 2 pictures have no row" in message and "p/1.png" in message
-    assert "augment='flop'" in refused("train", "p", "--size", 8, "--augment", "flop", "--out", "r")
+    assert "augment='flop'" in user_error_of("train", "p", "--size", 8, "--augment", "flop", "--out", "r")
 
 
-def test_an_output_that_cannot_be_written(refused: Refused, run: Run, picture_file: Path, copied: Path) -> None:
+def test_an_output_that_cannot_be_written(user_error_of: Refused, run: Run, picture_file: Path, copied: Path) -> None:
     Path("file").write_text("mine")
     for out in ("file", "file/below", "file/a/b"):
-        message = refused("train", picture_file, "--out", out, *TINY)
+        message = user_error_of("train", picture_file, "--out", out, *TINY)
         assert f"cannot write {out}" in message and "--out" in message
     for verb, name in (("sample", "x.png"), ("embed", "x.npy"), ("traverse", "x.png")):
-        assert "cannot write file/" in refused(verb, copied, "--out", f"file/{name}")
+        assert "cannot write file/" in user_error_of(verb, copied, "--out", f"file/{name}")
 
 
 @pytest.mark.parametrize("verb", ["sample", "reconstruct", "embed", "interpolate", "traverse", "map", "evaluate"])
 def test_no_space_is_left(
-    refused: Refused, verb: str, copied: Path, picture_file: Path, monkeypatch: pytest.MonkeyPatch
+    user_error_of: Refused, verb: str, copied: Path, picture_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "replace", full)
-    message = refused(verb, copied, "--out", {"embed": "x.npy", "evaluate": "x.json"}.get(verb, "x.png"))
+    message = user_error_of(verb, copied, "--out", {"embed": "x.npy", "evaluate": "x.json"}.get(verb, "x.png"))
     assert "No space left on device" in message and "--out" in message
     assert not list(Path().glob("*x.*"))
 
 
 def test_no_space_is_left_while_training(
-    refused: Refused, run: Run, picture_file: Path, monkeypatch: pytest.MonkeyPatch
+    user_error_of: Refused, run: Run, picture_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run("train", picture_file, "--out", "r", *TINY).code == 0
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
-        message = refused("train", "--out", "r", "--resume", "--epochs", 3, "-q")
+        message = user_error_of("train", "--out", "r", "--resume", "--epochs", 3, "-q")
         assert "No space left on device" in message
     assert run("evaluate", "r").code == 0
     assert run("train", "--out", "r", "--resume", "--epochs", 3, "-q").code == 0
@@ -316,9 +321,9 @@ def full(*_: object) -> None:
         (["interpolate", "0", "missing.png"], "missing.png"),
     ],
 )
-def test_an_impossible_request(refused: Refused, copied: Path, arguments: list[Any], words: str) -> None:
+def test_an_impossible_request(user_error_of: Refused, copied: Path, arguments: list[Any], words: str) -> None:
     verb, *rest = arguments
-    assert words in refused(verb, copied, *rest)
+    assert words in user_error_of(verb, copied, *rest)
     assert not list(Path().glob("x.*"))
 
 

@@ -25,7 +25,7 @@ def model() -> nelbo.Model:
     return nelbo.fit(ROWS, epochs=60, learning_rate=1e-2, model__encoder="mlp", model__latent__dim=2)
 
 
-def rejected(law: Callable[..., None], *arguments: Any) -> None:
+def assert_law_fails(law: Callable[..., None], *arguments: Any) -> None:
     with pytest.raises(AssertionError):
         law(*arguments)
 
@@ -37,7 +37,7 @@ def embeds_the_same_twice(embed: Callable[[np.ndarray], np.ndarray]) -> None:
 def test_an_embedding_is_no_draw(model: nelbo.Model) -> None:
     embeds_the_same_twice(model.embed)
     x = model.schema.encode(torch.from_numpy(ROWS))
-    rejected(embeds_the_same_twice, lambda rows: model.vae.latent.infer(x)[0].detach().numpy())
+    assert_law_fails(embeds_the_same_twice, lambda rows: model.vae.latent.infer(x)[0].detach().numpy())
 
 
 def uses_its_samples(nll: Callable[[int], np.ndarray]) -> None:
@@ -47,7 +47,7 @@ def uses_its_samples(nll: Callable[[int], np.ndarray]) -> None:
 
 def test_a_likelihood_uses_all_its_samples(model: nelbo.Model) -> None:
     uses_its_samples(lambda samples: model.nll(ROWS, samples))
-    rejected(uses_its_samples, lambda samples: model.nll(ROWS, 1, seed=samples))
+    assert_law_fails(uses_its_samples, lambda samples: model.nll(ROWS, 1, seed=samples))
 
 
 def scores_the_same_twice(score: Callable[[], np.ndarray]) -> None:
@@ -57,7 +57,7 @@ def scores_the_same_twice(score: Callable[[], np.ndarray]) -> None:
 def test_a_score_does_not_change_between_calls(model: nelbo.Model) -> None:
     scores_the_same_twice(lambda: model.score(ROWS, 5))
     seeds = iter(range(100))
-    rejected(scores_the_same_twice, lambda: model.score(ROWS, 5, seed=next(seeds)))
+    assert_law_fails(scores_the_same_twice, lambda: model.score(ROWS, 5, seed=next(seeds)))
 
 
 def reaches_all_values(decode: Callable[[Tensor], Tensor]) -> None:
@@ -72,7 +72,7 @@ def test_a_normal_likelihood_has_no_sigmoid(model: nelbo.Model) -> None:
             return model.vae.decode(h.expand(-1, 2)).mean
 
     reaches_all_values(ours)
-    rejected(reaches_all_values, lambda h: nn.Sigmoid()(ours(h)))
+    assert_law_fails(reaches_all_values, lambda h: nn.Sigmoid()(ours(h)))
 
 
 def keeps_its_prior(save: Callable[[nelbo.Model, Path], None], model: nelbo.Model, folder: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_fitted_prior_is_saved_with_its_weights(model: nelbo.Model, tmp_path: 
         storage.write(folder, zero, values)
 
     keeps_its_prior(nelbo.Model.save, fitted, tmp_path / "ours")
-    rejected(keeps_its_prior, forgetful, fitted, tmp_path / "theirs")
+    assert_law_fails(keeps_its_prior, forgetful, fitted, tmp_path / "theirs")
 
 
 def draws_from_its_prior(sample: Callable[[], np.ndarray], log_p: Callable[[Tensor], Tensor], entropy: float) -> None:
@@ -111,4 +111,4 @@ def test_samples_come_from_the_models_own_prior(model: nelbo.Model) -> None:
         torch.manual_seed(0)
         draws_from_its_prior(lambda: fitted.vae.latent.generate(5000).numpy(), p.log_prob, entropy)
         other = DiagonalNormal(torch.full((2,), 0.5), torch.full((2,), math.log(1.5)))
-        rejected(draws_from_its_prior, lambda: other.sample((5000,)).numpy(), p.log_prob, entropy)
+        assert_law_fails(draws_from_its_prior, lambda: other.sample((5000,)).numpy(), p.log_prob, entropy)

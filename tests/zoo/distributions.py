@@ -116,37 +116,37 @@ def _middle_of_columns(q: Distribution) -> Distribution:
     return Independent(Uniform(low, high, validate_args=False), 1)
 
 
-def _one(*values: float) -> list[Tensor]:
-    return [torch.tensor([value], dtype=torch.float64) for value in values]
+def _one(value: float) -> Tensor:
+    return torch.tensor([value], dtype=torch.float64)
 
 
 def _normal_line() -> Line:
     grid = [(loc, log_scale) for loc in (0.0, -50.0, 3.0) for log_scale in (0.0, -7.0, 4.0)]
-    return [(DiagonalNormal(*_one(m, s)), m - 12 * math.exp(s), m + 12 * math.exp(s)) for m, s in grid]
+    return [(DiagonalNormal(_one(m), _one(s)), m - 12 * math.exp(s), m + 12 * math.exp(s)) for m, s in grid]
 
 
 def _continuous_bernoulli_line() -> Line:
     sizes = [0.0, 1e-9, 1e-4, 9.9e-4, 1.1e-3, 0.049, 0.051, 0.29, 0.31, 1.0, 5.0, 30.0, 100.0, 800.0, 1e4]
     logits = [sign * size for size in sizes for sign in (1, -1)]
-    return [(distributions.ContinuousBernoulli(*_one(logit)), 0.0, 1.0) for logit in logits]
+    return [(distributions.ContinuousBernoulli(_one(logit)), 0.0, 1.0) for logit in logits]
 
 
 def _gamma_line() -> Line:
     grid = [(1.0, 1.0), (1.7, 0.1), (4.0, 30.0), (300.0, 2.0)]
-    members = [distributions.Gamma(*_one(a, b)) for a, b in grid]
+    members = [distributions.Gamma(_one(a), _one(b)) for a, b in grid]
     return [(d, 1e-300, d.mean.item() + 45 * d.stddev.item()) for d in members]
 
 
 def _laplace_line() -> Line:
     grid = [(loc, log_scale) for loc in (0.0, -50.0) for log_scale in (0.0, -7.0, 4.0)]
-    return [(distributions.Laplace(*_one(m, s)), m - 40 * math.exp(s), m + 40 * math.exp(s)) for m, s in grid]
+    return [(distributions.Laplace(_one(m), _one(s)), m - 40 * math.exp(s), m + 40 * math.exp(s)) for m, s in grid]
 
 
 def _student_line() -> Line:
     rows = [(0.0, 0.0, 5.0), (3.0, -7.0, 8.0), (0.0, 4.0, 90.0), (-50.0, 0.0, 110.0), (0.0, 0.0, 1e7)]
     reach = [10.0 ** min(20 / df + 1, 7) + 40 for _, _, df in rows]
     return [
-        (distributions.StudentT(*_one(loc, s, df)), loc - r * math.exp(s), loc + r * math.exp(s))
+        (distributions.StudentT(_one(loc), _one(s), _one(df)), loc - r * math.exp(s), loc + r * math.exp(s))
         for (loc, s, df), r in zip(rows, reach, strict=True)
     ]
 
@@ -154,7 +154,7 @@ def _student_line() -> Line:
 def _log_cosh_line() -> Line:
     rows = [(0.0, 0.0, 1.0), (3.0, -7.0, 0.01), (0.0, 4.0, 0.5), (-50.0, 0.0, 10.0), (0.0, 0.0, 50.0)]
     return [
-        (distributions.LogCosh(a, *_one(loc, s)), loc - r * math.exp(s), loc + r * math.exp(s))
+        (distributions.LogCosh(a, _one(loc), _one(s)), loc - r * math.exp(s), loc + r * math.exp(s))
         for loc, s, a in rows
         for r in [40 + 10 / math.sqrt(a)]
     ]
@@ -162,7 +162,7 @@ def _log_cosh_line() -> Line:
 
 def _beta_line() -> Line:
     rows = [(1, 1), (2, 5), (0.5, 0.5), (0.2, 3), (49, 51), (300, 2), (1e4, 2e4)]
-    return [(distributions.Beta(*_one(a, b)), 0.0, 1.0) for a, b in rows]
+    return [(distributions.Beta(_one(a), _one(b)), 0.0, 1.0) for a, b in rows]
 
 
 def _rotational(name: str, family: Any, dim: int, concentration: float) -> Family:
@@ -290,7 +290,9 @@ DISTRIBUTIONS = table(
     ),
     Family(
         "beta",
-        lambda batch: distributions.Beta(*(1 + 0.4 * parameter(*batch, 3, seed=seed).exp() for seed in range(2))),
+        lambda batch: distributions.Beta(
+            1 + 0.4 * parameter(*batch, 3).exp(), 1 + 0.4 * parameter(*batch, 3, seed=1).exp()
+        ),
         ("alpha", "beta"),
         _beta_line,
         tempered=False,

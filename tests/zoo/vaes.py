@@ -79,6 +79,7 @@ def linear_vae(steps: int, step: float, temper: float = 0.6) -> tuple[VAE, Tenso
     likelihood = likelihoods.Normal(decoder, 1, sigma=0.8)
     vae = VAE(SingleLevelLatent(priors.StandardNormal(2), posterior, 2), likelihood).double()
     layer = decoder.layers[0]
+    assert isinstance(layer, torch.nn.Linear)
     cov = layer.weight @ layer.weight.T + likelihood.log_scale.exp() ** 2 * torch.eye(4).double()
     x = 0.5 * torch.randn(3, 4).double()
     return vae, x, torch.distributions.MultivariateNormal(layer.bias, cov).log_prob(x).detach()
