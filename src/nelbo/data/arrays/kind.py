@@ -19,7 +19,17 @@ from nelbo.data.split import at_random
 from nelbo.errors import UserError
 
 
-class VectorKind(DataKind):
+class ArrayKind(DataKind):
+    """A kind of which a user gets arrays, drawn as curves."""
+
+    def to_html(self, values: Any, schema: Schema) -> str:
+        return html.curve_strip(values, schema)
+
+    def to_bytes(self, values: Any, schema: Schema, ending: str) -> bytes:
+        return array_bytes(values, ending)
+
+
+class VectorKind(ArrayKind):
     """Vectors. This kind reads every source that no other does; the arrays there may hold pictures, too."""
 
     name = "vector"
@@ -55,12 +65,6 @@ class VectorKind(DataKind):
 
     def describe(self, schema: Schema) -> str:
         return f"vectors of {schema.shape[0]} numbers"
-
-    def to_html(self, values: Any, schema: Schema) -> str:
-        return html.curve_strip(values, schema)
-
-    def to_bytes(self, values: Any, schema: Schema, ending: str) -> bytes:
-        return array_bytes(values, ending)
 
 
 def rows_like(part: infer.Part, schema: Schema) -> Dataset:

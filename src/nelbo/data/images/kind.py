@@ -9,7 +9,7 @@ from typing import Any
 
 from nelbo.data import html, sources
 from nelbo.data.arrays.infer import Part
-from nelbo.data.arrays.kind import array_bytes, fitted, rows_like
+from nelbo.data.arrays.kind import ArrayKind, fitted, rows_like
 from nelbo.data.dataset import Data, Dataset
 from nelbo.data.images import folder, huggingface
 from nelbo.data.images.decode import MODES, Target
@@ -25,7 +25,7 @@ LARGEST = 32  # patches a side
 WIDTH = 40  # channels of convolutions over patches
 
 
-class ImageKind(DataKind):
+class ImageKind(ArrayKind):
     """Pictures. Of sources, this kind reads those that hold encoded pictures."""
 
     name = "image"
@@ -99,9 +99,6 @@ class ImageKind(DataKind):
 
     def to_html(self, values: Any, schema: Schema) -> str:
         return html.image_strip(values, schema)
-
-    def to_bytes(self, values: Any, schema: Schema, ending: str) -> bytes:
-        return array_bytes(values, ending)
 
 
 def _albums(source: Any, labels: str | None = None) -> tuple[Album, Album | None]:

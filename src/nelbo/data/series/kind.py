@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from nelbo.data import html
-from nelbo.data.arrays.kind import array_bytes
+from nelbo.data.arrays.kind import ArrayKind
 from nelbo.data.dataset import Data, Dataset
-from nelbo.data.kinds import DataKind
 from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema
 from nelbo.data.series import series
 
 
-class SeriesKind(DataKind):
+class SeriesKind(ArrayKind):
     """Series of steps, with one or several channels; elements that were not observed are NaN."""
 
     name = "series"
@@ -45,13 +43,10 @@ class SeriesKind(DataKind):
         steps, channels = schema.shape
         return f"series of {steps} steps, {channels} {'channel' if channels == 1 else 'channels'}"
 
-    def to_html(self, values: Any, schema: Schema) -> str:
-        return html.curve_strip(values, schema)
-
     def to_bytes(self, values: Any, schema: Schema, ending: str) -> bytes:
         """An array as `.npy`; as a `.csv`, a row for each step: series, step, and the channels by name."""
         if ending != ".csv":
-            return array_bytes(values, ending)
+            return super().to_bytes(values, schema, ending)
         n, steps, channels = values.shape
         place = np.stack(np.divmod(np.arange(n * steps), steps), 1)
         text = StringIO()
