@@ -33,7 +33,7 @@ from nelbo.config.recipe import Recipe
 from nelbo.data import load, some
 from nelbo.model import Model, scoring
 from nelbo.training.loop import Run
-from nelbo.training.microbatch import epoch_order, pieces
+from nelbo.training.players import epoch_order, pieces
 from nelbo.training.replay.recorder import Recorder
 
 WORK = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::convolution", "aten::convolution_backward"}

@@ -22,7 +22,7 @@ from conftest import GREY, NET, SIDE, Run
 from nelbo.apps import art
 from nelbo.apps.art import provenance
 from nelbo.apps.art.rendering import MOMENTS, Piece
-from nelbo.apps.art.truncation import codes_drawn, truncation_of
+from nelbo.apps.art.scenes import codes_drawn, truncation_of
 from nelbo.apps.synthesis import images as classwise
 from nelbo.apps.synthesis import neighbours
 from nelbo.apps.synthesis.neighbours import Nearby
@@ -33,8 +33,8 @@ from nelbo.distributions import Mixture, noise
 from nelbo.errors import UserError
 from nelbo.model import Model, latent_space
 from nelbo.model.post_hoc import Effort, fit_prior
-from nelbo.plotting import image_files
-from nelbo.plotting.image_grid import Sheet, enlarge
+from nelbo.plotting import images as image_files
+from nelbo.plotting.images import Sheet, enlarge
 
 ENDINGS = [".png", ".svg", ".webp", ".gif", ".mp4"]
 

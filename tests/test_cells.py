@@ -18,7 +18,7 @@ from fixtures.cells import FEATURES, decoder, distribution, rows
 from nelbo import likelihoods, nets
 from nelbo.distributions import CellByCell, noise
 from nelbo.errors import UserError
-from nelbo.nets.table_cells import make_bins
+from nelbo.nets.table import make_bins
 from zoo import assert_mean
 
 MIXED = (3, 0, 2, 0, 0)

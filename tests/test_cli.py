@@ -18,7 +18,7 @@ from conftest import SIDE, Run
 from nelbo.cli import model_commands
 from nelbo.config import recipe as recipes
 from nelbo.model import Model
-from nelbo.plotting.image_grid import PAD
+from nelbo.plotting.images import PAD
 
 FIELDS = ["epoch", "split", "loss", "distortion", "rate", "seconds", "lr"]
 TINY = ["--batch-size", 25, "--set", "model.encoder=mlp", "--set", "model.encoder.hidden=[8]", "--latent-dim", 2]

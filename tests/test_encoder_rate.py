@@ -8,8 +8,7 @@ import torch
 from fixtures.tiny_model import small, weights
 from nelbo.errors import UserError
 from nelbo.training.engine import Engine
-from nelbo.training.microbatch import pieces
-from nelbo.training.players import Players
+from nelbo.training.players import Players, pieces
 
 
 def test_the_encoder_moves_at_its_rate_and_the_decoder_as_before() -> None:

@@ -16,7 +16,7 @@ from nelbo.config.registry import Component, dump, parse
 from nelbo.distributions import DiagonalNormal, Flow, StandardNormal, noise, sample_and_log_prob, temper
 from nelbo.errors import UserError
 from nelbo.nets import flows
-from nelbo.nets.masked import MADE
+from nelbo.nets.flows import MADE
 from nelbo.posteriors import Posterior
 from nelbo.priors import Prior
 from zoo import POSTERIORS, TRANSFORMS, context, data, perturb_parameters

@@ -16,7 +16,7 @@ from nelbo.config.registry import Component
 from nelbo.distributions import noise
 from nelbo.errors import UserError
 from nelbo.latents import Latent, TopDown, TopDownBlock
-from nelbo.latents.block import bounded
+from nelbo.latents.hierarchy import bounded
 from nelbo.nets.topdown import LadderBottomUp
 from nelbo.objectives import elbo
 from nelbo.schedules import Linear

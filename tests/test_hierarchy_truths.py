@@ -20,7 +20,7 @@ from torch.distributions import MultivariateNormal
 from nelbo import likelihoods, nets
 from nelbo.distributions import KL_TABLE, DiagonalNormal
 from nelbo.latents import TopDown, TopDownBlock
-from nelbo.latents.block import DIRECT, LIMIT, PRECISION, RESIDUAL, PosteriorParametrization
+from nelbo.latents.hierarchy import DIRECT, LIMIT, PRECISION, RESIDUAL, PosteriorParametrization
 from nelbo.vae import VAE
 from zoo import assert_mean, top_down
 

@@ -28,8 +28,7 @@ from nelbo.latents import LatentLevel
 from nelbo.nets import MLP
 from nelbo.objectives import WeightedTerms, distortion, latents_of, rate
 from nelbo.objectives.adversarial import permuted, tell_apart
-from nelbo.objectives.discrepancy import discrepancy, imq, independence, rbf
-from nelbo.objectives.terms import Weights, aggregate, stratified, weighted
+from nelbo.objectives.terms import Weights, aggregate, discrepancy, imq, independence, rbf, stratified, weighted
 from nelbo.schedules import Cyclical, Linear
 from nelbo.training import Callback, fit
 from nelbo.vae import VAE, Trace

@@ -20,7 +20,7 @@ from nelbo.data.images.augment import USUAL, Augment, draws
 from nelbo.model import Model
 from nelbo.training import Callback
 from nelbo.training.loop import augmented
-from nelbo.training.microbatch import pieces
+from nelbo.training.players import pieces
 
 SHAPES = [(1, 8, 8), (3, 6, 9), (4, 9, 6)]
 HALF = torch.full((1, 8), 0.5)  # no change

@@ -27,7 +27,7 @@ from fixtures.arrays import (
 from nelbo.data import Schema, load, load_like
 from nelbo.data import dataset as store
 from nelbo.data.images.decode import Target, decode
-from nelbo.plotting import image, image_grid
+from nelbo.plotting import image, images
 
 DEEP = RNG.integers(100, 4000, (12, 5, 6)).astype(np.uint16)
 CLEAR = RNG.integers(0, 256, (8, 5, 6, 4), dtype=np.uint8)
@@ -143,7 +143,7 @@ def test_a_sheet_of_four_channels_shows_what_is_there() -> None:
     assert np.array_equal(image.pixels(values, schema), CLEAR)
     sheet = image.FIGURES.sheet(values, schema, 4)
     zoom = round(image.CELL / 6)
-    cell = np.asarray(sheet)[image_grid.PAD :: zoom, image_grid.PAD :: zoom][:5, :6]
+    cell = np.asarray(sheet)[images.PAD :: zoom, images.PAD :: zoom][:5, :6]
     assert sheet.mode == "RGBA" and np.array_equal(cell, CLEAR[0]) and np.asarray(sheet)[0, 0, 3] == 0
 
 

@@ -21,7 +21,7 @@ from conftest import Run
 from fixtures.tiny_model import assert_equal, small, weights
 from nelbo.errors import UserError
 from nelbo.training import Callback, checkpoint
-from nelbo.training.microbatch import pieces
+from nelbo.training.players import pieces
 
 
 class StopAt(Callback):

@@ -12,7 +12,7 @@ import torch
 
 from fixtures.arrays import all_rows, assert_user_error, labels_of, rows_in_source_order
 from nelbo.data import Data, Dataset, Schema, Subset, dataset, load, load_like, mean
-from nelbo.data.series.windows import Windows
+from nelbo.data.split import Windows
 
 RNG = np.random.default_rng(0)
 STEPS = RNG.normal([5.0, -1e4], [2.0, 300.0], (20, 9, 2))

@@ -16,8 +16,8 @@ from nelbo.distributions import noise
 from nelbo.errors import UserError
 from nelbo.schedules import Constant, Cosine, Linear, OneCycle
 from nelbo.training import Adam, Callback, Settings, fit
-from nelbo.training.ema import Average
-from nelbo.training.microbatch import epoch_order, pieces
+from nelbo.training.optim import Average
+from nelbo.training.players import epoch_order, pieces
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:

@@ -17,7 +17,7 @@ from conftest import SIDE, Run
 from nelbo.experiment.run import held_out
 from nelbo.model import Model
 from nelbo.plotting import image
-from nelbo.plotting.image_grid import PAD
+from nelbo.plotting.images import PAD
 
 ZOOM = 7
 STEP = ZOOM * SIDE + PAD

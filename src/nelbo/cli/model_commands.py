@@ -223,7 +223,7 @@ def interpolate(
       nelbo interpolate results/faces anna.png ben.png --steps 24 --out morph.png
       nelbo interpolate results/captions "A man rides a horse." "Two dogs play in the snow." --steps 6
     """
-    from nelbo.plotting import image_files
+    from nelbo.plotting import images
     from nelbo.plotting.preview import figures_of
 
     m = io.model(model, condition)
@@ -235,7 +235,7 @@ def interpolate(
     if m.schema.data_kind.is_picture and out is not None and out.suffix.lower() == ".png":
         there = [figures_of(m.schema).sheet(value[None], m.schema, 1) for value in values]
         animation = out.with_suffix(".gif")
-        io.write(animation, image_files.gif([*there, *there[-2:0:-1]], fps=12.5))
+        io.write(animation, images.gif([*there, *there[-2:0:-1]], fps=12.5))
         more = {"animation": str(animation)}
         if not as_json:
             print(f"Wrote {animation}")

@@ -15,7 +15,7 @@ leave an error of order e^(rounds + 1) in both: unbiased weights hold up to that
 where M is constant it is zero.
 
 Source: Girolami, Calderhead (2011), Riemann Manifold Langevin and Hamiltonian Monte Carlo Methods; and that of
-`nelbo.posteriors.riemannian`.
+`nelbo.posteriors.hamiltonian`.
 """
 
 from __future__ import annotations

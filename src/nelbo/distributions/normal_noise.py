@@ -5,9 +5,8 @@ from __future__ import annotations
 from torch.distributions import Distribution, MultivariateNormal
 
 from nelbo.distributions.flow import Flow
-from nelbo.distributions.gaussian import DiagonalNormal, FullNormal, LowRankNormal, StandardNormal
+from nelbo.distributions.gaussian import DiagonalNormal, FullNormal, LogisticNormal, LowRankNormal, StandardNormal
 from nelbo.distributions.hyperbolic import WrappedNormal
-from nelbo.distributions.logistic_normal import LogisticNormal
 from nelbo.distributions.mixture import Mixture
 
 OF_NORMAL_NOISE = (StandardNormal, DiagonalNormal, FullNormal, LowRankNormal, LogisticNormal, WrappedNormal)

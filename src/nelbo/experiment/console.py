@@ -1,4 +1,12 @@
-"""How a run is watched: a live bar on a terminal, a line in a notebook, plain lines elsewhere, JSON for a program."""
+"""What a run shows while it trains: messages before and after, a bar, lines, or JSON.
+
+How a run is watched: a live bar on a terminal, a line in a notebook, plain lines elsewhere, JSON for a program.
+
+What a run says in words: what it understood before training, and what came of it.
+
+>>> plural(1, "epoch"), plural(2000, "epoch")
+('1 epoch', '2,000 epochs')
+"""
 
 from __future__ import annotations
 
@@ -8,9 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TextIO
 
+from nelbo.data import Data
 from nelbo.errors import UserError
 from nelbo.experiment.status_line import StatusLine, bar, in_notebook, loops_on, messages_on
-from nelbo.training import Callback, Progress
+from nelbo.model import Model, description
+from nelbo.training import Callback, Progress, State
 from nelbo.vae import VAE
 
 
@@ -131,3 +141,34 @@ def shown(verbose: Verbose) -> Iterator[list[Callback]]:
             yield [callback]
         finally:
             callback.on_end("")
+
+
+def understood(model: Model, data: Data) -> list[str]:
+    """The data, the model, the objective and the training, a line each."""
+    words, settings = description.lines(model), model.recipe.training
+    named = [f"{words[part]} {part}" for part in ("prior", "posterior", "likelihood") if part in words]
+    parts = [words["latents"], *named, words["networks"]]
+    parts += [f"conditioned on {words['condition']}"] if "condition" in words else []
+    source = model.recipe.data.source or data.name
+    return [
+        f"Data: {source}, {data.schema.data_kind.describe(data.schema)}; {len(data.train):,} to train on, "
+        f"{len(data.test):,} to test",
+        f"Model: {', '.join(parts)}",
+        f"Objective: {words['objective']}",
+        f"Training: {plural(settings.epochs, 'epoch')} of {settings.epoch_size or len(data.train):,} data, "
+        f"{settings.batch_size} a step, learning rate {settings.learning_rate:g}, on {settings.device}",
+    ]
+
+
+def result(model: Model, state: State) -> list[str]:
+    """Why training ended, and the losses."""
+    reason = [] if state.reason == "done" else [f"Training stopped: {state.reason}"]
+    if not model.trained:
+        return reason
+    latents = f"of {len(model.rates)} latents, {description.carried(model)}"
+    return [*reason, f"Test loss: {description.loss(model.trained)}; {latents}"]
+
+
+def plural(n: int, thing: str) -> str:
+    """A number of things."""
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"

@@ -33,7 +33,8 @@ from nelbo.data import Context, Data, DataOptions, Dataset, load, some
 from nelbo.data import condition as conditioned
 from nelbo.data.kinds import reader_of
 from nelbo.errors import UserError
-from nelbo.experiment import announce, console, time_budget
+from nelbo.experiment import console, time_budget
+from nelbo.experiment import console as announce
 from nelbo.experiment.report import report
 from nelbo.model import Model
 from nelbo.model.post_hoc import with_prior

@@ -1,9 +1,7 @@
 """Latents: who draws z and what is recorded of it. A single level, a hierarchy, several side by side, or quantized."""
 
-from nelbo.latents.block import TopDownBlock
-from nelbo.latents.codebooks import ResidualVectorQuantizer, VectorQuantizer
-from nelbo.latents.hierarchy import TopDown
+from nelbo.latents.hierarchy import TopDown, TopDownBlock
 from nelbo.latents.product import ProductLatent
 from nelbo.latents.quantized import QuantizedLatent
-from nelbo.latents.quantizers import FSQ, LFQ, Quantizer, QuantizerOutput
+from nelbo.latents.quantizers import FSQ, LFQ, Quantizer, QuantizerOutput, ResidualVectorQuantizer, VectorQuantizer
 from nelbo.latents.single_level import Latent, LatentLevel, SingleLevelLatent

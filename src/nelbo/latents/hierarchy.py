@@ -1,4 +1,21 @@
-"""Latents in a hierarchy, z = (z_L, ..., z_1), drawn from the top down.
+"""Latents in a hierarchy, drawn from the top down, and the block that makes one level of it.
+
+One block of a hierarchy: the prior and the posterior of one level, which share the top-down state.
+
+With s_l the state that comes down (a function of z_>l) and d_l what the bottom-up pass says of x,
+
+    p(z_l | z_>l) = N(mu_p(s_l), sigma_p(s_l)),   q(z_l | z_>l, x) = merge(p, m(s_l, d_l), v(s_l, d_l)),
+    s_{l-1} = f(s_l + g(z_l)),
+
+and how m and v make q is one object:
+
+    DIRECT     q = N(m, exp(v))                                              (Child, 2021)
+    RESIDUAL   q = N(mu_p + m, sigma_p exp(v))                               (Vahdat, Kautz, 2020)
+    PRECISION  q proportional to p(z) N(z; m, exp(v)), m and v of d_l alone  (Sønderby et al., 2016)
+
+Every log-scale a net gives is 5 tanh(v / 5): near v for small v, between -5 and 5, so that no density overflows.
+
+Latents in a hierarchy, z = (z_L, ..., z_1), drawn from the top down.
 
     p(z) = prod_l p(z_l | z_>l),   q(z | x) = prod_l q(z_l | z_>l, x),   rate = sum_l KL(q_l || p_l)
 
@@ -8,14 +25,16 @@ that its mean over draws is the level's rate.
 
 There is one walk down the rungs. To infer, to generate, to replay and to edit differ in how a level's z is chosen.
 
-Source: Sønderby, Raiko, Maaløe, Sønderby, Winther (2016), Ladder Variational Autoencoders; Child (2021), Very Deep
-VAEs Generalize Autoregressive Models and Can Outperform Them on Images.
+Source: Sønderby, Raiko, Maaløe, Sønderby, Winther (2016), Ladder Variational Autoencoders; Vahdat, Kautz (2020), NVAE:
+A Deep Hierarchical Variational Autoencoder; Child (2021), Very Deep VAEs Generalize Autoregressive Models; Child
+(2021), Very Deep VAEs Generalize Autoregressive Models and Can Outperform Them on Images.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
@@ -23,13 +42,90 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from nelbo.config.registry import Count, Counts, Range, register
-from nelbo.distributions import temper
-from nelbo.latents.block import DIRECT, PRECISION, RESIDUAL, PosteriorParametrization, TopDownBlock
+from nelbo.distributions import DiagonalNormal, temper
+from nelbo.distributions.conditional import apply_over_sample_dims
 from nelbo.latents.single_level import Latent, LatentLevel
 from nelbo.nets import Net, topdown
 from nelbo.nets.common import require_dims
 from nelbo.nets.conv import channels_at, pyramid
 from nelbo.nets.mlp import perceptron
+
+LIMIT = 5.0  # of a log-scale
+
+
+def bounded(log_scale: Tensor) -> Tensor:
+    """5 tanh(v / 5), any shape: the identity near 0, never beyond 5 in size.
+
+    >>> [round(v, 3) for v in bounded(torch.tensor([0.1, -1e9])).tolist()]
+    [0.1, -5.0]
+    """
+    return LIMIT * torch.tanh(log_scale / LIMIT)
+
+
+@dataclass(frozen=True)
+class PosteriorParametrization:
+    """How the prior p and what was inferred, (m, v), make q; `reads_state`: whether (m, v) depend on z_>l."""
+
+    combine: Callable[[DiagonalNormal, Tensor, Tensor], DiagonalNormal]
+    reads_state: bool = True
+
+
+def _precision(p: DiagonalNormal, m: Tensor, v: Tensor) -> DiagonalNormal:
+    share = torch.sigmoid(2 * (p.log_scale - v))  # of N(m, exp(v)) in the summed precision
+    log_scale = -0.5 * torch.logaddexp(-2 * p.log_scale, -2 * v)
+    return DiagonalNormal(torch.lerp(p.loc, m.expand_as(share), share), log_scale, len(p.event_shape))
+
+
+DIRECT = PosteriorParametrization(lambda p, m, v: DiagonalNormal(m, v, len(p.event_shape)))
+RESIDUAL = PosteriorParametrization(lambda p, m, v: DiagonalNormal(p.loc + m, p.log_scale + v, len(p.event_shape)))
+PRECISION = PosteriorParametrization(_precision, reads_state=False)
+
+
+class TopDownBlock(nn.Module):
+    """p(z | s), q(z | s, d) and the next state, for a level of event `shape` (a vector, or channels x height x width).
+
+    `prior(s, c)` and `posterior([s, d], c)` return mean and log-scale side by side in their channels; `lift(z)` has
+    the shape of s; `block` makes the next state. With `markov` the next state forgets s: it is block(lift(z)).
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        prior: nn.Module,
+        posterior: nn.Module,
+        lift: nn.Module,
+        block: nn.Module,
+        merge: PosteriorParametrization = DIRECT,
+        markov: bool = False,
+    ) -> None:
+        super().__init__()
+        self.shape, self.prior, self.posterior = shape, prior, posterior
+        self.lift, self.block = lift, block
+        self.merge, self.markov = merge, markov
+
+    def forward(
+        self, state: Tensor, features: Tensor | None, c: Tensor | None
+    ) -> tuple[DiagonalNormal, DiagonalNormal | None]:
+        """p and q (None without features), from s `(*sample, batch, *event)` and d `(batch, *event)`."""
+        dims = len(self.shape)
+        loc, log_scale = self._pair(self.prior, state, c)
+        p = DiagonalNormal(loc, bounded(log_scale), dims)
+        if features is None:
+            return p, None
+        if self.merge.reads_state:
+            lead = state.shape[: state.dim() - dims]
+            features = torch.cat([state, features.expand(*lead, *features.shape[-dims:])], -dims)
+        m, v = self._pair(self.posterior, features, c)
+        return p, self.merge.combine(p, m, bounded(v))
+
+    def absorb(self, state: Tensor, z: Tensor) -> Tensor:
+        """The state below, given z `(*sample, batch, *shape)`."""
+        lifted = apply_over_sample_dims(self.lift, z, event_dims=len(self.shape))
+        return apply_over_sample_dims(self.block, lifted if self.markov else state + lifted, event_dims=len(self.shape))
+
+    def _pair(self, net: nn.Module, x: Tensor, c: Tensor | None) -> tuple[Tensor, ...]:
+        return apply_over_sample_dims(net, x, c, event_dims=len(self.shape)).chunk(2, -len(self.shape))
+
 
 Choose = Callable[[int, Distribution, Distribution | None], Tensor]
 """(rung, prior, posterior or None) -> z: how a level's latents are had. Rung 0 is the top."""
@@ -179,7 +275,7 @@ def ladder(
     Args:
         dims: latents of each level, top first.
         width: units of each net, and of the state that comes down.
-        posterior: how q is made from p: "direct", "residual" or "precision"; see `nelbo.latents.block`.
+        posterior: how q is made from p: "direct", "residual" or "precision"; see `nelbo.latents.hierarchy`.
         skip: the state that comes down gathers every z, and the likelihood depends on them all. Without, each level
             depends only on the one above it, and the likelihood on the lowest.
     """
@@ -227,7 +323,7 @@ def topdown_conv(
         channels: latents of each pixel of a level.
         width: channels of the nets at full size; smaller sizes have up to four times as many.
         blocks: residual blocks at each size of the bottom-up pass.
-        posterior: how q is made from p: "direct", "residual" or "precision"; see `nelbo.latents.block`.
+        posterior: how q is made from p: "direct", "residual" or "precision"; see `nelbo.latents.hierarchy`.
     """
     require_dims(shape, 3, "pictures", "the topdown-conv latent", instead="ladder")
     merge = PARAMETRIZATIONS[posterior]

@@ -21,8 +21,7 @@ from nelbo.config.registry import Component, Count, NonNegative, NotEmpty, Range
 from nelbo.distributions import CodePoint, temper
 from nelbo.distributions.conditional import apply_over_sample_dims
 from nelbo.errors import UserError
-from nelbo.latents.codebooks import ResidualVectorQuantizer, VectorQuantizer
-from nelbo.latents.quantizers import FSQ, LFQ, Quantizer, QuantizerOutput
+from nelbo.latents.quantizers import FSQ, LFQ, Quantizer, QuantizerOutput, ResidualVectorQuantizer, VectorQuantizer
 from nelbo.latents.single_level import Latent, LatentLevel
 from nelbo.nets import Net
 from nelbo.priors import ParameterFreePrior, Prior

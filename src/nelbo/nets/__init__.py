@@ -7,12 +7,10 @@ An encoder maps `(batch, *shape)` to `(batch, features)`; a decoder maps `(batch
 from nelbo.nets.common import InitializedFromData, Net, Rescale, rescales
 from nelbo.nets.conv import Conv, Conv1d, ConvDecoder, ConvEncoder
 from nelbo.nets.grid import Grid, GridDecoder, GridEncoder, grid_sizes
-from nelbo.nets.missing import GapEncoder, WithGaps
 from nelbo.nets.mlp import MLP, MLPDecoder, MLPEncoder
 from nelbo.nets.perceptual import FeatureLoss, FixedFeatures, StructuralLoss
-from nelbo.nets.recurrent import Recurrent, RecurrentDecoder, RecurrentEncoder
-from nelbo.nets.table import TableDecoder, TableEncoder, TableNet
-from nelbo.nets.table_cells import Cells
+from nelbo.nets.series import GapEncoder, Recurrent, RecurrentDecoder, RecurrentEncoder, WithGaps
+from nelbo.nets.table import Cells, TableDecoder, TableEncoder, TableNet
 from nelbo.nets.text import GRU, TextDecoder, TextEncoder, TextGRU, TextTransformer, Transformer
 from nelbo.nets.topdown import ConvHead, Head
 from nelbo.nets.transformer import CausalConv, CausalTransformer

@@ -1,4 +1,14 @@
-"""Invertible maps y = f(z; h) with log |det df/dz|: the layers of normalizing flows.
+"""Invertible maps for normalizing flows, and the masked networks that they are made of.
+
+Masked autoregressive networks: output i sees only the inputs of lower degree.
+
+    degree(input j) = order(j),   a hidden unit of degree h sees inputs of degree <= h,
+    output i sees hidden units of degree < order(i)
+
+so that the outputs' Jacobian is strictly triangular in that order and the whole is one pass. With as many degrees
+as inputs this is MADE; with two degrees it is a coupling layer's conditioner.
+
+Invertible maps y = f(z; h) with log |det df/dz|: the layers of normalizing flows.
 
     log p(y) = log p(z) - log |det df/dz|,   z = f^-1(y)
 
@@ -8,15 +18,17 @@ in nats and of shape `(*lead)` for z of shape `(*lead, dim)`. The context h, `(*
 zuko was weighed, and is a choice of transform (`zuko`): it has no planar, Sylvester or inverse autoregressive flow that
 is amortised on a context, and changes a global setting of torch when it is imported.
 
-Sources: Rezende, Mohamed (2015), Variational Inference with Normalizing Flows; Kingma et al. (2016), Improved
-Variational Inference with Inverse Autoregressive Flow; Papamakarios, Pavlakou, Murray (2017), Masked Autoregressive
-Flow for Density Estimation; Dinh, Sohl-Dickstein, Bengio (2017), Density Estimation Using Real NVP; van den Berg,
-Hasenclever, Tomczak, Welling (2018), Sylvester Normalizing Flows for Variational Inference.
+Source: Germain, Gregor, Murray, Larochelle (2015), MADE: Masked Autoencoder for Distribution Estimation; Rezende,
+Mohamed (2015), Variational Inference with Normalizing Flows; Kingma et al. (2016), Improved Variational Inference with
+Inverse Autoregressive Flow; Papamakarios, Pavlakou, Murray (2017), Masked Autoregressive Flow for Density Estimation;
+Dinh, Sohl-Dickstein, Bengio (2017), Density Estimation Using Real NVP; van den Berg, Hasenclever, Tomczak, Welling
+(2018), Sylvester Normalizing Flows for Variational Inference.
 """
 
 from __future__ import annotations
 
 import importlib
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
@@ -27,7 +39,48 @@ from torch.nn import functional as F
 
 from nelbo.config.registry import Count, Counts, register
 from nelbo.errors import UserError
-from nelbo.nets.masked import MADE
+
+
+class MaskedLinear(nn.Linear):
+    """A linear layer whose weight is multiplied by a fixed 0/1 `mask` of shape `(outputs, inputs)`."""
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__(mask.shape[1], mask.shape[0])
+        self.register_buffer("mask", mask.to(self.weight.dtype), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight * self.mask, self.bias)
+
+
+class MADE(nn.Module):
+    """`(*lead, dim)` and context `(*, context)` -> `(*lead, outputs, dim)`; all outputs are zero at the start.
+
+    `order` is the degree of each input, from 0; output i depends on the inputs of lower degree and on the context.
+    """
+
+    def __init__(self, order: Sequence[int], hidden: Sequence[int], outputs: int, context: int = 0) -> None:
+        super().__init__()
+        degrees, lowest = torch.tensor(order), -1 if context else 0  # a unit of degree -1 sees the context alone
+        span = max(int(degrees.max()) - lowest, 1)
+        levels = [degrees, *(lowest + torch.arange(size) % span for size in hidden)]
+        masks = [after.unsqueeze(1) >= before for before, after in itertools.pairwise(levels)]
+        self.shape = (outputs, len(order))
+        self.layers = nn.ModuleList(MaskedLinear(mask) for mask in masks)
+        self.head = MaskedLinear((degrees.unsqueeze(1) > levels[-1]).repeat(outputs, 1))
+        self.context = nn.Linear(context, hidden[0], bias=False) if context else None
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        for i, layer in enumerate(self.layers):
+            z = layer(z)
+            if i == 0 and self.context is not None and context is not None:
+                z = z + self.context(context)
+            z = torch.relu(z)
+        return self.head(z).unflatten(-1, self.shape)
+
 
 LIMIT = 3.0  # of an autoregressive step's |log scale|: one step cannot blow up
 HALVINGS = 80

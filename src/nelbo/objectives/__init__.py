@@ -15,9 +15,7 @@ from nelbo.objectives.bounds import (
     stl,
     wake_wake,
 )
-from nelbo.objectives.discrepancy import hsic, imq, mmd, rbf, sliced_wasserstein
-from nelbo.objectives.geco import GECO
-from nelbo.objectives.rae import RAE, decoder_gradient, decoder_spectrum, decoder_weights
+from nelbo.objectives.regularized import GECO, RAE, decoder_gradient, decoder_spectrum, decoder_weights
 from nelbo.objectives.semi_supervised import SemiSupervised
 from nelbo.objectives.terms import (
     Capacity,
@@ -28,7 +26,12 @@ from nelbo.objectives.terms import (
     dip,
     factors,
     free_bits,
+    hsic,
+    imq,
     latents_of,
+    mmd,
+    rbf,
+    sliced_wasserstein,
     stratified,
     weighted,
 )

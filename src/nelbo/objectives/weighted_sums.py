@@ -1,4 +1,4 @@
-"""Objectives that are weighted sums of terms; see `nelbo.objectives.terms` and `nelbo.objectives.discrepancy`."""
+"""Objectives that are weighted sums of terms; see `nelbo.objectives.terms` and `nelbo.objectives.terms`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from nelbo.config.registry import Count, NonNegative, register
 from nelbo.errors import UserError
-from nelbo.objectives import discrepancy, terms
+from nelbo.objectives import terms
+from nelbo.objectives import terms as discrepancy
 from nelbo.objectives.base import Term, WeightedTerms, distortion, path_rate, rate
 from nelbo.schedules import Linear, Schedule
 

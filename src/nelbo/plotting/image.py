@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from nelbo.data import Schema
-from nelbo.plotting import image_grid
+from nelbo.plotting import images
 from nelbo.plotting.preview import SheetFigures
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class ImageFigures(SheetFigures):
     """Pictures as they are."""
 
     def sheet(self, values: np.ndarray, schema: Schema, columns: int = 8) -> Image.Image:
-        return image_grid.Sheet(image_grid.enlarge(pixels(values, schema), CELL), columns).draw()
+        return images.Sheet(images.enlarge(pixels(values, schema), CELL), columns).draw()
 
     def draw_traversal(self, axis: Axes, values: np.ndarray, schema: Schema, reach: float) -> str:
         cells = pixels(values, schema)

@@ -1,4 +1,8 @@
-"""Normal posteriors of diagonal, full and low-rank covariance.
+"""Normal posteriors, and the point that a deterministic encoder gives.
+
+Normal posteriors of diagonal, full and low-rank covariance.
+
+A deterministic encoder: the posterior is a point.
 
 Source: Kingma, Welling (2014), Auto-Encoding Variational Bayes; Rezende, Mohamed, Wierstra (2014), Stochastic
 Backpropagation and Approximate Inference in Deep Generative Models; Kingma, Welling (2019), An Introduction to
@@ -95,3 +99,19 @@ class LowRankNormal(Posterior):
         loc, logvar, factor = self.params(*context)
         factor = factor.unflatten(-1, (-1, self.rank)) * torch.exp(0.5 * logvar).unsqueeze(-1)
         return distributions.LowRankNormal(loc, 0.5 * logvar, factor)
+
+
+@register("posterior", "dirac")
+class PointMass(Posterior):
+    """z = mu(x, c): a deterministic autoencoder. Its KL counts as 0, and it has no importance weights."""
+
+    def __init__(self, encoder: nn.Module, event_dims: int, dim: int) -> None:
+        super().__init__(encoder, event_dims, [dim])
+
+    @classmethod
+    def n_params(cls, dim: int, **options: Any) -> int:
+        return dim
+
+    def forward(self, *context: Tensor | None) -> distributions.Dirac:
+        (loc,) = self.params(*context)
+        return distributions.Dirac(loc)

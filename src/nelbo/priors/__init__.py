@@ -5,5 +5,4 @@ from nelbo.priors.codes import AutoregressivePrior, PixelCNNPrior, TransformerPr
 from nelbo.priors.curved import MetricVolumePrior, UniformSphere, WrappedNormalPrior
 from nelbo.priors.flow import FlowPrior
 from nelbo.priors.gaussian import DirichletPrior, GammaPrior, LaplacePrior, StandardNormal
-from nelbo.priors.mixture import MixturePrior
-from nelbo.priors.vamp import ExemplarPrior, VampPrior
+from nelbo.priors.mixture import ExemplarPrior, MixturePrior, VampPrior

@@ -28,11 +28,10 @@ from nelbo.schedules import clocks
 from nelbo.training import checkpoint
 from nelbo.training.checkpoint import interruptions
 from nelbo.training.config import Settings
-from nelbo.training.ema import Average
 from nelbo.training.engine import Engine, engine
 from nelbo.training.metrics import Callback, Ledger, Progress
-from nelbo.training.microbatch import Piece, epoch_order, pieces
-from nelbo.training.players import Players
+from nelbo.training.optim import Average
+from nelbo.training.players import Piece, Players, epoch_order, pieces
 
 LOOK_SECONDS = 0.25  # between two looks at the losses, in one process
 LOOK_STEPS = 20  # the same in several, which must look together

@@ -26,7 +26,7 @@ from nelbo.config.registry import parse
 from nelbo.errors import UserError, nearest
 from nelbo.model import Model
 from nelbo.model.io import load_given
-from nelbo.plotting import image_files
+from nelbo.plotting import images
 
 TEXTS = {Sequence[Any]: tuple[str, ...], Any: str | None}  # what a record has for arguments of any kind
 
@@ -92,7 +92,7 @@ def again(path: str | Path, model: str | Path | None = None) -> Piece:
 
 def read(path: Path) -> Record:
     """The record in a file; raises `UserError` if there is none that this version understands."""
-    text = image_files.read_text(path)
+    text = images.read_text(path)
     if not text:
         raise UserError(f"{path}: has no record of how it was made: give a file that nelbo art wrote")
     try:

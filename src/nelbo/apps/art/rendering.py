@@ -15,8 +15,8 @@ from PIL import Image
 
 from nelbo.data import Schema
 from nelbo.errors import UserError
-from nelbo.plotting import image, image_files
-from nelbo.plotting.image_grid import Sheet, enlarge
+from nelbo.plotting import image, images
+from nelbo.plotting.images import Sheet, enlarge
 from nelbo.training.checkpoint import write_bytes
 
 MOMENTS = 10  # of moving pictures, on a sheet
@@ -79,11 +79,11 @@ class Piece:
 
     def encode(self, ending: str) -> bytes:
         """The file of the form that an ending such as ".gif" names; `UserError` where it cannot hold the piece."""
-        if ending.lower() not in image_files.FORMS:
-            raise UserError(f"{ending or 'no ending'}: a picture's file must end in {', '.join(image_files.FORMS)}")
+        if ending.lower() not in images.FORMS:
+            raise UserError(f"{ending or 'no ending'}: a picture's file must end in {', '.join(images.FORMS)}")
         if ending.lower() == ".mp4" and not self.moving:
             raise UserError("a picture that stands still is no film: name a .png, .svg or .webp file")
-        return image_files.FORMS[ending.lower()](self, json.dumps(self.record) if self.record else "")
+        return images.FORMS[ending.lower()](self, json.dumps(self.record) if self.record else "")
 
     def save(self, path: str | Path) -> None:
         """Write a .png, .svg, .webp, .gif or .mp4; the first two are sheets, the others move where the piece does."""

@@ -1,5 +1,9 @@
 """Pictures worth showing: sheets, walks, morphs, and arithmetic with what classes have in common.
 
+Draws of a model's prior from noise that is cut off at some standard deviations: more typical, less varied.
+
+Pictures worth showing: sheets, walks, morphs, and arithmetic with what classes have in common.
+
 Each function returns a `Piece`: its pictures as an array, drawn as a sheet, as frames, or saved in a file.
 
     walk         z goes through draws of the prior along great circles, at constant speed, and back to the first
@@ -9,25 +13,53 @@ Each function returns a `Piece`: its pictures as an array, drawn as a sheet, as 
                  of z for a Normal prior; of each level given those above it, for a hierarchy; of what a flow
                  transforms, and about the centre chosen, for a mixture. Other priors have none.
 
-Source: White (2016), Sampling Generative Networks; Brock, Donahue, Simonyan (2019), Large Scale GAN Training.
+Source: Brock, Donahue, Simonyan (2019), Large Scale GAN Training for High Fidelity Natural Image Synthesis; White
+(2016), Sampling Generative Networks; Brock, Donahue, Simonyan (2019), Large Scale GAN Training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
+from nelbo import distributions as d
 from nelbo.apps.art.rendering import Piece
-from nelbo.apps.art.truncation import codes_drawn, truncation_of
 from nelbo.apps.synthesis import images
 from nelbo.apps.synthesis.neighbours import Nearby, variations
 from nelbo.data import Dataset, subset
+from nelbo.distributions.noise import seeded, truncated
 from nelbo.errors import UserError
 from nelbo.experiment.run import held_out
 from nelbo.model import Model, latent_space
+
+
+@contextmanager
+def truncation_of(model: Model, truncation: float | None) -> Iterator[None]:
+    """Within it, noise is truncated; raises `UserError` for a prior that is not made of Normal noise."""
+    if truncation is not None:
+        if not 0 < truncation < np.inf:
+            raise UserError(f"truncation={truncation}: give a number of standard deviations above 0")
+        with torch.no_grad():
+            has_normal_noise = model.vae.latent.has_normal_noise(model.shown(1))
+        if not has_normal_noise:
+            name = type(getattr(model.vae.latent, "prior", model.vae.latent)).__name__
+            raise UserError(f"truncation: the model's prior ({name}) is not made of Normal noise: use temperature")
+    with truncated(truncation):
+        yield
+
+
+@torch.no_grad()
+def codes_drawn(model: Model, n: int, temperature: float, truncation: float | None, seed: int) -> np.ndarray:
+    """Codes of draws of the prior, `(n, features)`."""
+    d.check_temperature(temperature)
+    with seeded(seed), truncation_of(model, truncation):
+        codes: np.ndarray = model.vae.latent.draw(n, model.shown(n), temperature).cpu().numpy()
+    return codes
+
 
 MOST = 10_000  # frames, or pictures of a sheet: a record is no licence to fill the memory
 

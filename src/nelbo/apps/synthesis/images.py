@@ -25,7 +25,7 @@ from nelbo.data import Dataset, Schema, subset
 from nelbo.data.dataset import draw
 from nelbo.errors import UserError, nearest
 from nelbo.model import Model
-from nelbo.plotting import image, image_files, image_grid
+from nelbo.plotting import image, images
 from nelbo.training.checkpoint import write_bytes
 
 NEAREST = 3
@@ -163,7 +163,7 @@ def _files(x: np.ndarray, y: np.ndarray, schema: Schema, real: int) -> Iterator[
     cells = image.pixels(x, schema)
     for i, (cell, name) in enumerate(zip(cells, y.tolist(), strict=True)):
         file = f"real_{i:06d}.png" if i < real else f"new_{i - real:06d}.png"
-        yield Path(name) / file, image_files.png(image_grid.picture(cell))
+        yield Path(name) / file, images.png(images.picture(cell))
 
 
 def class_names(rows: Dataset) -> tuple[str, ...]:

@@ -1,7 +1,13 @@
-"""Posteriors on the unit sphere.
+"""Posteriors on curved spaces: the sphere and the hyperbolic ball.
+
+Posteriors on the unit sphere.
+
+A wrapped Normal on hyperbolic space as the posterior.
 
 Source: Davidson, Falorsi, De Cao, Kipf, Tomczak (2018), Hyperspherical Variational Auto-Encoders; De Cao, Aziz (2020),
-The Power Spherical Distribution.
+The Power Spherical Distribution; Nagano, Yamaguchi, Fujita, Koyama (2019), A Wrapped Normal Distribution on Hyperbolic
+Space; Mathieu, Le Lan, Maddison, Tomioka, Teh (2019), Continuous Hierarchical Representations with Poincaré Variational
+Auto-Encoders.
 """
 
 from __future__ import annotations
@@ -16,8 +22,10 @@ from torch.nn.functional import softplus
 from nelbo import distributions
 from nelbo.config.registry import Positive, register
 from nelbo.distributions import Distribution
+from nelbo.distributions.hyperbolic import exponential
 from nelbo.posteriors.base import Posterior
 from nelbo.priors.base import SPHERE
+from nelbo.priors.curved import poincare_ball
 
 
 class SphericalPosterior(Posterior, ABC):
@@ -64,3 +72,33 @@ class PowerSpherical(SphericalPosterior):
     """
 
     distribution = distributions.PowerSpherical
+
+
+@register("posterior", "wrapped-normal", cite=("nagano2019wrapped", "mathieu2019continuous"))
+class WrappedNormalPosterior(Posterior):
+    """A wrapped Normal on the Poincare ball; the encoder returns its mean in the tangent space at 0.
+
+    Args:
+        curvature: c, where the space has curvature -c.
+        initial_logvar: log sigma^2 before training; None leaves the encoder's own start.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        event_dims: int,
+        dim: int,
+        *,
+        curvature: Positive = 1.0,
+        initial_logvar: float | None = None,
+    ) -> None:
+        super().__init__(encoder, event_dims, [dim, dim], initial_logvar)
+        self.curvature = curvature
+
+    @classmethod
+    def space(cls, **options: Any) -> str:
+        return poincare_ball(options["curvature"])
+
+    def forward(self, *context: Tensor | None) -> distributions.WrappedNormal:
+        tangent, logvar = self.params(*context)
+        return distributions.WrappedNormal(exponential(tangent, self.curvature), 0.5 * logvar, self.curvature)

@@ -1,7 +1,11 @@
-"""The likelihood of a table's rows: each column has its own, and the row's is their product, cell by cell.
+"""Likelihoods of data that come one element after the other: cells of a row, tokens of a line.
+
+The likelihood of a table's rows: each column has its own, and the row's is their product, cell by cell.
+
+The likelihood of lines of text, token by token.
 
 Source: Uria, Murray, Larochelle (2014), A Deep and Tractable Density Estimator; Ivanov, Figurnov, Vetrov (2019),
-Variational Autoencoder with Arbitrary Conditioning.
+Variational Autoencoder with Arbitrary Conditioning; Bowman et al. (2016), Generating Sentences from a Continuous Space.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from nelbo import distributions
 from nelbo.config.registry import register
 from nelbo.errors import UserError
 from nelbo.likelihoods.base import Likelihood
-from nelbo.nets import TableDecoder
+from nelbo.nets import TableDecoder, TextDecoder
 
 
 @register("likelihood", "table", cite=("uria2014deep", "ivanov2019variational"))
@@ -40,6 +44,34 @@ class TableLikelihood(Likelihood):
         assert h is not None
         present = [c.expand(*h.shape[:-1], c.shape[-1]) for c in rest if c is not None]
         return distributions.CellByCell(self.net, self.net.begin(h, *present), self.training)
+
+    def init_output_bias(self, mean: Tensor) -> None:
+        """Do nothing: the decoder is set from rows."""
+
+
+@register("likelihood", "text", cite="bowman2016generating")
+class TextLikelihood(Likelihood):
+    """p(x | h) = prod_t p(x_t | h, x_<t) up to the end of the line.
+
+    Raises:
+        UserError: for a decoder that is not over tokens.
+    """
+
+    reconstruct_from_typical = True
+    support: constraints.Constraint
+    net: TextDecoder
+
+    def __init__(self, decoder: nn.Module, event_dims: int) -> None:
+        super().__init__(decoder, event_dims)
+        if not isinstance(decoder, TextDecoder):
+            raise UserError('the text likelihood takes a decoder over tokens: model.decoder = { kind = "text-gru" }')
+        self.support = distributions.Lines(decoder.vocabulary)
+
+    def forward(self, *context: Tensor | None) -> distributions.TokenByToken:
+        h, *rest = context
+        assert h is not None
+        present = [c.expand(*h.shape[:-1], c.shape[-1]) for c in rest if c is not None]
+        return distributions.TokenByToken(self.net, self.net.begin(h, *present))
 
     def init_output_bias(self, mean: Tensor) -> None:
         """Do nothing: the decoder is set from rows."""
