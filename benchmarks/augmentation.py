@@ -33,10 +33,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import nelbo
-from nelbo.apps.synthesis.neighbours import Nearby
+from nelbo.apps.synthesis.neighbours import NeighborAugmenter
 from nelbo.apps.synthesis.rows import augment
 from nelbo.data.arrays import named
-from nelbo.data.dataset import Arrays
+from nelbo.data.dataset import InMemoryDataset
 
 Made = Callable[[Tensor, int], tuple[Tensor, Tensor]]  # pictures and classes, of pictures of these numbers, in a step
 ARMS = ("ordinary", "unlabelled")
@@ -123,7 +123,9 @@ def few(x: Tensor, y: Tensor, test: tuple[Tensor, Tensor], arm: str, size: int, 
 
 def drawn(x: Tensor, y: Tensor, seed: int) -> Made:
     """Any pictures of those made from x, of which most have no class (-1)."""
-    pictures, names = augment(model_of(x), MADE, real=Arrays(as_bytes(x), model_of(x).schema, y), seed=seed)
+    pictures, names = augment(
+        model_of(x), MADE, reference=InMemoryDataset(as_bytes(x), model_of(x).schema, y), seed=seed
+    )
     new, of = torch.from_numpy(pictures).float().view(-1, 1, 28, 28) / 255, torch.from_numpy(names.astype(int))
 
     def made(rows: Tensor, step: int) -> tuple[Tensor, Tensor]:
@@ -169,10 +171,10 @@ def points(x: Tensor, y: Tensor, test: tuple[Tensor, Tensor], arm: str, seed: in
 
 def nearby(x: Tensor, y: Tensor, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
     """What draws a digit near each of x of the numbers given, by a VAE of x."""
-    near = Nearby(model_of(x), Arrays(as_bytes(x), model_of(x).schema, y))
+    near = NeighborAugmenter(model_of(x), InMemoryDataset(as_bytes(x), model_of(x).schema, y))
 
     def draw(chosen: Tensor) -> Tensor:
-        return torch.from_numpy(near.draw(chosen, int(torch.randint(2**62, (), generator=generator)))) / 255
+        return torch.from_numpy(near.augment(chosen, int(torch.randint(2**62, (), generator=generator)))) / 255
 
     return draw
 

@@ -26,7 +26,7 @@ from PIL import Image
 import nelbo
 from nelbo import Model
 from nelbo.apps import art
-from nelbo.apps.synthesis.neighbours import variations
+from nelbo.apps.synthesis.neighbours import vary
 from nelbo.experiment.console import Lines
 from nelbo.plotting.image import FIGURES
 
@@ -63,7 +63,7 @@ def figure(models: dict[str, Model], train: np.ndarray, test: np.ndarray, sample
     chosen = test[np.random.default_rng(1).permutation(len(test))[:16]]
     rows = [chosen.astype(np.float32), *(model.reconstruct(chosen) for model in models.values())]
     smooth = models["pictures"]
-    rows.append(variations(smooth, train, samples, seed=1))
+    rows.append(vary(smooth, train, samples, seed=1))
     rows += [art.morph(smooth, chosen[i : i + 2], seconds=1.5, fps=10, loop=False).values[:, 0] for i in (0, 2, 4)]
     return FIGURES.sheet(np.concatenate(rows), smooth.schema, 16)
 

@@ -24,7 +24,7 @@ from nelbo.config.presets import PRESETS
 from nelbo.data import condition, load, subset
 from nelbo.latents import QuantizedLatent
 from nelbo.model import Model
-from nelbo.model.post_hoc import with_prior
+from nelbo.model.post_hoc import fit_prior
 from nelbo.plotting.image import FIGURES
 
 SLOW = {"rhvae", "m2", "vdvae", "nvae", "vae-gan"}
@@ -44,12 +44,12 @@ Made by `python benchmarks/gallery.py`; numbers in nats per test digit.
 def train(name: str, seconds: float) -> tuple[Model, dict[str, object]]:
     """The trained model of a preset, and its row of the table."""
     recipe = recipes.load("mnist", {"epochs": 2, "max_seconds": seconds})
-    recipe = presets.find(name).over(recipe, name)
+    recipe = presets.find(name).apply_to(recipe, name)
     data = load("mnist")
     if name in SLOW:
         data = dataclasses.replace(data, train=subset(data.train, range(10_000)))
     context = condition(data, recipe.data.condition) if recipe.data.condition else None
-    model = Model.create(recipe, data.schema, context)
+    model = Model.from_recipe(recipe, data.schema, context)
     began = time.monotonic()
     state = model.fit(data)
     row: dict[str, object] = {"preset": name, "seconds": round(time.monotonic() - began), "ended": state.reason}
@@ -57,10 +57,10 @@ def train(name: str, seconds: float) -> tuple[Model, dict[str, object]]:
     row |= {k: round(v, 2) for k, v in model.evaluate(data.test).items() if k in ("distortion", "rate")}
     latent = model.recipe.model.latent
     codes = isinstance(model.vae.latent, QuantizedLatent)
-    point = latent.kind == "flat" and latent.options["posterior"].kind == "dirac"
+    point = latent.kind == "flat" and latent.options["posterior"].kind == "point-mass"
     if codes or (point and name not in ("aae", "wae-mmd", "swae")):
         kind = "transformer" if codes else "gmm"
-        model, row["prior"] = with_prior(model, subset(data.train, range(5000)), kind), kind
+        model, row["prior"] = fit_prior(model, subset(data.train, range(5000)), kind), kind
     return model, row
 
 

@@ -34,11 +34,11 @@ import zoo
 from nelbo.data import load
 from nelbo.distributions import has_kl, kl_divergence, noise, sample_and_log_prob
 from nelbo.latents import LatentLevel
-from nelbo.objectives import ImportanceWeightedObjective, cubo, elbo, iwae, stratified
+from nelbo.objectives import ImportanceWeightedObjective, cubo, elbo, iwae, minibatch_stratified_sampling
 from nelbo.objectives.bounds import Bound
-from nelbo.objectives.terms import aggregate
+from nelbo.objectives.terms import aggregate_posterior_log_prob
 from nelbo.schedules import Cosine
-from nelbo.training import Settings, fit
+from nelbo.training import TrainingConfig, fit
 from zoo.divergences import Pair
 from zoo.spaces import chart, narrower, values
 
@@ -237,7 +237,7 @@ def gaps() -> Parts:
     made = {row.name: row.build() for row in zoo.OBJECTIVES.values()}
     for name, objective in made.items():
         if isinstance(objective, ImportanceWeightedObjective):
-            rows[f"{name}, k = {objective.shape[-1]}"] = [*objective.bounds.values()][-1], objective.shape
+            rows[f"{name}, k = {objective.sample_shape[-1]}"] = [*objective.bounds.values()][-1], objective.sample_shape
     return {name: partial(gap, *row) for name, row in rows.items()}
 
 
@@ -256,7 +256,11 @@ def weights(size: int) -> Row:
     estimates = []
     for rest in itertools.combinations(range(1, n), size - 1):
         part = test_objectives.part_of(q, torch.tensor([0, *rest]))
-        estimates.append(aggregate(LatentLevel(z.expand(7, size, 1), part, part), n, stratified)[0][:, 0].exp())
+        estimates.append(
+            aggregate_posterior_log_prob(
+                LatentLevel(z.expand(7, size, 1), part, part), n, minibatch_stratified_sampling
+            )[0][:, 0].exp()
+        )
     mean = torch.stack(estimates).mean(0)
     return ((mean / q.log_prob(z).exp().mean(-1) - 1).abs().max().item(),)
 
@@ -268,7 +272,7 @@ def pca(latents: int) -> Row:
     x = data.train.batch(torch.arange(len(data.train)))
     vae = test_truths.linear_vae(8, latents, "learned")
     vae.likelihood.init_output_bias(x.mean(0))
-    settings = Settings(epochs=400, batch_size=300, learning_rate=0.02, schedule=Cosine())
+    settings = TrainingConfig(epochs=400, batch_size=300, learning_rate=0.02, schedule=Cosine())
     fit(vae, elbo(), data.train, data.test, settings)
 
     x, vae = x.double(), vae.double()

@@ -28,13 +28,13 @@ from PIL import Image
 import nelbo
 from nelbo.config import presets
 from nelbo.config import recipe as recipes
-from nelbo.config.build import start
+from nelbo.config.build import init_from_data
 from nelbo.config.recipe import Recipe
-from nelbo.data import load, some
+from nelbo.data import load, sample_rows
 from nelbo.model import Model, scoring
 from nelbo.training.loop import Run
-from nelbo.training.players import epoch_order, pieces
-from nelbo.training.replay.recorder import Recorder
+from nelbo.training.players import epoch_order, micro_batches
+from nelbo.training.replay.recorder import OpRecorder
 
 WORK = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::convolution", "aten::convolution_backward"}
 BLOCK = 10  # steps in a row
@@ -56,7 +56,7 @@ Work = Callable[[], Any]
 
 def products(function: Callable[[], Any]) -> Work:
     """What does only the matrix products and convolutions that `function` does."""
-    with Recorder() as recorder:
+    with OpRecorder() as recorder:
         function()
     calls = []
     for func, args, kwargs, _ in recorder.calls or ():
@@ -98,21 +98,23 @@ def compare(ours: Work, limit: Work, rounds: int) -> dict[str, float]:
 def step(name: str, preset: str | None, batch: int, overrides: dict[str, Any]) -> tuple[Work, Work]:
     """`BLOCK` training steps of a recipe as the loop takes them, and their products."""
     base = recipes.load(name)
-    recipe: Recipe = presets.find(preset).over(base, preset) if preset else base
+    recipe: Recipe = presets.find(preset).apply_to(base, preset) if preset else base
     recipe = recipes.override(recipe, {"training.batch_size": batch, **overrides})
     data = load("mnist")
-    model = Model.create(recipe, data.schema)
-    start(model.vae, model.recipe.model, some(data.train, 1000).mean(0), some(data.train, 1000))
+    model = Model.from_recipe(recipe, data.schema)
+    init_from_data(model.vae, model.recipe.model, sample_rows(data.train, 1000).mean(0), sample_rows(data.train, 1000))
     objective = recipe.objective.build()
-    objective.start(model.vae, data.train.batch(torch.arange(1)), len(data.train), None)
+    objective.setup(model.vae, data.train.batch(torch.arange(1)), len(data.train), None)
     run = Run(model.vae, objective, recipe.training, None, ())
     run.steps = len(data.train) // batch
     run.module.train()
-    order = iter([p for e in range(1, 40) for p in pieces(epoch_order(len(data.train), 1, e), batch)][: 40 * run.steps])
+    order = iter(
+        [p for e in range(1, 40) for p in micro_batches(epoch_order(len(data.train), 1, e), batch)][: 40 * run.steps]
+    )
 
     def steps() -> None:
         for piece in (next(order) for _ in range(BLOCK)):
-            run.learn(data.train.batch(piece.index), None, piece)
+            run.backward(data.train.batch(piece.index), None, piece)
 
     piece = next(order)
     limit = products(lambda: run.players._measure(data.train.batch(piece.index), None, 1.0))
@@ -146,7 +148,9 @@ def uses(rounds: int, full: bool) -> Iterator[tuple[str, dict[str, float]]]:
     grey = load("mnist").train
     raw = (grey.batch(torch.arange(60_000))[:, 0] > 0.5).byte().numpy()  # digits of 0 and 1, which have a density
     data = load(raw)
-    model = Model.create(recipes.override(recipes.load("mnist"), {"model.likelihood.grey": False}), data.schema)
+    model = Model.from_recipe(
+        recipes.override(recipes.load("mnist"), {"model.likelihood.allow_soft_targets": False}), data.schema
+    )
     vae, x = model.vae.eval(), data.train.batch(torch.arange(1000))
     thousand = products(lambda: vae.generate(1000).mean)
     few = max(rounds // 8, 3)

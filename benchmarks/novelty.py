@@ -44,7 +44,7 @@ def auroc(found: Scores, odd: np.ndarray) -> dict[str, float]:
 
 def score(model: nelbo.Model, x: np.ndarray) -> Scores:
     """Each score of each picture."""
-    rows = model.rows(x[:, None])
+    rows = model.as_dataset(x[:, None])
     return {name: scores.SCORES[name](model, rows, DRAWS, 0) for name in SHOWN}
 
 

@@ -86,7 +86,7 @@ def case(folder: str, way: str, net: str, steps: int, augment: str, began: float
 
     loop.Run.train_epoch = watched  # type: ignore[method-assign, assignment]
     options = {"data__augment": AUGMENT} if augment else {}
-    nelbo.fit(folder, epochs=1, batch_size=BATCH, training__epoch_size=steps * BATCH, **NETS[net], **options)
+    nelbo.fit(folder, epochs=1, batch_size=BATCH, training__samples_per_epoch=steps * BATCH, **NETS[net], **options)
     total = times["last"] - times["first"]
     return {
         "first_step_seconds": times["first"] - began,

@@ -30,7 +30,7 @@ def main() -> None:
     for name, epochs in RUNS:
         for seed in SEEDS:
             recipe = load_recipe(name, {"epochs": epochs, "seed": seed})
-            rows = Model.create(recipe, data.schema).fit(data).rows
+            rows = Model.from_recipe(recipe, data.schema).fit(data).rows
             test = [round(row["loss"], 3) for row in rows if row["split"] == "test"]
             seconds = sum(row["seconds"] for row in rows)
             results.append({"recipe": name, "epochs": epochs, "seed": seed, "test": test, "seconds": round(seconds, 1)})

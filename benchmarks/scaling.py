@@ -46,8 +46,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import nelbo
 from nelbo.config import recipe as recipes
-from nelbo.data import Data, load
-from nelbo.data.dataset import Arrays
+from nelbo.data import DataSplits, load
+from nelbo.data.dataset import InMemoryDataset
 from nelbo.model import Model
 from nelbo.training import players
 
@@ -86,17 +86,17 @@ hidden       4P  ms: alone  plain beside    ddp | tape sharing talking | all-red
 Rows = list[dict[str, Any]]
 
 
-def pictures(n: int) -> Data:
+def pictures(n: int) -> DataSplits:
     """The digits of MNIST, repeated up to `n` rows to train on, and one row to test on."""
     digits = load("mnist")
     raw = digits.train.read(torch.arange(min(n, len(digits.train))))
     raw = raw.repeat(math.ceil(n / len(raw)), *[1] * (raw.dim() - 1))[:n]
-    return Data("digits", Arrays(raw, digits.schema), Arrays(raw[:1], digits.schema))
+    return DataSplits("digits", InMemoryDataset(raw, digits.schema), InMemoryDataset(raw[:1], digits.schema))
 
 
-def untrained(data: Data, hidden: int = 400, **training: Any) -> tuple[Model, int]:
+def untrained(data: DataSplits, hidden: int = 400, **training: Any) -> tuple[Model, int]:
     """A model of the `mnist` recipe with hidden layers of that width, and the number of its parameters."""
-    model = Model.create(recipes.load("mnist", {"model.encoder.hidden": [hidden], **training}), data.schema)
+    model = Model.from_recipe(recipes.load("mnist", {"model.encoder.hidden": [hidden], **training}), data.schema)
     return model, sum(p.numel() for p in model.vae.parameters())
 
 
@@ -135,7 +135,7 @@ def by_parameters(rounds: int) -> Rows:
 def work(hidden: int, way: str, out: Path) -> None:
     """One process of those that train: the time of a step, and of all-reduces if they talk."""
     if way != "alone":
-        players.Taped = lambda function, state: function  # type: ignore[assignment, misc]
+        players.ReplayedFunction = lambda function, state: function  # type: ignore[assignment, misc]
     torch.set_num_threads(1)
     batch, steps = LOCAL_BATCH * int(os.environ.get("WORLD_SIZE", "1")), 100 if hidden <= 400 else 40
     data = pictures(batch * steps)

@@ -31,11 +31,11 @@ SCORES = ("nll", "reconstruction", "latent", "regret")
 def ours(normal: np.ndarray, test: np.ndarray, odd: np.ndarray, seed: int) -> tuple[dict[str, float], Model]:
     """The AUROC of each score, and the seconds of training."""
     data = load(normal, kind="series", seed=seed)
-    model = Model.create(recipes.load("series", {"seed": seed}), data.schema)
+    model = Model.from_recipe(recipes.load("series", {"seed": seed}), data.schema)
     began = time.perf_counter()
     model.fit(data)
     seconds = time.perf_counter() - began
-    rows = model.rows(test)
+    rows = model.as_dataset(test)
     found = {name: roc_auc_score(odd, scores.SCORES[name](model, rows, 50, 0)) for name in SCORES}
     return {f"nelbo, {name}": value for name, value in found.items()} | {"seconds": seconds}, model
 
@@ -53,12 +53,14 @@ def figure(model: Model, normal: np.ndarray, test: np.ndarray, odd: np.ndarray, 
     """Eight abnormal test beats drawn at random, and where they are odd."""
     chosen = np.random.default_rng(0).choice(np.flatnonzero(odd), 8, replace=False)
     detector = Detector(model, calibration=test[~odd][:500])
-    rows = model.rows(test[chosen])
-    where = intervals.find(detector, rows, 0.01)
-    shaded = [[(of.start, of.end) for of in where.stretches if of.row == i] for i in range(8)]
+    rows = model.as_dataset(test[chosen])
+    where = intervals.find_intervals(detector, rows, 0.01)
+    shaded = [[(of.start, of.end) for of in where.intervals if of.row == i] for i in range(8)]
     found = detector.p_values(rows)
     titles = [f"beat {i}, p = {p:.2g}" for i, p in zip(chosen, found, strict=True)]
-    drawn = series.oddities(test[chosen][..., None], where.expected, where.heat, shaded, titles, model.schema)
+    drawn = series.anomaly_figure(
+        test[chosen][..., None], where.expected, where.step_scores, shaded, titles, model.schema
+    )
     figures.figure_image(drawn).save(path)
 
 

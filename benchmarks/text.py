@@ -13,7 +13,7 @@ is active if the variance of its posterior mean over the test data is above 0.01
 
 Names: how many of 2 000 samples are not among the training names, and -log p a name under a character model of another
 kind, which saw the same training names: interpolated 5-grams (Witten, Bell, 1991). Beside it, the same of names held
-out, of a 2-gram model's draws, which are no names, and of what `nelbo sample --new-to` gives at a lower temperature.
+out, of a 2-gram model's draws, which are no names, and of what `nelbo sample --exclude` gives at a lower temperature.
 
 Models are kept in --work: a run goes on where it was ended.
 """
@@ -39,9 +39,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import nelbo
-from nelbo.apps.synthesis.text import new_lines
+from nelbo.apps.synthesis.text import sample_novel_lines
 from nelbo.config.recipe import load as load_recipe
-from nelbo.data import Data, DataOptions, text
+from nelbo.data import DataOptions, DataSplits, text
 from nelbo.distributions import StandardNormal, temper
 from nelbo.experiment.console import Lines
 from nelbo.latents import Latent, LatentLevel
@@ -72,7 +72,7 @@ class Nothing(Latent):
         z = self.origin.expand(*shape, len(x), -1)
         return z, (LatentLevel(z, p, p),)
 
-    def generate(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+    def sample_prior(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         return self.origin.expand(n, -1)
 
     def embed(self, x: Tensor, c: Tensor | None = None) -> Tensor:
@@ -93,8 +93,8 @@ class Wider(nn.Module):
 class LanguageModel(Model):
     """The decoder alone."""
 
-    def measure_rates(self, data: Any) -> np.ndarray:
-        return np.zeros(len(self.rates))
+    def compute_kl_per_latent(self, data: Any) -> np.ndarray:
+        return np.zeros(len(self.kl_per_latent))
 
 
 class NGrams:
@@ -136,16 +136,16 @@ class NGrams:
         return name[:-1]
 
 
-def dataset(train: Sequence[str], held: Sequence[str], name: str) -> Data:
+def dataset(train: Sequence[str], held: Sequence[str], name: str) -> DataSplits:
     """Lines to train on and lines by which the best epoch is chosen."""
-    schema = text.learn(train, DataOptions())
-    return Data(name, text.encode(train, schema, "train"), text.encode(held, schema, "held out"))
+    schema = text.fit_vocabulary(train, DataOptions())
+    return DataSplits(name, text.encode(train, schema, "train"), text.encode(held, schema, "held out"))
 
 
-def trained(data: Data, work: Path, settings: dict[str, Any], code: bool = True) -> Model:
+def trained(data: DataSplits, work: Path, settings: dict[str, Any], code: bool = True) -> Model:
     """A model by the recipe `text`: the VAE, or without a code the language model; as kept in `work`, if it is."""
     recipe = load_recipe("text", settings)
-    model = Model.create(recipe, data.schema)
+    model = Model.from_recipe(recipe, data.schema)
     if not code:
         model.vae.latent = Nothing(recipe.model.latent.options["dim"])
         model = LanguageModel(model.vae, data.schema, model.recipe)
@@ -204,8 +204,8 @@ def captions(folder: Path, work: Path, samples: int, settings: dict[str, Any]) -
 def likeliest(model: Model, lines: Sequence[str]) -> list[str]:
     """Each line from its code, every token the likeliest."""
     with torch.no_grad():
-        x = model.over(lines, lambda x, c: model.vae.decode(model.vae.stand_in(x, c), c).mean)
-    found: list[str] = model.told(x)
+        x = model.map_batches(lines, lambda x, c: model.vae.decode(model.vae.encode(x, c), c).mean)
+    found: list[str] = model._to_user(x)
     return found
 
 
@@ -230,7 +230,7 @@ def names(folder: Path, work: Path, settings: dict[str, Any]) -> dict[str, Any]:
     groups = {
         "held out": held[1500:],
         "samples": model.sample(SAMPLES, seed=1),
-        f"new lines at {COOL}": new_lines(model, SAMPLES, train, seed=1, temperature=COOL),
+        f"new lines at {COOL}": sample_novel_lines(model, SAMPLES, train, seed=1, temperature=COOL),
         "2-gram draws": [poor.draw(draws) for _ in range(SAMPLES)],
     }
     found: dict[str, Any] = {}

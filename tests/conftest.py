@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 
 PICTURES, SIDE, FEATURES = 200, 8, 4
 NET: dict[str, Any] = {"model.encoder": {"kind": "mlp", "hidden": [32]}, "training.batch_size": 25}
-GREY = {"kind": "bernoulli", "grey": True}
+GREY = {"kind": "bernoulli", "allow_soft_targets": True}
 
 
 class Result(NamedTuple):
@@ -109,7 +109,7 @@ def density_model(pictures: np.ndarray) -> Model:
         "learning_rate": 1e-2,
         "model.latent.dim": 2,
         "model.likelihood.kind": "continuous-bernoulli",
-        "prior": "",
+        "post_hoc_prior": "",
         "objective.beta": 1.0,
     }
     return nelbo.fit(pictures, **{name.replace(".", "__"): value for name, value in overrides.items()})

@@ -21,7 +21,7 @@ from fixtures.tiny_model import SMALL, small
 from nelbo import distributions, likelihoods, posteriors, priors
 from nelbo.apps import anomaly
 from nelbo.apps.anomaly import conformal, scores
-from nelbo.apps.anomaly.explain import worst
+from nelbo.apps.anomaly.explain import top_features
 from nelbo.apps.anomaly.regret import regret
 from nelbo.config import recipe as recipes
 from nelbo.data import load
@@ -83,7 +83,7 @@ def test_the_elements_of_every_likelihood_sum_to_its_log_prob(row: zoo.Likelihoo
     x = zoo.data(likelihood.support, 5, shape)
     assert isinstance(d, distributions.Distribution)
     if row.pictures:
-        with pytest.raises(UserError, match="Energy has no log-probability for each element"):
+        with pytest.raises(UserError, match="UnnormalizedEnergy has no log-probability for each element"):
             d.element_log_prob(x)
         return
     elements = d.element_log_prob(x)
@@ -94,10 +94,10 @@ def test_the_elements_of_every_likelihood_sum_to_its_log_prob(row: zoo.Likelihoo
 def test_blame_sums_to_the_reconstruction_score(case: tuple[Model, np.ndarray]) -> None:
     model, data = case
     detector = anomaly.Detector(model, "reconstruction", data)
-    blame, remade = anomaly.blame(model, data), detector.score(data)
+    blame, remade = anomaly.feature_scores(model, data), detector.anomaly_score(data)
     assert blame.shape == (40, *model.schema.shape)
     np.testing.assert_allclose(blame.reshape(40, -1).sum(1), remade, rtol=1e-4, atol=1e-3)
-    above = detector.blame(data)
+    above = detector.feature_scores(data)
     np.testing.assert_allclose(above.mean(0), 0, atol=1e-4)  # these are the calibration rows
     np.testing.assert_allclose(above - blame, (above - blame)[:1].repeat(40, 0), atol=1e-4)
 
@@ -170,7 +170,7 @@ def test_regret_is_the_divergence_from_the_exact_posterior(shift: float, widen: 
 
 
 def test_regret_is_no_less_than_noise_on_a_trained_model(density_model: Model, pictures: np.ndarray) -> None:
-    found = anomaly.Detector(density_model, "regret", pictures[:20]).score(pictures[:20])
+    found = anomaly.Detector(density_model, "regret", pictures[:20]).anomaly_score(pictures[:20])
     assert (found > -0.1).all() and found.mean() > 0.01
 
 
@@ -187,17 +187,17 @@ def test_regret_refuses_another_posterior() -> None:
 def test_scores_are_what_the_model_says(density_model: Model, model: Model, pictures: np.ndarray) -> None:
     x = pictures[:30]
     for score, expected in (("nll", density_model.nll(x, 7, 3)), ("bound", density_model.score(x, 7, 3))):
-        np.testing.assert_array_equal(anomaly.Detector(density_model, score, x, 7, 3).score(x), expected)
-    np.testing.assert_array_equal(anomaly.Detector(model, "bound", x, 7, 3).score(x), model.score(x, 7, 3))
-    codes = model.vae.latent.posterior(model.rows(x).batch(torch.arange(30)))  # type: ignore[operator]
+        np.testing.assert_array_equal(anomaly.Detector(density_model, score, x, 7, 3).anomaly_score(x), expected)
+    np.testing.assert_array_equal(anomaly.Detector(model, "bound", x, 7, 3).anomaly_score(x), model.score(x, 7, 3))
+    codes = model.vae.latent.posterior(model.as_dataset(x).batch(torch.arange(30)))  # type: ignore[operator]
     kl = 0.5 * (codes.loc**2 + codes.variance - 1 - codes.variance.log()).sum(-1).detach()
-    np.testing.assert_allclose(anomaly.Detector(model, "latent", x).score(x), kl, rtol=1e-4)
+    np.testing.assert_allclose(anomaly.Detector(model, "latent", x).anomaly_score(x), kl, rtol=1e-4)
 
 
 def test_the_ratio_is_that_of_two_densities_of_the_best_variance(model: Model, pictures: np.ndarray) -> None:
     """Of errors about the reconstruction, and about the pixel beside: no other variance is likelier for a picture."""
-    x = model.rows(pictures[:30]).batch(torch.arange(30))
-    remade = model.remake(x).detach()
+    x = model.as_dataset(pictures[:30]).batch(torch.arange(30))
+    remade = model._reconstruct_batch(x).detach()
     scale = torch.logspace(-3, 1, 4001)[:, None, None]
     beside = torch.cat([(x[..., 1:, :] - x[..., :-1, :]).flatten(1), (x[..., 1:] - x[..., :-1]).flatten(1)], 1)
     means = [
@@ -205,49 +205,49 @@ def test_the_ratio_is_that_of_two_densities_of_the_best_variance(model: Model, p
         for error in ((x - remade).flatten(1), beside)
     ]
     expected = x[0].numel() * (means[1] - means[0])
-    found = torch.from_numpy(anomaly.Detector(model, "ratio", pictures[:30]).score(pictures[:30]))
+    found = torch.from_numpy(anomaly.Detector(model, "ratio", pictures[:30]).anomaly_score(pictures[:30]))
     torch.testing.assert_close(found, expected, atol=0.05, rtol=0.0)
 
 
 def test_the_ratio_of_flat_pictures_is_a_number(model: Model, pictures: np.ndarray) -> None:
     flat = np.stack([np.full_like(pictures[0], level) for level in (0, 128, 255)])
     detector = anomaly.Detector(model, "ratio", pictures)
-    assert (detector.score(flat) > detector.calibration.max()).all()
+    assert (detector.anomaly_score(flat) > detector.calibration_scores.max()).all()
 
 
 def test_the_ratio_is_of_pictures(vector_model: Model, vectors: np.ndarray) -> None:
     with pytest.raises(UserError, match="score='ratio': compares pixels side by side, the data are no pictures"):
-        anomaly.Detector(vector_model, "ratio", vectors[:20]).score(vectors[:20])
+        anomaly.Detector(vector_model, "ratio", vectors[:20]).anomaly_score(vectors[:20])
 
 
 def test_the_default_suits_the_model(vector_model: Model, model: Model, pictures: np.ndarray) -> None:
     x = pictures[:30]
     assert anomaly.Detector(model, calibration=x).score_name == "ratio"
     with pytest.raises(UserError, match="no density"):
-        anomaly.Detector(model, "nll", x).score(x)
+        anomaly.Detector(model, "nll", x).anomaly_score(x)
     data = load(x.reshape(30, -1))
     for normalized, posterior, name in (
         (True, "diagonal-normal", "nll"),
         (False, "diagonal-normal", "bound"),
-        (True, "dirac", "reconstruction"),
+        (True, "point-mass", "reconstruction"),
     ):
         overrides = {**SMALL, "model.likelihood": "normal", "model.latent.posterior": posterior}
-        made = Model.create(recipes.load(None, overrides), data.schema)
+        made = Model.from_recipe(recipes.load(None, overrides), data.schema)
         made.vae.likelihood.normalized = normalized
         detector = anomaly.Detector(made, calibration=data.test)
-        assert detector.score_name == name and np.isfinite(detector.score(data.train)).all()
-    assert not anomaly.Detector(made, "latent", data.test).score(data.train).any()
+        assert detector.score_name == name and np.isfinite(detector.anomaly_score(data.train)).all()
+    assert not anomaly.Detector(made, "latent", data.test).anomaly_score(data.train).any()
 
 
 @pytest.mark.parametrize("score", sorted({*scores.SCORES} - {"ratio"}))
 def test_the_same_seed_gives_the_same_scores(vector_model: Model, vectors: np.ndarray, score: str) -> None:
     a, b, other = (anomaly.Detector(vector_model, score, vectors[:20], 5, seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(a.score(vectors[:20]), b.score(vectors[:20]))
-    np.testing.assert_array_equal(a.calibration, b.calibration)
-    assert a.calibration.shape == (20,)
+    np.testing.assert_array_equal(a.anomaly_score(vectors[:20]), b.anomaly_score(vectors[:20]))
+    np.testing.assert_array_equal(a.calibration_scores, b.calibration_scores)
+    assert a.calibration_scores.shape == (20,)
     if score in ("nll", "bound", "regret"):  # those that draw
-        assert (a.score(vectors[:20]) != other.score(vectors[:20])).all()
-        assert (a.score(vectors[:20]) != a.calibration).all(), "the draws of calibration are others"
+        assert (a.anomaly_score(vectors[:20]) != other.anomaly_score(vectors[:20])).all()
+        assert (a.anomaly_score(vectors[:20]) != a.calibration_scores).all(), "the draws of calibration are others"
 
 
 @pytest.mark.parametrize("name", ["latent: ladder", "latent: vq", "posterior: flow, iaf"])
@@ -281,12 +281,14 @@ def test_planted_anomalies_are_found_and_blamed(digits: tuple[Model, np.ndarray]
     odd = usual[200:210].copy()
     odd[:, 2:4, 2:4] = 1 - odd[:, 2:4, 2:4]
     detector = anomaly.Detector(model, score, usual[:200], 20)
-    found = detector.detect(np.concatenate([usual[200:], odd]), 0.05)
-    assert found.odd[100:].mean() >= 0.9 and found.odd[:100].mean() <= 0.12
-    np.testing.assert_array_equal(found.odd, found.p_values <= 0.05)
-    np.testing.assert_array_equal(detector.p_values(odd), conformal.p_values(detector.calibration, detector.score(odd)))
-    inside = detector.blame(odd)[:, 0, 2:4, 2:4].sum((1, 2))
-    assert (inside > 0.5 * detector.blame(odd).sum((1, 2, 3))).mean() >= 0.9
+    result = detector.detect(np.concatenate([usual[200:], odd]), 0.05)
+    assert result.is_anomaly[100:].mean() >= 0.9 and result.is_anomaly[:100].mean() <= 0.12
+    np.testing.assert_array_equal(result.is_anomaly, result.p_values <= 0.05)
+    np.testing.assert_array_equal(
+        detector.p_values(odd), conformal.p_values(detector.calibration_scores, detector.anomaly_score(odd))
+    )
+    inside = detector.feature_scores(odd)[:, 0, 2:4, 2:4].sum((1, 2))
+    assert (inside > 0.5 * detector.feature_scores(odd).sum((1, 2, 3))).mean() >= 0.9
 
 
 @pytest.fixture
@@ -313,14 +315,14 @@ def test_the_command_on_vectors(run: Run, in_tmp_path: Path, vector_model: Model
     detector = anomaly.Detector(vector_model, "nll", vectors[100:], 9, 2)
     expected = detector.detect(odd, 0.01)
     assert said["oddest"][0]["row"] == 4 and said["out"] == ["odd.csv"] and said["calibrated_on"] == "usual.npy"
-    assert (said["n"], said["odd"], said["calibration"], said["score"]) == (12, expected.odd.sum(), 200, "nll")
+    assert (said["n"], said["odd"], said["calibration"], said["score"]) == (12, expected.is_anomaly.sum(), 200, "nll")
     assert said["threshold"] == expected.threshold
     rows = table("odd.csv")
     assert list(rows[0]) == ["row", "score", "p_value", "odd", "blame_1", "blame_2", "blame_3"]
     np.testing.assert_allclose([float(row["score"]) for row in rows], expected.scores, rtol=1e-6)
     np.testing.assert_allclose([float(row["p_value"]) for row in rows], expected.p_values, rtol=1e-5)
-    assert [row["odd"] for row in rows] == [str(int(odd)) for odd in expected.odd]
-    blame = detector.blame(odd)[4]
+    assert [row["odd"] for row in rows] == [str(int(odd)) for odd in expected.is_anomaly]
+    blame = detector.feature_scores(odd)[4]
     assert rows[4]["blame_1"] == f"x2={odd[4, 2]:.6g} ({blame[2]:+.1f})" and blame.argmax() == 2
     lines = run("detect", *arguments, "--out", "again.csv").out.splitlines()
     assert lines[0].startswith(f"{said['odd']} of 12 rows are odd: nll above") and lines[-1] == "Wrote again.csv"
@@ -331,7 +333,7 @@ def test_the_command_on_vectors(run: Run, in_tmp_path: Path, vector_model: Model
 
 def test_the_command_on_pictures(run: Run, in_tmp_path: Path, picture_run: Path, model: Model) -> None:
     """Without data, half of the test data is examined by the other half."""
-    code, out, err = run("detect", picture_run, "--false-alarms", 0.1, "--json")
+    code, out, err = run("detect", picture_run, "--alpha", 0.1, "--json")
     said = json.loads(out)
     assert (code, err, said["out"]) == (0, "", ["odd.csv", "odd.png"])
     assert said["calibrated_on"] == "the other half of the test data"
@@ -340,13 +342,13 @@ def test_the_command_on_pictures(run: Run, in_tmp_path: Path, picture_run: Path,
     assert numbers == sorted(set(numbers)) and set(numbers) < set(range(30))
     assert list(table("odd.csv")[0]) == ["row", "score", "p_value", "odd"]
     assert Image.open("odd.png").size[0] > 800
-    assert run("detect", picture_run, "--false-alarms", 0.1, "--seed", 1).code == 0
+    assert run("detect", picture_run, "--alpha", 0.1, "--seed", 1).code == 0
     assert [int(row["row"]) for row in table("odd.csv")] != numbers
     Path("odd.csv").unlink()
     values = np.full((1, SIDE, SIDE), 255, np.uint8)
     values[0, 0, 0] = 0
     np.save("new.npy", values)
-    said = json.loads(run("detect", picture_run, "new.npy", "--false-alarms", 0.1, "--out", "odd.png", "--json").out)
+    said = json.loads(run("detect", picture_run, "new.npy", "--alpha", 0.1, "--out", "odd.png", "--json").out)
     assert said["out"] == ["odd.png"] and said["odd"] == 1 and said["calibrated_on"] == "the test data"
     assert not Path("odd.csv").exists()
 
@@ -356,7 +358,7 @@ def test_colour_pictures_are_drawn() -> None:
 
     data = load(np.random.default_rng(0).integers(0, 256, (20, 3, 6, 5), np.uint8))
     x = np.random.default_rng(1).random((2, 3, 6, 5)).astype(np.float32) * 255
-    figure = image.oddities(x, x, np.zeros_like(x), ["a", "b"], data.schema)
+    figure = image.anomaly_figure(x, x, np.zeros_like(x), ["a", "b"], data.schema)
     assert figures.figure_image(figure).size[0] > 200
 
 
@@ -364,12 +366,12 @@ def test_pictures_without_terms_for_pixels_have_a_table_alone(run: Run, in_tmp_p
     model, _ = small(**{"model.likelihood": {"kind": "ssim", "scales": 1}})
     model.save("m")
     np.save("x.npy", np.random.default_rng(0).random((30, 6, 5), np.float32))
-    arguments = ["detect", "m", "x.npy", "--calibration", "x.npy", "--false-alarms", 0.1]
+    arguments = ["detect", "m", "x.npy", "--calibration", "x.npy", "--alpha", 0.1]
     code, out, err = run(*arguments)
-    assert code == 0 and "Wrote odd.csv" in out and "No odd.png: Energy has no" in err
+    assert code == 0 and "Wrote odd.csv" in out and "No odd.png: UnnormalizedEnergy has no" in err
     assert not Path("odd.png").exists()
     code, out, err = run(*arguments, "--out", "odd.png")
-    assert code == 2 and err.startswith("Error: Energy has no log-probability")
+    assert code == 2 and err.startswith("Error: UnnormalizedEnergy has no log-probability")
 
 
 def test_columns_are_named_in_their_own_units() -> None:
@@ -377,7 +379,7 @@ def test_columns_are_named_in_their_own_units() -> None:
     pytest.importorskip("pyarrow")
     pandas = pytest.importorskip("pandas")
     rows = tables.read(pandas.DataFrame(source))
-    assert worst(np.array([[3.0, 0.5], [-2.0, 1.25], [0, 0], [0, 7]] * 5), rows, 2)[:4] == [
+    assert top_features(np.array([[3.0, 0.5], [-2.0, 1.25], [0, 0], [0, 7]] * 5), rows, 2)[:4] == [
         ["age=25.0 (+3.0)", "job=clerk (+0.5)"],
         ["job=nurse (+1.2)", "age=38.0 (-2.0)"],
         ["age=missing (+0.0)", "job=clerk (+0.0)"],
@@ -389,11 +391,11 @@ def test_columns_are_named_in_their_own_units() -> None:
     ("arguments", "words"),
     [
         (["--score", "recontruction"], ["score='recontruction'", "did you mean reconstruction?"]),
-        (["--score", "nll", "--false-alarms", 0.1], ["no density", "score()"]),
-        (["--false-alarms", 0], ["false_alarms=0.0", "above 0 and below 1"]),
-        (["--false-alarms", 1], ["false_alarms=1.0", "above 0 and below 1"]),
-        (["--false-alarms", "nan"], ["false_alarms=nan", "above 0 and below 1"]),
-        (["--false-alarms", 0.001], ["15 calibration rows", "999 or more", "0.0625"]),
+        (["--score", "nll", "--alpha", 0.1], ["no density", "score()"]),
+        (["--alpha", 0], ["alpha=0.0", "above 0 and below 1"]),
+        (["--alpha", 1], ["alpha=1.0", "above 0 and below 1"]),
+        (["--alpha", "nan"], ["alpha=nan", "above 0 and below 1"]),
+        (["--alpha", 0.001], ["15 calibration rows", "999 or more", "0.0625"]),
         (["--samples", 0], ["samples=0", "1 or more"]),
         (["--calibration", "missing.npy"], ["missing.npy"]),
         (["vectors.npy"], ["vectors.npy", "(4,)", "(1, 8, 8)"]),
@@ -417,6 +419,6 @@ def test_a_model_that_knows_nothing_says_so(run: Run, in_tmp_path: Path) -> None
         next(model.vae.likelihood.parameters()).fill_(torch.nan)
     model.save("m")
     np.save("x.npy", np.random.default_rng(0).random((30, 6, 5), np.float32))
-    code, _, err = run("detect", "m", "x.npy", "--calibration", "x.npy", "--false-alarms", 0.1)
+    code, _, err = run("detect", "m", "x.npy", "--calibration", "x.npy", "--alpha", 0.1)
     assert code == 2 and err.count("\n") == 1
     assert "calibration: the score of 30 of 30 rows is NaN, the first that of row 0" in err

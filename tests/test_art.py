@@ -21,18 +21,18 @@ import nelbo
 from conftest import GREY, NET, SIDE, Run
 from nelbo.apps import art
 from nelbo.apps.art import provenance
-from nelbo.apps.art.rendering import MOMENTS, Piece
-from nelbo.apps.art.scenes import codes_drawn, truncation_of
+from nelbo.apps.art.rendering import MOMENTS, Rendering
+from nelbo.apps.art.scenes import sample_embeddings, truncated_noise
 from nelbo.apps.synthesis import images as classwise
 from nelbo.apps.synthesis import neighbours
-from nelbo.apps.synthesis.neighbours import Nearby
+from nelbo.apps.synthesis.neighbours import NeighborAugmenter
 from nelbo.config import presets
 from nelbo.config import recipe as recipes
 from nelbo.data import load, subset
 from nelbo.distributions import Mixture, noise
 from nelbo.errors import UserError
 from nelbo.model import Model, latent_space
-from nelbo.model.post_hoc import Effort, fit_prior
+from nelbo.model.post_hoc import PriorFitConfig, fit_prior_to_embeddings
 from nelbo.plotting import images as image_files
 from nelbo.plotting.images import Sheet, enlarge
 
@@ -60,9 +60,9 @@ def untrained(shape: tuple[int, ...], preset: str | None = None, **overrides: An
     x = np.random.default_rng(0).integers(0, 256, (12, *shape), dtype=np.uint8)
     recipe = recipes.load(None, {"model.latent.dim": 3, "model.encoder": {"kind": "mlp", "hidden": [16]}})
     if preset:
-        recipe = presets.find(preset).over(recipe, preset)
+        recipe = presets.find(preset).apply_to(recipe, preset)
     data = load(x)
-    return Model.create(recipes.override(recipe, overrides), data.schema), x
+    return Model.from_recipe(recipes.override(recipe, overrides), data.schema), x
 
 
 # --- ways through the space of codes
@@ -100,10 +100,10 @@ def test_a_tour_of_one_place_stays() -> None:
 
 
 def test_a_walk_is_closed_and_goes_through_draws_of_the_prior(model: Model) -> None:
-    piece = art.walk(model, seconds=2, fps=20, points=3, n=2, seed=5)
+    piece = art.latent_walk(model, seconds=2, fps=20, waypoints=3, n=2, seed=5)
     assert piece.values.shape == (40, 2, 1, SIDE, SIDE) and piece.moving
     with noise.seeded(5), torch.no_grad():
-        first = model.decode(model.vae.latent.draw(3))[0]
+        first = model.decode(model.vae.latent.sample_prior_embedding(3))[0]
     np.testing.assert_allclose(piece.values[0, 0], first, atol=1e-3)
     steps = np.abs(piece.values - np.roll(piece.values, -1, 0)).mean((1, 2, 3, 4))
     assert steps[-1] < 3 * np.median(steps)  # no jump where it begins anew
@@ -112,7 +112,7 @@ def test_a_walk_is_closed_and_goes_through_draws_of_the_prior(model: Model) -> N
 def test_a_morph_passes_through_what_it_is_given(model: Model, pictures: np.ndarray) -> None:
     """The pictures themselves; and between two of them the decoded way, with their details in the shares of the way."""
     items = [pictures[i] for i in (3, 5, 8)]
-    given = model.schema.decode(model.rows(pictures[[3, 5, 8]]).batch(torch.arange(3))).numpy()
+    given = model.schema.decode(model.as_dataset(pictures[[3, 5, 8]]).batch(torch.arange(3))).numpy()
     piece = art.morph(model, items, seconds=1.2, fps=10)
     assert len(piece.values) == 12
     np.testing.assert_allclose(piece.values[::4, 0], given, atol=1e-3)
@@ -140,16 +140,16 @@ def test_truncated_noise_is_the_truncated_normal(bound: float) -> None:
 
 
 def test_truncation_bounds_the_codes_of_the_prior(model: Model) -> None:
-    codes = codes_drawn(model, 4000, 1.0, 0.7, 0)
+    codes = sample_embeddings(model, 4000, 1.0, 0.7, 0)
     assert np.abs(codes).max() <= 0.7 and codes.std() == pytest.approx(stats.truncnorm(-0.7, 0.7).std(), rel=0.03)
-    half = codes_drawn(model, 4000, 0.5, None, 0)
-    np.testing.assert_allclose(half, 0.5 * codes_drawn(model, 4000, 1.0, None, 0), atol=1e-6)
+    half = sample_embeddings(model, 4000, 0.5, None, 0)
+    np.testing.assert_allclose(half, 0.5 * sample_embeddings(model, 4000, 1.0, None, 0), atol=1e-6)
 
 
 def test_truncation_of_a_hierarchy_bounds_each_level_given_those_above() -> None:
     hierarchical, _ = untrained((8, 8), "vdvae")
-    with noise.seeded(0), torch.no_grad(), truncation_of(hierarchical, 0.5):
-        _, levels = hierarchical.vae.latent.walk(lambda i, p, q: p.rsample(), 50)  # type: ignore[operator]
+    with noise.seeded(0), torch.no_grad(), truncated_noise(hierarchical, 0.5):
+        _, levels = hierarchical.vae.latent.run(lambda i, p, q: p.rsample(), 50)  # type: ignore[operator]
     assert len(levels) > 1
     for level in levels:
         assert ((level.z - level.p.mean).abs() <= 0.5001 * level.p.stddev).all()  # type: ignore[attr-defined]
@@ -157,16 +157,16 @@ def test_truncation_of_a_hierarchy_bounds_each_level_given_those_above() -> None
 
 def test_truncation_of_fitted_priors(model: Model, pictures: np.ndarray) -> None:
     """About the centre chosen for a mixture; of the base for a flow."""
-    codes = model.draw(pictures)
+    codes = model.sample_posterior(pictures)
     fitted = copy.deepcopy(model)
     latent: Any = fitted.vae.latent
-    latent.prior = fit_prior(codes, "gmm", Effort(rounds=5, components=(3,)))[0]
+    latent.prior = fit_prior_to_embeddings(codes, "gmm", PriorFitConfig(rounds=5, components=(3,)))[0]
     p: Any = latent.prior(None)
-    z = torch.from_numpy(codes_drawn(fitted, 300, 1.0, 1e-4, 0))
+    z = torch.from_numpy(sample_embeddings(fitted, 300, 1.0, 1e-4, 0))
     assert (z[:, None] - p.components.mean).norm(dim=-1).min(1).values.max() < 1e-2
-    latent.prior = fit_prior(codes, "flow-realnvp", Effort(steps=3))[0]
+    latent.prior = fit_prior_to_embeddings(codes, "flow-realnvp", PriorFitConfig(steps=3))[0]
     p = latent.prior(None)
-    z, _ = p.transform.inverse(torch.from_numpy(codes_drawn(fitted, 200, 1.0, 0.3, 0)), p.context)
+    z, _ = p.transform.inverse(torch.from_numpy(sample_embeddings(fitted, 200, 1.0, 0.3, 0)), p.context)
     assert z.abs().max() < 0.3 + 1e-3
 
 
@@ -190,10 +190,10 @@ def test_the_codes_drawn_are_those_of_samples() -> None:
     for preset in (None, "vdvae"):
         m, _ = untrained((8, 8), preset)
         with torch.no_grad(), noise.seeded(1):
-            h = m.vae.latent.generate(5)
+            h = m.vae.latent.sample_prior(5)
         with torch.no_grad(), noise.seeded(1):
-            code = m.vae.latent.draw(5)
-            torch.testing.assert_close(m.vae.latent.expand(code), h)
+            code = m.vae.latent.sample_prior_embedding(5)
+            torch.testing.assert_close(m.vae.latent.embedding_to_features(code), h)
 
 
 def test_a_grid_shows_what_sample_draws(model: Model) -> None:
@@ -203,7 +203,7 @@ def test_a_grid_shows_what_sample_draws(model: Model) -> None:
 
 def test_a_grid_of_variations(model: Model, pictures: np.ndarray) -> None:
     made = art.grid(model, 5, seed=3, temperature=0.8, like=pictures[:40]).values[0]
-    np.testing.assert_array_equal(made, neighbours.variations(model, pictures[:40], 5, 3, 0.8))
+    np.testing.assert_array_equal(made, neighbours.vary(model, pictures[:40], 5, 3, 0.8))
     with pytest.raises(UserError, match="truncation: is for a model's prior"):
         art.grid(model, 5, truncation=0.5, like=pictures[:40])
 
@@ -213,7 +213,7 @@ def test_a_grid_of_variations(model: Model, pictures: np.ndarray) -> None:
 
 def test_attribute_arithmetic_moves_codes_by_the_difference_of_means(model: Model, pictures: np.ndarray) -> None:
     """With a linear decoder the picture itself moves along a straight line, in closed form."""
-    linear = Model.create(
+    linear = Model.from_recipe(
         recipes.override(
             model.recipe,
             {"model.decoder": {"kind": "mlp", "hidden": []}, "model.likelihood": {"kind": "normal", "sigma": 0.1}},
@@ -221,10 +221,10 @@ def test_attribute_arithmetic_moves_codes_by_the_difference_of_means(model: Mode
         model.schema,
     )
     labels = np.arange(len(pictures)) % 3
-    data = linear.rows((pictures, labels))
+    data = linear.as_dataset((pictures, labels))
     codes = linear.embed(pictures)
     way = codes[labels == 2].mean(0) - codes[labels == 0].mean(0)
-    piece = art.attribute(linear, "2", "0", [pictures[4]], data, strength=1.5, steps=4)
+    piece = art.attribute_edit(linear, "2", "0", [pictures[4]], data, strength=1.5, steps=4)
     strengths = np.array([0, 0.5, 1, 1.5])
     net: Any = linear.vae.likelihood
     origin = linear.schema.decode(data.batch(torch.tensor([4]))).numpy()
@@ -232,7 +232,7 @@ def test_attribute_arithmetic_moves_codes_by_the_difference_of_means(model: Mode
     expected = origin + strengths[:, None, None, None] * ahead
     np.testing.assert_allclose(piece.values[:, 0], expected.clip(0, 255), atol=1e-2)
     assert net is not None and list(piece.captions) == ["0", "+0.5", "+1", "+1.5"]
-    rest = art.attribute(linear, "2", None, [pictures[4]], data, strength=1.0, steps=2)
+    rest = art.attribute_edit(linear, "2", None, [pictures[4]], data, strength=1.0, steps=2)
     both = [codes[labels == k].mean(0) for k in (0, 1)]
     expected = (
         origin + linear.decode(codes[[4]] + codes[labels == 2].mean(0) - np.mean(both, 0)) - linear.decode(codes[[4]])
@@ -242,38 +242,42 @@ def test_attribute_arithmetic_moves_codes_by_the_difference_of_means(model: Mode
 
 def test_classes_of_a_conditional_model_share_their_noise(conditional_run: Path) -> None:
     m = nelbo.load(conditional_run)
-    piece = art.classes(m, columns=4, seed=2)
+    piece = art.class_grid(m, columns=4, seed=2)
     assert list(piece.names) == ["0", "1", "2"]
-    np.testing.assert_array_equal(piece.values[0, 4:8], m.given("1").sample(4, 2))
-    walks = art.walk(m, seconds=0.4, fps=10, n=3)  # a class each
-    np.testing.assert_array_equal(walks.values[:, 2], art.walk(m.given("2"), seconds=0.4, fps=10, seed=2).values[:, 0])
+    np.testing.assert_array_equal(piece.values[0, 4:8], m.condition_on("1").sample(4, 2))
+    walks = art.latent_walk(m, seconds=0.4, fps=10, n=3)  # a class each
+    np.testing.assert_array_equal(
+        walks.values[:, 2], art.latent_walk(m.condition_on("2"), seconds=0.4, fps=10, seed=2).values[:, 0]
+    )
 
 
 def test_classes_of_an_unconditional_model_come_from_labelled_pictures(model: Model, picture_file: Path) -> None:
-    piece = art.classes(model, picture_file, columns=5)
+    piece = art.class_grid(model, picture_file, columns=5)
     assert piece.values.shape == (1, 15, 1, SIDE, SIDE) and list(piece.names) == ["0", "1", "2"]
-    held = model.rows(picture_file)
-    np.testing.assert_array_equal(piece.values[0, 5:10], Nearby(model, classwise.of_class(held, "1")).some(5))
+    held = model.as_dataset(picture_file)
+    np.testing.assert_array_equal(
+        piece.values[0, 5:10], NeighborAugmenter(model, classwise.of_class(held, "1")).sample(5)
+    )
 
 
 def test_a_contact_sheet_has_originals_above_reconstructions(model: Model, pictures: np.ndarray) -> None:
-    piece = art.contact(model, pictures[:5], n=3)
+    piece = art.contact_sheet(model, pictures[:5], n=3)
     np.testing.assert_allclose(piece.values[0, :, 0, :SIDE], pictures[:3], atol=1e-4)
     np.testing.assert_array_equal(piece.values[0, :, :, SIDE:], model.reconstruct(pictures[:3]))
     assert list(piece.captions) == ["0", "1", "2"]
-    labelled = art.contact(model, (pictures[:3], np.array(["ü", "b", "ü"])))
+    labelled = art.contact_sheet(model, (pictures[:3], np.array(["ü", "b", "ü"])))
     assert list(labelled.captions) == ["ü", "b", "ü"]
 
 
 # --- files
 
 
-def piece_of(channels: int, moments: int, **more: Any) -> Piece:
+def piece_of(channels: int, moments: int, **more: Any) -> Rendering:
     """Random pictures, all different."""
     schema = dataclasses.replace(load(np.zeros((2, 6, 5), np.uint8)).schema, shape=(channels, 6, 5))
     values = np.random.default_rng(0).integers(0, 256, (moments, 3, channels, 6, 5)).astype(np.float32)
     schema = dataclasses.replace(schema, scale=(255.0,), support="unit")
-    return Piece(values, schema, columns=2, size=12, **more)
+    return Rendering(values, schema, columns=2, size=12, **more)
 
 
 def opened(content: bytes) -> Any:
@@ -387,11 +391,11 @@ def test_the_text_in_a_file_comes_back(ending: str) -> None:
 
 COMMANDS = {
     "grid": ["-n", 6, "--temperature", 0.7, "--truncation", 1.5, "--columns", 3, "--seed", 3, "--size", 20, "--smooth"],
-    "walk": ["-n", 2, "--seconds", 0.4, "--fps", 10, "--points", 3, "--truncation", 2, "--columns", 1],
+    "walk": ["-n", 2, "--seconds", 0.4, "--fps", 10, "--waypoints", 3, "--truncation", 2, "--columns", 1],
     "morph": ["1", "2", "a.png", "--seconds", 0.6, "--fps", 10, "--no-loop"],
-    "attribute": ["--plus", "2", "--minus", "1", "--item", "a.png", "--item", 3, "--steps", 3],
-    "classes": ["--columns", 3, "--temperature", 0.5],
-    "contact": ["-n", 5],
+    "attribute": ["--toward", "2", "--away-from", "1", "--item", "a.png", "--item", 3, "--steps", 3],
+    "class-grid": ["--columns", 3, "--temperature", 0.5],
+    "contact-sheet": ["-n", 5],
 }
 
 
@@ -423,8 +427,8 @@ def test_a_condition_is_kept(run: Run, conditional_run: Path) -> None:
     run("art", "grid", conditional_run, "-n", 2, "--condition", "1", "--out", "a.png")
     assert run("art", "--again", "a.png", "--out", "b.png").code == 0
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
-    m = nelbo.load(conditional_run).given("1")
-    np.testing.assert_array_equal(art.grid(m, 2).pixels, provenance.again("a.png").pixels)
+    m = nelbo.load(conditional_run).condition_on("1")
+    np.testing.assert_array_equal(art.grid(m, 2).pixels, provenance.rerender("a.png").pixels)
 
 
 def test_a_model_that_moved_or_changed(run: Run, picture_run: Path, conditional_run: Path) -> None:
@@ -442,7 +446,7 @@ def test_a_model_that_moved_or_changed(run: Run, picture_run: Path, conditional_
 @pytest.mark.filterwarnings("default")
 def test_data_that_changed_are_told(run: Run, picture_run: Path, pictures: np.ndarray) -> None:
     np.save("x.npy", pictures[:6])
-    run("art", "contact", picture_run, "x.npy", "--out", "a.png")
+    run("art", "contact-sheet", picture_run, "x.npy", "--out", "a.png")
     np.save("x.npy", pictures[3:9])
     said = run("art", "--again", "a.png", "--out", "b.png")
     assert said.code == 0 and said.err.startswith("Warning: a.png: pixels differ from those first made: ")
@@ -481,16 +485,16 @@ def test_a_record_is_not_trusted(run: Run, what: str) -> None:
 @pytest.mark.parametrize(("channels", "preset"), [(1, "vdvae"), (3, None), (4, None)])
 def test_models_of_every_kind_of_picture(channels: int, preset: str | None) -> None:
     m, x = untrained((8, 8) if channels == 1 else (8, 8, channels), preset)
-    labelled = m.rows((x, np.arange(12) % 2))
+    labelled = m.as_dataset((x, np.arange(12) % 2))
     made = [
         art.grid(m, 4),
-        art.walk(m, 0.5, fps=10),
+        art.latent_walk(m, 0.5, fps=10),
         art.morph(m, [x[0][..., None] if channels == 1 else x[:1], x[1:2]], seconds=0.5, fps=10)
         if channels > 1
         else art.morph(m, [x[0], x[1]], seconds=0.5, fps=10),
-        art.attribute(m, "1", data=labelled, steps=3),
-        art.classes(m, labelled, columns=3),
-        art.contact(m, x, 4),
+        art.attribute_edit(m, "1", data=labelled, steps=3),
+        art.class_grid(m, labelled, columns=3),
+        art.contact_sheet(m, x, 4),
     ]
     for piece in made:
         assert (
@@ -501,8 +505,8 @@ def test_models_of_every_kind_of_picture(channels: int, preset: str | None) -> N
 
 def test_codes_of_a_codebook_have_nothing_between_them() -> None:
     m, x = untrained((8, 8), "vq-vae")
-    assert art.grid(m, 2).values.shape[1] == art.contact(m, x, 2).values.shape[1] == 2
-    for call in (lambda: art.walk(m), lambda: art.morph(m, [x[0], x[1]]), lambda: art.attribute(m, "1")):
+    assert art.grid(m, 2).values.shape[1] == art.contact_sheet(m, x, 2).values.shape[1] == 2
+    for call in (lambda: art.latent_walk(m), lambda: art.morph(m, [x[0], x[1]]), lambda: art.attribute_edit(m, "1")):
         with pytest.raises(UserError, match="the model's codes are entries of a codebook, with nothing between two"):
             call()
     with pytest.raises(UserError, match="is not made of Normal noise"):
@@ -510,7 +514,7 @@ def test_codes_of_a_codebook_have_nothing_between_them() -> None:
 
 
 REFUSED: dict[str, tuple[list[Any], str]] = {
-    "an unknown class": (["attribute", "M", "--plus", "22"], "class '22' is not known: did you mean 2?"),
+    "an unknown class": (["attribute", "M", "--toward", "22"], "class '22' is not known: did you mean 2?"),
     "one picture": (["morph", "M", "a.png"], "morph: 1 picture given: give 2 or more"),
     "a row beyond the last": (["morph", "M", "0", "99"], "item 99: the data has 30 rows, give 0 to 29"),
     "a picture that is not there": (["morph", "M", "x.png", "y.png"], "x.png"),
@@ -520,16 +524,16 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "a still film": (["grid", "M", "--out", "a.mp4"], "a picture that stands still is no film"),
     "no frames": (["walk", "M", "--seconds", "0"], "seconds=0.0, fps=25.0: give at most 100 frames a second"),
     "frames without end": (["walk", "M", "--seconds", "1e9"], "seconds=1000000000.0, fps=25.0: "),
-    "one point": (["walk", "M", "--points", "1"], "points=1: give 2 or more"),
+    "one point": (["walk", "M", "--waypoints", "1"], "waypoints=1: give 2 or more"),
     "a temperature of 0": (["walk", "M", "--temperature", "0"], "temperature=0.0: give a number above 0"),
     "a truncation of 0": (["grid", "M", "--truncation", "0"], "truncation=0.0: give a number of standard"),
-    "no columns": (["classes", "M", "--columns", "0"], "columns=0: give 1 to 10000"),
+    "no columns": (["class-grid", "M", "--columns", "0"], "columns=0: give 1 to 10000"),
     "more than memory holds": (["grid", "M", "-n", "1000000000"], "n=1000000000: give 1 to 10000"),
     "a size": (["grid", "M", "--size", "-3"], "size=-3: give 1 to 4096 pixels"),
-    "no labels": (["classes", "M", "--data", "x.npy"], "these data have no labels"),
-    "one step": (["attribute", "M", "--plus", "1", "--steps", "1"], "steps=1, strength=2.0: give 2 steps"),
-    "a truncated class": (["classes", "M", "--truncation", "1"], "truncation: is for a model's prior"),
-    "an attribute of a condition": (["attribute", "C", "--plus", "1"], "attribute: the model is conditioned on"),
+    "no labels": (["class-grid", "M", "--data", "x.npy"], "these data have no labels"),
+    "one step": (["attribute", "M", "--toward", "1", "--steps", "1"], "steps=1, strength=2.0: give 2 steps"),
+    "a truncated class": (["class-grid", "M", "--truncation", "1"], "truncation: is for a model's prior"),
+    "an attribute of a condition": (["attribute", "C", "--toward", "1"], "attribute: the model is conditioned on"),
     "a morph under no condition": (["morph", "C", "0", "1"], "morph: the model is conditional: give the one"),
     "no record": (["--again", "a.png"], "a.png: has no record of how it was made"),
     "no file": (["--again", "nowhere.png"], "nowhere.png: there is no such file"),
@@ -568,10 +572,10 @@ def test_without_a_command_it_says_what_there_is(run: Run) -> None:
 
 
 def test_subset_of_pictures_is_shown(model: Model, pictures: np.ndarray) -> None:
-    rows = subset(model.rows(pictures), [7, 2])
-    np.testing.assert_allclose(art.contact(model, rows).values[0, :, 0, :SIDE], pictures[[7, 2]], atol=1e-4)
+    rows = subset(model.as_dataset(pictures), [7, 2])
+    np.testing.assert_allclose(art.contact_sheet(model, rows).values[0, :, 0, :SIDE], pictures[[7, 2]], atol=1e-4)
 
 
 def test_what_is_not_made_is_told() -> None:
-    with pytest.raises(UserError, match="'walks' is nothing that nelbo art makes: did you mean walk"):
-        provenance.make("walks", "nowhere")
+    with pytest.raises(UserError, match="'walks' is nothing that nelbo art makes: known: attribute_edit"):
+        provenance.render("walks", "nowhere")

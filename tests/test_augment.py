@@ -14,7 +14,7 @@ import torch
 from conftest import Run
 from nelbo.apps.synthesis import privacy
 from nelbo.apps.synthesis import rows as augment
-from nelbo.data import Data, load, tables
+from nelbo.data import DataSplits, load, tables
 from nelbo.errors import UserError
 from nelbo.model import Model
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("quiet")
 
 
 @pytest.fixture(scope="module")
-def split(people_run: Path) -> Data:
+def split(people_run: Path) -> DataSplits:
     """The rows as training saw them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -57,27 +57,31 @@ def test_balance_makes_classes_equally_frequent(
     assert augment.balance(people_model, "income", even).shape == (0, 4)
 
 
-def test_the_filter_keeps_likely_rows(run: Run, people_run: Path, people_model: Model, split: Data) -> None:
-    limit = augment.highest(people_model, split.train, 0.5)
-    rows = augment.augment(people_model, 100, keep=0.5, real=split.train)
+def test_the_filter_keeps_likely_rows(run: Run, people_run: Path, people_model: Model, split: DataSplits) -> None:
+    limit = augment.nll_quantile(people_model, split.train, 0.5)
+    rows = augment.augment(people_model, 100, max_nll_quantile=0.5, reference=split.train)
     assert len(rows) == 100 and (people_model.score(rows, 4, 0) <= limit).mean() > 0.8  # draws of z differ
     free = augment.augment(people_model, 100)
     assert 0.2 < (people_model.score(free, 4, 0) <= limit).mean() < 0.8
-    assert run("augment", people_run, "-n", 50, "--filter", 0.9, "--out", "f.csv").out == "Wrote f.csv (50, 4)\n"
+    assert (
+        run("augment", people_run, "-n", 50, "--max-nll-quantile", 0.9, "--out", "f.csv").out == "Wrote f.csv (50, 4)\n"
+    )
 
 
-def test_the_filter_compares_with_rows_alike(people_model: Model, split: Data) -> None:
+def test_the_filter_compares_with_rows_alike(people_model: Model, split: DataSplits) -> None:
     """A rare class is less likely as such: its rows are not held to the standard of the frequent one."""
-    rare = augment._alike(people_model, split.train, {"income": ">50K"})
-    place = [c.name for c in people_model.schema.modelled].index("income")
+    rare = augment._matching_rows(people_model, split.train, {"income": ">50K"})
+    place = [c.name for c in people_model.schema.feature_columns].index("income")
     assert (rare.batch(torch.arange(len(rare)))[:, place] == 1).all() and 50 < len(rare) < 150
-    assert len(augment._alike(people_model, split.train, {"age": 15, "income": ">50K"})) == len(split.train)
+    assert len(augment._matching_rows(people_model, split.train, {"age": 15, "income": ">50K"})) == len(split.train)
 
 
-def test_a_filter_that_keeps_nothing_says_so(people_model: Model, split: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(augment, "highest", lambda *_: -1e9)
+def test_a_filter_that_keeps_nothing_says_so(
+    people_model: Model, split: DataSplits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(augment, "nll_quantile", lambda *_: -1e9)
     with pytest.raises(UserError, match=r"filter=0.5: kept 0 of the 10 wanted in 20 rounds"):
-        augment.augment(people_model, 10, keep=0.5, real=split.train)
+        augment.augment(people_model, 10, max_nll_quantile=0.5, reference=split.train)
 
 
 def continuous(n: int, seed: int) -> pandas.DataFrame:

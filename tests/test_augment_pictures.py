@@ -70,36 +70,36 @@ def case(request: pytest.FixtureRequest) -> tuple[Path, Model, Dataset]:
     """A run, its model and the real pictures."""
     run: Path = request.getfixturevalue(f"{request.param}_run")
     m = nelbo.load(run)
-    return run, m, m.rows(drawn(400))
+    return run, m, m.as_dataset(drawn(400))
 
 
 def test_pictures_are_of_the_class_asked_for(case: tuple[Path, Model, Dataset]) -> None:
     _, m, real = case
-    x, y = augment.augment(m, 100, "2", real=real)
+    x, y = augment.augment(m, 100, "2", reference=real)
     assert x.shape == (100, 1, SIDE, SIDE) and set(y) == {"2"} and (corner(x) == 2).mean() > 0.9
-    x, y = augment.augment(m, 31, real=real, seed=1)
+    x, y = augment.augment(m, 31, reference=real, seed=1)
     assert np.unique(y, return_counts=True)[1].tolist() == [11, 10, 10]
     assert (corner(x) == y.astype(int)).mean() > 0.9
-    again, _ = augment.augment(m, 31, real=real, seed=1)
+    again, _ = augment.augment(m, 31, reference=real, seed=1)
     np.testing.assert_array_equal(x, again)
-    assert not np.array_equal(augment.augment(m, 31, real=real)[0], x)
+    assert not np.array_equal(augment.augment(m, 31, reference=real)[0], x)
 
 
 def test_a_class_may_be_given_by_its_number(case: tuple[Path, Model, Dataset]) -> None:
     _, m, real = case
-    np.testing.assert_array_equal(*(augment.augment(m, 5, name, real=real)[0] for name in (1, "1")))
+    np.testing.assert_array_equal(*(augment.augment(m, 5, name, reference=real)[0] for name in (1, "1")))
 
 
 def test_the_filter_confirms_the_class_and_keeps_likely_pictures(case: tuple[Path, Model, Dataset]) -> None:
     _, m, real = case
-    of = images.OfClass(m, "0", real)
-    good = of.likely(lambda judge, alike: 1e9, 20, 0)
+    of = images.ClassSampler(m, "0", real)
+    good = of.acceptance_filter(lambda judge, alike: 1e9, 20, 0)
     mixed, labels = drawn(60, seed=5)
     kept = good(mixed[:, None].astype(np.float32))
     assert kept[labels == 0].mean() > 0.9 and not kept[labels != 0].any()
-    nothing = of.likely(lambda judge, alike: -1e9, 20, 0)
+    nothing = of.acceptance_filter(lambda judge, alike: -1e9, 20, 0)
     assert not nothing(mixed[:, None].astype(np.float32)).any()
-    x, _ = augment.augment(m, 40, "0", keep=0.9, real=real)
+    x, _ = augment.augment(m, 40, "0", max_nll_quantile=0.9, reference=real)
     assert len(x) == 40 and (corner(x) == 0).all()
 
 
@@ -122,7 +122,7 @@ def test_the_confirmation_is_fair_to_rare_classes() -> None:
     model: Any = Same()
     model.vae = model
     model.latent = SimpleNamespace(discrete=False)
-    of = images.OfClass(model, "1", real)
+    of = images.ClassSampler(model, "1", real)
     assert of._by_codes(0)(codes[300:]).all()
 
 
@@ -135,9 +135,9 @@ def test_the_limit_is_that_of_pictures_alike(case: tuple[Path, Model, Dataset]) 
         seen.append(len(alike))
         return 0.0
 
-    of = images.OfClass(m, "2", real)
-    of.likely(highest, 20, 0)
-    of.likely(highest, 1000, 0)
+    of = images.ClassSampler(m, "2", real)
+    of.acceptance_filter(highest, 20, 0)
+    of.acceptance_filter(highest, 1000, 0)
     assert seen == [len(images.of_class(real, "2")), len(real)]
 
 
@@ -152,7 +152,7 @@ def test_balance_makes_classes_equally_frequent(case: tuple[Path, Model, Dataset
 
 def test_a_folder_that_training_reads(run: Run, case: tuple[Path, Model, Dataset]) -> None:
     folder, _, _ = case
-    said = run("augment", folder, "-n", 9, "--filter", 0.95, "--out", "more", "--json")
+    said = run("augment", folder, "-n", 9, "--max-nll-quantile", 0.95, "--out", "more", "--json")
     assert json.loads(said.out) == {"out": "more", "shape": [9, 1, SIDE, SIDE]}
     assert sorted(path.name for path in Path("more").iterdir()) == ["0", "1", "2"]
     back = load("more", val_fraction=0.3, seed=0)
@@ -222,7 +222,7 @@ def test_a_model_of_an_array_needs_the_pictures(plain_run: Path) -> None:
     with pytest.raises(UserError, match="not conditioned on classes: give labelled pictures"):
         augment.augment(m, 3)
     with pytest.raises(UserError, match="give a quantile above 0, at most 1"):
-        augment.augment(m, 3, keep=1.5, real=m.rows(drawn(50)))
+        augment.augment(m, 3, max_nll_quantile=1.5, reference=m.as_dataset(drawn(50)))
 
 
 # --- the sampler

@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 from conftest import Run
 
 TINY = ["--epochs", 1, "--set", "model.encoder=mlp", "--set", "model.encoder.hidden=[4]", "-q"]
-VERBS = ["evaluate", "sample", "reconstruct", "embed", "interpolate", "traverse", "map", "detect"]
+VERBS = ["evaluate", "sample", "reconstruct", "embed", "interpolate", "traverse", "plot-latent", "detect"]
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +109,7 @@ def test_weights_of_another_network(user_error_of: Refused, copied: Path) -> Non
     assert "weights" in user_error_of("sample", copied)
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "reconstruct", "embed", "map", "detect"])
+@pytest.mark.parametrize("verb", ["evaluate", "reconstruct", "embed", "plot-latent", "detect"])
 def test_a_model_trained_on_another_shape(user_error_of: Refused, copied: Path, vectors: np.ndarray, verb: str) -> None:
     np.save("vectors.npy", vectors)
     np.save("wide.npy", np.zeros((5, 8, 9), np.uint8))
@@ -144,8 +144,8 @@ def test_pictures_for_a_model_of_vectors(user_error_of: Refused, vector_model: A
         (["--device", "cuda:63"], ["device='cuda:63'", "not on this machine"]),
         (["--val-fraction", 1.5], ["val_fraction=1.5", "0 <"]),
         (["--size", "big"], ["size='big'", "64"]),
-        (["--fit", "squash"], ["fit = 'squash'", "crop"]),
-        (["--set", "model.likelihood=bernoulli"], ["0 and 1", "--set model.likelihood.grey=true"]),
+        (["--resize-mode", "squash"], ["fit = 'squash'", "crop"]),
+        (["--set", "model.likelihood=bernoulli"], ["0 and 1", "--set model.likelihood.allow_soft_targets=true"]),
     ],
 )
 def test_an_impossible_setting(
@@ -167,7 +167,7 @@ def test_values_that_the_likelihood_does_not_take(
 
 
 def test_the_remedy_for_grey_values_works(run: Run, picture_file: Path) -> None:
-    choice = ["--set", "model.likelihood=bernoulli", "--set", "model.likelihood.grey=true"]
+    choice = ["--set", "model.likelihood=bernoulli", "--set", "model.likelihood.allow_soft_targets=true"]
     assert run("train", picture_file, "--out", "r", *choice, *TINY).code == 0
     code, _, err = run("evaluate", "r", "--samples", 3)
     assert code == 2 and err.count("\n") == 1
@@ -207,7 +207,7 @@ def test_a_damaged_picture_among_good_ones(user_error_of: Refused, pictures: np.
     content = Path("p/2.png").read_bytes()
     Path("p/2.png").write_bytes(content[: len(content) // 2])
     message = user_error_of("train", "p", "--out", "r")
-    assert "p/2.png" in message and "1 of 4" in message and "--skip-bad" in message
+    assert "p/2.png" in message and "1 of 4" in message and "--skip-unreadable" in message
 
 
 def png(side: int) -> bytes:
@@ -240,7 +240,7 @@ def test_bad_pictures_are_named_and_left_out_where_that_is_asked_for(
     message = user_error_of("train", "p", "--out", "r")
     assert "p: 1 of 4 pictures cannot be read" in message and "p/2.png" in message and says in message
     assert says in user_error_of("embed", copied, "p/2.png")
-    code, _, err = run("train", "p", "--out", "r", "--skip-bad", *TINY)
+    code, _, err = run("train", "p", "--out", "r", "--skip-unreadable", *TINY)
     assert code == 0 and err.startswith(
         "Warning: p: 1 of 4 pictures cannot be read and are left out; the first is p/2.png"
     )
@@ -274,7 +274,9 @@ def test_an_output_that_cannot_be_written(user_error_of: Refused, run: Run, pict
         assert "cannot write file/" in user_error_of(verb, copied, "--out", f"file/{name}")
 
 
-@pytest.mark.parametrize("verb", ["sample", "reconstruct", "embed", "interpolate", "traverse", "map", "evaluate"])
+@pytest.mark.parametrize(
+    "verb", ["sample", "reconstruct", "embed", "interpolate", "traverse", "plot-latent", "evaluate"]
+)
 def test_no_space_is_left(
     user_error_of: Refused, verb: str, copied: Path, picture_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,9 +313,9 @@ def full(*_: object) -> None:
         (["embed", "--out", "x.png"], ".npy or .csv"),
         (["traverse", "--out", "x.npy"], ".png"),
         (["traverse", "--steps", 1], "steps=1"),
-        (["traverse", "--reach", "inf"], "reach=inf"),
+        (["traverse", "--span", "inf"], "span=inf"),
         (["traverse", "--item", "missing.png"], "missing.png"),
-        (["map", "--out", "x.csv"], ".png"),
+        (["plot-latent", "--out", "x.csv"], ".png"),
         (["reconstruct", "-n", 0], "1 or more"),
         (["interpolate", "0"], "2 items"),
         (["interpolate", "0", "1", "--steps", 1], "2 steps"),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fixtures.cells import FEATURES, decoder, distribution, rows
 from nelbo import likelihoods, nets
-from nelbo.distributions import CellByCell, noise
+from nelbo.distributions import AutoregressiveTable, noise
 from nelbo.errors import UserError
 from nelbo.nets.table import make_bins
 from zoo import assert_mean
@@ -44,15 +44,15 @@ def every_row(sizes: Sequence[int], gaps: Sequence[int] = ()) -> Tensor:
     return torch.tensor([*itertools.product(*values)], dtype=torch.float64)
 
 
-def masses(d: CellByCell, x: Tensor, j: int, known: Sequence[int]) -> Tensor:
+def masses(d: AutoregressiveTable, x: Tensor, j: int, known: Sequence[int]) -> Tensor:
     """p(code of column j | the cells of `known`), from the logits of the whole."""
     codes = d.net.cells.codes(x, d.gaps)
     hidden = [i for i in range(x.shape[-1]) if i not in known]
     codes[..., hidden] = d.net.cells.unknown[hidden]
-    return d.net.logits(d.net.given(d.begun, codes, x), d.gaps).split(d.net.cells.sizes, -1)[j].softmax(-1)
+    return d.net.logits(d.net.condition(d.state, codes, x), d.gaps).split(d.net.cells.sizes, -1)[j].softmax(-1)
 
 
-def conditional(d: CellByCell, x: Tensor, j: int, known: Sequence[int]) -> Tensor:
+def conditional(d: AutoregressiveTable, x: Tensor, j: int, known: Sequence[int]) -> Tensor:
     """log p(x_j | the cells of `known`), by hand: from the masses, and the ends of the bins."""
     cells, found = d.net.cells, []
     for value, mass in zip(
@@ -77,7 +77,7 @@ def conditional(d: CellByCell, x: Tensor, j: int, known: Sequence[int]) -> Tenso
     return torch.tensor(found, dtype=x.dtype).view(x.shape[:-1])
 
 
-def chain(d: CellByCell, x: Tensor, order: Sequence[int]) -> Tensor:
+def chain(d: AutoregressiveTable, x: Tensor, order: Sequence[int]) -> Tensor:
     """log p(x) of the cells in `order`, one after the other."""
     return sum((conditional(d, x, j, order[:i]) for i, j in enumerate(order)), torch.zeros(x.shape[:-1]).double())
 
@@ -245,11 +245,11 @@ def test_the_mean_is_the_likeliest_code_cell_by_cell(gaps: tuple[int, ...]) -> N
 @over_gaps
 def test_complete_keeps_what_is_known_and_changes_no_input(gaps: tuple[int, ...]) -> None:
     d, x = distribution(decoder(MIXED, gaps), 30, gaps=False), rows(MIXED)[:30]
-    assert torch.equal(d.complete(x), x)
+    assert torch.equal(d.sample_missing(x), x)
     gappy = torch.where(torch.rand(30, 5) < 0.5, NAN, x)
     before = gappy.clone()
     for likeliest in (False, True):
-        filled = d.complete(gappy, likeliest)
+        filled = d.sample_missing(gappy, likeliest)
         assert not filled.isnan().any() and torch.equal(filled[~gappy.isnan()], x[~gappy.isnan()])
     torch.testing.assert_close(gappy, before, rtol=0, atol=0, equal_nan=True)
 
@@ -262,7 +262,7 @@ def test_complete_draws_from_the_joints_conditional(value: float) -> None:
     x = every_row(sizes)
     x = x[x[:, 0] == value]
     mass = d.log_prob(x).softmax(0)
-    draws = d.complete(numbers(value, NAN, NAN).expand(40_000, 3))
+    draws = d.sample_missing(numbers(value, NAN, NAN).expand(40_000, 3))
     counts = torch.tensor([(draws == row).all(-1).sum() for row in x])
     assert scipy.stats.chisquare(counts, 40_000 * mass).pvalue > 1e-3
 
@@ -273,7 +273,7 @@ def test_complete_draws_given_cells_that_come_later_too() -> None:
     d, x = distribution(decoder(sizes)), every_row((2, 3, 2))
     x = x[x[:, 1] == 2]
     log_mass = conditional(d, x, 0, [1]) + conditional(d, x, 2, [0, 1])
-    draws = d.complete(numbers(NAN, 2, NAN).expand(40_000, 3))
+    draws = d.sample_missing(numbers(NAN, 2, NAN).expand(40_000, 3))
     counts = torch.tensor([(draws == row).all(-1).sum() for row in x])
     assert scipy.stats.chisquare(counts, 40_000 * log_mass.exp()).pvalue > 1e-3
 
@@ -283,9 +283,9 @@ def test_draws_are_the_rows_of_a_shared_batch() -> None:
     whole = distribution(net, 7)
     torch.manual_seed(8)
     expected = whole.sample((2,))
-    estimate = CellByCell(net, whole.begun, True).log_prob(expected)
+    estimate = AutoregressiveTable(net, whole.state, True).log_prob(expected)
     for start, stop in ((0, 4), (4, 7)):
-        part = CellByCell(net, whole.begun[start:stop], True)
+        part = AutoregressiveTable(net, whole.state[start:stop], True)
         torch.manual_seed(8)
         with noise.shard(start, stop, 7):
             torch.testing.assert_close(part.sample((2,)), expected[:, start:stop], rtol=0, atol=0, equal_nan=True)
@@ -297,13 +297,13 @@ def test_draws_are_the_rows_of_a_shared_batch() -> None:
 def test_telling_one_by_one_is_giving_at_once(gaps: tuple[int, ...], asked: bool) -> None:
     net, x = decoder(MIXED, gaps, context=2), rows(MIXED)[:9].clone()
     x[0, 1] = x[3, 0] = x[4, 4] = NAN
-    begun = net.begin(torch.randn(9, FEATURES).double(), torch.randn(9, 2).double())
+    begun = net.init_state(torch.randn(9, FEATURES).double(), torch.randn(9, 2).double())
     nothing = net.cells.unknown.expand(9, 5)
-    torch.testing.assert_close(net.given(begun, nothing, x), begun)
+    torch.testing.assert_close(net.condition(begun, nothing, x), begun)
     summed, codes = begun, net.cells.codes(x, asked)
     for j in (2, 0, 4, 1, 3):
-        summed = net.tell(summed, j, codes[:, j], x[:, j])
-    torch.testing.assert_close(summed, net.given(begun, codes, x))
+        summed = net.update_state(summed, j, codes[:, j], x[:, j])
+    torch.testing.assert_close(summed, net.condition(begun, codes, x))
     together = net.logits(summed, asked).split(net.cells.sizes, -1)
     for j in range(5):
         torch.testing.assert_close(net.logits_of(summed, j, asked), together[j])
@@ -312,10 +312,10 @@ def test_telling_one_by_one_is_giving_at_once(gaps: tuple[int, ...], asked: bool
 
 
 def test_categories_that_training_never_saw_have_a_mass_and_closed_codes_none() -> None:
-    net = nets.TableDecoder(nets.Cells((4, 0), 30), FEATURES, 8, 1, 0.0)
+    net = nets.TableDecoder(nets.CellBinning((4, 0), 30), FEATURES, 8, 1, 0.0)
     seen = torch.stack([torch.randint(3, (500,)).float(), torch.randn(500).round()], 1)
     net.init_from_data(seen)
-    d = CellByCell(net.eval(), net.begin(torch.randn(FEATURES)), False)
+    d = AutoregressiveTable(net.eval(), net.init_state(torch.randn(FEATURES)), False)
     found = d.marginals(torch.full((2,), NAN))
     assert 0 < found[0][3] < 0.1 and found[0].sum().item() == pytest.approx(1)
     values = seen[:, 1].unique()
@@ -331,7 +331,7 @@ def test_numbers_beyond_those_of_training_have_the_wide_normals_density(value: f
     x = numbers(value, 2.0)
     expected = math.log(SHARE) + scipy.stats.norm(0, WIDTH).logpdf(value)
     assert d.element_log_prob(x)[0].item() == pytest.approx(expected)
-    assert d.log_prob(x).isfinite() and d.complete(numbers(value, NAN)).isfinite().all()
+    assert d.log_prob(x).isfinite() and d.sample_missing(numbers(value, NAN)).isfinite().all()
 
 
 def test_a_number_beside_an_atom_is_not_the_atom() -> None:
@@ -349,7 +349,7 @@ def make(
     sizes: Sequence[int], context: int = 0, gaps: Sequence[int] = ()
 ) -> tuple[nets.TableEncoder, likelihoods.TableLikelihood]:
     """An encoder and a likelihood over the same columns, off their start and set from rows, in training."""
-    encoder = nets.TableEncoder(nets.Cells(sizes, 6, gaps), 4, 16, 2, 0.1, context).double()
+    encoder = nets.TableEncoder(nets.CellBinning(sizes, 6, gaps), 4, 16, 2, 0.1, context).double()
     encoder.init_from_data(rows(sizes, gaps=gaps))
     with torch.no_grad():
         for parameter in encoder.parameters():
@@ -390,9 +390,9 @@ def test_gradients_are_difference_quotients() -> None:
 
     def score(begun: Tensor, x: Tensor) -> Tensor:
         torch.manual_seed(1)
-        return torch.stack([CellByCell(net, begun, subset).log_prob(x) for subset in (False, True)])
+        return torch.stack([AutoregressiveTable(net, begun, subset).log_prob(x) for subset in (False, True)])
 
-    assert torch.autograd.gradcheck(lambda begun: score(begun, x), distribution(net, 3).begun.requires_grad_())
+    assert torch.autograd.gradcheck(lambda begun: score(begun, x), distribution(net, 3).state.requires_grad_())
 
 
 def test_copies_and_reloaded_states_score_and_draw_alike() -> None:
@@ -409,9 +409,9 @@ def test_copies_and_reloaded_states_score_and_draw_alike() -> None:
     for a, b in zip(told(copy.deepcopy(likelihood), copy.deepcopy(encoder)), before, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
     fresh = likelihoods.TableLikelihood(
-        nets.TableDecoder(nets.Cells(MIXED, 6, gaps), FEATURES, 16, 1, 0.0).double(), 1
+        nets.TableDecoder(nets.CellBinning(MIXED, 6, gaps), FEATURES, 16, 1, 0.0).double(), 1
     ).eval()
-    other = nets.TableEncoder(nets.Cells(MIXED, 6, gaps), 4, 16, 2, 0.1).double().eval()
+    other = nets.TableEncoder(nets.CellBinning(MIXED, 6, gaps), 4, 16, 2, 0.1).double().eval()
     assert not torch.equal(fresh(h).log_prob(x), before[0])
     fresh.load_state_dict(likelihood.state_dict())  # the bins are part of it
     other.load_state_dict(encoder.state_dict())
@@ -495,7 +495,7 @@ def test_a_value_of_much_mass_is_an_atom_and_no_other_is() -> None:
 @pytest.mark.parametrize("bins", [8, 130])
 def test_codes_find_the_bins_of_rows(gaps: tuple[int, ...], bins: int) -> None:
     """Of more and of fewer categories than bins, beside a column that may lack cells."""
-    cells = nets.Cells((3, 0), bins, gaps)
+    cells = nets.CellBinning((3, 0), bins, gaps)
     x = torch.stack([torch.randint(3, (300,)).float(), torch.randn(300)], 1)
     x[5] = NAN
     cells.init_from_data(x)

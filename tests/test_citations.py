@@ -24,7 +24,7 @@ from nelbo.data import DataOptions
 from nelbo.data.arrays.named import CLASSES
 from nelbo.errors import UserError
 from nelbo.model.io import load
-from nelbo.training import Settings
+from nelbo.training import TrainingConfig
 from nelbo.training.optim import Adam
 
 TEXT = (resources.files("nelbo.config") / "files" / "references.bib").read_text("utf-8")
@@ -95,9 +95,9 @@ RULES: list[tuple[Any, Any, str]] = [
         Component("objective", "iwae", gradient="stl"),
         "tucker2019doubly",
     ),
-    (Component("objective", "rae", regulariser="spectral"), Component("objective", "rae"), "yoshida2017spectral"),
+    (Component("objective", "rae", regularizer="spectral"), Component("objective", "rae"), "yoshida2017spectral"),
     (Adam(weight_decay=0.1), Adam(), "loshchilov2019decoupled"),
-    (Settings(ema=0.999), Settings(), "polyak1992acceleration"),
+    (TrainingConfig(ema_decay=0.999), TrainingConfig(), "polyak1992acceleration"),
 ]
 
 
@@ -117,8 +117,8 @@ def holding(part: Any) -> Recipe:
     if isinstance(part, Component) and part.family == "transform":
         return holding(Component("latent", "flat", prior=Component("prior", "flow", transform=part)))
     if isinstance(part, Adam):
-        return Recipe(training=Settings(optimizer=part))
-    name = "data" if isinstance(part, DataOptions) else "training" if isinstance(part, Settings) else "objective"
+        return Recipe(training=TrainingConfig(optimizer=part))
+    name = "data" if isinstance(part, DataOptions) else "training" if isinstance(part, TrainingConfig) else "objective"
     return Recipe(**{name: part})
 
 
@@ -130,11 +130,11 @@ UNCITED = {
     *(("net", kind) for kind in ("head", "mlp")),
     *(("schedule", kind) for kind in ("constant", "linear")),
     ("prior", "standard-normal"),
-    *(("posterior", kind) for kind in ("dirac", "laplace")),
+    *(("posterior", kind) for kind in ("point-mass", "laplace")),
     ("latent", "flat"),
 }
 # What of a recipe beside its parts is cited.
-BESIDE = {DataOptions: [*SOURCES.values(), "sohn2015learning"], Settings: ["polyak1992acceleration"]}
+BESIDE = {DataOptions: [*SOURCES.values(), "sohn2015learning"], TrainingConfig: ["polyak1992acceleration"]}
 
 
 def test_only_what_has_no_source_of_its_own_cites_none() -> None:
@@ -176,14 +176,14 @@ def test_no_paper_is_entered_twice() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_cites_exactly_what_it_is_made_of(name: str) -> None:
-    keys = used(presets.find(name).over(PLAIN, name))
+    keys = used(presets.find(name).apply_to(PLAIN, name))
     assert set(keys) == COMMON | PRESETS[name]
     assert len(keys) == len(set(keys)) and keys[:2] == ["nelbo", "kingma2014auto"]
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
 def test_every_preset_cites_its_paper_first(name: str) -> None:
-    keys = used(presets.find(name).over(PLAIN, name))
+    keys = used(presets.find(name).apply_to(PLAIN, name))
     paper = presets.PRESETS[name].paper
     assert keys[: 2 + (paper not in ALWAYS)] == [*ALWAYS, *({paper} - set(ALWAYS))]
 
@@ -195,7 +195,7 @@ def test_a_rule_holds_for_one_part_and_not_for_another(part: Any, other: Any, ke
 
 def test_every_rule_is_tested_and_every_named_data_set_cited() -> None:
     def tested(part: Any) -> Any:
-        if isinstance(part, DataOptions | Settings):
+        if isinstance(part, DataOptions | TrainingConfig):
             return type(part)
         return (part.family, part.kind) if isinstance(part, Component) else ("optimizer", registry.kind_of(part))
 

@@ -143,24 +143,24 @@ def test_train_on_a_folder_of_pictures(run: Run, pictures: np.ndarray, tmp_path:
         Image.fromarray(value).resize((9 + i % 3, 12)).save(path)
     (tmp_path / "shapes" / "left" / "bad.png").write_bytes(b"")
     arguments = ["train", tmp_path / "shapes", "--out", tmp_path / "r", "--epochs", 1, *TINY]
-    result = run(*arguments, "--size", "8x6", "--fit", "pad", "--val-fraction", 0.25, "--skip-bad", "-q")
+    result = run(*arguments, "--size", "8x6", "--resize-mode", "pad", "--val-fraction", 0.25, "--skip-unreadable", "-q")
     assert result.code == 0 and "1 of 41 pictures cannot be read and are left out" in result.err
     assert result.err.startswith("Warning: ") and result.err.count("\n") == 1
     m = nelbo.load(tmp_path / "r")
-    assert (m.schema.shape, m.schema.classes, m.schema.fit) == ((1, 8, 6), ("left", "right"), "pad")
+    assert (m.schema.shape, m.schema.classes, m.schema.resize_mode) == ((1, 8, 6), ("left", "right"), "pad")
     data = json.loads(run("evaluate", tmp_path / "r", "--json").out)
     assert data["n"] == 10 and data["distortion"] == pytest.approx(metrics(tmp_path / "r")[-1]["distortion"], rel=1e-6)
 
 
 def test_options_reach_the_recipe(run: Run, picture_file: Path, tmp_path: Path) -> None:
-    options = ["--lr", 1e-2, "--schedule", "cosine", "--beta", 2, "--seed", 5, "--clip", 3, "--ema", 0.9]
+    options = ["--lr", 1e-2, "--schedule", "cosine", "--beta", 2, "--seed", 5, "--max-grad-norm", 3, "--ema-decay", 0.9]
     code, _, err = run(
         "train", picture_file, "--out", tmp_path / "r", "--epochs", 1, *TINY, *options, "--recipe", "mnist", "-q"
     )
     assert (code, err) == (0, "")
     recipe = nelbo.load(tmp_path / "r").recipe
     settings = recipe.training
-    assert (settings.learning_rate, settings.seed, settings.clip, settings.ema) == (1e-2, 5, 3, 0.9)
+    assert (settings.learning_rate, settings.seed, settings.max_grad_norm, settings.ema_decay) == (1e-2, 5, 3, 0.9)
     assert type(settings.schedule).__name__ == "Cosine" and recipe.data.source == str(picture_file)
     assert settings.optimizer == recipes.load("mnist").training.optimizer
     assert recipe.objective.options["beta"] == 2
@@ -265,7 +265,16 @@ def test_recipes_are_listed_shown_and_copied(run: Run, picture_file: Path, tmp_p
 
 @pytest.mark.parametrize(
     "verb",
-    ["train", "info", "recipes", "recipes show", "recipes copy", "recipes fields", "detect", *model_commands.COMMANDS],
+    [
+        "train",
+        "infovae",
+        "recipes",
+        "recipes show",
+        "recipes copy",
+        "recipes fields",
+        "detect",
+        *model_commands.COMMANDS,
+    ],
 )
 def test_every_verbs_help_has_examples_that_parse(run: Run, verb: str) -> None:
     code, out, _ = run(*verb.split(), "--help")

@@ -19,14 +19,14 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from fixtures.clocks import advance
+from fixtures.clocks import set_training_progress
 from nelbo import distributions, latents, likelihoods, nets, posteriors, priors, schedules
 from nelbo.config.registry import Component
 from nelbo.distributions import (
     AutoregressiveCodes,
     Bernoulli,
-    CodePoint,
     OneHot,
+    PointMassCodes,
     RelaxedBernoulli,
     RelaxedOneHot,
     UniformCodes,
@@ -190,7 +190,7 @@ def test_temperature_follows_the_clock() -> None:
     posterior = posteriors.RelaxedOneHot(nets.MLPEncoder((7,), 6, []), 1, 3, schedules.Linear(1.0, 0.4))
     x = torch.randn(2, 7)
     for fraction, temperature in ((0.0, 1.0), (0.5, 0.7), (1.0, 0.4)):
-        advance(posterior, fraction)
+        set_training_progress(posterior, fraction)
         q = posterior(x)
         assert isinstance(q, RelaxedOneHot) and q.temperature == pytest.approx(temperature)
     assert isinstance(posterior.eval()(x), OneHot)
@@ -222,7 +222,7 @@ def law_straight_through(quantizer: Quantizer, inner: Callable[[Tensor], Tensor]
     (expected,) = torch.autograd.grad((inner(e) * weight).sum(), e)
     torch.testing.assert_close(gradient, expected)
     assert choice.indices.shape == (40, quantizer.depth) and choice.penalty.shape == (40,)
-    assert choice.indices.min() >= 0 and choice.indices.max() < quantizer.codes
+    assert choice.indices.min() >= 0 and choice.indices.max() < quantizer.codebook_size
     torch.testing.assert_close(quantizer.eval()(e).values, quantizer.lookup(quantizer(e).indices).double())
 
 
@@ -287,7 +287,7 @@ def law_moving_average(quantizer: VectorQuantizer, decay: float) -> None:
 
 @pytest.mark.parametrize("decay", [0.5, 0.9])
 def test_a_codebook_is_the_moving_average(decay: float) -> None:
-    law_moving_average(VectorQuantizer(K, DIM, decay, revive=0.0), decay)
+    law_moving_average(VectorQuantizer(K, DIM, decay, restart_threshold=0.0), decay)
 
 
 @pytest.mark.parametrize("decay", [0.8, None])
@@ -364,7 +364,7 @@ def test_the_first_batch_starts_a_codebook_by_k_means() -> None:
 def test_dead_codes_are_revived(decay: float | None) -> None:
     """All codes but one are far away: with revival they come back into use, without it they never do."""
     for revive in (0.03, 0.0):
-        quantizer = VectorQuantizer(K, DIM, decay, revive=revive)
+        quantizer = VectorQuantizer(K, DIM, decay, restart_threshold=revive)
         quantizer(torch.randn(100, DIM))
         with torch.no_grad():
             quantizer.table[1:] += 1e3
@@ -375,7 +375,7 @@ def test_dead_codes_are_revived(decay: float | None) -> None:
         quantizer(e)
         back = torch.cdist(quantizer.table.detach()[1:], e).min(1).values < 1e-4
         assert back.all() if revive else not back.any()
-        assert (usage(quantizer(e).indices, K).used > 1) == bool(revive)
+        assert (usage(quantizer(e).indices, K).n_used > 1) == bool(revive)
 
 
 def test_usage_is_its_closed_form() -> None:
@@ -389,15 +389,15 @@ def test_usage_is_its_closed_form() -> None:
 
 def law_fsq(quantizer: FSQ) -> None:
     """Indices and codes are one to one, evenly spaced in [-1, 1]; e = 0 is the value 0; every code can be reached."""
-    every = torch.arange(quantizer.codes).unsqueeze(1)
+    every = torch.arange(quantizer.codebook_size).unsqueeze(1)
     values = quantizer.lookup(every)
-    assert len(values.unique(dim=0)) == quantizer.codes and values.abs().max() <= 1
+    assert len(values.unique(dim=0)) == quantizer.codebook_size and values.abs().max() <= 1
     zero = torch.zeros(1, quantizer.dim).double()
     torch.testing.assert_close(quantizer.bound(zero), zero)
-    e = 3 * torch.randn(200 * quantizer.codes, quantizer.dim).double()
+    e = 3 * torch.randn(200 * quantizer.codebook_size, quantizer.dim).double()
     choice = quantizer(e)
     torch.testing.assert_close(quantizer.lookup(choice.indices).double(), choice.values)
-    assert usage(choice.indices, quantizer.codes).used == quantizer.codes
+    assert usage(choice.indices, quantizer.codebook_size).n_used == quantizer.codebook_size
     for i, levels in enumerate(quantizer.levels.tolist()):
         line = values[:, i].unique()
         assert len(line) == levels and 0 in line
@@ -446,7 +446,7 @@ def test_codes_decode_to_what_was_inferred(row: LatentRow) -> None:
     latent = perturb_parameters(row.build()).latent.eval()
     x = data(torch.distributions.constraints.boolean, 6, (1, 4, 4))
     h, (level,) = latent.infer(x, None, (2, 3))
-    assert torch.equal(level.z, latent.codes(x).expand(2, 3, *latent.codes(x).shape))
+    assert torch.equal(level.z, latent.code_indices(x).expand(2, 3, *latent.code_indices(x).shape))
     torch.testing.assert_close(latent.decode(level.z).double(), h)
     torch.testing.assert_close(latent.embed(x), h[0, 0])
     assert level.q.log_prob(level.z).eq(0).all() and (level.q.log_prob(level.z + 1) == -math.inf).all()
@@ -457,11 +457,11 @@ def test_latents_draw_from_their_own_prior() -> None:
     latent = DISCRETE["vq, transformer prior"].build().latent
     with torch.no_grad():
         latent.prior.net.head[1].bias.copy_(torch.tensor([0.0, 0.0, 60.0, 0.0, 0.0]))
-    assert torch.equal(latent.generate(9), latent.decode(torch.full((9, 3), 2)))
+    assert torch.equal(latent.sample_prior(9), latent.decode(torch.full((9, 3), 2)))
     product = latents.ProductLatent(
         [latent, DISCRETE["binary"].build().latent, vae_with_latent(Component("latent", "flat", dim=2)).latent]
     )
-    h = product.generate(2_000)
+    h = product.sample_prior(2_000)
     assert torch.equal(h[:, :6], latent.decode(torch.full((2_000, 3), 2))) and h.shape == (2_000, 13)
     assert_mean(h[:, 6:11].double(), 0.5)
     assert_mean(h[:, 11:].double() ** 2, 1.0)
@@ -477,9 +477,9 @@ def test_a_short_training_lowers_the_loss(row: LatentRow) -> None:
     for _ in range(100):
         result = objective(model, x.repeat(4, 1, 1, 1))
         adam.zero_grad()
-        result.players["vae"].backward()
+        result.losses["vae"].backward()
         adam.step()
-        losses.append(result.parts["distortion"].item())
+        losses.append(result.terms["distortion"].item())
     assert np.mean(losses[-20:]) < 0.8 * np.mean(losses[:5])
 
 
@@ -572,7 +572,7 @@ def test_uniform_codes() -> None:
     draws = p.sample((20_000,))
     assert_mean(torch.nn.functional.one_hot(draws, 5).double(), 0.2)
     assert p.support.check(draws).all() and temper(p, 0.3) is p
-    d = CodePoint(torch.tensor([[1, 2]]), torch.zeros(()).double())
+    d = PointMassCodes(torch.tensor([[1, 2]]), torch.zeros(()).double())
     assert d.sample((3,)).shape == (3, 1, 2) and d.log_prob(d.mean).dtype == torch.float64
 
 
@@ -591,10 +591,10 @@ def test_a_fitted_prior_finds_what_codes_have_in_common(kind: str) -> None:
     again = found.build(dim=4)
     again.load_state_dict(prior.state_dict())
     torch.testing.assert_close(again().log_prob(codes), prior().log_prob(codes))
-    built = Component("latent", "vq", groups=4, codes=4, dim=2, prior=found)
+    built = Component("latent", "vq", groups=4, codebook_size=4, dim=2, prior=found)
     vae_with_latent(built).latent.prior.load_state_dict(prior.state_dict())
     with pytest.raises(UserError, match=r"prior.codes = 4: the codebook has 5 entries"):
-        _ = Component("latent", "vq", codes=5, prior=found).options
+        _ = Component("latent", "vq", codebook_size=5, prior=found).options
 
 
 def test_fitting_refuses_what_it_cannot_fit() -> None:
@@ -617,10 +617,10 @@ def test_fitting_refuses_what_it_cannot_fit() -> None:
         (lambda: Component("latent", "product", parts={}).options, "parts = {}: give "),
         (lambda: Component("latent", "vq", groups=0).options, "groups = 0: give "),
         (lambda: Component("latent", "vq", decay=1.0).options, "decay = 1.0: give "),
-        (lambda: Component("latent", "vq", revive=1.0).options, "revive = 1.0: give "),
+        (lambda: Component("latent", "vq", restart_threshold=1.0).options, "revive = 1.0: give "),
         (lambda: Component("latent", "vq", prior=Component("prior", "standard-normal")).options, "give transformer"),
         (
-            lambda: Component("latent", "flat", prior=Component("prior", "transformer", codes=8)).build(
+            lambda: Component("latent", "flat", prior=Component("prior", "transformer", codebook_size=8)).build(
                 net=nets.MLP(), shape=(4,)
             ),
             "sequences of 8 codes",
@@ -640,7 +640,7 @@ def test_a_wrong_setting_is_one_line(make: Callable[[], object], words: str) -> 
 
 def test_the_squarest_grid_is_chosen() -> None:
     for positions, grid in ((1, (1, 1)), (4, (2, 2)), (12, (3, 4)), (49, (7, 7)), (7, (1, 7))):
-        assert Component("prior", "pixelcnn", codes=3).build(dim=positions).net.grid == grid  # type: ignore[union-attr]
+        assert Component("prior", "pixelcnn", codebook_size=3).build(dim=positions).net.grid == grid  # type: ignore[union-attr]
 
 
 def _process(rank: int, folder: str, batches: Tensor) -> None:
@@ -648,7 +648,7 @@ def _process(rank: int, folder: str, batches: Tensor) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
     torch.manual_seed(4)
-    quantizer, lfq = VectorQuantizer(K, DIM, 0.9, revive=0.5), LFQ(DIM)
+    quantizer, lfq = VectorQuantizer(K, DIM, 0.9, restart_threshold=0.5), LFQ(DIM)
     for e in batches:
         quantizer(e.tensor_split(2)[rank])
     mine = batches[0].tensor_split(2)[rank].requires_grad_()
@@ -667,7 +667,7 @@ def test_two_processes_learn_the_codebook_of_one(tmp_path_factory: pytest.TempPa
     # Forked, since a spawned process would import everything anew.
     torch.multiprocessing.start_processes(_process, (str(folder), batches), nprocs=2, start_method="fork")
     torch.manual_seed(4)
-    quantizer, lfq = VectorQuantizer(K, DIM, 0.9, revive=0.5), LFQ(DIM)
+    quantizer, lfq = VectorQuantizer(K, DIM, 0.9, restart_threshold=0.5), LFQ(DIM)
     for e in batches:
         quantizer(e)
     whole = batches[0].clone().requires_grad_()

@@ -42,11 +42,11 @@ def model(request: pytest.FixtureRequest) -> Model:
     table = frame(gaps=request.param)
     schema = load(table).schema
     x = torch.from_numpy(tables.encode(table, schema))
-    sizes = [column.size for column in schema.modelled]
+    sizes = [column.size for column in schema.feature_columns]
     net = decoder(sizes, (0, 1) if request.param else ()).float()
     net.init_from_data(x)
     net.stem.weight.data.mul_(3)
-    encoder = nets.TableEncoder(nets.Cells(sizes, BINS), 2 * FEATURES, WIDTH, 1, 0.0)
+    encoder = nets.TableEncoder(nets.CellBinning(sizes, BINS), 2 * FEATURES, WIDTH, 1, 0.0)
     encoder.init_from_data(x)
     latent = SingleLevelLatent(priors.StandardNormal(FEATURES), posteriors.DiagonalNormal(encoder, 1))
     return Model(VAE(latent, likelihoods.TableLikelihood(net, 1)), schema, recipes.load("table"))
@@ -68,7 +68,7 @@ def over_z(model: Model, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def row(model: Model, **cells: object) -> Tensor:
-    return torch.from_numpy(tables.known_cells(cells, model.schema))
+    return torch.from_numpy(tables.encode_evidence(cells, model.schema))
 
 
 def test_z_makes_a_difference(model: Model) -> None:
@@ -85,7 +85,7 @@ def test_draws_follow_the_conditional_worked_out_over_z(model: Model, cells: dic
         first = model.vae.likelihood(z).without_gaps().marginals(x.expand(len(z), -1))
         expected = (weight.unsqueeze(1) * first[0]).sum(0)
         torch.manual_seed(1)
-        drawn = imputation.complete(model.vae, x.expand(1500, -1))
+        drawn = imputation.sample_missing(model.vae, x.expand(1500, -1))
     assert not drawn.isnan().any() and torch.equal(drawn[:, ~x[0].isnan()], x[:, ~x[0].isnan()].expand(1500, -1))
     colours = torch.nn.functional.one_hot(drawn[:, 0].long(), 3).double()
     assert_mean(colours, expected[:3].double(), 4.5)
@@ -103,25 +103,25 @@ def test_expectations_are_those_worked_out_over_z(
     with torch.no_grad():
         each = model.vae.likelihood(z).without_gaps().marginals(x.expand(len(z), -1))
         torch.manual_seed(1)
-        filled, unsure = imputation.expect(model.vae, x, model.schema)[0].double()
-    for j, column in enumerate(model.schema.modelled):
+        filled, unsure = imputation.expected_values(model.vae, x, model.schema)[0].double()
+    for j, column in enumerate(model.schema.feature_columns):
         mass = (weight.unsqueeze(1) * each[j]).sum(0).double().numpy()
         if column.name in cells:
             assert filled[j] == x[0, j] and unsure[j] == 0
-        elif column.is_choice:
+        elif column.is_categorical:
             assert mass[int(filled[j])] > mass.max() - 0.02 and unsure[j].item() == pytest.approx(
                 1 - mass.max(), abs=0.02
             )
         else:
             seen = net.cells.low[j, : len(mass)].isfinite().numpy()
             low, high = (ends[j, : len(mass)].numpy()[seen] for ends in (net.cells.low, net.cells.high))
-            points = tables.natural(column, np.linspace(low, high, 1001))  # (points, bins)
+            points = tables.inverse_transform(column, np.linspace(low, high, 1001))  # (points, bins)
             mean = mass[seen] @ points.mean(0)
             spread = math.sqrt(mass[seen] @ (points**2).mean(0) - mean**2)
             if column.unit:
                 spread *= tables.UNITS[column.unit] / tables.UNITS["D"]
                 assert 200 < spread < 400  # of 900 days
-            told = tables.natural(column, np.array([filled[j]]))[0]
+            told = tables.inverse_transform(column, np.array([filled[j]]))[0]
             scale = tables.UNITS["D"] / tables.UNITS[column.unit] if column.unit else 1.0
             assert abs(told - mean) < 0.05 * spread * scale
             assert unsure[j].item() == pytest.approx(spread, rel=0.03)
@@ -130,7 +130,7 @@ def test_expectations_are_those_worked_out_over_z(
 def test_a_bins_own_spread_is_part_of_the_deviation(many: None) -> None:
     """One wide bin: the deviation is that of a uniform, (b - a) / sqrt(12)."""
     schema = load(pd.DataFrame({"v": np.random.default_rng(0).normal(size=500), "w": ["a", "b"] * 250})).schema
-    column = schema.modelled[0]
+    column = schema.feature_columns[0]
     net = decoder((0, 2)).float()
     net.cells.low[0], net.cells.high[0] = torch.inf, torch.inf
     net.cells.low[0, 0], net.cells.high[0, 0] = -1.0, 2.0
@@ -141,14 +141,14 @@ def test_a_bins_own_spread_is_part_of_the_deviation(many: None) -> None:
     ).eval()
     assert column.transform == "standard"
     with torch.no_grad():
-        filled, unsure = imputation.expect(vae, torch.tensor([[NAN, 0.0]]), schema)[0]
+        filled, unsure = imputation.expected_values(vae, torch.tensor([[NAN, 0.0]]), schema)[0]
     assert filled[0].item() == pytest.approx(0.5, abs=1e-5)
-    assert unsure[0].item() == pytest.approx(3 / math.sqrt(12) * column.numbers[1], rel=1e-3)
+    assert unsure[0].item() == pytest.approx(3 / math.sqrt(12) * column.transform_params[1], rel=1e-3)
 
 
 def test_samples_given_a_cell_are_those_that_have_it(model: Model, many: None) -> None:
     """The first column's cell: what is drawn given it is what unsought samples that happen to have it are like."""
-    asked = model.given({"colour": "green"}).sample(2000, seed=1)
+    asked = model.condition_on({"colour": "green"}).sample(2000, seed=1)
     free = model.sample(15_000, seed=2)
     free = free[free["colour"] == "green"]
     assert (asked["colour"] == "green").all() and len(free) > 1000
@@ -162,18 +162,18 @@ def test_samples_given_a_cell_are_those_that_have_it(model: Model, many: None) -
 
 def test_conditions_are_exact_and_their_order_is_free(model: Model) -> None:
     cells = {"rooms": 2, "day": "2020-05-31", "colour": "blue"}
-    made = model.given(cells).sample(50)
+    made = model.condition_on(cells).sample(50)
     assert (made["rooms"] == 2).all() and (made["day"] == pd.Timestamp("2020-05-31")).all()
     assert (made["colour"] == "blue").all() and made["pay"].nunique() > 10
-    pd.testing.assert_frame_equal(made, model.given(dict(reversed(cells.items()))).sample(50))
-    low, high = model.schema.modelled[1].low, model.schema.modelled[1].high
+    pd.testing.assert_frame_equal(made, model.condition_on(dict(reversed(cells.items()))).sample(50))
+    low, high = model.schema.feature_columns[1].low, model.schema.feature_columns[1].high
     for end in (low, high):
-        assert (model.given({"pay": end}).sample(3)["pay"] == end).all()
+        assert (model.condition_on({"pay": end}).sample(3)["pay"] == end).all()
 
 
 def test_a_seed_fixes_what_is_drawn(model: Model) -> None:
     gappy = frame(40)
-    for function in (model.complete, lambda data, seed=0: model.given({"rooms": 3}).sample(9, seed=seed)):
+    for function in (model.complete, lambda data, seed=0: model.condition_on({"rooms": 3}).sample(9, seed=seed)):
         pd.testing.assert_frame_equal(function(gappy), function(gappy))
         assert not function(gappy).equals(function(gappy, seed=1))
     for a, b in zip(model.impute(gappy), model.impute(gappy), strict=True):
@@ -233,9 +233,9 @@ def test_mistakes_are_named(model: Model) -> None:
         (3, "condition 3: give cells by the names of their columns"),
     ):
         with pytest.raises(UserError, match=said) as caught:
-            model.given(cells)
+            model.condition_on(cells)
         assert "\n" not in str(caught.value)
-    given = model.given({"rooms": 1})
+    given = model.condition_on({"rooms": 1})
     with pytest.raises(UserError, match=r"temperature=0.5: samples given cells have none"):
         given.sample(3, temperature=0.5)
     for use in (given.embed, given.score, given.reconstruct, given.impute, given.complete, given.evaluate):
@@ -255,9 +255,9 @@ def test_a_conditional_model_completes_under_its_context() -> None:
     table = frame(120)
     numbers = np.arange(120) / 10
     net = {"kind": "table", "width": 8, "blocks": 1, "bins": 4}
-    small = {"model__encoder": net, "model__decoder": net, "epoch_size": 64, "batch_size": 32, "epochs": 1}
+    small = {"model__encoder": net, "model__decoder": net, "samples_per_epoch": 64, "batch_size": 32, "epochs": 1}
     model = nelbo.fit(table, condition=numbers, **small)
-    under = model.given([3.0])
+    under = model.condition_on([3.0])
     assert not under.impute(table)[0].isna().any().any()
-    both = under.given({"colour": "red"}).sample(5)
-    assert (both["colour"] == "red").all() and len(model.given([1.0]).sample(4)) == 4
+    both = under.condition_on({"colour": "red"}).sample(5)
+    assert (both["colour"] == "red").all() and len(model.condition_on([1.0]).sample(4)) == 4

@@ -28,25 +28,25 @@ def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("apart", [True, False])
 @pytest.mark.parametrize("n", [0, 1, 19, 20, 97, 1000])
 def test_gives_what_a_plain_loop_gives_in_its_order(n: int, apart: bool) -> None:
-    assert list(parallel.every(lambda i: i * i, range(n), apart)) == [i * i for i in range(n)]
+    assert list(parallel.parallel_map(lambda i: i * i, range(n), apart)) == [i * i for i in range(n)]
 
 
 @forks
 def test_works_in_other_processes_where_it_may_and_there_are_many() -> None:
     def used(n: int, apart: bool) -> set[int]:
-        return set(parallel.every(lambda i: os.getpid(), range(n), apart))
+        return set(parallel.parallel_map(lambda i: os.getpid(), range(n), apart))
 
     assert len(used(300, True)) == 4 and os.getpid() not in used(300, True)
     assert used(300, False) == used(19, True) == {os.getpid()}
 
 
 def test_processes_write_to_shared_arrays() -> None:
-    squares = parallel.shared((100, 2), np.dtype(np.uint16))
+    squares = parallel.shared_array((100, 2), np.dtype(np.uint16))
 
     def fill(i: int) -> None:
         squares[i] = i * i
 
-    list(parallel.every(fill, range(100), apart=True))
+    list(parallel.parallel_map(fill, range(100), processes=True))
     assert (squares == np.arange(100, dtype=np.uint16)[:, None] ** 2).all()
 
 
@@ -57,7 +57,7 @@ def test_raises_what_the_work_raises(apart: bool) -> None:
             raise UserError(f"{i} is odd in its way")
         return i
 
-    found = parallel.every(work, range(100), apart)
+    found = parallel.parallel_map(work, range(100), apart)
     assert [next(found) for _ in range(64)] == list(range(64))
     with pytest.raises(UserError, match="70 is odd in its way"):
         list(found)
@@ -72,12 +72,12 @@ def test_a_worker_that_is_killed_is_an_error_and_no_wait_without_end() -> None:
         return i
 
     with pytest.raises(UserError, match="ended from outside: is there enough memory"):
-        list(parallel.every(work, range(100), apart=True))
+        list(parallel.parallel_map(work, range(100), processes=True))
 
 
 @forks
 def test_who_stops_early_leaves_no_process() -> None:
-    found = parallel.every(lambda i: np.zeros(10_000), range(1000), apart=True)
+    found = parallel.parallel_map(lambda i: np.zeros(10_000), range(1000), processes=True)
     next(found)
     assert len(multiprocessing.active_children()) == 4
     found.close()
@@ -113,7 +113,7 @@ def test_a_folder_read_by_processes_is_the_one_read_by_threads(tmp_path: Path, m
 
     def read() -> torch.Tensor:
         with pytest.warns(UserWarning, match="2 of 60 pictures cannot be read and are left out"):
-            data = load(tmp_path, skip_bad=True)
+            data = load(tmp_path, skip_unreadable=True)
         return torch.cat([part.read(torch.arange(len(part))) for part in (data.train, data.test)])
 
     by_processes = read()

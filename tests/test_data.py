@@ -25,7 +25,7 @@ from fixtures.arrays import (
     rows_in_source_order,
     whole_dataset,
 )
-from nelbo.data import Arrays, Schema, load, subset
+from nelbo.data import InMemoryDataset, Schema, load, subset
 from nelbo.data.arrays import infer
 
 
@@ -188,7 +188,7 @@ def test_labels_stay_with_their_rows() -> None:
 
 def test_subset_is_a_view_even_of_a_subset() -> None:
     values = torch.arange(12.0).reshape(6, 2)
-    base = Arrays(values, Schema("vector", (2,), (0.0,), (1.0,), "real"), torch.arange(6))
+    base = InMemoryDataset(values, Schema("vector", (2,), (0.0,), (1.0,), "real"), torch.arange(6))
     part = subset(subset(base, [5, 3, 1]), torch.tensor([2, 0]))
     assert all_rows(part).tolist() == values[[1, 5]].tolist() and labels_of(part).tolist() == [1, 5]
     assert whole_dataset(part) is base and part.resident

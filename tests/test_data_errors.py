@@ -198,9 +198,11 @@ def bad_folder(tmp_path: Path) -> Path:
 
 def test_bad_pictures_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
     folder = bad_folder(tmp_path)
-    assert_user_error(lambda: load(folder), "3 of 6 pictures cannot be read", "--skip-bad", "first is", "001.png")
+    assert_user_error(
+        lambda: load(folder), "3 of 6 pictures cannot be read", "--skip-unreadable", "first is", "001.png"
+    )
     with pytest.warns(UserWarning, match=r"3 of 6 pictures .* left out; the first is .*001\.png") as caught:
-        data = load(folder, skip_bad=True)
+        data = load(folder, skip_unreadable=True)
     assert len(caught) == 1 and "\n" not in str(caught[0].message)
     truth = np.stack([np.array(Image.open(folder / f"00{i}.png")) for i in (0, 3, 5)])
     assert np.array_equal(raw_values(data.train)[:, 0].numpy(), truth)
@@ -211,13 +213,13 @@ def test_labels_follow_when_bad_pictures_are_left_out(tmp_path: Path) -> None:
     bad_folder(tmp_path / "a")
     save_pictures(tmp_path / "b", RNG.integers(0, 256, (2, 40, 40), dtype=np.uint8))
     with pytest.warns(UserWarning, match="3 of 8"):
-        assert labels_of(whole_dataset(load(tmp_path, skip_bad=True).train)).tolist() == [0, 0, 0, 1, 1]
+        assert labels_of(whole_dataset(load(tmp_path, skip_unreadable=True).train)).tolist() == [0, 0, 0, 1, 1]
 
 
 def test_nothing_but_bad_pictures(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).touch()
-    assert_user_error(lambda: load(tmp_path, skip_bad=True), "2 of 2 pictures cannot be read", "a.png")
+    assert_user_error(lambda: load(tmp_path, skip_unreadable=True), "2 of 2 pictures cannot be read", "a.png")
 
 
 def test_floating_point_pictures_name_the_remedy(tmp_path: Path) -> None:
@@ -236,7 +238,7 @@ def test_floating_point_pictures_name_the_remedy(tmp_path: Path) -> None:
         ({"size": 0}, "size=0:"),
         ({"size": "64x"}, "size='64x':"),
         ({"size": (1, 2, 3)}, "size=(1, 2, 3):"),
-        ({"fit": "squash"}, "fit='squash': give one of crop, pad, stretch"),
+        ({"resize_mode": "squash"}, "fit='squash': give one of crop, pad, stretch"),
         ({"channels": 2}, "channels=2:"),
         ({"labels": "labels.csv"}, "labels=labels.csv: this is for folders of pictures"),
         ({"augment": "flop"}, "augment='flop': 'flop' is unknown: give some of flip, vflip"),

@@ -32,7 +32,7 @@ from fixtures.arrays import (
     truncate,
     whole_dataset,
 )
-from nelbo.data import Files, Rows, Schema, batches, load, load_like, subset
+from nelbo.data import ImageFileDataset, Schema, StreamedDataset, batches, load, load_like, subset
 from nelbo.data import dataset as store
 from nelbo.data.arrays import named
 
@@ -62,7 +62,7 @@ def test_streams_equal_memory(which: str, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(store, "MEMORY_BUDGET", 16)
     streamed = load(source)
     assert resident.train.resident and not streamed.train.resident
-    assert isinstance(whole_dataset(streamed.train), Files if which == "folder" else Rows)
+    assert isinstance(whole_dataset(streamed.train), ImageFileDataset if which == "folder" else StreamedDataset)
     assert streamed.schema == resident.schema
     order = [torch.tensor([3, 0]), torch.tensor([1, 1, 7]), torch.tensor([5])]
     for got, truth in zip(batches(streamed.train, order), batches(resident.train, order), strict=True):
@@ -229,7 +229,7 @@ def test_train_and_test_folders_are_the_splits(held_out: str, tmp_path: Path) ->
 @pytest.mark.parametrize(("size", "shape"), [("6", (6, 6)), ("6x9", (6, 9)), (6, (6, 6)), ((9, 6), (9, 6))])
 def test_sizes_are_fitted_by_the_rule(fit: Any, size: Any, shape: tuple[int, int], tmp_path: Path) -> None:
     shades = RNG.integers(0, 256, (2, 30, 20, 3), dtype=np.uint8)
-    data = load(save_pictures(tmp_path, shades), size=size, fit=fit)
+    data = load(save_pictures(tmp_path, shades), size=size, resize_mode=fit)
     wide, lanczos = shape[::-1], Image.Resampling.LANCZOS
     rule: dict[str, Callable[[Image.Image], Image.Image]] = {
         "crop": lambda p: ImageOps.fit(p, wide, lanczos),
@@ -237,7 +237,7 @@ def test_sizes_are_fitted_by_the_rule(fit: Any, size: Any, shape: tuple[int, int
         "stretch": lambda p: p.resize(wide, lanczos),
     }
     truth = np.array(rule[fit](Image.fromarray(shades[1])))
-    assert data.schema.shape == (3, *shape) and data.schema.fit == fit
+    assert data.schema.shape == (3, *shape) and data.schema.resize_mode == fit
     assert np.array_equal(raw_values(data.train)[1].permute(1, 2, 0).numpy(), truth)
     again = load_like(tmp_path / "001.png", data.schema)
     assert torch.equal(all_rows(again)[0], rows_in_source_order(data)[1])

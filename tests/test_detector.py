@@ -14,14 +14,14 @@ from sklearn.metrics import roc_auc_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch.distributions import MultivariateNormal
 
-from nelbo.apps.outliers.ensemble import WIDE, Stack, Training, principal
-from nelbo.apps.outliers.exemplars import Exemplars, Outliers, Plan
-from nelbo.apps.outliers.hbos import BINS, Margins
+from nelbo.apps.outliers.ensemble import WIDE, EnsembleTrainingConfig, VAEEnsemble, pca
+from nelbo.apps.outliers.exemplars import EnsembleConfig, ExemplarEnsemble, OutlierScorer
+from nelbo.apps.outliers.hbos import BINS, HBOS
 from nelbo.errors import UserError
 from nelbo.estimators import VAEDetector
 
 PAGE = Path(__file__).parents[1] / "docs" / "howto-outliers.md"
-QUICK = {"steps": 20, "members": 2, "random_state": 0}
+QUICK = {"steps": 20, "n_estimators": 2, "random_state": 0}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -44,7 +44,7 @@ def ring(n: int, seed: int = 0) -> np.ndarray:
     return np.stack([np.cos(angle), np.sin(angle)], 1) @ plane + 0.05 * r.normal(size=(n, 5))
 
 
-@parametrize_with_checks([VAEDetector(steps=5, members=2)])
+@parametrize_with_checks([VAEDetector(steps=5, n_estimators=2)])
 def test_scikit_learn_takes_it_for_its_own(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -52,7 +52,7 @@ def test_scikit_learn_takes_it_for_its_own(estimator: Any, check: Any) -> None:
 def test_the_start_is_the_closed_form_of_probabilistic_pca() -> None:
     """Where the posterior is exact, the ELBO is log p(y) = log N(0, W'W + s2 I), at every draw's mean."""
     x = torch.randn(2, 500, 6, generator=seeded()) @ torch.diag(torch.tensor([3.0, 2, 1, 0.8, 0.8, 0.8]))
-    stack = Stack(x, codes=2, generator=seeded())
+    stack = VAEEnsemble(x, n_components=2, generator=seeded())
     y = stack.rows(x)
     p = {name: value.detach() for name, value in stack.parameters.items()}
     draws = torch.stack([stack.elbo(y, seeded(i)).detach() for i in range(100)])
@@ -72,7 +72,7 @@ def test_the_leading_space_of_many_columns_is_that_of_all_eigenvectors() -> None
     width = WIDE + 20
     y = torch.randn(1, 200, 5, generator=seeded()) @ torch.randn(1, 5, width, generator=seeded(1))
     y = y - y.mean(1, keepdim=True)
-    values, vectors, _ = principal(y, 5, seeded(2))
+    values, vectors, _ = pca(y, 5, seeded(2))
     torch.testing.assert_close(values[0], torch.linalg.eigvalsh(y[0] @ y[0].T / 200).flip(0)[:5], rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(y @ vectors @ vectors.mT, y, rtol=1e-3, atol=1e-3)
 
@@ -80,13 +80,13 @@ def test_the_leading_space_of_many_columns_is_that_of_all_eigenvectors() -> None
 def test_each_member_learns_as_if_it_were_alone() -> None:
     """The gradient of the stack is that of each member by itself, and Adam works number by number."""
     x = torch.randn(3, 40, 4, generator=seeded()) * torch.tensor([1.0, 2, 5])[:, None, None]
-    stack = Stack(x, 2, 8, seeded(1))
+    stack = VAEEnsemble(x, 2, 8, seeded(1))
     y = stack.rows(x)
     together = stack.elbo(y, seeded(2)).mean(1).sum()
     gradients = torch.autograd.grad(together, list(stack.parameters.values()))
     noise = torch.randn(3, 40, 2, generator=seeded(2))
     for m in range(3):
-        alone = Stack(x[m : m + 1], 2, 8, seeded(1))
+        alone = VAEEnsemble(x[m : m + 1], 2, 8, seeded(1))
         alone.parameters = {n: v[m : m + 1].detach().clone().requires_grad_() for n, v in stack.parameters.items()}
         q = alone.posterior(y[m : m + 1])
         z = q.loc + q.log_scale.exp() * noise[m : m + 1]
@@ -101,9 +101,9 @@ def test_each_member_learns_as_if_it_were_alone() -> None:
 
 def test_training_raises_the_elbo() -> None:
     x = torch.from_numpy(ring(600)).float()[None].expand(2, -1, -1)
-    stack = Stack(x, 2, 32, seeded())
+    stack = VAEEnsemble(x, 2, 32, seeded())
     before = stack.elbo(stack.rows(x), seeded(1)).mean().item()
-    stack.fit(x, Training(200), seeded(2))
+    stack.fit(x, EnsembleTrainingConfig(200), seeded(2))
     assert stack.elbo(stack.rows(x), seeded(1)).mean().item() > before + 0.1
 
 
@@ -111,7 +111,7 @@ def test_a_missing_cell_neither_counts_nor_tells() -> None:
     x = torch.randn(1, 50, 3, generator=seeded())
     gaps = x.clone()
     gaps[0, 0, 1] = torch.nan
-    stack = Stack(gaps, 2, 8, seeded())
+    stack = VAEEnsemble(gaps, 2, 8, seeded())
     u = stack.coordinates(gaps)
     assert u.isfinite().all() and u[0, 0, 2 + 1] == 0
     filled = torch.where(gaps.isnan(), stack.mean, gaps)
@@ -129,24 +129,24 @@ def test_rows_off_the_manifold_score_higher() -> None:
 def test_trimming_frees_the_exemplars_of_a_cluster_of_outliers() -> None:
     r = np.random.default_rng(0)
     x = np.r_[r.normal(size=(180, 4)), 6 + 0.3 * r.normal(size=(20, 4))]
-    plan = Plan(members=2, training=Training(20))
-    once, twice = Exemplars(x, plan, 0), Outliers(x, plan, 0).exemplars
-    gaps = [scores[180:].mean() - scores[:180].mean() for scores in (once.score(x), twice.score(x))]
+    plan = EnsembleConfig(n_estimators=2, training=EnsembleTrainingConfig(20))
+    once, twice = ExemplarEnsemble(x, plan, 0), OutlierScorer(x, plan, 0).exemplars
+    gaps = [scores[180:].mean() - scores[:180].mean() for scores in (once.anomaly_score(x), twice.anomaly_score(x))]
     assert gaps[1] > gaps[0] > 0
 
 
 def test_margins_are_the_masses_of_bins_and_sum_to_one() -> None:
     r = np.random.default_rng(0)
     x = np.stack([r.normal(size=500), np.exp(3 * r.normal(size=500)), np.full(500, 7.0)], 1)
-    margins = Margins(x)
+    margins = HBOS(x)
     for j in (0, 1):  # a value from each bin, the other cells missing
         v = np.linspace(margins.low[j], margins.high[j], 2 * BINS + 1)[1::2]
         row = np.full((BINS, 3), np.nan)
         row[:, j] = margins.middle[j] + margins.spread[j] * np.sign(v) * np.expm1(np.abs(v))
-        assert np.exp(-margins.score(row)).sum() == pytest.approx(1)
-    whole, beyond = margins.score(x), np.array([[99.0, np.nan, 7.0], [np.nan, np.nan, np.nan]])
-    assert margins.score(beyond).tolist() == [pytest.approx(np.log(510 / 0.5)), 0.0]
-    parts = [margins.score(np.where(np.arange(3) == j, x, np.nan)) for j in range(3)]
+        assert np.exp(-margins.anomaly_score(row)).sum() == pytest.approx(1)
+    whole, beyond = margins.anomaly_score(x), np.array([[99.0, np.nan, 7.0], [np.nan, np.nan, np.nan]])
+    assert margins.anomaly_score(beyond).tolist() == [pytest.approx(np.log(510 / 0.5)), 0.0]
+    parts = [margins.anomaly_score(np.where(np.arange(3) == j, x, np.nan)) for j in range(3)]
     np.testing.assert_allclose(sum(parts), whole)
 
 
@@ -201,7 +201,9 @@ def test_texts_of_a_frame_count() -> None:
         numbers.predict(frame[["colour"]].set_axis(["size"], axis=1))
 
 
-@pytest.mark.parametrize("name, value", [("contamination", 0.7), ("members", 0), ("steps", 1.5), ("codes", -1)])
+@pytest.mark.parametrize(
+    "name, value", [("contamination", 0.7), ("n_estimators", 0), ("steps", 1.5), ("n_components", -1)]
+)
 def test_parameters_out_of_range_are_named(name: str, value: float) -> None:
     with pytest.raises(UserError, match=name):
         VAEDetector(**{name: value}).fit(ring(20))

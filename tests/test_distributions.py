@@ -29,7 +29,7 @@ from nelbo.distributions import (
     noise,
     sample_and_log_prob,
     temper,
-    typical,
+    typical_point,
 )
 from nelbo.errors import UserError
 from zoo import (
@@ -285,8 +285,8 @@ def test_temper_scales_the_standard_deviation(family: Family) -> None:
 @over_families(DISTRIBUTIONS[name] for name in ("diagonal normal", "full normal", "low-rank normal"))
 def test_a_typical_point_is_as_far_from_0_as_draws(family: Family) -> None:
     d = family.make((2,))
-    assert_mean(d.sample((50_000,)).square().sum(-1), typical(d).square().sum(-1))
-    torch.testing.assert_close(torch.cosine_similarity(typical(d), d.mean), torch.ones(2).to(d.mean))
+    assert_mean(d.sample((50_000,)).square().sum(-1), typical_point(d).square().sum(-1))
+    torch.testing.assert_close(torch.cosine_similarity(typical_point(d), d.mean), torch.ones(2).to(d.mean))
 
 
 EXTREME = torch.tensor([-90.0, -20.0, -3.0, -0.4, -0.06, -0.01, 0.0, 1e-6, 0.03, 0.2, 1.0, 7.0, 40.0, 90.0]).double()
@@ -319,7 +319,7 @@ def test_bernoulli_agrees_with_torch_and_scipy() -> None:
 def test_grey_bernoulli_gradient() -> None:
     """Where the target is itself a function of parameters, the hand-written backward is right in it, too."""
     logits, x = torch.randn(2, 1, 3).double().requires_grad_(), torch.rand(4, 3).double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda lo, v: Bernoulli(lo, 1, grey=True).log_prob(v), (logits, x))
+    assert torch.autograd.gradcheck(lambda lo, v: Bernoulli(lo, 1, allow_soft_targets=True).log_prob(v), (logits, x))
 
 
 @pytest.mark.parametrize("logit", [0.0, 5e-4, -9e-4, 2e-3, -0.3])
@@ -359,7 +359,7 @@ def test_continuous_bernoulli_is_finite_at_every_logit(dtype: torch.dtype, monke
 
 def test_grey_bernoulli_is_no_density() -> None:
     """On grey values the cross-entropy integrates to less than one, and says so."""
-    grey = Bernoulli(torch.tensor([0.7], dtype=torch.float64), grey=True)
+    grey = Bernoulli(torch.tensor([0.7], dtype=torch.float64), allow_soft_targets=True)
     x = torch.linspace(0, 1, 1001, dtype=torch.float64)
     integral = torch.trapezoid(grey.log_prob(x.unsqueeze(1)).exp(), x)
     assert integral < 0.6 and not grey.normalized

@@ -43,8 +43,8 @@ def test_slerp_is_finite_where_there_is_no_great_circle(b: list[float]) -> None:
 
 def test_traversal_moves_one_latent_at_a_time_the_richest_first(case: tuple[Model, np.ndarray]) -> None:
     model, x = case
-    values, order = model.traverse(steps=3, reach=2.0)
-    rates = np.array(model.rates)
+    values, order = model.traverse(steps=3, span=2.0)
+    rates = np.array(model.kl_per_latent)
     assert (np.diff(rates[order]) <= 0).all() and sorted(order) == list(range(len(rates)))
     for row, latent in zip(values, order, strict=True):
         points = np.zeros((3, len(rates)), np.float32)
@@ -58,8 +58,8 @@ def test_traversal_moves_one_latent_at_a_time_the_richest_first(case: tuple[Mode
 
 def test_the_latents_rates_sum_to_the_traces_rate(case: tuple[Model, np.ndarray]) -> None:
     model, x = case
-    rates = model.measure_rates(x)
-    assert rates.shape == (len(model.rates),)
+    rates = model.compute_kl_per_latent(x)
+    assert rates.shape == (len(model.kl_per_latent),)
     assert rates.sum() == pytest.approx(model.evaluate(x)["rate"], rel=1e-5)
 
 
@@ -68,7 +68,7 @@ def test_project_is_principal_component_analysis(case: tuple[Model, np.ndarray])
     model, x = case
     pca = decomposition.PCA(2)
     expected = pca.fit_transform(model.embed(x))
-    points, share = model.project(x)
+    points, share = model.pca_projection(x)
     signs = np.sign((points * expected).sum(0))
     np.testing.assert_allclose(points * signs, expected, rtol=1e-3, atol=1e-3)
     assert share == pytest.approx(pca.explained_variance_ratio_.sum(), rel=1e-4)
@@ -82,7 +82,7 @@ def test_project_takes_one_latent_and_constant_codes() -> None:
 
 def test_the_grid_is_of_the_priors_quantiles(density_model: Model, model: Model) -> None:
     side = 5
-    grid = density_model.grid(side)
+    grid = density_model.decode_manifold(side)
     assert grid.shape == (side**2, 1, SIDE, SIDE)
     line = torch.distributions.Normal(0, 1).icdf((torch.arange(side) + 0.5) / side).numpy()
     corners = np.array([[line[0], line[-1]], [line[-1], line[-1]], [0, 0], [line[0], line[0]], [line[-1], line[0]]])
@@ -90,4 +90,4 @@ def test_the_grid_is_of_the_priors_quantiles(density_model: Model, model: Model)
     np.testing.assert_allclose(grid[[0, side - 1, 12, -side, -1]], expected, rtol=1e-4, atol=1e-3)
     for wrong, number in ((density_model, 0), (model, side)):
         with pytest.raises(UserError, match="grid"):
-            wrong.grid(number)
+            wrong.decode_manifold(number)

@@ -8,20 +8,20 @@ import torch
 from fixtures.tiny_model import small, weights
 from nelbo.errors import UserError
 from nelbo.training.engine import Engine
-from nelbo.training.players import Players, pieces
+from nelbo.training.players import OptimizerGroups, micro_batches
 
 
 def test_the_encoder_moves_at_its_rate_and_the_decoder_as_before() -> None:
     """Adam's first step is the learning rate times the gradient's sign, whatever the gradient's size."""
     moved = []
     for rate in (1.0, 0.25):
-        model, data = small(batch_size=150, encoder_rate=rate, **{"training.optimizer.eps": 1e-30})
+        model, data = small(batch_size=150, encoder_lr_scale=rate, **{"training.optimizer.eps": 1e-30})
         settings, objective = model.recipe.training, model.recipe.objective.build()
-        players = Players(model.vae, objective, settings, Engine(torch.device("cpu")))
+        players = OptimizerGroups(model.vae, objective, settings, Engine(torch.device("cpu")))
         before = weights(model)
         torch.manual_seed(0)
-        (piece,) = pieces(torch.arange(len(data.train)), len(data.train))
-        players.learn(data.train.batch(piece.index), None, piece)
+        (piece,) = micro_batches(torch.arange(len(data.train)), len(data.train))
+        players.backward(data.train.batch(piece.index), None, piece)
         players.step(1e-3)
         moved.append({name: (value - before[name]).abs().max().item() for name, value in weights(model).items()})
     for name, distance in moved[0].items():
@@ -31,7 +31,7 @@ def test_the_encoder_moves_at_its_rate_and_the_decoder_as_before() -> None:
 
 
 def test_an_epoch_of_some_rows_takes_other_rows_each_time_and_counts_them() -> None:
-    model, data = small(epochs=2, batch_size=10, epoch_size=40)
+    model, data = small(epochs=2, batch_size=10, samples_per_epoch=40)
     seen: list[int] = []
     whole = data.train.batch
 
@@ -48,7 +48,9 @@ def test_an_epoch_of_some_rows_takes_other_rows_each_time_and_counts_them() -> N
     assert parts == pytest.approx([0, 0], abs=1e-4)
 
 
-@pytest.mark.parametrize(("name", "value"), [("encoder_rate", 0.0), ("encoder_rate", -1.0), ("epoch_size", -5)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("encoder_lr_scale", 0.0), ("encoder_lr_scale", -1.0), ("samples_per_epoch", -5)]
+)
 def test_bad_values_are_named(name: str, value: float) -> None:
     with pytest.raises(UserError, match=f"{name}={value}"):
         small(**{name: value})

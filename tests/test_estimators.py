@@ -25,7 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from nelbo.estimators import VAEImputer, VAESampler, VAETransformer
-from nelbo.estimators.sampler import wanted
+from nelbo.estimators.sampler import check_sampling_strategy
 
 TINY: dict[str, Any] = {"n_components": 2, "width": 16, "max_iter": 1, "random_state": 0}
 SHORT: dict[str, Any] = {"n_components": 2, "width": 32, "max_iter": 30, "learning_rate": 5e-3, "random_state": 0}
@@ -235,11 +235,11 @@ Y = np.repeat(["a", "b", "c"], [40, 20, 10])
     ],
 )
 def test_how_many_are_wanted(strategy: Any, expected: dict[str, int]) -> None:
-    assert wanted(strategy, Y) == expected
+    assert check_sampling_strategy(strategy, Y) == expected
 
 
 def test_a_ratio_is_of_two_classes() -> None:
-    assert wanted(0.5, np.repeat([0, 1], [40, 10])) == {1: 10}
+    assert check_sampling_strategy(0.5, np.repeat([0, 1], [40, 10])) == {1: 10}
 
 
 @pytest.mark.filterwarnings("ignore:table. column 'same'")

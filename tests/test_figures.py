@@ -35,12 +35,12 @@ def points(n: int, classes: int) -> Figure:
 
 def anomalies(n: int) -> Figure:
     values = RNG.random((n, *IMAGE.shape)) * 255
-    return figures.oddities(values, values, values / 100, ["row 123456\np = 1.2e-05"] * n, IMAGE)
+    return figures.anomaly_figure(values, values, values / 100, ["row 123456\np = 1.2e-05"] * n, IMAGE)
 
 
 def intervals(n: int) -> Figure:
     values, titles = RNG.normal(size=(n, *SERIES.shape)).astype(np.float32), ["row 123456 from step 1234567"] * n
-    return series.oddities(values, values, abs(values[..., 0]) * 1e5, [[(3, 9)]] * n, titles, SERIES)
+    return series.anomaly_figure(values, values, abs(values[..., 0]) * 1e5, [[(3, 9)]] * n, titles, SERIES)
 
 
 def traversal(latents: int, schema: Schema) -> Figure:

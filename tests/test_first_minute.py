@@ -28,7 +28,7 @@ from nelbo.data import load
 from nelbo.errors import UserError
 from nelbo.experiment import console, status_line
 from nelbo.model import Model, description
-from nelbo.model.post_hoc import with_prior
+from nelbo.model.post_hoc import fit_prior
 from nelbo.training import Callback, Progress
 
 OF_THE_RUN = {"data", "recipe", "preset", "condition", "out", "resume", "force", "verbose", "callbacks", "overrides"}
@@ -80,7 +80,7 @@ def test_every_short_name_is_a_field_of_the_recipe() -> None:
         parts = path.split(".")
         for part in parts[:-1]:
             table = table[part]
-        fields = {"data": recipes.DataSpec, "training": recipes.Settings}
+        fields = {"data": recipes.DataSpec, "training": recipes.TrainingConfig}
         known = table.keys() if len(parts) != 2 or parts[0] not in fields else recipes.hints(fields[parts[0]]).keys()
         assert parts[-1] in known, path
 
@@ -98,7 +98,7 @@ def test_short_names_mean_the_same_in_python_and_on_the_command_line(x: np.ndarr
 
 def test_a_recipe_takes_settings_too(x: np.ndarray) -> None:
     model = nelbo.fit(x, recipes.load(None), epochs=1, latent_dim=2)
-    assert model.recipe.training.epochs == 1 and len(model.rates) == 2
+    assert model.recipe.training.epochs == 1 and len(model.kl_per_latent) == 2
 
 
 def test_overrides_leave_the_callers_dictionaries_alone() -> None:
@@ -188,11 +188,11 @@ def test_the_line_of_a_notebook_shows_how_far_training_is() -> None:
 
 
 def test_who_watches_already_goes_on_watching(x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nelbo.training.progress import watching
+    from nelbo.training.progress import on_progress
 
     in_a_notebook(monkeypatch)
     heard: list[Any] = []
-    with watching(lambda *what: heard.append(what)):
+    with on_progress(lambda *what: heard.append(what)):
         quick(x, verbose=True)
     assert heard
 
@@ -228,7 +228,7 @@ def test_series_and_text_show_themselves() -> None:
     series = np.random.default_rng(0).normal(size=(40, 16, 2)).astype(np.float32)
     model = nelbo.fit(series, recipe=None, kind="series", epochs=1, latent_dim=2)
     assert "series of 16 steps, 2 channels" in repr(model) and model._repr_html_().count("<polyline") == 16
-    lines = nelbo.fit(["a <b> & c", "b", "cab"] * 10, epochs=1, epoch_size=30, latent_dim=2)
+    lines = nelbo.fit(["a <b> & c", "b", "cab"] * 10, epochs=1, samples_per_epoch=30, latent_dim=2)
     assert "lines of up to" in repr(lines) and "<pre>" in lines._repr_html_() and "<b> &" not in lines._repr_html_()
 
 
@@ -254,7 +254,7 @@ def test_the_losses_are_those_of_the_weights_that_are_kept(x: np.ndarray) -> Non
         def on_epoch(self, vae: Any, epoch: int, rows: list[dict[str, Any]]) -> None:
             heard[:] = rows
 
-    model = nelbo.fit(x, epochs=30, patience=2, learning_rate=0.1, callbacks=[Rows()])
+    model = nelbo.fit(x, epochs=30, early_stopping_patience=2, learning_rate=0.1, callbacks=[Rows()])
     tests = [row["loss"] for row in heard if row["split"] == "test"]
     assert model.trained["test"]["loss"] == min(tests) and model.trained["epochs"] == 1 + tests.index(min(tests))
 
@@ -271,7 +271,7 @@ def test_a_model_saved_before_has_no_losses(model: Model, tmp_path: Path) -> Non
 def test_a_model_with_a_fitted_prior_says_when_its_losses_were_measured(
     vector_model: Model, vectors: np.ndarray
 ) -> None:
-    fitted = with_prior(vector_model, vectors, "normal")
+    fitted = fit_prior(vector_model, vectors, "normal")
     assert "before its prior was fitted" in repr(fitted) and "before its" not in repr(vector_model)
 
 
@@ -279,7 +279,7 @@ def test_info_is_json(model: Model) -> None:
     info = json.loads(json.dumps(model.info()))
     assert (info["kind"], info["shape"], info["latents"]) == ("image", [1, 8, 8], 3)
     assert info["parameters"] == sum(p.numel() for p in model.vae.parameters())
-    assert [nats for _, nats in info["carrying"]] == sorted((r for r in model.rates if r > 0.01), reverse=True)
+    assert [nats for _, nats in info["carrying"]] == sorted((r for r in model.kl_per_latent if r > 0.01), reverse=True)
     assert info["versions"]["torch"] == torch.__version__
 
 
@@ -293,7 +293,7 @@ def test_an_untrained_model_describes_itself() -> None:
 @pytest.mark.parametrize("latent", ["flat", "binary", "categorical", "vq", "fsq", "lfq", "ladder"])
 def test_a_model_of_each_latent_describes_itself(latent: str) -> None:
     x = np.random.default_rng(0).random((20, 8, 8), np.float32)
-    model = Model.create(recipes.load(None, {"model.latent": latent}), load(x).schema)
+    model = Model.from_recipe(recipes.load(None, {"model.latent": latent}), load(x).schema)
     assert latent in repr(model) and "<img" in description.as_html(model)
     json.dumps(model.info())
 

@@ -23,7 +23,7 @@ from zoo import POSTERIORS, TRANSFORMS, context, data, perturb_parameters
 
 DIM, CONTEXT = 3, 2
 SINGLE: dict[str, Callable[[int], flows.Transform]] = {
-    "affine": lambda c: flows.Affine(DIM),
+    "affine": lambda c: flows.ElementwiseAffine(DIM),
     "autoregressive": lambda c: flows.Autoregressive(DIM, (16,), DIM, False, c),
     "autoregressive, flipped, deep": lambda c: flows.Autoregressive(DIM, (16, 9), DIM, True, c),
     "coupling": lambda c: flows.Autoregressive(DIM, (16,), 2, False, c),

@@ -19,11 +19,11 @@ import zoo
 from nelbo import likelihoods, nets, posteriors, priors
 from nelbo.config.registry import Component, dump, parse
 from nelbo.distributions import (
-    Dirac,
     FullNormal,
     Gamma,
     LogisticNormal,
     LowRankNormal,
+    PointMass,
     PowerSpherical,
     StandardNormal,
     UniformSphere,
@@ -283,13 +283,13 @@ def test_deterministic_autoencoder() -> None:
     vae, x = perturb_parameters(autoencoder()), data(constraints.boolean, 6, (1, 4, 4))
     for objective in (elbo(), elbo(beta=4.0), WeightedTerms({distortion: 1.0})):
         losses = objective(vae, x)
-        torch.testing.assert_close(losses.players["vae"], -vae.decode(vae.latent.embed(x)).log_prob(x).mean())  # type: ignore[operator]
-        assert losses.parts["rate"] == 0
-    losses.players["vae"].backward()
+        torch.testing.assert_close(losses.losses["vae"], -vae.decode(vae.latent.embed(x)).log_prob(x).mean())  # type: ignore[operator]
+        assert losses.terms["rate"] == 0
+    losses.losses["vae"].backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in vae.parameters())
     trace = vae(x, shape=(4,))
     assert torch.equal(trace.levels[0].z, vae.latent.embed(x).expand(4, 6, 3))  # type: ignore[operator]
-    assert trace.rate.shape == trace.distortion.shape == (4, 6) and has_kl(Dirac(x), trace.levels[0].p)
+    assert trace.rate.shape == trace.distortion.shape == (4, 6) and has_kl(PointMass(x), trace.levels[0].p)
     with pytest.raises(UserError, match=r"point mass.*diagonal-normal"):
         _ = trace.log_weight
     assert vae.generate(5).sample().shape == (5, 1, 4, 4)
@@ -314,7 +314,7 @@ SPACES: list[tuple[Component[Posterior], Component[Prior]]] = [
         Component("prior", "dirichlet", concentration=0.8),
     ),
     (Component("posterior", "gamma"), Component("prior", "gamma", concentration=3.0, rate=1.5)),
-    (Component("posterior", "dirac"), Component("prior", "standard-normal")),
+    (Component("posterior", "point-mass"), Component("prior", "standard-normal")),
 ]
 
 
@@ -333,10 +333,10 @@ def test_component_builds_and_returns(
     assert z.shape == (2, 3, dim) and level.kl.shape == (2, 3) and level.kl.isfinite().all()
     (z.square().sum() + level.kl.sum()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in built.parameters())
-    drawn = built.generate(3, c)
+    drawn = built.sample_prior(3, c)
     assert drawn.shape == (3, dim) and level.p.support.check(drawn).all() and level.q.support.check(z.detach()).all()
     cold = prior.kind not in ("uniform-sphere", "gamma")
-    assert not cold or built.generate(4, temperature=0.5).shape == (4, dim)
+    assert not cold or built.sample_prior(4, temperature=0.5).shape == (4, dim)
 
 
 def test_starting_values() -> None:

@@ -39,11 +39,11 @@ def test_leapfrog_keeps_volume_and_goes_back() -> None:
     """|det d(z_K, r_K) / d(z_0, r_0)| = (heat_K / heat_0)^dim by autograd; without tempering it is reversible."""
     vae, x, _ = linear_vae(3, 0.3)
     q = vae.latent.posterior(x[:1])  # type: ignore[operator]
-    assert isinstance(q, Hamiltonian) and q.heats[-1] == 1 and (q.heats.diff() < 0).all()
+    assert isinstance(q, Hamiltonian) and q.tempering[-1] == 1 and (q.tempering.diff() < 0).all()
     start = torch.randn(4).double()
     jacobian = torch.autograd.functional.jacobian(lambda v: torch.cat(q.path(v[None, :2], v[None, 2:]), 1)[0], start)
-    torch.testing.assert_close(torch.linalg.det(jacobian), (q.heats[-1] / q.heats[0]) ** 2)
-    plain = Hamiltonian(q.start, q.log_joint, q.step, torch.ones(4).double())
+    torch.testing.assert_close(torch.linalg.det(jacobian), (q.tempering[-1] / q.tempering[0]) ** 2)
+    plain = Hamiltonian(q.base, q.log_joint, q.step, torch.ones(4).double())
     z, r = plain.path(start[None, :2], start[None, 2:])
     back, momentum = plain.path(z, -r)
     torch.testing.assert_close(torch.cat([back, -momentum], 1)[0], start)
@@ -58,7 +58,7 @@ def test_hamiltonian_gradients_are_those_of_the_difference_quotient() -> None:
 
     def loss(*_: Tensor) -> Tensor:
         torch.manual_seed(3)
-        return elbo()(vae, x).players["vae"]
+        return elbo()(vae, x).losses["vae"]
 
     assert torch.autograd.gradcheck(loss, tuple(leaves), fast_mode=True)  # type: ignore[arg-type]
 
@@ -70,7 +70,7 @@ def test_hamiltonian_owns_neither_prior_nor_likelihood_and_has_no_density() -> N
     assert not q.normalized
     with pytest.raises(NotImplementedError, match="path only"):
         q.log_prob(x[:, :2])
-    torch.testing.assert_close(vae.latent.embed(x), q.start.mean)  # type: ignore[operator]
+    torch.testing.assert_close(vae.latent.embed(x), q.base.mean)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("mutant", ["no log-determinant", "its sign", "a step forgotten", "no momentum"])
@@ -103,6 +103,6 @@ def _without_momentum() -> Tensor:
     vae, x, truth = linear_vae(4, 0.25)
     q = vae.latent.posterior(x)  # type: ignore[operator]
     with torch.no_grad():
-        z, log_q = sample_and_log_prob(q.start, (40_000,))
-        moved, _ = q.path(z, torch.randn_like(z) * q.heats[0])
+        z, log_q = sample_and_log_prob(q.base, (40_000,))
+        moved, _ = q.path(z, torch.randn_like(z) * q.tempering[0])
         return torch.exp(q.log_joint(moved) - log_q - truth)

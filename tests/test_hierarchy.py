@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fixtures.clocks import advance
+from fixtures.clocks import set_training_progress
 from nelbo import likelihoods, nets
 from nelbo.config.registry import Component
 from nelbo.distributions import noise
@@ -55,7 +55,7 @@ def test_generate_is_ancestral_sampling(name: str, contexts: int) -> None:
             mean, log_scale = rung.prior(state, *([] if c is None else [c])).chunk(2, 1)
             z = mean + (5 * torch.tanh(log_scale / 5)).exp() * torch.randn_like(mean)
             state = rung.block(rung.lift(z) + (0 if rung.markov else state))
-        drawn = latent.generate(n, c)
+        drawn = latent.sample_prior(n, c)
     assert drawn.std(0).max() > 0.05
     assert_mean(drawn - state.flatten(1), 0.0)
     assert_mean(drawn**2 - state.flatten(1) ** 2, 0.0)
@@ -69,8 +69,8 @@ def test_temperature_scales_the_spread_of_every_level(name: str) -> None:
     ts = torch.linspace(0.3, 1.3, len(latent.rungs)).tolist()
     with torch.no_grad():
         for _, levels in (
-            latent.walk(latent._chooser({}, (), ts), 2_000),
-            latent.edit({}, x, temperature=ts, shape=(500,)),
+            latent.run(latent._selector({}, (), ts), 2_000),
+            latent.resample({}, x, temperature=ts, shape=(500,)),
         ):
             for level, t in zip(levels, ts, strict=True):
                 assert_mean((((level.z - level.q.mean) / level.q.stddev) ** 2).flatten(1), t**2)
@@ -84,10 +84,10 @@ def test_replay_is_bit_for_bit(name: str, contexts: int, shape: tuple[int, ...])
     latent = top_down(vae)
     h, levels = latent.infer(x, c, shape)
     assert all(level.z.shape == (*shape, 4, *own) for level, own in zip(levels, latent.shapes, strict=True))
-    assert torch.equal(latent.replay([level.z for level in levels], c), h)
+    assert torch.equal(latent.decode_levels([level.z for level in levels], c), h)
     wrong = [levels[0].z + 1, *(level.z for level in levels[1:])]
     skips = isinstance(latent.rungs[0], TopDownBlock) and not latent.rungs[0].markov
-    assert torch.equal(latent.replay(wrong, c), h) != skips, "only where z_1 is all the likelihood sees"
+    assert torch.equal(latent.decode_levels(wrong, c), h) != skips, "only where z_1 is all the likelihood sees"
 
 
 @over_hierarchies
@@ -99,8 +99,8 @@ def test_edit_keeps_what_is_given(name: str, contexts: int) -> None:
     rungs = range(len(latent.rungs))
     for kept, source in itertools.product(rungs, (x, None)):
         z = torch.randn(4, *latent.shapes[kept]).double()
-        h, levels = latent.edit({kept: z}, source, c, shape=(200,))
-        _, again = latent.edit({kept: z}, source, c, shape=(200,))
+        h, levels = latent.resample({kept: z}, source, c, shape=(200,))
+        _, again = latent.resample({kept: z}, source, c, shape=(200,))
         for i, level in enumerate(levels):
             if i == kept:
                 assert torch.equal(level.z, z.expand(level.z.shape))
@@ -108,7 +108,7 @@ def test_edit_keeps_what_is_given(name: str, contexts: int) -> None:
                 assert not torch.equal(level.z, again[i].z) and level.z.shape[:2] == (200, 4)
                 assert_mean(((level.z - level.q.mean) / level.q.stddev).flatten(1), 0.0)
             assert (level.q is level.p) == (source is None)
-        assert torch.equal(latent.replay([level.z for level in levels], c).expand(h.shape), h)
+        assert torch.equal(latent.decode_levels([level.z for level in levels], c).expand(h.shape), h)
 
 
 @pytest.mark.parametrize(("name", "shape"), FITTING)
@@ -119,7 +119,7 @@ def test_any_shape_of_data(name: str, shape: tuple[int, ...], contexts: int) -> 
     trace = vae(x, c, (2, 3))
     assert trace.log_weight.shape == trace.rate.shape == trace.distortion.shape == (2, 3, 4)
     assert vae.generate(5, None if c is None else c[:1].expand(5, -1)).mean.shape == (5, *shape)
-    elbo()(vae, x, c).players["vae"].backward()
+    elbo()(vae, x, c).losses["vae"].backward()
     for parameter_name, parameter in vae.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, parameter_name
         assert parameter.grad.isfinite().all()
@@ -231,8 +231,8 @@ def test_a_short_training_uses_more_than_one_level(name: str) -> None:
     vae.likelihood.init_output_bias(x.mean(0))
     adam, before = torch.optim.Adam(vae.parameters(), learning_rate), bound()[0]
     for step in range(steps):
-        advance(objective, step / steps)
-        loss = objective(vae, x[torch.randint(len(x), (32,))]).players["vae"]
+        set_training_progress(objective, step / steps)
+        loss = objective(vae, x[torch.randint(len(x), (32,))]).losses["vae"]
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -258,10 +258,10 @@ def test_impossible_settings_are_refused() -> None:
             make()
         assert "\n" not in str(caught.value)
     for act, says in (
-        (lambda: latent.edit({}), "give some of 0 to 1"),
-        (lambda: latent.edit({2: torch.zeros(2, 2)}, x), "give some of 0 to 1"),
-        (lambda: latent.replay([torch.zeros(2, 2)]), "give all 2"),
-        (lambda: latent.generate(3, temperature=(1.0, 0.5, 0.5)), "3 temperatures for 2 levels"),
+        (lambda: latent.resample({}), "give some of 0 to 1"),
+        (lambda: latent.resample({2: torch.zeros(2, 2)}, x), "give some of 0 to 1"),
+        (lambda: latent.decode_levels([torch.zeros(2, 2)]), "give all 2"),
+        (lambda: latent.sample_prior(3, temperature=(1.0, 0.5, 0.5)), "3 temperatures for 2 levels"),
     ):
         with pytest.raises(ValueError, match=says):
             act()

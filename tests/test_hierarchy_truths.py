@@ -142,7 +142,7 @@ def test_embed_is_the_exact_posterior_mean() -> None:
     expected = (x - OFFSET) @ torch.linalg.solve(MARGINAL.covariance_matrix, cov.T)
     code = latent.embed(x)
     torch.testing.assert_close(code, expected)
-    torch.testing.assert_close(latent.replay(latent.split(code)), expected[:, Z:])
+    torch.testing.assert_close(latent.decode_levels(latent.split(code)), expected[:, Z:])
 
 
 def assert_generates(h: Tensor, temperatures: Sequence[float] = (1.0, 1.0)) -> None:
@@ -154,11 +154,11 @@ def assert_generates(h: Tensor, temperatures: Sequence[float] = (1.0, 1.0)) -> N
 
 def test_generate_draws_from_the_marginal() -> None:
     latent = top_down(linear())
-    assert_generates(latent.generate(100_000))
-    assert_generates(latent.generate(100_000, temperature=0.5), (0.5, 0.5))
-    assert_generates(latent.generate(100_000, temperature=(0.3, 1.4)), (0.3, 1.4))
+    assert_generates(latent.sample_prior(100_000))
+    assert_generates(latent.sample_prior(100_000, temperature=0.5), (0.5, 0.5))
+    assert_generates(latent.sample_prior(100_000, temperature=(0.3, 1.4)), (0.3, 1.4))
     with pytest.raises(AssertionError):  # the mutant that draws every level from N(0, I), as PyTorch-VAE does
-        assert_generates(latent.walk(lambda i, p, q: torch.randn_like(p.mean), 100_000)[0])
+        assert_generates(latent.run(lambda i, p, q: torch.randn_like(p.mean), 100_000)[0])
 
 
 def test_edit_conditions_on_what_is_given() -> None:
@@ -168,7 +168,7 @@ def test_edit_conditions_on_what_is_given() -> None:
     full = 1 / (BETA**2 / SIGMA**2 + 1 / S**2)
     given_x = full * ((x - OFFSET) @ B / SIGMA**2 + z @ A.T / S**2)
     for source, mean, variance in ((x, given_x, full), (None, z @ A.T, S**2)):
-        h, _ = latent.edit({0: z}, source, shape=(50_000,))
+        h, _ = latent.resample({0: z}, source, shape=(50_000,))
         assert_mean(h, mean)
         assert_mean((h - mean) ** 2, variance)
 

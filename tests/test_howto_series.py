@@ -9,7 +9,7 @@ import pytest
 
 PAGE = Path(__file__).parents[1] / "docs" / "howto-series.md"
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-NET = ", model__encoder__width=8, model__decoder__width=8, training__epoch_size=1280"
+NET = ", model__encoder__width=8, model__decoder__width=8, training__samples_per_epoch=1280"
 
 
 def test_the_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,4 +118,6 @@ def test_hub_datasets_that_are_refused(hub: Any) -> None:
         lambda: load(bad), "the dataset: 2 of 5 pictures cannot be read", "Dataset[0]: cannot be read as a picture"
     )
     with pytest.warns(UserWarning, match="2 of 5 pictures"):
-        assert torch.equal(rows_in_source_order(load(bad, skip_bad=True)), rows_in_source_order(load(COLOURS))[:3])
+        assert torch.equal(
+            rows_in_source_order(load(bad, skip_unreadable=True)), rows_in_source_order(load(COLOURS))[:3]
+        )

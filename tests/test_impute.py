@@ -28,7 +28,7 @@ def cells(path: str | Path, delimiter: str = ";") -> list[list[str]]:
 def test_cells_that_are_there_stay_text_for_text(
     run: Run, people_run: Path, people_file: Path, people_model: Model
 ) -> None:
-    code, out, _ = run("impute", people_run, people_file, "--out", "f.csv", "--unsure", "u.csv")
+    code, out, _ = run("impute", people_run, people_file, "--out", "f.csv", "--uncertainty", "u.csv")
     assert (code, out) == (0, "Wrote f.csv (400, 5)\n")
     expected, unsure = people_model.impute(people_file)
     missing = 0
@@ -52,7 +52,7 @@ def test_filled_cells_are_near_what_others_say(people_model: Model) -> None:
     frame = pandas.DataFrame(
         {"age": [None, None, 60.0], "sex": ["Female", "Male", None], "income": ["<=50K", ">50K", None]}
     )
-    filled, unsure = imputation.fill(people_model, frame)
+    filled, unsure = imputation.impute_table(people_model, frame)
     age, _, income = (filled.table[name].to_pylist() for name in ("age", "sex", "income"))
     assert abs(age[0] - 30) < 8 and abs(age[1] - 60) < 8 and age[2] == 60
     assert income[2] == ">50K" and 0 < unsure["income"][2] < 0.5 and unsure["income"][0] == 0
@@ -61,13 +61,16 @@ def test_filled_cells_are_near_what_others_say(people_model: Model) -> None:
 def test_draws_alone_compute_no_means(
     run: Run, people_run: Path, people_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(imputation, "fill", lambda *_: pytest.fail("the means are thrown away"))
-    assert run("impute", people_run, people_file, "--draws", 1, "--out", "one.csv").code == 0
+    monkeypatch.setattr(imputation, "impute_table", lambda *_: pytest.fail("the means are thrown away"))
+    assert run("impute", people_run, people_file, "--n-imputations", 1, "--out", "one.csv").code == 0
 
 
 def test_draws_differ_and_have_their_seed(run: Run, people_run: Path, people_file: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        assert run("impute", people_run, people_file, "--draws", 2, "--seed", seed, "--out", f"{name}.csv").code == 0
+        assert (
+            run("impute", people_run, people_file, "--n-imputations", 2, "--seed", seed, "--out", f"{name}.csv").code
+            == 0
+        )
     text = {path.stem: path.read_bytes() for path in Path().glob("*.csv")}
     assert sorted(text) == ["a_1", "a_2", "b_1", "b_2", "c_1", "c_2"]
     assert text["a_1"] == text["b_1"] and text["a_2"] == text["b_2"]

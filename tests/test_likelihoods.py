@@ -21,7 +21,7 @@ from nelbo import distributions, likelihoods, nets
 from nelbo.config.build import ModelSpec, build, check_support
 from nelbo.config.registry import Component
 from nelbo.data import Schema
-from nelbo.distributions.base import log_rising
+from nelbo.distributions.base import log_pochhammer
 from nelbo.distributions.counts import poisson_quantile
 from nelbo.errors import UserError
 from nelbo.likelihoods import Likelihood
@@ -89,8 +89,8 @@ def test_log_cosh_draws_have_its_distribution(sharpness: float) -> None:
 def test_log_rising(a: float) -> None:
     for x in (0.0, 0.5, 3.0, 1e4):
         expected = -scipy.special.betaln(a, x) + scipy.special.gammaln(x) if x else 0.0
-        assert log_rising(numbers(a), numbers(x)).item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
-    assert torch.autograd.gradcheck(lambda b: log_rising(b, numbers(2.5)), numbers(a).requires_grad_(), atol=1e-7)
+        assert log_pochhammer(numbers(a), numbers(x)).item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    assert torch.autograd.gradcheck(lambda b: log_pochhammer(b, numbers(2.5)), numbers(a).requires_grad_(), atol=1e-7)
 
 
 @pytest.mark.parametrize("margin", [0.0, 1 / 512])
@@ -121,7 +121,7 @@ def test_discretised_logistic_has_the_mass_of_its_bins(log_scale: float) -> None
         logistic = scipy.stats.logistic(loc, math.exp(log_scale))
         mass = np.where(edges[1:] < loc, np.diff(logistic.cdf(edges)), -np.diff(logistic.sf(edges)))
         zero = numbers(0.0)
-        d = distributions.DiscretisedLogistic(zero, numbers(loc), numbers(log_scale), 0)
+        d = distributions.DiscretizedLogistic(zero, numbers(loc), numbers(log_scale), 0)
         ours = d.log_prob(BYTES)
         assert ours.isfinite().all() and ours.exp().sum().item() == pytest.approx(1, abs=1e-12)
         close(ours.exp(), mass, rtol=1e-8, atol=1e-14)
@@ -136,15 +136,15 @@ def test_discretised_logistic_has_the_mass_of_its_bins(log_scale: float) -> None
 def test_discretised_logistic_in_float32_far_from_its_location() -> None:
     """A pixel 250 levels off still has a finite score and a slope towards it."""
     loc = torch.zeros(1, requires_grad=True)
-    score = distributions.DiscretisedLogistic(torch.zeros(1), loc, torch.full((1,), -7.0), 0).log_prob(torch.ones(()))
+    score = distributions.DiscretizedLogistic(torch.zeros(1), loc, torch.full((1,), -7.0), 0).log_prob(torch.ones(()))
     assert -1200 < score.item() < -900 and torch.autograd.grad(score, loc)[0].item() > 500
 
 
 def test_mixture_is_the_weighted_sum_of_its_parts() -> None:
     logits, loc, log_scale = torch.randn(3, 4, dtype=torch.float64).unbind(0)
-    whole = distributions.DiscretisedLogistic(logits, loc, log_scale, 0).log_prob(BYTES).exp()
+    whole = distributions.DiscretizedLogistic(logits, loc, log_scale, 0).log_prob(BYTES).exp()
     parts = [
-        distributions.DiscretisedLogistic(numbers(0.0), *p, 0)
+        distributions.DiscretizedLogistic(numbers(0.0), *p, 0)
         for p in zip(loc[:, None], log_scale[:, None], strict=True)
     ]
     close(whole, sum(w * p.log_prob(BYTES).exp() for w, p in zip(logits.softmax(0), parts, strict=True)))
@@ -152,7 +152,7 @@ def test_mixture_is_the_weighted_sum_of_its_parts() -> None:
 
 def test_level_categorical_reads_the_level() -> None:
     logits = torch.randn(256)
-    d = distributions.LevelCategorical(logits, 0)
+    d = distributions.PixelCategorical(logits, 0)
     for dtype in (torch.float32, torch.float16):
         x = (torch.arange(256) / 255).to(dtype).float()
         close(d.log_prob(x), logits.log_softmax(0))
@@ -326,7 +326,7 @@ def test_rows_build_finite_scores(row: LikelihoodRow) -> None:
         ("student-t", {"sigma": -1.0}),
         ("log-cosh", {"sharpness": 0.0}),
         ("log-cosh", {"sigma": 0.0}),
-        ("discretised-logistic-mixture", {"components": 0}),
+        ("discretized-logistic-mixture", {"components": 0}),
         ("beta", {"margin": 0.5}),
         ("ssim", {"scales": 6}),
         ("ssim", {"weight": 0.0}),
@@ -346,7 +346,7 @@ HELD = {
     "laplace": {"binary", "unit", "real"},
     "beta": {"binary", "unit"},
     "categorical-256": {"binary", "unit"},
-    "discretised-logistic": {"binary", "unit"},
+    "discretized-logistic": {"binary", "unit"},
     "one-hot": {"binary"},
     "poisson": {"binary", "real"},
     "negative-binomial": {"binary", "real"},

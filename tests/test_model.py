@@ -17,7 +17,7 @@ from conftest import GREY, NET
 from nelbo.config import recipe as recipes
 from nelbo.data import load as load_data
 from nelbo.errors import UserError
-from nelbo.experiment.run import held_out
+from nelbo.experiment.run import load_test_data
 from nelbo.model import Model
 from nelbo.plotting import figures, image
 
@@ -25,12 +25,12 @@ METHODS: dict[str, Callable[[Model, Any], Any]] = {
     "embed": lambda m, x: m.embed(x),
     "reconstruct": lambda m, x: m.reconstruct(x),
     "sample": lambda m, x: m.sample(5, seed=3, temperature=0.7),
-    "sample-noise": lambda m, x: m.sample(5, seed=3, noise=True),
-    "decode": lambda m, x: m.decode(np.ones((2, len(m.rates)), np.float32)),
+    "sample-noise": lambda m, x: m.sample(5, seed=3, sample_likelihood=True),
+    "decode": lambda m, x: m.decode(np.ones((2, len(m.kl_per_latent)), np.float32)),
     "interpolate": lambda m, x: m.interpolate(x[0], x[1], x[2], steps=4),
     "traverse": lambda m, x: m.traverse(x[0], steps=3)[0],
-    "project": lambda m, x: m.project(x)[0],
-    "measure_rates": lambda m, x: m.measure_rates(x),
+    "project": lambda m, x: m.pca_projection(x)[0],
+    "measure_rates": lambda m, x: m.compute_kl_per_latent(x),
     "score": lambda m, x: m.score(x, 3, seed=5),
     "evaluate": lambda m, x: np.array(list(m.evaluate(x, seed=5).values())),
 }
@@ -44,7 +44,7 @@ def test_saved_and_loaded_every_method_is_the_same_bit_for_bit(
     model.save(tmp_path / "m")
     loaded = nelbo.load(tmp_path / "m")
     np.testing.assert_array_equal(METHODS[name](loaded, x), METHODS[name](model, x))
-    assert (loaded.schema, loaded.recipe, loaded.rates) == (model.schema, model.recipe, model.rates)
+    assert (loaded.schema, loaded.recipe, loaded.kl_per_latent) == (model.schema, model.recipe, model.kl_per_latent)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -83,7 +83,7 @@ def test_data_is_taken_in_every_form(model: Model, pictures: np.ndarray, tmp_pat
 
     for i, value in enumerate(x):
         Image.fromarray(value).save(tmp_path / "folder" / f"{i}.png")
-    forms = [x, x[:, None], x[..., None], torch.from_numpy(x), x.astype(float), model.rows(x)]
+    forms = [x, x[:, None], x[..., None], torch.from_numpy(x), x.astype(float), model.as_dataset(x)]
     for form in [*forms, str(tmp_path / "x.npy"), tmp_path / "folder"]:
         np.testing.assert_array_equal(model.embed(form), model.embed(x))
 
@@ -91,7 +91,7 @@ def test_data_is_taken_in_every_form(model: Model, pictures: np.ndarray, tmp_pat
 def test_a_row_does_not_depend_on_its_batch(case: tuple[Model, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = case
     whole = model.embed(x), model.reconstruct(x)
-    monkeypatch.setattr("nelbo.data.Schema.at_once", 7)
+    monkeypatch.setattr("nelbo.data.Schema.inference_batch_size", 7)
     np.testing.assert_allclose(model.embed(x), whole[0], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(model.reconstruct(x), whole[1], rtol=1e-3, atol=1e-2)
 
@@ -127,10 +127,10 @@ def test_nll_refuses_what_is_no_density_by_name(model: Model, density_model: Mod
     with pytest.raises(UserError, match=r"the Bernoulli likelihood .* no density.*continuous-bernoulli.*score"):
         model.nll(pictures[:5])
     with pytest.raises(UserError, match="no density"):
-        model.evaluate(pictures[:5], samples=3)
+        model.evaluate(pictures[:5], n_importance_samples=3)
     nll = density_model.nll(pictures[:5], 20)
     np.testing.assert_array_equal(nll, density_model.score(pictures[:5], 20))
-    assert density_model.evaluate(pictures[:5], samples=20)["nll"] == pytest.approx(nll.mean(), rel=1e-6)
+    assert density_model.evaluate(pictures[:5], n_importance_samples=20)["nll"] == pytest.approx(nll.mean(), rel=1e-6)
 
 
 def test_evaluate_equals_the_test_row_of_the_metrics(model: Model, picture_run: Path, picture_file: Path) -> None:
@@ -148,20 +148,20 @@ def test_data_held_out_of_an_unsplit_source_is_found_again(pictures: np.ndarray,
     recipe = recipes.load(None, overrides)
     m = nelbo.fit(tmp_path / "x.npy", recipe)
     assert m.recipe.data.source == str(tmp_path / "x.npy")
-    rows = held_out(m)
+    rows = load_test_data(m)
     train = load_data(str(tmp_path / "x.npy"), val_fraction=0.25, seed=9).train
     everything = torch.cat([d.batch(torch.arange(len(d))) for d in (train, rows)])
     assert len(rows) == 50 and len(everything.unique(dim=0)) == len(pictures)
     np.save(tmp_path / "x.npy", pictures.astype(float) * 1000)
     with pytest.raises(UserError, match="changed"):
-        held_out(m)
+        load_test_data(m)
 
 
 def test_an_array_is_never_taken_for_the_recipes_own_source(pictures: np.ndarray) -> None:
     m = nelbo.fit(pictures[:20], "tutorial", epochs=1, model__encoder__hidden=[4])
     assert m.recipe.data.source == ""
     with pytest.raises(UserError, match="name the data"):
-        held_out(m)
+        load_test_data(m)
 
 
 def test_temperature_scales_the_spread_of_the_codes(vector_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +187,7 @@ def test_temperature_scales_the_spread_of_the_codes(vector_model: Model, monkeyp
 
 
 def test_noise_draws_from_the_likelihood(vector_model: Model) -> None:
-    clean, noisy = vector_model.sample(2000), vector_model.sample(2000, noise=True)
+    clean, noisy = vector_model.sample(2000), vector_model.sample(2000, sample_likelihood=True)
     sigma = vector_model.vae.decode(torch.zeros(1, 3)).stddev[0].numpy() * np.array(vector_model.schema.scale)
     np.testing.assert_allclose((noisy - clean).std(0), sigma, rtol=0.1)
 
@@ -199,13 +199,13 @@ def test_vectors_come_back_in_their_own_units(vector_model: Model, vectors: np.n
     assert (abs(remade.mean(0) - vectors.mean(0)) < 0.1 * scale).all()
     assert (remade.std(0) > 0.7 * scale).all() and (remade.std(0) < 1.1 * scale).all()
     assert ((remade - vectors).std(0) < 0.5 * scale).all()
-    drawn = vector_model.sample(2000, noise=True)
+    drawn = vector_model.sample(2000, sample_likelihood=True)
     assert (abs(drawn.mean(0) - vectors.mean(0)) < 0.25 * scale).all()
     assert (drawn.std(0) > 0.7 * scale).all() and (drawn.std(0) < 1.4 * scale).all()
 
 
 def test_pixels_of_data_are_the_data_exactly(model: Model, pictures: np.ndarray) -> None:
-    rows = model.rows(pictures)
+    rows = model.as_dataset(pictures)
     values = model.schema.decode(rows.batch(torch.arange(len(rows)))).numpy()
     assert values.min() == 0 and values.max() == 255
     np.testing.assert_array_equal(image.pixels(values, model.schema)[..., 0], pictures)

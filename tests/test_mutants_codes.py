@@ -71,8 +71,8 @@ class DotProduct(VectorQuantizer):
 class SwappedDecay(VectorQuantizer):
     """Weighs the batch by the decay, and the past by the rest."""
 
-    def __init__(self, codes: int, dim: int, decay: float, revive: float) -> None:
-        super().__init__(codes, dim, 1 - decay, revive=revive)
+    def __init__(self, codebook_size: int, dim: int, decay: float, restart_threshold: float) -> None:
+        super().__init__(codebook_size, dim, 1 - decay, restart_threshold=restart_threshold)
 
 
 class NeverDivided(VectorQuantizer):
@@ -113,7 +113,7 @@ class RelaxedInEval(posteriors.RelaxedBernoulli):
     """Draws relaxed at evaluation, too."""
 
     def forward(self, *context: Tensor | None) -> RelaxedBernoulli:
-        return RelaxedBernoulli(self.logits(*context), self.logits.temperature.now)
+        return RelaxedBernoulli(self.logits(*context), self.logits.temperature.value)
 
 
 class Unshifted(CausalTransformer):
@@ -157,7 +157,9 @@ MUTANTS: dict[str, Law] = {
     "fsq: indices collide": lambda: laws.law_fsq(SharedDigits((8, 6, 3))),
     "dot product for distance": lambda: laws.law_nearest(DotProduct(laws.K, laws.DIM)),
     "decay swapped": lambda: laws.law_moving_average(SwappedDecay(laws.K, laws.DIM, 0.9, 0.0), 0.9),
-    "average not divided": lambda: laws.law_moving_average(NeverDivided(laws.K, laws.DIM, 0.9, revive=0.0), 0.9),
+    "average not divided": lambda: laws.law_moving_average(
+        NeverDivided(laws.K, laws.DIM, 0.9, restart_threshold=0.0), 0.9
+    ),
     "concrete without (n - 1)!": lambda: laws.law_density_integrates(lambda lo, t: NoFactorial(lo, 3, t)),
     "concrete with log T once": lambda: laws.law_density_integrates(lambda lo, t: OneTemperatureShort(lo, 3, t)),
     "relaxed says it is discrete": lambda: laws.law_relaxed_is_not_weighed(_encoded(Disguised)),
@@ -181,4 +183,4 @@ def test_a_mutant_is_rejected(name: str) -> None:
 def test_a_commitment_loss_is_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantized, "QuantizedLatent", CommitmentAsRate)
     with pytest.raises(AssertionError):
-        laws.law_rate_is_log_k(Component("latent", "vq", groups=3, codes=5, dim=2), 3, 5)
+        laws.law_rate_is_log_k(Component("latent", "vq", groups=3, codebook_size=5, dim=2), 3, 5)

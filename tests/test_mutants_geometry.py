@@ -12,10 +12,10 @@ from torch import Tensor
 import test_distributions
 import zoo
 from nelbo.distributions import (
-    Dirac,
     FullNormal,
     LogisticNormal,
     LowRankNormal,
+    PointMass,
     VonMisesFisher,
     WrappedNormal,
     kl_divergence,
@@ -103,6 +103,6 @@ def test_a_point_without_its_guard_has_a_weight(monkeypatch: pytest.MonkeyPatch)
     """Were a Dirac not refused, log w would be log p(x, z): the score of a density that does not exist."""
     from test_geometry import autoencoder
 
-    monkeypatch.setattr(Dirac, "has_density", True)
+    monkeypatch.setattr(PointMass, "has_density", True)
     trace: Trace = autoencoder()(torch.rand(2, 1, 4, 4).round())
     assert trace.log_weight.isfinite().all()

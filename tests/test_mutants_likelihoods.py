@@ -40,26 +40,26 @@ def line(family: Family) -> None:
         laws.test_density_over_a_line_integrates_to_one(*row)
 
 
-def closed_edges(d: distributions.DiscretisedLogistic, value: Tensor) -> Tensor:
+def closed_edges(d: distributions.DiscretizedLogistic, value: Tensor) -> Tensor:
     """The first and last bins as narrow as the others: mass is lost beyond them."""
     half, x, precision = 0.5 / (d.count - 1), value.unsqueeze(-1), torch.exp(-d.log_scale)
     b, a = (x + half - d.loc) * precision, (x - half - d.loc) * precision
     return torch.logsumexp(d.logits.log_softmax(-1) + torch.log(b.sigmoid() - a.sigmoid()), -1)
 
 
-def centre_density(d: distributions.DiscretisedLogistic, value: Tensor) -> Tensor:
+def centre_density(d: distributions.DiscretizedLogistic, value: Tensor) -> Tensor:
     """The density at the bin's centre times its width: PixelCNN++'s fallback, used everywhere."""
     e = (value.unsqueeze(-1) - d.loc) * torch.exp(-d.log_scale)
     log_mass = e - 2 * softplus(e) - d.log_scale - math.log(d.count - 1)
     return torch.logsumexp(d.logits.log_softmax(-1) + log_mass, -1)
 
 
-def unweighted(d: distributions.DiscretisedLogistic, value: Tensor) -> Tensor:
+def unweighted(d: distributions.DiscretizedLogistic, value: Tensor) -> Tensor:
     """The mixture's weights left as logits."""
     return LOG_MASS(d, value) + d.logits.logsumexp(-1)
 
 
-def off_by_a_level(d: distributions.LevelCategorical, value: Tensor) -> Tensor:
+def off_by_a_level(d: distributions.PixelCategorical, value: Tensor) -> Tensor:
     """Truncation where rounding is meant: k / (K - 1) * (K - 1) falls below k in floating point."""
     index = (value * (d.count - 1) - 1e-9).clamp_min(0).long().unsqueeze(-1)
     log_mass = d.logits.log_softmax(-1)
@@ -121,15 +121,15 @@ def one_poisson_too_high(rate: Tensor, u: Tensor) -> Tensor:
     return POISSON_QUANTILE(rate, u) + 1
 
 
-LOG_MASS = distributions.DiscretisedLogistic.log_mass
+LOG_MASS = distributions.DiscretizedLogistic.log_mass
 POISSON_QUANTILE = counts.poisson_quantile
 LOGISTIC, LEVELS = "discretised logistic mixture", "level categorical"
 ZINB = "zero-inflated negative binomial"
 MUTANTS: list[tuple[str, object, str, Callable[..., Tensor], Law]] = [
-    (LOGISTIC, distributions.DiscretisedLogistic, "log_mass", closed_edges, mass),
-    (LOGISTIC, distributions.DiscretisedLogistic, "log_mass", centre_density, mass),
-    (LOGISTIC, distributions.DiscretisedLogistic, "log_mass", unweighted, mass),
-    (LEVELS, distributions.LevelCategorical, "log_mass", off_by_a_level, mass),
+    (LOGISTIC, distributions.DiscretizedLogistic, "log_mass", closed_edges, mass),
+    (LOGISTIC, distributions.DiscretizedLogistic, "log_mass", centre_density, mass),
+    (LOGISTIC, distributions.DiscretizedLogistic, "log_mass", unweighted, mass),
+    (LEVELS, distributions.PixelCategorical, "log_mass", off_by_a_level, mass),
     ("poisson", distributions.Poisson, "log_mass", poisson_loss, mass),
     ("poisson", counts, "poisson_quantile", one_poisson_too_high, mass),
     ("poisson", counts, "poisson_quantile", one_poisson_too_high, moments),

@@ -81,7 +81,7 @@ def keeps_its_prior(save: Callable[[nelbo.Model, Path], None], model: nelbo.Mode
 
 
 def test_a_fitted_prior_is_saved_with_its_weights(model: nelbo.Model, tmp_path: Path) -> None:
-    fitted = nelbo.with_prior(model, ROWS, "gmm")
+    fitted = nelbo.fit_prior(model, ROWS, "gmm")
 
     def forgetful(given: nelbo.Model, folder: Path) -> None:
         given.save(folder)
@@ -103,12 +103,12 @@ def draws_from_its_prior(sample: Callable[[], np.ndarray], log_p: Callable[[Tens
 
 def test_samples_come_from_the_models_own_prior(model: nelbo.Model) -> None:
     """Not from N(0, I), where the prior is another."""
-    fitted = nelbo.with_prior(model, ROWS, "normal")
+    fitted = nelbo.fit_prior(model, ROWS, "normal")
     p = fitted.vae.latent.prior(None)
     with torch.no_grad():
         covariance = p.sample((200_000,)).double().T.cov()
         entropy = 0.5 * torch.logdet(covariance).item() + 1 + math.log(2 * math.pi)
         torch.manual_seed(0)
-        draws_from_its_prior(lambda: fitted.vae.latent.generate(5000).numpy(), p.log_prob, entropy)
+        draws_from_its_prior(lambda: fitted.vae.latent.sample_prior(5000).numpy(), p.log_prob, entropy)
         other = DiagonalNormal(torch.full((2,), 0.5), torch.full((2,), math.log(1.5)))
         assert_law_fails(draws_from_its_prior, lambda: other.sample((5000,)).numpy(), p.log_prob, entropy)

@@ -15,7 +15,7 @@ from nelbo import objectives
 from nelbo.distributions import kl_divergence
 from nelbo.objectives import Losses, WeightedTerms, distortion, rate
 from nelbo.objectives.bounds import Bound, iwae
-from nelbo.objectives.terms import Weights, stratified
+from nelbo.objectives.terms import Weights, minibatch_stratified_sampling
 from nelbo.vae import VAE, Trace
 from test_bounds import has_the_gradient_of_iwae, is_the_expected_log_ratio, obeys_the_order
 from test_objectives import equals_the_aggregate, is_unbiased
@@ -150,7 +150,7 @@ def mean_mass(weights: Weights, batch: int = 4, n: int = 10) -> float:
 
 def test_stratified_weights() -> None:
     """1 for ours and for the published formula; the code that everyone copied has another sum or another place."""
-    assert mean_mass(stratified) == pytest.approx(1) == mean_mass(as_published)
+    assert mean_mass(minibatch_stratified_sampling) == pytest.approx(1) == mean_mass(as_published)
     assert abs(mean_mass(wrong_column) - 1) > 0.01
     assert_law_fails(lambda: is_unbiased(wrong_column))
     assert_law_fails(lambda: is_unbiased(without_own))
@@ -171,7 +171,7 @@ def has_one_loss(make: Callable[[], WeightedTerms]) -> None:
     for mode in (True, False):
         torch.manual_seed(4)
         losses: Losses = objective.train(mode)(vae, x)
-        seen.append(losses.players["vae"])
+        seen.append(losses.losses["vae"])
     torch.testing.assert_close(seen[0], seen[1])
 
 

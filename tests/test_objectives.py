@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from conftest import Run
-from fixtures.clocks import advance
+from fixtures.clocks import set_training_progress
 from fixtures.tiny_model import small
 from nelbo import objectives
 from nelbo.config.registry import Component
@@ -26,9 +26,18 @@ from nelbo.distributions import DiagonalNormal, StandardNormal
 from nelbo.errors import UserError
 from nelbo.latents import LatentLevel
 from nelbo.nets import MLP
-from nelbo.objectives import WeightedTerms, distortion, latents_of, rate
-from nelbo.objectives.adversarial import permuted, tell_apart
-from nelbo.objectives.terms import Weights, aggregate, discrepancy, imq, independence, rbf, stratified, weighted
+from nelbo.objectives import WeightedTerms, distortion, rate, split_level
+from nelbo.objectives.adversarial import discriminator_loss, permute_dims
+from nelbo.objectives.terms import (
+    Weights,
+    aggregate_posterior_log_prob,
+    dhsic,
+    imq,
+    minibatch_stratified_sampling,
+    minibatch_weighted_sampling,
+    mmd_squared,
+    rbf,
+)
 from nelbo.schedules import Cyclical, Linear
 from nelbo.training import Callback, fit
 from nelbo.vae import VAE, Trace
@@ -62,14 +71,14 @@ def part_of(q: DiagonalNormal, rows: Tensor) -> DiagonalNormal:
 
 def test_each_latents_rate_sums_to_the_rate() -> None:
     trace = trace_of(posterior(), 4)
-    rates = latents_of(trace.levels[0]).kl
+    rates = split_level(trace.levels[0]).kl
     assert rates.shape == (4, B, Z)
     torch.testing.assert_close(rates.sum(-1), trace.rate)
 
 
 def test_capacity_is_the_distance_of_the_mean_rate_from_a_scheduled_number() -> None:
     trace, term = trace_of(posterior()), objectives.Capacity(Linear(0.0, 8.0))
-    advance(nn.ModuleList([WeightedTerms({term: 1.0})]), 0.25)
+    set_training_progress(nn.ModuleList([WeightedTerms({term: 1.0})]), 0.25)
     torch.testing.assert_close(term(trace), (trace.rate.mean() - 2.0).abs())
     assert trace.rate.mean() > 2
     torch.testing.assert_close(objectives.Capacity(100.0)(trace), 100 - trace.rate.mean())
@@ -103,7 +112,7 @@ def is_unbiased(weights: Weights) -> None:
         estimates = []
         for rows in batches:
             level = LatentLevel(z.expand(7, size, 1), part_of(q, rows), StandardNormal(1, z))
-            joint, product = aggregate(level, n, weights)
+            joint, product = aggregate_posterior_log_prob(level, n, weights)
             torch.testing.assert_close(joint, product)
             estimates.append(joint[:, 0].exp())
         torch.testing.assert_close(torch.stack(estimates).mean(0), exact)
@@ -118,7 +127,7 @@ def equals_the_aggregate(weights: Weights) -> None:
         torch.distributions.Categorical(torch.ones(B).double()),
         torch.distributions.Independent(torch.distributions.Normal(q.loc, q.stddev), 1),
     )
-    joint, product = aggregate(trace.levels[0], B, weights)
+    joint, product = aggregate_posterior_log_prob(trace.levels[0], B, weights)
     torch.testing.assert_close(joint, mixture.log_prob(z))
     single = [
         torch.distributions.MixtureSameFamily(
@@ -131,19 +140,21 @@ def equals_the_aggregate(weights: Weights) -> None:
 
 
 def test_stratified_weights() -> None:
-    is_unbiased(stratified)
-    equals_the_aggregate(stratified)
-    assert stratified(1, 9, torch.zeros(())).item() == 0  # a batch of one has no other data: no information, no TC
+    is_unbiased(minibatch_stratified_sampling)
+    equals_the_aggregate(minibatch_stratified_sampling)
+    assert (
+        minibatch_stratified_sampling(1, 9, torch.zeros(())).item() == 0
+    )  # a batch of one has no other data: no information, no TC
 
 
 def test_weighted_weights_are_of_the_paper() -> None:
     """log q(z) is near log (1 / (n m)) sum_j q(z | x_j), below the aggregate's by log m in the least informed case."""
     level = trace_of(posterior(), 2).levels[0]
-    joint, _ = aggregate(level, 100, weighted)
+    joint, _ = aggregate_posterior_log_prob(level, 100, minibatch_weighted_sampling)
     expected = level.q.log_prob(level.z.unsqueeze(-2)).logsumexp(-1) - math.log(100 * B)
     torch.testing.assert_close(joint, expected)
     with pytest.raises(AssertionError):
-        is_unbiased(weighted)
+        is_unbiased(minibatch_weighted_sampling)
 
 
 def test_three_divergences_sum_to_the_rate() -> None:
@@ -153,9 +164,9 @@ def test_three_divergences_sum_to_the_rate() -> None:
         objectives.TotalCorrelation(),
         objectives.MutualInformation(),
     )
-    WeightedTerms({correlation: 1.0, information: 1.0}).start(single_level_vae(), torch.zeros(2, 1, 4, 4), 50)
+    WeightedTerms({correlation: 1.0, information: 1.0}).setup(single_level_vae(), torch.zeros(2, 1, 4, 4), 50)
     level = trace.levels[0]
-    own = aggregate(level, 50)[1] - level.log_p
+    own = aggregate_posterior_log_prob(level, 50)[1] - level.log_p
     torch.testing.assert_close(information(trace) + correlation(trace) + own, level.log_q - level.log_p)
 
 
@@ -175,13 +186,13 @@ def test_the_aggregate_asks_for_the_number_of_data_and_independent_latents() -> 
     with pytest.raises(ValueError, match="start"):
         objectives.TotalCorrelation()(trace_of(posterior()))
     with pytest.raises(UserError, match=r"MultivariateNormal does not factorise"):
-        objectives.factors(torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2)))
+        objectives.per_dimension(torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2)))
 
 
 LEVEL_TERMS: dict[str, Callable[[], objectives.Term]] = {
     "total_correlation": objectives.TotalCorrelation,
     "mutual_information": objectives.MutualInformation,
-    "dip": lambda: objectives.dip(1.0, 1.0),
+    "dip-vae": lambda: objectives.dip(1.0, 1.0),
     "mmd": lambda: objectives.mmd(rbf()),
     "sliced_wasserstein": objectives.sliced_wasserstein,
     "hsic": objectives.hsic,
@@ -211,14 +222,14 @@ def test_unbiased_mmd_has_its_closed_form_in_the_mean() -> None:
     """RBF of N(m, I) and N(0, I) in d dimensions: E k(x, y) = (h / (h + 4))^(d/2) exp(-m^2 / (h + 4)), h = 2 d."""
     d, n, m = 2, 6, 5
     shift, h = torch.tensor([0.8, 0.0]).double(), 2.0 * 2
-    draws = [discrepancy(torch.randn(n, d).double() + shift, torch.randn(m, d).double(), rbf()) for _ in range(8000)]
+    draws = [mmd_squared(torch.randn(n, d).double() + shift, torch.randn(m, d).double(), rbf()) for _ in range(8000)]
     factor = (h / (h + 4)) ** (d / 2)
     truth = 2 * factor * (1 - math.exp(-0.64 / (h + 4)))
     assert_mean(torch.stack(draws), truth)
     x, y = torch.randn(n, d).double(), torch.randn(m, d).double()
     for kernel in (rbf(), imq()):
-        assert discrepancy(x, x, kernel, biased=True).abs() < 1e-12 < discrepancy(x, y, kernel, biased=True)
-    gap = discrepancy(x, y, rbf(), biased=True) - discrepancy(x, y, rbf())
+        assert mmd_squared(x, x, kernel, biased=True).abs() < 1e-12 < mmd_squared(x, y, kernel, biased=True)
+    gap = mmd_squared(x, y, rbf(), biased=True) - mmd_squared(x, y, rbf())
     assert gap > 0, "the pairs of a sample with itself"
 
 
@@ -233,7 +244,7 @@ def test_mmd_against_sums_in_plain_python() -> None:
         for s in (x, y)
     ]
     across = sum(k(a, b) for a in x for b in y) / 20
-    assert discrepancy(x, y, imq((0.5, 2.0))).item() == pytest.approx(sum(within) - 2 * across)
+    assert mmd_squared(x, y, imq((0.5, 2.0))).item() == pytest.approx(sum(within) - 2 * across)
 
 
 def test_sliced_wasserstein() -> None:
@@ -258,9 +269,9 @@ def test_hsic_is_its_trace_and_vanishes_with_dependence() -> None:
     kernel = rbf((0.5,))
     k, ell = (kernel((a.unsqueeze(1) - a).square().sum(-1), a.shape[1]) for a in (x, y))
     h = torch.eye(30).double() - 1 / 30
-    torch.testing.assert_close(independence([x, y], kernel), torch.trace(k @ h @ ell @ h) / 900)
+    torch.testing.assert_close(dhsic([x, y], kernel), torch.trace(k @ h @ ell @ h) / 900)
     n = torch.randn(400, 3).double()
-    alone, copied = (independence(z.split(1, 1), rbf()) for z in (n, n[:, [0, 0, 1]]))
+    alone, copied = (dhsic(z.split(1, 1), rbf()) for z in (n, n[:, [0, 0, 1]]))
     assert 0 <= alone < 0.1 * copied
     with pytest.raises(UserError, match=r"hsic sizes=\[1, 1\].*3 latents"):
         objectives.hsic((1, 1))(trace_of(posterior()))
@@ -284,8 +295,8 @@ def test_a_penalty_is_always_due_and_named_only_when_charged() -> None:
         free = objective.eval()(vae, q.loc)  # type: ignore[arg-type]
         vae.penalty = due
         charged = objective(vae, q.loc)  # type: ignore[arg-type]
-        assert set(charged.parts) - set(free.parts) == {"penalty"} and charged.parts["penalty"] == 2.5
-        torch.testing.assert_close(charged.players["vae"] - free.players["vae"], torch.tensor(2.5).double())
+        assert set(charged.terms) - set(free.terms) == {"penalty"} and charged.terms["penalty"] == 2.5
+        torch.testing.assert_close(charged.losses["vae"] - free.losses["vae"], torch.tensor(2.5).double())
 
 
 def test_the_constraint_is_met_with_the_least_rate() -> None:
@@ -297,11 +308,11 @@ def test_the_constraint_is_met_with_the_least_rate() -> None:
     for step in range(700):
         losses = objective(vae, x)
         adam.zero_grad()
-        losses.players["vae"].backward()
+        losses.losses["vae"].backward()
         adam.step()
         if step == 5:
-            assert losses.parts["distortion"] > 8 and objective.log_multiplier > before
-    last = torch.stack([objective(vae, x).parts["distortion"] for _ in range(50)]).mean()
+            assert losses.terms["distortion"] > 8 and objective.log_multiplier > before
+    last = torch.stack([objective(vae, x).terms["distortion"] for _ in range(50)]).mean()
     assert last.item() == pytest.approx(8.0, abs=0.8)
     state = objective.log_multiplier.clone()
     objective.eval()(vae, x)
@@ -324,15 +335,15 @@ def test_a_critic_at_its_optimum_knows_the_log_ratio() -> None:
     x, y = torch.randn(100_000).double() + 1, torch.randn(100_000).double()
 
     def loss(scale: float) -> float:
-        return tell_apart(scale * (x - 0.5), scale * (y - 0.5)).item()  # log N(1, 1) / N(0, 1) = x - 1/2
+        return discriminator_loss(scale * (x - 0.5), scale * (y - 0.5)).item()  # log N(1, 1) / N(0, 1) = x - 1/2
 
     assert loss(1.0) < min(loss(0.8), loss(1.2), loss(-1.0)) < math.log(2) < loss(-1.0)
-    assert tell_apart(torch.zeros(3), torch.zeros(3)).item() == pytest.approx(math.log(2))
+    assert discriminator_loss(torch.zeros(3), torch.zeros(3)).item() == pytest.approx(math.log(2))
 
 
 def test_permuted_latents_keep_their_marginals_and_lose_their_dependence() -> None:
     z = torch.randn(4000, 1).double().expand(-1, 2)
-    mixed = permuted(z)
+    mixed = permute_dims(z)
     assert torch.equal(mixed.sort(0).values, z.sort(0).values)
     assert torch.corrcoef(mixed.T)[0, 1].abs() < 0.08
 
@@ -340,7 +351,7 @@ def test_permuted_latents_keep_their_marginals_and_lose_their_dependence() -> No
 def players_learn(row: ObjectiveRow) -> tuple[VAE, objectives.Objective, Tensor]:
     vae, objective = perturb_parameters(single_level_vae()), row.build().double()
     x = data(vae.likelihood.support, 8, (1, 4, 4))
-    objective.start(vae, x, len(x))
+    objective.setup(vae, x, len(x))
     return vae, objective, x
 
 
@@ -349,38 +360,38 @@ def test_every_player_moves_every_parameter_and_evaluation_has_the_training_loss
     vae, objective, x = players_learn(row)
     torch.manual_seed(5)
     losses = objective(vae, x)
-    for player, parameters in objective.players(vae).items():
-        gradients = torch.autograd.grad(losses.players[player], parameters, retain_graph=True, allow_unused=True)
+    for player, parameters in objective.param_groups(vae).items():
+        gradients = torch.autograd.grad(losses.losses[player], parameters, retain_graph=True, allow_unused=True)
         dead = [i for i, g in enumerate(gradients) if g is None or not g.isfinite().all() or not g.abs().sum() > 0]
         assert not dead, (player, dead)
-    assert {"distortion", "rate"} <= set(losses.parts)
+    assert {"distortion", "rate"} <= set(losses.terms)
     with torch.no_grad():
         torch.manual_seed(5)
         scored = objective.eval()(vae, x)
-    for player, loss in scored.players.items():
-        torch.testing.assert_close(loss, losses.players[player].detach(), rtol=2e-3, atol=2e-3)
+    for player, loss in scored.losses.items():
+        torch.testing.assert_close(loss, losses.losses[player].detach(), rtol=2e-3, atol=2e-3)
 
 
 def test_the_generator_and_its_critic_pull_apart() -> None:
     """A step of each player alone lowers its own loss, and the critic's step raises the deceit's price."""
-    for name in ("factor", "aae", "vae-gan"):
+    for name in ("factorvae", "aae", "vae-gan"):
         vae, objective, x = players_learn(OBJECTIVES[name])
-        for player, parameters in objective.players(vae).items():
+        for player, parameters in objective.param_groups(vae).items():
             torch.manual_seed(6)
-            before = objective(vae, x).players[player]
+            before = objective(vae, x).losses[player]
             gradients = torch.autograd.grad(before, parameters)
             with torch.no_grad():
                 for p, g in zip(parameters, gradients, strict=True):
                     p.sub_(1e-3 * g)
             torch.manual_seed(6)
-            assert objective(vae, x).players[player] < before, (name, player)
+            assert objective(vae, x).losses[player] < before, (name, player)
 
 
 def test_critics_see_nothing_they_could_move() -> None:
     """The critic's loss has no gradient in the VAE."""
-    for name in ("factor", "aae", "vae-gan"):
+    for name in ("factorvae", "aae", "vae-gan"):
         vae, objective, x = players_learn(OBJECTIVES[name])
-        loss = objective(vae, x).players["critic"]
+        loss = objective(vae, x).losses["critic"]
         assert all(g is None for g in torch.autograd.grad(loss, [*vae.parameters()], allow_unused=True)), name
 
 
@@ -390,7 +401,7 @@ def test_labels_partly_missing() -> None:
     objective = objectives.SemiSupervised(classes=2, weight=3.0, classifier=MLP((4,))).double()
     x = data(vae.likelihood.support, 6, (1, 4, 4))
     c = torch.eye(2).double()[[0, 1, 1, 0, 0, 1]]
-    objective.start(vae, x, 6, c)
+    objective.setup(vae, x, 6, c)
     log_q = objective.classifier(x).log_softmax(1)
     torch.manual_seed(2)
     per_class = torch.stack([(t := vae(x, y.expand(6, -1))).distortion + t.rate for y in torch.eye(2).double()], 1)
@@ -402,19 +413,19 @@ def test_labels_partly_missing() -> None:
         rows = torch.tensor([i in missing for i in range(6)])
         torch.manual_seed(2)
         losses = objective(vae, x, labels)
-        torch.testing.assert_close(losses.players["vae"], torch.where(rows, unknown, known).mean())
-        moved = objective.players(vae)["classifier"]
-        assert all(g.isfinite().all() for g in torch.autograd.grad(losses.players["classifier"], moved))
-    assert set(objective.players(vae)) == {"vae", "classifier"}
+        torch.testing.assert_close(losses.losses["vae"], torch.where(rows, unknown, known).mean())
+        moved = objective.param_groups(vae)["classifier"]
+        assert all(g.isfinite().all() for g in torch.autograd.grad(losses.losses["classifier"], moved))
+    assert set(objective.param_groups(vae)) == {"vae", "classifier"}
 
 
 # --- the loop with several players ---
 
 
 @pytest.mark.parametrize(("kind", "settings"), [
-    ("factor", {}), ("aae", {"objective.hidden": [8], "clip": 1.0}), ("vae-gan", {"objective.ratio": 0.5}),
-    ("piwae", {"accumulate": 2}), ("chi", {"ema": 0.9}), ("beta-tc", {}), ("constrained", {}),
-    ("free-bits", {"objective.beta": {"kind": "cyclical"}}), ("rae", {"objective.regulariser": "gradient"}),
+    ("factorvae", {}), ("aae", {"objective.hidden": [8], "max_grad_norm": 1.0}), ("vae-gan", {"objective.critic_lr_scale": 0.5}),
+    ("piwae", {"gradient_accumulation_steps": 2}), ("chivi", {"ema_decay": 0.9}), ("beta-tc", {}), ("geco", {}),
+    ("free-bits", {"objective.beta": {"kind": "cyclical"}}), ("rae", {"objective.regularizer": "gradient"}),
 ])  # fmt: skip
 def test_training_is_repeatable_and_survives_an_end(kind: str, settings: dict[str, Any], tmp_path: Path) -> None:
     """A run of 3 epochs, and one that was stopped and gone on with, are equal bit for bit, critics included."""
@@ -433,7 +444,7 @@ def test_training_is_repeatable_and_survives_an_end(kind: str, settings: dict[st
     different = [n for n in first if not n.startswith("ledger") and not torch.equal(first[n], second[n])]
     assert different == []
     players = {name.split(".")[1] for name in first if name.startswith("optimizer.")}
-    assert len(players) == {"vae-gan": 3, "factor": 2, "aae": 2, "piwae": 2, "chi": 2}.get(kind, 1)
+    assert len(players) == {"vae-gan": 3, "factorvae": 2, "aae": 2, "piwae": 2, "chivi": 2}.get(kind, 1)
 
 
 class Stop(Callback):
@@ -458,14 +469,14 @@ def test_several_players_and_one_take_the_same_steps() -> None:
     class Split(objectives.WeightedTerms):
         def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> objectives.Losses:
             losses = super().forward(vae, x, c)
-            return objectives.Losses(dict.fromkeys(("encoder", "decoder"), losses.players["vae"]), losses.parts)
+            return objectives.Losses(dict.fromkeys(("encoder", "decoder"), losses.losses["vae"]), losses.terms)
 
-        def players(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
-            return objectives.piwae(k=1, m=1).players(vae)
+        def param_groups(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
+            return objectives.piwae(k=1, m=1).param_groups(vae)
 
     after = []
     for make in (WeightedTerms, Split):
-        model, rows = small(accumulate=2, **{"training.optimizer.eps": 1e-4})
+        model, rows = small(gradient_accumulation_steps=2, **{"training.optimizer.eps": 1e-4})
         fit(model.vae, make({distortion: 1.0, rate: 1.0}), rows.train, rows.test, model.recipe.training)
         after.append(model.vae.state_dict())
     for name in after[0]:
@@ -473,7 +484,7 @@ def test_several_players_and_one_take_the_same_steps() -> None:
 
 
 def test_cyclical() -> None:
-    schedule = Cyclical(cycles=4, rising=0.5, end=2.0)
+    schedule = Cyclical(cycles=4, rising=0.5, end_value=2.0)
     values = [schedule(f) for f in (0.0, 0.0625, 0.125, 0.2, 0.25, 0.3125, 1.0, 1.5)]
     assert values == pytest.approx([0, 1, 2, 2, 0, 1, 2, 2])
     with pytest.raises(UserError, match=r"beta\.cycles = 0: give 1 or more"):

@@ -21,10 +21,10 @@ from nelbo.data import dataset as store
 from nelbo.data.images import cache
 from nelbo.data.images import folder as folders
 from nelbo.data.images.cache import Cache
-from nelbo.data.images.decode import Target, decode
-from nelbo.data.images.folder import Decoded
+from nelbo.data.images.decode import ImageSpec, decode
+from nelbo.data.images.folder import DecodedImages
 
-COLOUR, GREY = Target((3, 5, 6), "crop"), Target((1, 5, 6), "crop")
+COLOUR, GREY = ImageSpec((3, 5, 6), "crop"), ImageSpec((1, 5, 6), "crop")
 TRUTH = COLOURS.transpose(0, 3, 1, 2)
 
 
@@ -46,7 +46,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is decoded from now on."""
     seen: list[Any] = []
 
-    def watched(original: Any, target: Target) -> np.ndarray:
+    def watched(original: Any, target: ImageSpec) -> np.ndarray:
         seen.append(original)
         return decode(original, target)
 
@@ -54,8 +54,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return seen
 
 
-def read(pictures: tuple[str, ...], target: Target = COLOUR) -> np.ndarray:
-    return Decoded(pictures, target)[:]
+def read(pictures: tuple[str, ...], target: ImageSpec = COLOUR) -> np.ndarray:
+    return DecodedImages(pictures, target)[:]
 
 
 def test_every_picture_is_decoded_once(pictures: tuple[str, ...], decoded: list[Any]) -> None:
@@ -67,8 +67,10 @@ def test_every_picture_is_decoded_once(pictures: tuple[str, ...], decoded: list[
     assert len(decoded) == len(data.train) == len(set(decoded))
 
 
-@pytest.mark.parametrize("target", [COLOUR, GREY, Target((4, 7, 3), "pad"), Target((1, 5, 6), "crop", deep=True)])
-def test_what_is_kept_is_what_was_decoded(target: Target, pictures: tuple[str, ...], decoded: list[Any]) -> None:
+@pytest.mark.parametrize(
+    "target", [COLOUR, GREY, ImageSpec((4, 7, 3), "pad"), ImageSpec((1, 5, 6), "crop", is_16bit=True)]
+)
+def test_what_is_kept_is_what_was_decoded(target: ImageSpec, pictures: tuple[str, ...], decoded: list[Any]) -> None:
     truth = np.stack([decode(path, target) for path in pictures])
     for _ in range(2):
         got = read(pictures, target)
@@ -132,7 +134,7 @@ def test_killed_at_any_moment_and_in_two_processes_at_once(pictures: tuple[str, 
 
 
 def test_threads_share_it(pictures: tuple[str, ...]) -> None:
-    rows, wrong = Decoded(pictures, COLOUR), []
+    rows, wrong = DecodedImages(pictures, COLOUR), []
 
     def look(seed: int) -> None:
         order = np.random.default_rng(seed).permutation(len(pictures))
@@ -151,7 +153,7 @@ def files(kept: Path) -> set[str]:
 
 
 def test_the_oldest_make_room(pictures: tuple[str, ...], kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, names = Decoded(pictures[:4], COLOUR), []
+    rows, names = DecodedImages(pictures[:4], COLOUR), []
     for age, chosen in ((300, pictures[:4]), (200, pictures[4:8]), (100, pictures[8:])):
         read(chosen)
         (new,) = files(kept) - set(names)
@@ -169,7 +171,7 @@ def test_the_oldest_make_room(pictures: tuple[str, ...], kept: Path, monkeypatch
 
 def test_where_nothing_can_be_kept(pictures: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NELBO_CACHE", "off")
-    assert Decoded(pictures, COLOUR).cache is None and np.array_equal(read(pictures), TRUTH)
+    assert DecodedImages(pictures, COLOUR).cache is None and np.array_equal(read(pictures), TRUTH)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("NELBO_CACHE", str(tmp_path / "file"))
     assert np.array_equal(read(pictures), TRUTH) and (tmp_path / "file").read_text() == ""
@@ -187,9 +189,9 @@ def test_it_is_where_the_system_keeps_caches(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.delenv("NELBO_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
     paths = tuple(map(str, save_pictures(tmp_path / "p", GREYS[:1]).iterdir()))
-    found = Decoded(paths, GREY).cache
+    found = DecodedImages(paths, GREY).cache
     assert isinstance(found, Cache) and found.path.parent == tmp_path / "x" / "nelbo"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    found = Decoded(paths, GREY).cache
+    found = DecodedImages(paths, GREY).cache
     assert isinstance(found, Cache) and found.path.parent == tmp_path / "home" / ".cache" / "nelbo"

@@ -20,7 +20,7 @@ from nelbo.data.images.augment import USUAL, Augment, draws
 from nelbo.model import Model
 from nelbo.training import Callback
 from nelbo.training.loop import augmented
-from nelbo.training.players import pieces
+from nelbo.training.players import micro_batches
 
 SHAPES = [(1, 8, 8), (3, 6, 9), (4, 9, 6)]
 HALF = torch.full((1, 8), 0.5)  # no change
@@ -100,7 +100,7 @@ def test_a_turn_is_rigid_where_pictures_are_not_square() -> None:
     assert (turned - truth).abs().max() < 0.02
 
 
-@pytest.mark.parametrize(("u", "factor"), [(1.0, 1.5), (0.0, 1 / 1.5)])
+@pytest.mark.parametrize(("u", "factorvae"), [(1.0, 1.5), (0.0, 1 / 1.5)])
 def test_scale_is_a_ratio(u: float, factor: float) -> None:
     down, across = torch.meshgrid(torch.arange(40) - 19.5, torch.arange(60) - 29.5, indexing="ij")
     disc = lambda width: (-(down**2 + across**2) / width**2).exp()[None, None]  # noqa: E731
@@ -143,7 +143,7 @@ def trained(
     x: Any = GREY_SET, callbacks: Any = (), folder: Path | None = None, resume: bool = False, **over: Any
 ) -> Model:
     data = load(x, augment=over.pop("augment", "flip,shift=0.2"))
-    model = Model.create(load_recipe(None, {**SMALL, **over}), data.schema)
+    model = Model.from_recipe(load_recipe(None, {**SMALL, **over}), data.schema)
     model.fit(data, folder, callbacks, resume)
     return model
 
@@ -179,9 +179,13 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
 
 def test_pieces_of_a_batch_are_changed_as_the_whole_is() -> None:
     train = load(GREY_SET, augment="flip,shift,rotate").train
-    (whole,) = pieces(torch.arange(32), 32)
+    (whole,) = micro_batches(torch.arange(32), 32)
     truth = augmented(train.batch(whole.index), train, whole, (1, 7))
-    cut = [piece for rank in (0, 1) for piece in pieces(torch.arange(32), 32, rank=rank, world=2, accumulate=3)]
+    cut = [
+        piece
+        for rank in (0, 1)
+        for piece in micro_batches(torch.arange(32), 32, rank=rank, world=2, gradient_accumulation_steps=3)
+    ]
     assert torch.equal(torch.cat([augmented(train.batch(p.index), train, p, (1, 7)) for p in cut]), truth)
     assert not torch.equal(augmented(train.batch(whole.index), train, whole, (1, 8)), truth)
 

@@ -52,7 +52,12 @@ def test_pictures_without_a_class_are_for_the_model_that_learns_it(folder: Path)
     assert_user_error(
         lambda: nelbo.fit(folder, preset="m2", **options), "objective.classes=10: the data have 3", "classes=3"
     )
-    assert nelbo.fit(folder, preset="m2", objective__classes=3, **options).given("owl").sample(2).shape == (2, 1, 5, 6)
+    assert nelbo.fit(folder, preset="m2", objective__classes=3, **options).condition_on("owl").sample(2).shape == (
+        2,
+        1,
+        5,
+        6,
+    )
 
 
 def write(folder: Path, text: str) -> str:

@@ -26,7 +26,7 @@ from fixtures.arrays import (
 )
 from nelbo.data import Schema, load, load_like
 from nelbo.data import dataset as store
-from nelbo.data.images.decode import Target, decode
+from nelbo.data.images.decode import ImageSpec, decode
 from nelbo.plotting import image, images
 
 DEEP = RNG.integers(100, 4000, (12, 5, 6)).astype(np.uint16)
@@ -85,9 +85,9 @@ def test_sixteen_bits_for_a_model_of_eight(tmp_path: Path) -> None:
 def test_sixteen_bits_with_splits_and_in_another_size(tmp_path: Path) -> None:
     save_pictures(tmp_path / "train", DEEP[:8])
     save_pictures(tmp_path / "test", DEEP[8:])
-    data = load(tmp_path, size=3, fit="stretch")
+    data = load(tmp_path, size=3, resize_mode="stretch")
     low, high = (getattr(np.stack([shrunk(p) for p in DEEP[:8]]), end)() for end in ("min", "max"))
-    assert (data.schema.shift, data.schema.scale, data.schema.fit) == ((low,), (high - low,), "stretch")
+    assert (data.schema.shift, data.schema.scale, data.schema.resize_mode) == ((low,), (high - low,), "stretch")
     assert torch.allclose(data.schema.decode(all_rows(data.test))[0, 0], torch.from_numpy(shrunk(DEEP[8])), atol=1e-2)
 
 
@@ -128,7 +128,7 @@ def test_what_is_clear_colours_no_neighbour(tmp_path: Path) -> None:
     square[..., 1] = 255
     square[8:24, 8:24] = (255, 0, 0, 255)
     Image.fromarray(square).save(tmp_path / "a.png")
-    shown = decode(str(tmp_path / "a.png"), Target((4, 9, 9), "crop"))
+    shown = decode(str(tmp_path / "a.png"), ImageSpec((4, 9, 9), "crop"))
     assert (shown[3] > 0).sum() > 9 and set(shown[1][shown[3] > 8].tolist()) == {0}
 
 
@@ -161,7 +161,9 @@ def test_a_model_of_any_channels_from_pictures_to_pictures(channels: int, tmp_pa
 
 
 def test_a_model_of_sixteen_bits_answers_in_its_units(tmp_path: Path) -> None:
-    model = nelbo.fit(save_pictures(tmp_path, DEEP), model__likelihood={"kind": "bernoulli", "grey": True}, **TINY)
+    model = nelbo.fit(
+        save_pictures(tmp_path, DEEP), model__likelihood={"kind": "bernoulli", "allow_soft_targets": True}, **TINY
+    )
     assert model.sample(5).min() >= 100 and 255 < model.sample(5).max() <= 4000
 
 
@@ -204,7 +206,7 @@ def test_a_large_jpeg_is_decoded_at_less_and_looks_the_same(tmp_path: Path) -> N
     across, down = np.meshgrid(np.linspace(0, 9, 600), np.linspace(0, 7, 400))
     waves = np.stack([np.sin(across + i) * np.cos(down - i) for i in range(3)], -1) * 127 + 128
     Image.fromarray(waves.astype(np.uint8)).save(path := tmp_path / "a.jpg", quality=95)
-    got = decode(str(path), Target((3, 24, 32), "crop")).transpose(1, 2, 0).astype(float)
+    got = decode(str(path), ImageSpec((3, 24, 32), "crop")).transpose(1, 2, 0).astype(float)
     with Image.open(path) as picture:
         truth = np.asarray(ImageOps.fit(picture, (32, 24), Image.Resampling.LANCZOS)).astype(float)
     assert np.abs(got - truth).mean() < 0.5 and np.abs(got - truth).max() <= 4
@@ -222,10 +224,17 @@ def test_a_decompression_bomb_is_named_with_its_size(tmp_path: Path, held: bool)
     folder = save_pictures(tmp_path, GREYS[:4])
     bomb(folder / "004.png", 20_000)
     assert_user_error(
-        lambda: load(folder), "1 of 5", "004.png: is too large", "400000000 pixels", "limit of 178956970", "--skip-bad"
+        lambda: load(folder),
+        "1 of 5",
+        "004.png: is too large",
+        "400000000 pixels",
+        "limit of 178956970",
+        "--skip-unreadable",
     )
     with pytest.warns(UserWarning, match=r"1 of 5 pictures .* left out; .*004\.png: is too large"):
-        assert np.array_equal(rows_in_source_order(load(folder, skip_bad=True)).mul(255).round()[:, 0], GREYS[:4])
+        assert np.array_equal(
+            rows_in_source_order(load(folder, skip_unreadable=True)).mul(255).round()[:, 0], GREYS[:4]
+        )
     assert_user_error(
         lambda: load_like(folder / "004.png", load(GREYS).schema), "004.png: is too large", "shrink or remove it"
     )
@@ -238,7 +247,7 @@ def test_damaged_pixels_are_left_out_of_a_stream_too(tmp_path: Path, held: bool)
     (folder / "002.png").write_bytes(content[: len(content) // 2])
     (folder / "004.png").write_bytes(b"")
     with pytest.warns(UserWarning, match=r"2 of 6 pictures .* left out; the first is .*002\.png"):
-        data = load(folder, skip_bad=True)
+        data = load(folder, skip_unreadable=True)
     assert torch.equal((rows_in_source_order(data) * 255).round().byte()[:, 0], torch.from_numpy(shades[[0, 1, 3, 5]]))
 
 
@@ -247,4 +256,4 @@ def test_labels_of_what_is_left(tmp_path: Path, held: bool) -> None:
     save_pictures(tmp_path / "b", GREYS[:2])
     (tmp_path / "a" / "001.png").write_bytes(b"")
     with pytest.warns(UserWarning, match="1 of 5"):
-        assert labels_of(whole_dataset(load(tmp_path, skip_bad=True).train)).tolist() == [0, 0, 1, 1]
+        assert labels_of(whole_dataset(load(tmp_path, skip_unreadable=True).train)).tolist() == [0, 0, 1, 1]

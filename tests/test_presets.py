@@ -14,17 +14,17 @@ import torch
 import nelbo
 from nelbo.config import presets
 from nelbo.config import recipe as recipes
-from nelbo.config.build import start
+from nelbo.config.build import init_from_data
 from nelbo.config.presets import PRESETS
 from nelbo.config.recipe import Recipe
 from nelbo.config.registry import dump, parse
-from nelbo.data import Data, condition, load, subset
+from nelbo.data import DataSplits, condition, load, subset
 from nelbo.errors import UserError
 from nelbo.model import Model
 from nelbo.model.io import load as load_model
 
 DIGITS = load("mnist")
-SMALL = Data("digits", subset(DIGITS.train, range(384)), subset(DIGITS.test, range(96)))
+SMALL = DataSplits("digits", subset(DIGITS.train, range(384)), subset(DIGITS.test, range(96)))
 # What keeps a run short: one small network for all, and fewer parts of each kind.
 FEWER: dict[str, dict[str, Any]] = {
     "vdvae": {"model.latent.depth": [1, 1], "model.latent.width": 4, "model.latent.channels": 2},
@@ -37,7 +37,7 @@ FEWER: dict[str, dict[str, Any]] = {
 
 def recipe_of(name: str) -> Recipe:
     base = recipes.load("mnist", {"epochs": 3, "batch_size": 32, "model.encoder": {"kind": "mlp", "hidden": [48]}})
-    recipe = presets.find(name).over(dataclasses.replace(base, preset=name), name)
+    recipe = presets.find(name).apply_to(dataclasses.replace(base, preset=name), name)
     return recipes.override(recipe, FEWER.get(name, {}))
 
 
@@ -45,7 +45,7 @@ def trained(name: str, epochs: int = 3) -> tuple[Model, list[dict[str, Any]]]:
     recipe = recipes.override(recipe_of(name), {"epochs": epochs})
     data = dataclasses.replace(SMALL, train=subset(SMALL.train, range(384)), test=subset(SMALL.test, range(96)))
     context = condition(data, recipe.data.condition) if recipe.data.condition else None
-    model = Model.create(recipe, data.schema, context)
+    model = Model.from_recipe(recipe, data.schema, context)
     return model, model.fit(data).rows
 
 
@@ -60,8 +60,8 @@ def test_it_learns_is_saved_whole_and_samples_from_its_own_prior(name: str, tmp_
     again = load_model(tmp_path)
     x = SMALL.test.batch(torch.arange(6))
     x = model.schema.decode(x).numpy()
-    given = model.given(3) if model.context else model
-    given_again = again.given(3) if again.context else again
+    given = model.condition_on(3) if model.context else model
+    given_again = again.condition_on(3) if again.context else again
     np.testing.assert_array_equal(given.embed(x), given_again.embed(x))
     np.testing.assert_array_equal(given.reconstruct(x), given_again.reconstruct(x))
     np.testing.assert_array_equal(given.sample(5, seed=1), given_again.sample(5, seed=1))
@@ -77,12 +77,12 @@ def test_every_parameter_of_every_player_gets_a_gradient(name: str) -> None:
     recipe = recipe_of(name)
     data = dataclasses.replace(SMALL, train=subset(SMALL.train, range(24)))
     context = condition(data, recipe.data.condition) if recipe.data.condition else None
-    model, objective = Model.create(recipe, data.schema, context), recipe.objective.build()
+    model, objective = Model.from_recipe(recipe, data.schema, context), recipe.objective.build()
     x, c = data.train.batch(torch.arange(24)), data.train.context
-    start(model.vae, model.recipe.model, x.mean(0), x)
-    objective.start(model.vae, x, 24, c)
-    losses = objective.train()(model.vae.train(), x, c).players
-    players = objective.players(model.vae)
+    init_from_data(model.vae, model.recipe.model, x.mean(0), x)
+    objective.setup(model.vae, x, 24, c)
+    losses = objective.train()(model.vae.train(), x, c).losses
+    players = objective.param_groups(model.vae)
     assert losses.keys() == players.keys()
     for player, parameters in players.items():
         for gradient in torch.autograd.grad(losses[player], parameters, retain_graph=True):  # raises if one is unused
@@ -96,7 +96,7 @@ def test_its_table_is_itself(name: str) -> None:
 
 
 NOT_OF_TABLES = {  # what each says
-    **dict.fromkeys(("sigma-vae", "ms-ssim", "dfc", "log-cosh", "student-t", "discretised-logistic"), "are a table"),
+    **dict.fromkeys(("sigma-vae", "ms-ssim", "dfc", "log-cosh", "student-t", "discretized-logistic"), "are a table"),
     **dict.fromkeys(("vdvae", "nvae"), "takes pictures"),
     **dict.fromkeys(("cvae", "m2"), "no labels to condition on"),
     "rhvae": "does not support tables",
@@ -114,7 +114,7 @@ def test_it_learns_of_a_table_or_says_why_not(name: str) -> None:
     )
     table.loc[::7, "pay"] = np.nan
     net = {"kind": "table", "width": 8, "blocks": 1, "bins": 4}
-    small = {"model__encoder": net, "model__decoder": net, "epoch_size": 64, "batch_size": 32, "epochs": 1}
+    small = {"model__encoder": net, "model__decoder": net, "samples_per_epoch": 64, "batch_size": 32, "epochs": 1}
     if name in NOT_OF_TABLES:
         with pytest.raises(UserError, match=NOT_OF_TABLES[name]):
             nelbo.fit(table, preset=name, **small)
@@ -143,4 +143,7 @@ def test_an_unknown_preset_suggests_the_nearest() -> None:
 
 @pytest.mark.parametrize("name", ["beta-vae", "vamp", "ladder", "m2"])
 def test_its_prior_is_kept_where_the_recipe_would_fit_another(name: str) -> None:
-    assert recipes.load("pictures").prior and presets.find(name).over(recipes.load("pictures"), name).prior == ""
+    assert (
+        recipes.load("pictures").post_hoc_prior
+        and presets.find(name).apply_to(recipes.load("pictures"), name).post_hoc_prior == ""
+    )

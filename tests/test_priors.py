@@ -14,19 +14,19 @@ from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 from nelbo import likelihoods, nets, posteriors, priors
-from nelbo.config.build import ModelSpec, build, start
+from nelbo.config.build import ModelSpec, build, init_from_data
 from nelbo.config.registry import Component, dump, parse
 from nelbo.distributions import DiagonalNormal, Marginal, Mixture, noise, temper
 from nelbo.distributions.conditional import ConditionalDistribution
 from nelbo.errors import UserError
 from nelbo.latents import SingleLevelLatent
-from nelbo.model.post_hoc import Effort
+from nelbo.model.post_hoc import PriorFitConfig
 from nelbo.priors.two_stage import TwoStagePrior
 from nelbo.vae import VAE
 from zoo import assert_mean, perturb_parameters
 from zoo.distributions import mixture
 
-QUICK = Effort(steps=150)
+QUICK = PriorFitConfig(steps=150)
 
 
 @pytest.fixture(autouse=True)
@@ -263,7 +263,7 @@ def test_component_round_trip_and_build(component: Component[priors.Prior], cont
         nets.MLP((8,)),
     )
     vae, c = build(model, (6,), contexts), torch.randn(3, contexts) if contexts else None
-    start(vae, model, torch.zeros(6), torch.randn(9, 6))
+    init_from_data(vae, model, torch.zeros(6), torch.randn(9, 6))
     entries = [entry.data_ptr() for entry in vae.state_dict().values() if entry.numel()]
     assert len(set(entries)) == len(entries), "a weight is in the state twice: safetensors would refuse it"
     assert vae(torch.randn(3, 6), c).log_weight.isfinite().all()

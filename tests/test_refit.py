@@ -31,14 +31,14 @@ def model() -> nelbo.Model:
 def codes_log_p(model: nelbo.Model) -> float:
     """The mean of log p(z) over draws of the posterior, nats."""
     with torch.no_grad():
-        return model.vae.latent.prior(None).log_prob(model.draw(ROWS, seed=7)).mean().item()
+        return model.vae.latent.prior(None).log_prob(model.sample_posterior(ROWS, seed=7)).mean().item()
 
 
 @pytest.mark.parametrize(
     "kind", ["normal", "gmm", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("flow-maf", "auto"))]
 )
 def test_codes_are_likelier_under_the_fitted_prior(kind: str, model: nelbo.Model, tmp_path: Path) -> None:
-    before, fitted = codes_log_p(model), nelbo.with_prior(model, ROWS, kind)
+    before, fitted = codes_log_p(model), nelbo.fit_prior(model, ROWS, kind)
     assert codes_log_p(fitted) > before + 0.5
     assert codes_log_p(model) == before  # the model that was given is left alone
     fitted.save(tmp_path)
@@ -48,7 +48,7 @@ def test_codes_are_likelier_under_the_fitted_prior(kind: str, model: nelbo.Model
 
 
 def test_a_second_stage_saved_before_it_was_a_vae_is_loaded(model: nelbo.Model, tmp_path: Path) -> None:
-    fitted = nelbo.with_prior(model, ROWS[:50], "two-stage")
+    fitted = nelbo.fit_prior(model, ROWS[:50], "two-stage")
     fitted.save(tmp_path)
     weights = load_file(tmp_path / "weights.safetensors")
     with safe_open(tmp_path / "weights.safetensors", "pt") as file:
@@ -65,7 +65,7 @@ def test_samples_of_a_fitted_mixture_lie_where_the_data_do(model: nelbo.Model) -
     def far(x: np.ndarray) -> float:
         return float(np.minimum(np.abs(x - 6).mean(1), np.abs(x + 6).mean(1)).mean())
 
-    assert far(nelbo.with_prior(model, ROWS, "gmm").sample(300)) < 0.5 * far(model.sample(300))
+    assert far(nelbo.fit_prior(model, ROWS, "gmm").sample(300)) < 0.5 * far(model.sample(300))
 
 
 def test_codes_of_a_codebook_take_a_prior_over_codes(tmp_path: Path, run: Run) -> None:
@@ -80,12 +80,12 @@ def test_codes_of_a_codebook_take_a_prior_over_codes(tmp_path: Path, run: Run) -
 
 def test_kinds_that_do_not_suit_are_refused(model: nelbo.Model) -> None:
     with pytest.raises(UserError, match="did you mean gmm"):
-        nelbo.with_prior(model, ROWS, "gm")
+        nelbo.fit_prior(model, ROWS, "gm")
     ladder = nelbo.fit(
         ROWS, epochs=1, model__latent={"kind": "ladder", "dims": [2, 2], "width": 8}, model__encoder="mlp"
     )
     with pytest.raises(UserError, match="TopDown latents share a path"):
-        nelbo.with_prior(ladder, ROWS)
+        nelbo.fit_prior(ladder, ROWS)
 
 
 def test_presets_are_listed_and_trained_by_name(tmp_path: Path, run: Run) -> None:

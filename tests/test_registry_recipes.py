@@ -98,14 +98,19 @@ def test_the_tutorials_recipe_has_the_tutorials_numbers() -> None:
     assert spec.latent.kind == "flat" and spec.latent.options["dim"] == 20
     assert spec.latent.options["posterior"] == Component("posterior", "diagonal-normal", initial_logvar=None)
     assert dump(spec.encoder) == {"kind": "mlp", "hidden": [400]} and spec.decoder in (None, spec.encoder)
-    assert spec.likelihood == Component("likelihood", "bernoulli", grey=True)
+    assert spec.likelihood == Component("likelihood", "bernoulli", allow_soft_targets=True)
     assert [(x - spec.input.center) * spec.input.scale for x in (0.0, 1.0)] == [-1.0, 1.0]  # type: ignore[operator]
-    assert not spec.start_at_mean
+    assert not spec.init_bias_to_mean
     assert (settings.epochs, settings.batch_size, settings.learning_rate, settings.seed) == (10, 128, 1e-3, 42)
     # Its loss is summed over a batch of 128 and ours is the mean: Adam's steps are the same with eps / 128.
     assert settings.optimizer == training.Adam(beta1=0.9, beta2=0.999, eps=1e-8 / 128, weight_decay=0.0)
     assert settings.schedule == schedules.Constant()
-    assert (settings.clip, settings.ema, settings.patience, settings.accumulate) == (0, 0, 0, 1)
+    assert (
+        settings.max_grad_norm,
+        settings.ema_decay,
+        settings.early_stopping_patience,
+        settings.gradient_accumulation_steps,
+    ) == (0, 0, 0, 1)
 
 
 def test_the_tutorials_network_is_784_400_20_400_784() -> None:
@@ -114,7 +119,7 @@ def test_the_tutorials_network_is_784_400_20_400_784() -> None:
     from nelbo.model import Model
 
     data = load_data(torch.randint(0, 256, (4, 28, 28), dtype=torch.uint8))
-    vae = Model.create(recipes.load("tutorial"), data.schema).vae
+    vae = Model.from_recipe(recipes.load("tutorial"), data.schema).vae
     layers = [m for m in vae.modules() if isinstance(m, torch.nn.Linear)]
     assert [(m.in_features, m.out_features) for m in layers] == [(784, 400), (400, 40), (20, 400), (400, 784)]
 
@@ -130,9 +135,9 @@ def test_overrides_go_by_dotted_path_and_a_bare_name_is_of_training() -> None:
 
 
 def test_overrides_reach_into_a_component_named_by_its_kind() -> None:
-    paths = {"model.likelihood": "bernoulli", "model.likelihood.grey": True, "model.encoder": "mlp"}
+    paths = {"model.likelihood": "bernoulli", "model.likelihood.allow_soft_targets": True, "model.encoder": "mlp"}
     recipe = recipes.load(None, {**paths, "model.encoder.hidden": [5]})
-    assert dump(recipe.model.likelihood) == {"kind": "bernoulli", "grey": True}
+    assert dump(recipe.model.likelihood) == {"kind": "bernoulli", "allow_soft_targets": True}
     assert dump(recipe.model.encoder) == {"kind": "mlp", "hidden": [5]}
 
 
@@ -161,7 +166,7 @@ def test_another_kind_starts_from_its_own_defaults() -> None:
         ("epochs", True, ["training.epochs = True", "a whole number"]),
         ("learning_rate", "fast", ["training.learning_rate = 'fast'", "a number"]),
         ("learning_rate", float("nan"), ["training.learning_rate = nan", "finite"]),
-        ("model.start_at_mean", 1, ["model.start_at_mean = 1", "true or false"]),
+        ("model.init_bias_to_mean", 1, ["model.init_bias_to_mean = 1", "true or false"]),
         ("data.source", 3, ["data.source = 3", "a text in quotes"]),
         ("model.encoder", {"kind": "mlp", "hidden": 400}, ["model.encoder.hidden = 400", "a list"]),
         ("model.encoder", {"kind": "mlp", "hidden": ["a"]}, ["model.encoder.hidden[0] = 'a'", "a whole number"]),
@@ -176,7 +181,7 @@ def test_another_kind_starts_from_its_own_defaults() -> None:
         ("epochs", 0, ["training.epochs=0", "1 or more"]),
         ("seed", 2**70, [f"training.seed={2**70}", "below"]),
         ("learning_rate", -1.0, ["training.learning_rate=-1.0", "above 0"]),
-        ("ema", 1.0, ["training.ema=1.0", "below 1"]),
+        ("ema_decay", 1.0, ["training.ema_decay=1.0", "below 1"]),
         ("model.latent.dim", 0, ["model.latent.dim = 0", "give 1 or more"]),
         ("model.encoder", {"kind": "mlp", "hidden": [0]}, ["model.encoder.hidden[0] = 0", "1 or more"]),
         ("model.encoder", {"kind": "conv", "width": 0}, ["model.encoder.width = 0", "1 or more"]),
@@ -187,7 +192,7 @@ def test_another_kind_starts_from_its_own_defaults() -> None:
         ),
         ("objective.beta", -1, ["objective.beta = -1", "0 or more", '{kind = "constant"}']),
         ("training.optimizer.beta1", 1, ["training.optimizer.beta1 = 1", "0 or more and below 1"]),
-        ("training.schedule", {"kind": "linear", "begin": 1}, ["training.schedule.begin=1", "begin < until"]),
+        ("training.schedule", {"kind": "linear", "start_at": 1}, ["training.schedule.start_at=1", "start_at < end_at"]),
         (
             "training.schedule",
             {"kind": "cosine", "warmup": 1},
@@ -236,4 +241,4 @@ def test_nearest_lists_all_where_none_is_near() -> None:
 
 def test_a_file_holds_what_it_leaves_out_too() -> None:
     table = tomllib.loads(recipes.dumps(recipes.load("mnist")))
-    assert table["training"].keys() == {field.name for field in dataclasses.fields(training.Settings)}
+    assert table["training"].keys() == {field.name for field in dataclasses.fields(training.TrainingConfig)}

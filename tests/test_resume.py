@@ -21,7 +21,7 @@ from conftest import Run
 from fixtures.tiny_model import assert_equal, small, weights
 from nelbo.errors import UserError
 from nelbo.training import Callback, checkpoint
-from nelbo.training.players import pieces
+from nelbo.training.players import micro_batches
 
 
 class StopAt(Callback):
@@ -36,7 +36,10 @@ class StopAt(Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.parametrize("settings", [{}, {"ema": 0.9, "clip": 1.0, "accumulate": 2}, {"model.likelihood": "normal"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"ema_decay": 0.9, "max_grad_norm": 1.0, "gradient_accumulation_steps": 2}, {"model.likelihood": "normal"}],
+)
 def test_interrupted_and_resumed_is_the_uninterrupted_run(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,7 +65,7 @@ EAGER = "import nelbo.training.loop as l; l.LOOK_SECONDS = 0.02; from nelbo.cli 
 
 
 def train_command(out: Path, data: Path, *more: str) -> list[str]:
-    arguments = ["train", str(data), "--out", str(out), "--epochs", "4", "--ema", "0.9", "--latent-dim", "4"]
+    arguments = ["train", str(data), "--out", str(out), "--epochs", "4", "--ema-decay", "0.9", "--latent-dim", "4"]
     settings = ["--set", "training.checkpoint_seconds=0", "--set", "model.encoder=mlp", "--batch-size", "8", "--quiet"]
     return [sys.executable, "-c", EAGER, *arguments, *settings, *more]
 
@@ -121,7 +124,7 @@ def test_two_processes_train_the_same_model_as_one(run: Run, tmp_path: Path) -> 
 
 def test_pieces_start_where_a_run_was_left() -> None:
     order = torch.arange(25)
-    late = [p.index.tolist() for p in pieces(order, 10, first=1)]
+    late = [p.index.tolist() for p in micro_batches(order, 10, first=1)]
     assert late == [list(range(10, 20)), list(range(20, 25))]
 
 

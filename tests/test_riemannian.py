@@ -17,7 +17,7 @@ from nelbo.config.build import ModelSpec, build, resolve
 from nelbo.config.recipe import Recipe
 from nelbo.config.registry import Component
 from nelbo.data import Schema
-from nelbo.distributions import DiagonalNormal, Hamiltonian, InverseVolume, Metric, Riemannian, sample_and_log_prob
+from nelbo.distributions import DiagonalNormal, Hamiltonian, Metric, MetricVolumePrior, Riemannian, sample_and_log_prob
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
 from nelbo.latents import SingleLevelLatent
@@ -47,7 +47,7 @@ def flow(q: Riemannian, state: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("dim", [1, 2, 5])
 def test_metric_is_its_formula_and_positive_definite(dim: int) -> None:
-    """And `push` and `pull` are the gradients that autograd finds."""
+    """And `volume_gradient` and `quadratic_gradient` are the gradients that autograd finds."""
     m = metric(dim)
     z, v = torch.randn(2, 3, 4, dim).double().unbind(0)
     z.requires_grad_()
@@ -56,10 +56,10 @@ def test_metric_is_its_formula_and_positive_definite(dim: int) -> None:
     torch.testing.assert_close(m.inverse(z), formula)
     assert torch.equal(m.inverse(z), m.inverse(z).mT) and torch.linalg.eigvalsh(m.inverse(z)).min() >= 0.05 - 1e-12
     torch.testing.assert_close(m.log_density(z), torch.linalg.slogdet(formula)[1] / 2)
-    torch.testing.assert_close(m.push(z), torch.autograd.grad(m.log_density(z).sum(), z)[0])
+    torch.testing.assert_close(m.volume_gradient(z), torch.autograd.grad(m.log_density(z).sum(), z)[0])
     energy = torch.einsum("abi,abij,abj->ab", v, m.inverse(z), v) / 2
     held = v.unsqueeze(-1) * v.unsqueeze(-2)
-    torch.testing.assert_close(m.pull(z, held), torch.autograd.grad(energy.sum(), z)[0])
+    torch.testing.assert_close(m.quadratic_gradient(z, held), torch.autograd.grad(energy.sum(), z)[0])
     oracle = torch.distributions.MultivariateNormal(torch.zeros(dim).double(), precision_matrix=m.inverse(z))
     difference = oracle.log_prob(v) - m.log_momentum(z, v)
     torch.testing.assert_close(difference, difference.mean().expand(3, 4))
@@ -69,7 +69,7 @@ def test_without_roots_it_is_the_hamiltonian_posterior_of_mass_one_over_lambda()
     """L = 0: z moves by e lambda v, v ~ N(0, I / lambda), which is the plain dynamics with steps e sqrt(lambda)."""
     m = Metric(torch.randn(4, 2).double(), torch.zeros(4, 2, 2).double(), 1.0, 0.3)
     q = moved(m, 0.4, 1, torch.tensor([1.7, 1.4, 1.0]).double())
-    plain = Hamiltonian(q.flat.start, q.flat.log_joint, q.flat.step * 0.3**0.5, q.flat.heats)
+    plain = Hamiltonian(q.flat.base, q.flat.log_joint, q.flat.step * 0.3**0.5, q.flat.tempering)
     for shape in ((), (50,)):
         with seeded(3):
             ours = sample_and_log_prob(q, shape)
@@ -139,10 +139,10 @@ def test_weights_are_unbiased_and_wrong_ones_are_rejected(mutant: str) -> None:
     vae, x, truth = linear()
     q = vae.latent.posterior(x)  # type: ignore[operator]
     with torch.no_grad():
-        z, log_q = sample_and_log_prob(q.flat.start, (40_000,))
+        z, log_q = sample_and_log_prob(q.flat.base, (40_000,))
         m = q.metric
         v = m.momentum(z, torch.randn_like(z))
-        end, momentum = q.path(z, v * q.flat.heats[0])
+        end, momentum = q.path(z, v * q.flat.tempering[0])
         volume = m.log_density(z) - m.log_density(end)
         path = m.log_momentum(z, v) - m.log_momentum(end, momentum)
         torch.manual_seed(1)
@@ -164,12 +164,12 @@ def test_gradients_are_those_of_the_difference_quotient() -> None:
     vae = VAES["posterior: riemannian"].build(0).double()
     x = data(torch.distributions.constraints.boolean, 3, SHAPE)
     p = vae.latent.posterior
-    leaves = [p.flat.raw_step, p.flat.start.net.layers[-1].bias, p.net.layers[-1].bias]  # type: ignore[index, union-attr]
+    leaves = [p.flat.raw_step, p.flat.base.net.layers[-1].bias, p.net.layers[-1].bias]  # type: ignore[index, union-attr]
     leaves.append(vae.likelihood.net.layers[-1].bias)  # type: ignore[index, union-attr]
 
     def loss(*_: Tensor) -> Tensor:
         torch.manual_seed(3)
-        return elbo()(vae, x).players["vae"]
+        return elbo()(vae, x).losses["vae"]
 
     assert torch.autograd.gradcheck(loss, tuple(leaves), fast_mode=True)
 
@@ -214,19 +214,19 @@ def test_draws_have_the_density_of_the_volume(dim: int) -> None:
     edges, mass = cells(m)
     tried = (mass.flatten() > 2e-3).nonzero()[:, 0]
     assert len(tried) >= 7
-    assert_mean(shares(InverseVolume(m, 40).sample((6_000,)), edges)[:, tried], mass.flatten()[tried])
+    assert_mean(shares(MetricVolumePrior(m, 40).sample((6_000,)), edges)[:, tried], mass.flatten()[tried])
     for mutant in (Unweighted, Squared):
         wrong = mutant(m.centroids, torch.zeros(1, dim, dim).double(), m.temperature, m.floor)
         wrong.squares = m.squares
         with pytest.raises(AssertionError, match="standard errors"):
-            assert_mean(shares(InverseVolume(wrong, 40).sample((6_000,)), edges)[:, tried], mass.flatten()[tried])
+            assert_mean(shares(MetricVolumePrior(wrong, 40).sample((6_000,)), edges)[:, tried], mass.flatten()[tried])
 
 
 def test_draws_are_accepted_and_repeat_by_seed() -> None:
     """Chains leave their centroids, in ten dimensions too; the same seed gives the same draws."""
     for dim in (2, 10):
         m = metric(dim, centroids=20)
-        p = InverseVolume(m, 20)
+        p = MetricVolumePrior(m, 20)
         with seeded(4):
             first = p.sample((500,))
         with seeded(4):
@@ -249,7 +249,7 @@ def test_metric_prior_only_draws() -> None:
     with pytest.raises(UserError, match=r"no log p\(z\)"):
         _ = other(x).log_weight
     with pytest.raises(UserError, match=r"DiagonalNormal has no learned metric.*rhvae"):
-        SingleLevelLatent(priors.MetricVolumePrior(moves=5), POSTERIORS["diagonal-normal"].build()).generate(2)
+        SingleLevelLatent(priors.MetricVolumePrior(moves=5), POSTERIORS["diagonal-normal"].build()).sample_prior(2)
 
 
 def test_trained_refitted_saved_and_loaded(tmp_path: Path) -> None:
@@ -262,24 +262,24 @@ def test_trained_refitted_saved_and_loaded(tmp_path: Path) -> None:
     assert torch.cdist(posterior.rows.flatten(1), train.flatten(1)).amin(1).max() < 1e-2  # of 2 between rows
     losses = [row["loss"] for row in state.rows if row["split"] == "train"]
     assert losses[-1] < losses[0]
-    fitted = nelbo.with_prior(model, given.test, "metric")
+    fitted = nelbo.fit_prior(model, given.test, "metric")
     assert fitted.recipe.model.latent.options["prior"] == Component("prior", "metric")
     fitted.save(tmp_path)
     loaded = nelbo.load(tmp_path)
     for action in (
         lambda m: m.sample(5, seed=2),
         lambda m: m.embed(given.test),
-        lambda m: m.draw(given.test, 1).numpy(),
+        lambda m: m.sample_posterior(given.test, 1).numpy(),
     ):
         assert (action(fitted) == action(loaded)).all()
-    assert (model.draw(given.test, 1) == fitted.draw(given.test, 1)).all()
+    assert (model.sample_posterior(given.test, 1) == fitted.sample_posterior(given.test, 1)).all()
     plain, _ = small()
     with pytest.raises(UserError, match="no learned metric"):
-        nelbo.with_prior(plain, given.test, "metric")
+        nelbo.fit_prior(plain, given.test, "metric")
 
 
 def test_preset_and_fields() -> None:
-    made = presets.rhvae(7).over(Recipe(), "rhvae").model.latent
+    made = presets.rhvae(7).apply_to(Recipe(), "rhvae").model.latent
     assert made.options["posterior"] == Component("posterior", "riemannian") and made.options["dim"] == 7
     vae = build(
         resolve(ModelSpec(made, encoder=nets.MLP((5,))), Schema("vector", (6,), (0.0,), (1.0,), "real")),
@@ -299,7 +299,7 @@ def test_a_path_that_diverges_is_not_a_number_and_no_crash() -> None:
     """So that training stops with the part, the step and a remedy, as for any loss that is not finite."""
     vae = VAES["posterior: riemannian"].build(0)
     vae.latent.posterior.flat.longest = 1e20  # type: ignore[union-attr]
-    loss = elbo()(vae, torch.ones(3, *SHAPE)).players["vae"]
+    loss = elbo()(vae, torch.ones(3, *SHAPE)).losses["vae"]
     assert not loss.isfinite()
     loss.backward()
 
@@ -307,7 +307,7 @@ def test_a_path_that_diverges_is_not_a_number_and_no_crash() -> None:
 def test_a_refitted_hamiltonian_posterior_heads_for_the_new_prior_as_it_does_when_loaded(tmp_path: Path) -> None:
     model, given = small(**{"model.latent.posterior": {"kind": "hamiltonian", "step": 0.2}, "epochs": 1})
     model.fit(given)
-    fitted = nelbo.with_prior(model, given.test, "normal")
+    fitted = nelbo.fit_prior(model, given.test, "normal")
     fitted.save(tmp_path)
-    assert torch.equal(fitted.draw(given.test, 1), nelbo.load(tmp_path).draw(given.test, 1))
-    assert not torch.allclose(fitted.draw(given.test, 1), model.draw(given.test, 1))
+    assert torch.equal(fitted.sample_posterior(given.test, 1), nelbo.load(tmp_path).sample_posterior(given.test, 1))
+    assert not torch.allclose(fitted.sample_posterior(given.test, 1), model.sample_posterior(given.test, 1))

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from nelbo import distributions, likelihoods, nets, posteriors, priors
 from nelbo.data import Schema
-from nelbo.distributions import DiagonalNormal, Observed
+from nelbo.distributions import DiagonalNormal, Masked
 from nelbo.latents import SingleLevelLatent
 from nelbo.model import imputation
 from nelbo.nets.conv import convolution
@@ -57,9 +57,9 @@ def test_the_log_probability_is_that_of_what_was_observed(name: str) -> None:
     loc, x, missing = draw(3, 4, *SHAPE).requires_grad_(), admitted(name), gaps(4, *SHAPE)
     d = FAMILIES[name](loc)
     expected = d.element_log_prob(x).masked_fill(missing, 0.0).sum((-1, -2))
-    found = Observed(FAMILIES[name](loc)).log_prob(x.masked_fill(missing, NAN))
+    found = Masked(FAMILIES[name](loc)).log_prob(x.masked_fill(missing, NAN))
     torch.testing.assert_close(found, expected)
-    assert torch.equal(Observed(d).log_prob(x), d.log_prob(x)), "complete data cost what they did"
+    assert torch.equal(Masked(d).log_prob(x), d.log_prob(x)), "complete data cost what they did"
     (gradient,) = torch.autograd.grad(found.sum(), loc)
     torch.testing.assert_close(gradient, torch.autograd.grad(expected.sum(), loc)[0])
     assert (gradient[:, missing] == 0).all() and (gradient[:, 1] == 0).all()
@@ -72,7 +72,7 @@ def test_the_best_variance_is_that_of_observed_residuals() -> None:
         told.append(squares.sum() / count)
         return told[-1]
 
-    d = Observed(distributions.OptimalNormal(loc, 2, observe))
+    d = Masked(distributions.OptimalNormal(loc, 2, observe))
     found = d.log_prob(x.masked_fill(missing, NAN))
     variance = (x - loc)[~missing].square().mean()
     torch.testing.assert_close(told[0], variance)
@@ -176,7 +176,7 @@ def test_gaps_are_filled_with_their_conditional_mean(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(imputation, "DRAWS", 100_000)
     torch.manual_seed(2)
     with torch.no_grad():
-        filled, unsure = imputation.expect(vae, row, schema)[0]
+        filled, unsure = imputation.expected_values(vae, row, schema)[0]
         scale = torch.tensor(schema.scale).expand(SHAPE).flatten()
         shift = torch.tensor(schema.shift).expand(SHAPE).flatten()
         torch.testing.assert_close(
@@ -187,7 +187,7 @@ def test_gaps_are_filled_with_their_conditional_mean(monkeypatch: pytest.MonkeyP
         torch.testing.assert_close(reached.double(), mean, atol=0.05, rtol=0)
         torch.testing.assert_close((unsure.flatten() / scale)[~there].double(), variance.sqrt(), atol=0.05, rtol=0)
         monkeypatch.setattr(imputation, "DRAWS", 200)
-        drawn = torch.cat([imputation.complete(vae, row.expand(250, -1, -1)) for _ in range(8)]).flatten(1)
+        drawn = torch.cat([imputation.sample_missing(vae, row.expand(250, -1, -1)) for _ in range(8)]).flatten(1)
     assert torch.equal(drawn[:, there], x[2].flatten()[there].expand(len(drawn), -1)) and not drawn.isnan().any()
     error = (variance / len(drawn)).sqrt()
     assert ((drawn[:, ~there].mean(0) - mean).abs() < 5 * error + 0.05).all()
@@ -198,13 +198,13 @@ def test_a_loss_with_gaps_trains_every_parameter() -> None:
     vae, _, _ = linear()
     vae.train()
     x = draw(4, *SHAPE, seed=6).masked_fill(gaps(4, *SHAPE), NAN)
-    sum(elbo()(vae, x).players.values(), torch.zeros(())).backward()
+    sum(elbo()(vae, x).losses.values(), torch.zeros(())).backward()
     for name, parameter in vae.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
 
 
 def test_a_wrapped_likelihood_speaks_for_its_base() -> None:
-    base = likelihoods.Bernoulli(nets.MLPDecoder(3, SHAPE, []), 2, grey=True)
+    base = likelihoods.Bernoulli(nets.MLPDecoder(3, SHAPE, []), 2, allow_soft_targets=True)
     observed = likelihoods.MissingDataLikelihood(base)
     assert (observed.name, observed.normalized, observed.support) == ("Bernoulli", False, base.support)
     assert isinstance(observed.net, nn.Module) and {*observed.state_dict()} == {f"base.{k}" for k in base.state_dict()}

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fixtures.arrays import all_rows, assert_user_error, labels_of, rows_in_source_order
-from nelbo.data import Data, Dataset, Schema, Subset, dataset, load, load_like, mean
+from nelbo.data import Dataset, DataSplits, Schema, Subset, dataset, load, load_like, mean
 from nelbo.data.split import Windows
 
 RNG = np.random.default_rng(0)
@@ -155,7 +155,7 @@ def test_a_table_is_one_recording(tmp_path: Path) -> None:
 
 def test_a_file_that_exceeds_memory_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save(tmp_path / "x.npy", gapped())
-    here: Data = load(tmp_path / "x.npy", kind="series")
+    here: DataSplits = load(tmp_path / "x.npy", kind="series")
     cut = load(tmp_path / "x.npy", window=4)
     monkeypatch.setattr(dataset, "MEMORY_BUDGET", 10)
     far, far_cut = load(tmp_path / "x.npy", kind="series"), load(tmp_path / "x.npy", window=4)

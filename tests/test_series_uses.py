@@ -23,7 +23,7 @@ from nelbo.data import load
 from nelbo.model import Model
 from nelbo.nets import Conv1d
 
-WINDOW, TINY = 16, ["--epochs", 2, "--set", "training.epoch_size=640", "--set", "training.batch_size=32", "-q"]
+WINDOW, TINY = 16, ["--epochs", 2, "--set", "training.samples_per_epoch=640", "--set", "training.batch_size=32", "-q"]
 
 
 def waves(n: int, seed: int, steps: int = WINDOW) -> np.ndarray:
@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     time = pandas.date_range("2024-01-01", periods=len(x), freq="min")
     pandas.DataFrame({"time": time, "load": x[:, 0], "temp": x[:, 1]}).to_csv(where / "sensors.csv", index=False)
     data = {"data__window": WINDOW, "data__stride": 4}
-    nelbo.fit(str(where / "sensors.csv"), out=where / "run", epochs=2, training__epoch_size=640, **data)
+    nelbo.fit(str(where / "sensors.csv"), out=where / "run", epochs=2, training__samples_per_epoch=640, **data)
     return where
 
 
@@ -69,12 +69,12 @@ def test_a_model_of_series_is_saved_and_answers_the_same(kind: str, tmp_path: Pa
     x[3, 4:9] = np.nan
     data = load((x, np.arange(40) % 2), kind="series")
     recipe = recipes.load(None, {"epochs": 1, "model.encoder": kind, "model.decoder": kind, "batch_size": 20})
-    made = Model.create(recipe, data.schema)
+    made = Model.from_recipe(recipe, data.schema)
     made.fit(data)
     made.save(tmp_path)
     back = nelbo.load(tmp_path)
     assert np.array_equal(back.embed(x), made.embed(x)) and np.isfinite(made.embed(x)).all()
-    assert np.array_equal(back.sample(3, noise=True), made.sample(3, noise=True))
+    assert np.array_equal(back.sample(3, sample_likelihood=True), made.sample(3, sample_likelihood=True))
     assert made.sample(3).shape == (3, WINDOW, 2) and not np.isnan(made.sample(3)).any()
     assert np.isfinite(made.score(x, 5)).all() and np.isfinite(made.reconstruct(x)).all()
     assert made.interpolate(x[0], x[1], steps=4).shape == (4, WINDOW, 2)
@@ -86,7 +86,7 @@ def test_series_are_conditioned_on_labels(kind: str) -> None:
     x = (waves(40, 3), np.arange(40) % 2)
     net = {"model__encoder": kind, "model__decoder": kind}
     made = nelbo.fit(x, data__kind="series", epochs=1, condition="label", **net)
-    assert made.given(1).sample(2).shape == (2, WINDOW, 2)
+    assert made.condition_on(1).sample(2).shape == (2, WINDOW, 2)
 
 
 def test_what_a_gap_hides_is_never_seen(model: Model) -> None:
@@ -117,7 +117,7 @@ def test_maximal_stretches_are_the_best_of_all() -> None:
         sums = {(i, j): excess[i:j].sum() for i in range(12) for j in range(i + 1, 13)}
         best = max(sums, key=lambda ends: sums[ends])
         np.testing.assert_allclose(intervals.best_sums(excess[None])[0], max(sums[best], 0.0))
-        found = list(intervals.maximal(excess, 0.7))
+        found = list(intervals.maximal_subsequences(excess, 0.7))
         assert found == sorted(found) and all(a[1] <= b[0] for a, b in itertools.pairwise(found))
         assert all(sums[ends] > 0.7 for ends in found)
         if sums[best] > 0.7:
@@ -128,12 +128,12 @@ def test_maximal_stretches_are_the_best_of_all() -> None:
 
 def test_odd_stretches_are_found_where_they_are_and_seldom_elsewhere(model: Model) -> None:
     detector = Detector(model, calibration=waves(400, 6), samples=5)
-    usual = model.rows(waves(1000, 7))
-    rate = len({of.row for of in intervals.find(detector, usual, 0.05).stretches}) / 1000
+    usual = model.as_dataset(waves(1000, 7))
+    rate = len({of.row for of in intervals.find_intervals(detector, usual, 0.05).intervals}) / 1000
     assert rate < 0.05 + 4 * np.sqrt(0.05 * 0.95 * (1 / 400 + 1 / 1000))
     odd = waves(50, 8)
     odd[:, 6:9, 1] += 12.0
-    found = intervals.find(detector, model.rows(odd), 0.05).stretches
+    found = intervals.find_intervals(detector, model.as_dataset(odd), 0.05).intervals
     hit = {of.row for of in found if of.start < 9 and of.end > 6 and of.nats > 0}
     assert len(hit) > 45
     inside = sum(max(0, min(of.end, 9) - max(of.start, 6)) for of in found)
@@ -145,9 +145,9 @@ def test_a_step_of_two_windows_is_told_of_once(folder: Path) -> None:
     x = waves(1, 9, 2 * WINDOW + 3)[0]
     x[WINDOW + 5 : WINDOW + 8, 1] += 60
     frame = pandas.DataFrame({"load": x[:, 0], "temp": x[:, 1]})
-    rows = model.rows(frame)
+    rows = model.as_dataset(frame)
     assert rows.origin is not None
-    found = intervals.find(Detector(model, samples=5), rows, 0.2).stretches
+    found = intervals.find_intervals(Detector(model, samples=5), rows, 0.2).intervals
     first = rows.origin[:, 1].numpy()
     steps = [t for of in found for t in range(first[of.row] + of.start, first[of.row] + of.end)]
     assert len(steps) == len({*steps}) and WINDOW + 6 in steps
@@ -159,7 +159,7 @@ def test_detect_lists_and_draws_the_stretches(folder: Path, run: Run, tmp_path: 
     pandas.DataFrame({"load": x[:, 0], "temp": x[:, 1]}).to_csv(tmp_path / "today.csv", index=False)
     out = tmp_path / "odd.csv"
     code, said, err = run(
-        "detect", folder / "run", tmp_path / "today.csv", "--false-alarms", 0.1, "--samples", 5, "--out", out, "--json"
+        "detect", folder / "run", tmp_path / "today.csv", "--alpha", 0.1, "--samples", 5, "--out", out, "--json"
     )
     assert code == 0, err
     told = json.loads(said)
@@ -171,13 +171,13 @@ def test_detect_lists_and_draws_the_stretches(folder: Path, run: Run, tmp_path: 
         assert [*next(csv.reader(file))] == ["row", "score", "p_value", "odd"]
     assert Image.open(tmp_path / "odd.png").size[0] > 500
     assert told["out"] == [str(tmp_path / name) for name in ("odd.csv", "odd_stretches.csv", "odd.png")]
-    code, said, err = run("detect", folder / "run", "--false-alarms", 0.2, "--samples", 5, "--out", tmp_path / "o.png")
+    code, said, err = run("detect", folder / "run", "--alpha", 0.2, "--samples", 5, "--out", tmp_path / "o.png")
     assert code == 0 and "rows are odd" in said, err
 
 
 def test_a_table_of_steps_is_filled_and_else_as_it_was(folder: Path, run: Run, tmp_path: Path) -> None:
     out, unsure = tmp_path / "filled.csv", tmp_path / "unsure.csv"
-    code, _, err = run("impute", folder / "run", folder / "sensors.csv", "--out", out, "--unsure", unsure)
+    code, _, err = run("impute", folder / "run", folder / "sensors.csv", "--out", out, "--uncertainty", unsure)
     assert code == 0, err
     before, after = ((path).read_text().splitlines() for path in (folder / "sensors.csv", out))
     changed = [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
@@ -192,7 +192,7 @@ def test_series_of_an_array_are_filled(folder: Path, run: Run, tmp_path: Path) -
     x = waves(3, 11).astype(np.float32)
     x[1, 4:7] = np.nan
     np.save(tmp_path / "x.npy", x)
-    code, _, err = run("impute", folder / "run", tmp_path / "x.npy", "--out", tmp_path / "f.npy", "--draws", 2)
+    code, _, err = run("impute", folder / "run", tmp_path / "x.npy", "--out", tmp_path / "f.npy", "--n-imputations", 2)
     assert code == 0, err
     drawn = [np.load(tmp_path / f"f_{i}.npy") for i in (1, 2)]
     assert all(np.array_equal(of[~np.isnan(x)], x[~np.isnan(x)]) for of in drawn)
@@ -210,7 +210,7 @@ def test_verbs(folder: Path, run: Run, tmp_path: Path) -> None:
         lines = list(csv.reader(file))
     assert lines[0] == ["series", "step", "load", "temp"] and len(lines) == 1 + 3 * WINDOW
     assert lines[1 + WINDOW][:2] == ["1", "0"]
-    for verb in ("traverse", "map"):
+    for verb in ("traverse", "plot-latent"):
         assert run(verb, folder / "run", "--out", tmp_path / f"{verb}.png").code == 0
     assert json.loads(run("evaluate", folder / "run", "--samples", 5, "--json").out)["nll"] > -1e4
     assert {p.name for p in (folder / "run").glob("*_2.png")} == {

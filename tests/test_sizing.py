@@ -18,10 +18,10 @@ RUNS = ("plain", "fitted")
 ROWS = torch.rand(120, 6, generator=torch.Generator().manual_seed(0))
 
 
-def model(minutes: float, prior: str = "", **training: int) -> tuple[nelbo.Model, nelbo.data.Data]:  # type: ignore[name-defined]
+def model(minutes: float, prior: str = "", **training: int) -> tuple[nelbo.Model, nelbo.data.DataSplits]:  # type: ignore[name-defined]
     data = load(ROWS)
-    recipe = recipes.load(None, {"minutes": minutes, "prior": prior, "batch_size": 10, **training})
-    return nelbo.Model.create(recipe, data.schema), data
+    recipe = recipes.load(None, {"minutes": minutes, "post_hoc_prior": prior, "batch_size": 10, **training})
+    return nelbo.Model.from_recipe(recipe, data.schema), data
 
 
 @pytest.mark.parametrize(
@@ -37,15 +37,15 @@ def test_minutes_become_epochs(
     minutes: float, speed: float, prior: str, expected: tuple[int, int, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time_budget, "_rows_a_second", lambda model, data: speed)
-    found = time_budget.within(*model(minutes, prior))
-    assert (found.epochs, found.epoch_size, found.max_seconds) == pytest.approx(expected)
+    found = time_budget.epochs_for_budget(*model(minutes, prior))
+    assert (found.epochs, found.samples_per_epoch, found.max_seconds) == pytest.approx(expected)
 
 
 def test_timing_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time_budget, "TIMED_SECONDS", 0.2)
     m, data = model(1.0)
     before, generator = weights(m), torch.get_rng_state()
-    assert time_budget.within(m, data).epochs > 1
+    assert time_budget.epochs_for_budget(m, data).epochs > 1
     assert_equal(weights(m), before)
     assert torch.equal(torch.get_rng_state(), generator)
 
@@ -66,17 +66,17 @@ def test_time_is_kept_where_epochs_are_shorter_than_a_look() -> None:
 
 
 def test_epochs_that_are_given_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time_budget, "within", lambda *_: pytest.fail("timed"))
+    monkeypatch.setattr(time_budget, "epochs_for_budget", lambda *_: pytest.fail("timed"))
     assert run.choose("digits", "", {"epochs": 3}).minutes == 0.0
     assert run.choose("digits", "", {}).minutes == 10.0
     nelbo.fit(ROWS, epochs=1)
 
 
 def test_the_recipes_prior_is_fitted_saved_and_sampled(tmp_path: Path) -> None:
-    """As by `with_prior` after training; the last picture of samples is drawn from it."""
+    """As by `fit_prior` after training; the last picture of samples is drawn from it."""
     plain = nelbo.fit(ROWS, epochs=2, out=tmp_path / "plain")
-    fitted = nelbo.fit(ROWS, epochs=2, prior="normal", out=tmp_path / "fitted")
-    expected = nelbo.with_prior(plain, load(ROWS).train, "normal", 42)
+    fitted = nelbo.fit(ROWS, epochs=2, post_hoc_prior="normal", out=tmp_path / "fitted")
+    expected = nelbo.fit_prior(plain, load(ROWS).train, "normal", 42)
     assert_equal(weights(fitted), weights(expected))
     assert_equal(weights(nelbo.load(tmp_path / "fitted")), weights(expected))
     pictures = {
@@ -89,7 +89,7 @@ def test_bad_minutes_and_priors_are_named(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(UserError, match="minutes=-1"):
         recipes.load(None, {"minutes": -1})
     with pytest.raises(UserError, match="did you mean gmm"):
-        recipes.load(None, {"prior": "gm"})
+        recipes.load(None, {"post_hoc_prior": "gm"})
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="give --epochs"):
-        time_budget.within(*model(1.0))
+        time_budget.epochs_for_budget(*model(1.0))

@@ -11,10 +11,10 @@ from torch import Tensor
 
 import nelbo
 from conftest import GREY, NET, Run
-from nelbo.apps.synthesis.label_propagation import NEAREST, nearest, spread, with_classes
+from nelbo.apps.synthesis.label_propagation import NEAREST, neighbor_graph, propagate_labels, propagate_over_graph
 from nelbo.apps.synthesis.rows import augment
 from nelbo.data import Dataset, load
-from nelbo.data.dataset import Arrays
+from nelbo.data.dataset import InMemoryDataset
 from nelbo.errors import UserError
 from nelbo.model import Model
 from test_augment_pictures import corner, drawn
@@ -28,14 +28,14 @@ def fitted(source: Any, **more: Any) -> Model:
 def told(codes: Tensor, labels: dict[int, int]) -> Tensor:
     known = torch.full((len(codes),), -1)
     known[list(labels)] = torch.tensor(list(labels.values()))
-    return spread(codes, nearest(codes), known)
+    return propagate_over_graph(codes, neighbor_graph(codes), known)
 
 
 def test_the_nearest_are_those_that_a_sort_of_distances_gives() -> None:
     codes = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
     far = torch.cdist(codes, codes).fill_diagonal_(torch.inf)
-    assert torch.equal(nearest(codes), far.argsort(1)[:, :NEAREST])
-    same = nearest(torch.zeros(30, 2))
+    assert torch.equal(neighbor_graph(codes), far.argsort(1)[:, :NEAREST])
+    same = neighbor_graph(torch.zeros(30, 2))
     assert same.shape == (30, NEAREST) and not (same == torch.arange(30)[:, None]).any()
 
 
@@ -43,7 +43,7 @@ def test_spread_solves_its_equations() -> None:
     """L u = b by least squares, of which the one with sum_i d_i u_i = 0 is where the iteration ends."""
     codes = torch.randn(120, 2, generator=torch.Generator().manual_seed(1))
     labels = {0: 0, 7: 1, 31: 2, 64: 1}
-    near = nearest(codes).numpy()
+    near = neighbor_graph(codes).numpy()
     points = codes.double().numpy()
     weights = np.zeros((120, 120))
     for i, row in enumerate(near):
@@ -82,12 +82,12 @@ def corners(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Dataset, T
     classes = torch.from_numpy(y)
     few = torch.cat([(classes == k).nonzero().flatten()[:4] for k in range(3)])
     labels = torch.full_like(classes, -1).index_copy(0, few, classes[few])
-    return model, Arrays(torch.from_numpy(x)[:, None], model.schema, labels), classes
+    return model, InMemoryDataset(torch.from_numpy(x)[:, None], model.schema, labels), classes
 
 
 def test_a_few_pictures_name_most_others(corners: tuple[Model, Dataset, Tensor]) -> None:
     model, rows, classes = corners
-    labels = with_classes(model, rows).labels
+    labels = propagate_labels(model, rows).labels
     assert labels is not None and rows.labels is not None
     named = labels >= 0
     assert named.float().mean() > 0.5 and (labels == classes)[named].float().mean() > 0.99
@@ -96,11 +96,11 @@ def test_a_few_pictures_name_most_others(corners: tuple[Model, Dataset, Tensor])
 
 def test_more_pictures_are_of_the_class_though_few_have_one(corners: tuple[Model, Dataset, Tensor]) -> None:
     model, rows, _ = corners
-    x, names = augment(model, 300, real=rows)
+    x, names = augment(model, 300, reference=rows)
     assert (corner(x).astype(str) == names).mean() > 0.95
-    nothing = Arrays(rows.raw, rows.schema, torch.full((600,), -1))  # type: ignore[attr-defined]
+    nothing = InMemoryDataset(rows.raw, rows.schema, torch.full((600,), -1))  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="these data have no labels"):
-        augment(model, 3, real=nothing)
+        augment(model, 3, reference=nothing)
 
 
 def test_pictures_of_unknown_class_help_and_are_not_appended(tmp_path: Path, run: Run) -> None:

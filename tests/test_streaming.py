@@ -16,12 +16,12 @@ import pytest
 import torch
 
 from fixtures.arrays import BYTES, COLOURS, GREYS, RNG, VECTORS, assert_user_error
-from nelbo.data import Rows, batches, load
+from nelbo.data import StreamedDataset, batches, load
 from nelbo.data.arrays import infer
-from nelbo.data.arrays.infer import Part, summarise
-from nelbo.data.arrays.layout import lay_out
+from nelbo.data.arrays.infer import RawSplit, summarise
+from nelbo.data.arrays.layout import as_batch_layout
 from nelbo.data.arrays.npy import FileRows, rows_of
-from nelbo.data.parallel import AHEAD, THREADS, ahead
+from nelbo.data.parallel import AHEAD, THREADS, prefetch_map
 
 BITS, LAST = (GREYS > 99).astype(np.uint8), np.arange(450).reshape(15, 5, 6) == 449
 ARRAYS: dict[str, np.ndarray] = {
@@ -67,19 +67,19 @@ def test_ahead_keeps_the_order_whatever_is_ready_first() -> None:
         time.sleep(thing / 1e6)
         return -thing
 
-    assert list(ahead(slow, groups)) == [[-thing for thing in group] for group in groups]
+    assert list(prefetch_map(slow, groups)) == [[-thing for thing in group] for group in groups]
     assert not readers()
 
 
 def test_a_group_is_read_by_all_threads_at_once() -> None:
     meeting = threading.Barrier(THREADS)
-    (places,) = ahead(lambda _: meeting.wait(timeout=30), [range(THREADS)])
+    (places,) = prefetch_map(lambda _: meeting.wait(timeout=30), [range(THREADS)])
     assert sorted(places) == list(range(THREADS))
 
 
 @pytest.mark.parametrize("bad", [0, 2, 5, 9])
 def test_an_error_is_raised_in_the_place_of_its_group(bad: int) -> None:
-    found = ahead(lambda thing: 1 // (thing - bad), ([i] for i in range(10)))
+    found = prefetch_map(lambda thing: 1 // (thing - bad), ([i] for i in range(10)))
     assert [next(found) for _ in range(bad)] == [[1 // (i - bad)] for i in range(bad)]
     with pytest.raises(ZeroDivisionError):
         next(found)
@@ -95,14 +95,14 @@ def test_only_the_next_groups_are_begun() -> None:
             asked.append(i)
             yield [i]
 
-    for k, _ in enumerate(ahead(read.add, groups())):
+    for k, _ in enumerate(prefetch_map(read.add, groups())):
         assert len(asked) == min(k + AHEAD + 1, 10)
         assert set(range(k + 1)) <= read <= set(asked)
 
 
 def test_threads_end_with_a_caller_that_stops() -> None:
     read: list[int] = []
-    found = ahead(read.append, ([i] * 50 for i in range(1000)))
+    found = prefetch_map(read.append, ([i] * 50 for i in range(1000)))
     next(found)
     assert readers()
     found.close()
@@ -110,7 +110,9 @@ def test_threads_end_with_a_caller_that_stops() -> None:
 
 
 def test_threads_end_with_a_caller_of_batches_that_stops(tmp_path: Path) -> None:
-    found = iter(batches(Rows(mapped(tmp_path / "x.npy", GREYS), BYTES, None, True), torch.arange(12).split(2)))
+    found = iter(
+        batches(StreamedDataset(mapped(tmp_path / "x.npy", GREYS), BYTES, None, True), torch.arange(12).split(2))
+    )
     assert torch.equal(next(found), BYTES.encode(torch.from_numpy(GREYS[:2, None]))) and readers()
     del found
     assert not readers()
@@ -129,7 +131,7 @@ def same(got: np.ndarray, truth: np.ndarray) -> None:
 
 @pytest.mark.parametrize("which", ARRAYS)
 def test_rows_of_a_file_are_the_rows_of_the_array(which: str, tmp_path: Path) -> None:
-    rows, truth = mapped(tmp_path / "x.npy", ARRAYS[which]), lay_out(ARRAYS[which], "x")
+    rows, truth = mapped(tmp_path / "x.npy", ARRAYS[which]), as_batch_layout(ARRAYS[which], "x")
     assert (rows.shape, rows.dtype) == (truth.shape, truth.dtype)
     for index in INDICES:
         same(rows[index], truth[index])
@@ -143,7 +145,7 @@ def test_an_array_in_another_order_of_memory_is_left_to_numpy(which: str, tmp_pa
     file: Any = np.load(tmp_path / "x.npy", mmap_mode="r")
     assert isinstance(rows_of(file, "x"), FileRows) == file.flags.c_contiguous == (which == "one-feature")
     for index in INDICES:
-        same(lay_out(file, "x")[index], lay_out(ARRAYS[which], "x")[index])
+        same(as_batch_layout(file, "x")[index], as_batch_layout(ARRAYS[which], "x")[index])
     assert rows_of(ARRAYS[which], "x") is ARRAYS[which]
 
 
@@ -162,16 +164,16 @@ def test_a_file_cut_short_while_it_is_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize("which", KINDS)
 def test_a_summary_is_that_of_all_values(which: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(infer, "CHUNK_BYTES", chunk)
-    part = Part("x", lay_out(KINDS[which], "x"))
+    part = RawSplit("x", as_batch_layout(KINDS[which], "x"))
     values, n = part.rows[:].astype(np.float64), part.rows.shape[0]
     for train in (np.full(n, True), np.arange(n) == n - 1, np.arange(n) < n // 2, np.arange(n) % 3 == 1):
-        seen, fitted = summarise(part, None if train.all() else train), values[train]
-        assert (seen.low, seen.high) == (values.min(), values.max())
-        assert (seen.fitted_low, seen.fitted_high) == (fitted.min(), fitted.max())
-        assert seen.only_01 == np.isin(values, [0, 1]).all() and seen.only_0255 == np.isin(values, [0, 255]).all()
+        stats, fitted = summarise(part, None if train.all() else train), values[train]
+        assert (stats.low, stats.high) == (values.min(), values.max())
+        assert (stats.fitted_low, stats.fitted_high) == (fitted.min(), fitted.max())
+        assert stats.is_binary == np.isin(values, [0, 1]).all() and stats.is_0_or_255 == np.isin(values, [0, 255]).all()
         if len(part.shape) == 1:
-            assert np.allclose(seen.mean, fitted.mean(0), rtol=1e-12, atol=1e-12)
-            assert np.allclose(seen.std, np.where(np.ptp(fitted, 0), fitted.std(0), 1), rtol=1e-7)
+            assert np.allclose(stats.mean, fitted.mean(0), rtol=1e-12, atol=1e-12)
+            assert np.allclose(stats.std, np.where(np.ptp(fitted, 0), fitted.std(0), 1), rtol=1e-7)
 
 
 @pytest.mark.parametrize(("which", "test"), SPLITS)
@@ -196,7 +198,7 @@ def test_the_first_bad_value_is_named(chunk: int, tmp_path: Path, monkeypatch: p
         first = ", ".join(str(i) for i in np.unravel_index(places[0], shape))
         says = f"x: 3 values are NaN or infinite, the first at [{first}]"
         for rows in (x, mapped(tmp_path / "x.npy", x)):
-            assert_user_error(partial(summarise, Part("x", rows), brief=True), says)
+            assert_user_error(partial(summarise, RawSplit("x", rows), fast=True), says)
 
 
 @pytest.mark.parametrize("index", [[-1], [-2, 3], [9], [0, 400]])

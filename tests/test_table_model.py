@@ -26,7 +26,7 @@ from nelbo.data import load
 from nelbo.errors import UserError
 from nelbo.model import Model
 from nelbo.training import players
-from nelbo.training.replay.tape import Taped
+from nelbo.training.replay.tape import ReplayedFunction
 from test_resume import StopAt
 
 ROWS = 160
@@ -36,9 +36,9 @@ SMALL: dict[str, Any] = {
     "model.decoder": NET,
     "model.latent.dim": 3,
     "epochs": 3,
-    "epoch_size": 400,
+    "samples_per_epoch": 400,
     "batch_size": 64,
-    "ema": 0.9,
+    "ema_decay": 0.9,
 }
 
 
@@ -82,21 +82,21 @@ def table_model(table_run: Path) -> Model:
 def settings() -> list[str]:
     """The same as options of the command line."""
     net = '{ kind = "table", width = 16, blocks = 1, dropout = 0.2, bins = 8 }'
-    options = [f"model.encoder={net}", f"model.decoder={net}", "model.latent.dim=3", "training.ema=0.9"]
+    options = [f"model.encoder={net}", f"model.decoder={net}", "model.latent.dim=3", "training.ema_decay=0.9"]
     return [part for option in options for part in ("--set", option)]
 
 
 def untrained(data: Any, **more: Any) -> Model:
-    return Model.create(load_recipe("table", {**SMALL, **more}), data.schema)
+    return Model.from_recipe(load_recipe("table", {**SMALL, **more}), data.schema)
 
 
 def test_a_table_is_trained_on_by_its_recipe(table_file: Path, tmp_path: Path, run: Run) -> None:
     """`nelbo train people.csv`, and what it writes."""
     out = tmp_path / "out"
-    done = run("train", table_file, *settings(), "--epochs", 2, "--epoch-size", 400, "--quiet", "--out", out)
+    done = run("train", table_file, *settings(), "--epochs", 2, "--samples-per-epoch", 400, "--quiet", "--out", out)
     assert (done.code, done.err) == (0, "")
     recipe = load_recipe(str(out / "recipe.toml"))
-    assert recipe.description == load_recipe("table").description and recipe.training.epoch_size == 400
+    assert recipe.description == load_recipe("table").description and recipe.training.samples_per_epoch == 400
     rows = [json.loads(line) for line in (out / "metrics.jsonl").open()]
     assert [(row["epoch"], row["split"]) for row in rows] == [(e, s) for e in (1, 2) for s in ("train", "test")]
     assert rows[2]["loss"] < rows[0]["loss"]
@@ -123,7 +123,9 @@ def test_saved_and_loaded_it_draws_and_scores_the_same(table_run: Path, table_mo
     np.testing.assert_array_equal(table_model.embed(data), again.embed(data))
 
 
-@pytest.mark.parametrize("more", [{}, {"accumulate": 2, "epoch_size": 100, "clip": 1.0}])
+@pytest.mark.parametrize(
+    "more", [{}, {"gradient_accumulation_steps": 2, "samples_per_epoch": 100, "max_grad_norm": 1.0}]
+)
 def test_interrupted_and_resumed_is_the_uninterrupted_run(
     more: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,20 +149,20 @@ def test_interrupted_and_resumed_is_the_uninterrupted_run(
 
 def test_its_steps_are_replayed_from_a_tape(monkeypatch: pytest.MonkeyPatch) -> None:
     """Missing cells (NaN) notwithstanding; and the weights are those of steps that are not."""
-    proved: list[Taped] = []
+    proved: list[ReplayedFunction] = []
 
-    class Watched(Taped):
+    class Watched(ReplayedFunction):
         def _prove(self, *arguments: Any) -> Any:
             proved.append(self)
             return super()._prove(*arguments)
 
-    class Plain(Taped):
+    class Plain(ReplayedFunction):
         def __call__(self, *inputs: Any) -> Any:
             return self.function(*inputs)
 
     ends = []
     for kind in (Watched, Plain):
-        monkeypatch.setattr(players, "Taped", kind)
+        monkeypatch.setattr(players, "ReplayedFunction", kind)
         model = untrained(data := load(frame()))
         model.fit(data)
         ends.append(weights(model))
@@ -171,7 +173,7 @@ def test_its_steps_are_replayed_from_a_tape(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.slow
 def test_two_processes_train_as_well_as_one(table_file: Path, tmp_path: Path) -> None:
     """Each hides cells by its own draws, so not the same model; but one model, saved once, of about the same loss."""
-    options = ["train", table_file, *settings(), "--epochs", "2", "--epoch-size", "3000", "--quiet"]
+    options = ["train", table_file, *settings(), "--epochs", "2", "--samples-per-epoch", "3000", "--quiet"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "nelbo"]
     starts = {"one": [sys.executable, "-m", "nelbo"], "two": torchrun}
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -242,14 +244,14 @@ def test_the_other_verbs(table_run: Path, table_file: Path, tmp_path: Path, run:
     assert json.loads(run("evaluate", table_run, "--json").out)["n"] == ROWS // 10  # what training held out
     assert run("interpolate", table_run, 0, 3, "--steps", 7, "--out", tmp_path / "i.csv").code == 0
     assert pd.read_csv(tmp_path / "i.csv").shape == (7, 7)
-    assert run("map", table_run, table_file, "--out", tmp_path / "m.png").code == 0
+    assert run("plot-latent", table_run, table_file, "--out", tmp_path / "m.png").code == 0
     assert min(Image.open(tmp_path / "m.png").size) > 200
     assert run("interpolate", table_run, 0, 99).err == "Error: item 99: the data has 16 rows, give 0 to 15\n"
 
 
 def test_a_map_of_two_latents_is_of_points_too(table_file: Path, tmp_path: Path) -> None:
     model = nelbo.fit(frame(), **{k.replace(".", "__"): v for k, v in {**SMALL, "model.latent.dim": 2}.items()})
-    assert model.grid(3).shape == (9, 7) and model.project(frame())[0].shape == (ROWS, 2)
+    assert model.decode_manifold(3).shape == (9, 7) and model.pca_projection(frame())[0].shape == (ROWS, 2)
 
 
 def test_columns_are_found_by_name_and_odd_values_are_missing(table_model: Model, table_run: Path, run: Run) -> None:
@@ -363,7 +365,7 @@ def test_tables_of_any_make_are_trained_on() -> None:
         pd.DataFrame({"a": [3.5, 4.5, *[None] * 28], "b": rng.normal(size=30)}),
         pd.DataFrame(rng.normal(size=(30, 50)), columns=[f"c{j}" for j in range(50)]),
     ):
-        quick = {**SMALL, "epochs": 1, "epoch_size": 64, "model.latent.dim": 2}
+        quick = {**SMALL, "epochs": 1, "samples_per_epoch": 64, "model.latent.dim": 2}
         model = nelbo.fit(table, **{k.replace(".", "__"): v for k, v in quick.items()})
         made = model.sample(30)
         assert list(made) == list(table) and np.isfinite(model.score(table)).all()

@@ -21,7 +21,7 @@ import torch
 
 import nelbo.data.dataset as store
 from conftest import Run
-from nelbo.data import Column, Data, Dataset, Rows, Schema, load, load_like, tables
+from nelbo.data import Column, Dataset, DataSplits, Schema, StreamedDataset, load, load_like, tables
 from nelbo.data.tables import cells, source, transforms
 from nelbo.data.tables.infer import Values, decimals_of
 from nelbo.errors import UserError
@@ -270,9 +270,9 @@ def test_transforms_rise_strictly_and_are_inverted(transform: Any, seed: int) ->
     values = np.concatenate([rng.lognormal(0, 2, n), np.full(n, 1.5), np.round(rng.lognormal(0, 1, n), 1) + 0.1])
     low, high = float(values.min()) / 2, float(values.max()) * 2  # as if the sample lacked the ends
     column = Column(
-        "v", "continuous", "double", transform=transform, numbers=transforms.fit(transform, values, low, high)
+        "v", "continuous", "double", transform=transform, transform_params=transforms.fit(transform, values, low, high)
     )
-    assert len(column.numbers) <= 2 * transforms.KNOTS
+    assert len(column.transform_params) <= 2 * transforms.KNOTS
     v = np.unique(np.concatenate([values, [low, high, low - 5, high * 10], rng.uniform(low, high, 5000)]))
     x = transforms.forward(column, v)
     assert np.isfinite(x).all() and (np.diff(x) > 0).all()
@@ -310,13 +310,13 @@ def test_streamed_is_in_memory(ending: str, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(source, "BATCH", 100)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    streamed: Data = quietly(lambda: load(path))
+    streamed: DataSplits = quietly(lambda: load(path))
     assert streamed.schema == whole.schema and not streamed.train.resident and whole.train.resident
     for a, b in ((streamed.train, whole.train), (streamed.test, whole.test)):
         np.testing.assert_array_equal(x_of(a), x_of(b))
         np.testing.assert_array_equal(a[[5, 1, 7]].numpy(), b[[5, 1, 7]].numpy())
     like = quietly(lambda: load_like(path, whole.schema))
-    assert isinstance(like, Rows) and len(list(tmp_path.glob("*.f32"))) == 2
+    assert isinstance(like, StreamedDataset) and len(list(tmp_path.glob("*.f32"))) == 2
     del like, streamed, a
     assert not list(tmp_path.glob("*.f32")), "files go with their rows"
 
@@ -368,9 +368,9 @@ def test_a_table_is_written_again_as_it_was(tmp_path: Path) -> None:
     opened = tables.open_table(path)
     assert opened.names == ("id", "v;w", "when")
     assert tables.source_bytes(opened, ".csv") == content.encode()
-    more = tables.appended(opened, pd.DataFrame({"v;w": [2.5]}))
+    more = tables.append_rows(opened, pd.DataFrame({"v;w": [2.5]}))
     assert tables.source_bytes(more, ".csv") == content.encode() + b";2.5;\r\n"
-    filled = tables.replaced(opened, tables.gaps(opened.table), pd.DataFrame({"id": ["a", "b", "c"]}))
+    filled = tables.replace_cells(opened, tables.gaps(opened.table), pd.DataFrame({"id": ["a", "b", "c"]}))
     assert tables.source_bytes(filled, ".tsv").decode().splitlines()[3] == "b\t1e3\t x "
 
 
@@ -439,7 +439,7 @@ def test_new_rows_are_read_by_name_and_what_is_unknown_is_missing() -> None:
     with pytest.warns(UserWarning, match="3 cells hold .* few '77', town 'Atlantis'") as heard:
         rows = load_like(new, schema)
     assert len(heard) == 1
-    seen = {column.name: j for j, column in enumerate(schema.modelled)}
+    seen = {column.name: j for j, column in enumerate(schema.feature_columns)}
     got = x_of(rows)
     assert np.isnan(got[3, seen["town"]]) and np.isnan(got[:2, seen["few"]]).all()
     assert (np.isnan(got) != np.isnan(x)).sum() == 3 - np.isnan(x[3, seen["town"]])
@@ -518,5 +518,5 @@ def test_describe_prints_the_schema(run: Run, tmp_path: Path) -> None:
     assert found["rows"] == 400 and found["columns"][0]["kind"] == "continuous"
     toml = run("data", "describe", path, "--toml").out
     (tmp_path / "s.toml").write_text(toml.replace('kind = "ordinal"', 'kind = "categorical"'))
-    found = json.loads(run("data", "describe", path, "--schema", tmp_path / "s.toml", "--json").out)
+    found = json.loads(run("data", "describe", path, "--columns", tmp_path / "s.toml", "--json").out)
     assert {c["name"]: c["kind"] for c in found["columns"]}["few"] == "categorical"

@@ -20,7 +20,7 @@ from nelbo.data import load, load_like, tables
 GOOD = "age,name\n31,ann\n42,bob\n27,cy\n31,ann\n"
 
 
-def written(folder: Path, content: str | bytes, name: str = "t.csv") -> Path:
+def format_number(folder: Path, content: str | bytes, name: str = "t.csv") -> Path:
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
@@ -60,7 +60,7 @@ BAD: dict[str, tuple[str | bytes, list[str]]] = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_files_are_refused_in_one_line(case: str, tmp_path: Path, run: Run) -> None:
     content, said = BAD[case]
-    path = written(tmp_path, content)
+    path = format_number(tmp_path, content)
     assert_user_error(lambda: load(path), str(path), *said)
     done = run("data", "describe", path)
     assert done.code == 2 and done.out == "" and done.err.count("\n") == 1 and said[0] in done.err
@@ -70,9 +70,13 @@ def test_bad_files_are_refused_in_one_line(case: str, tmp_path: Path, run: Run) 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
     packed = gzip.compress((GOOD * 5000).encode())
-    assert_user_error(lambda: load(written(tmp_path, packed[:-300], "t.csv.gz")), "t.csv.gz: cannot be read", "again")
-    assert_user_error(lambda: load(written(tmp_path, b"nothing", "t.csv.gz")), "t.csv.gz: cannot be read")
-    assert_user_error(lambda: load(written(tmp_path, b"PAR1 no", "t.parquet")), "t.parquet: is no whole Parquet file")
+    assert_user_error(
+        lambda: load(format_number(tmp_path, packed[:-300], "t.csv.gz")), "t.csv.gz: cannot be read", "again"
+    )
+    assert_user_error(lambda: load(format_number(tmp_path, b"nothing", "t.csv.gz")), "t.csv.gz: cannot be read")
+    assert_user_error(
+        lambda: load(format_number(tmp_path, b"PAR1 no", "t.parquet")), "t.parquet: is no whole Parquet file"
+    )
 
 
 def test_a_bad_frame_is_refused() -> None:
@@ -136,15 +140,15 @@ def test_wrong_sayings_are_refused(columns: Any, said: list[str]) -> None:
 
 
 def test_a_wrong_schema_file_is_refused(tmp_path: Path, run: Run) -> None:
-    path = written(tmp_path, GOOD)
+    path = format_number(tmp_path, GOOD)
     for content, said in (
         ("kind = 3", "s.toml: give a table [columns.NAME]"),
         ("[columns", "s.toml: is no TOML"),
         ('[columns.agee]\nkind = "count"', "s.toml: there is no column 'agee': did you mean age?"),
     ):
-        schema = written(tmp_path, content, "s.toml")
+        schema = format_number(tmp_path, content, "s.toml")
         assert_user_error(lambda schema=schema: load(path, columns=schema), said)
-        done = run("train", path, "--schema", schema, "--out", tmp_path / "out")
+        done = run("train", path, "--columns", schema, "--out", tmp_path / "out")
         assert done.code == 2 and said in done.err and done.err.count("\n") == 1
     assert_user_error(lambda: load(path, columns=tmp_path / "none.toml"), "none.toml: is no TOML", "No such file")
     done = run("data", "describe", tmp_path / "none.csv")
@@ -193,6 +197,6 @@ def test_a_column_all_missing_is_left_out_of_training_with_a_warning(tmp_path: P
     (path := tmp_path / "t.csv").write_text("a,gone,b\n" + rows)
     net = {"kind": "table", "width": 8, "blocks": 0}
     with pytest.warns(UserWarning, match="column 'gone' is left out .all cells are missing"):
-        model = nelbo.fit(str(path), epochs=1, epoch_size=40, model__encoder=net)
+        model = nelbo.fit(str(path), epochs=1, samples_per_epoch=40, model__encoder=net)
     made = model.sample(5)
     assert list(made) == ["a", "gone", "b"] and made["gone"].isna().all()

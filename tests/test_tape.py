@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nelbo.config.presets import PRESETS
 from nelbo.training import players
 from nelbo.training.replay import recorder
-from nelbo.training.replay.tape import Taped
+from nelbo.training.replay.tape import ReplayedFunction
 from test_presets import trained
 
 # Their course depends on numbers of the data: codes are revived where they are dead. HSIC's own last bit depends on
@@ -20,7 +20,7 @@ from test_presets import trained
 UNTAPED = {"vq-vae", "residual-vq", "hsic-vae"}
 
 
-class Watched(Taped):
+class Watched(ReplayedFunction):
     """Keeps every one made, to see afterwards which tapes were proved."""
 
     made: ClassVar[list[Watched]] = []
@@ -30,7 +30,7 @@ class Watched(Taped):
         Watched.made.append(self)
 
 
-class Plain(Taped):
+class Plain(ReplayedFunction):
     """Never a tape."""
 
     def __call__(self, *inputs: Any) -> Any:
@@ -47,7 +47,7 @@ def forget() -> Iterator[None]:
 def test_a_taped_run_ends_with_the_weights_of_an_untaped_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ends = []
     for kind in (Watched, Plain):
-        monkeypatch.setattr(players, "Taped", kind)
+        monkeypatch.setattr(players, "ReplayedFunction", kind)
         model, rows = trained(name, epochs=1)
         ends.append((model.vae.state_dict(), [{k: v for k, v in row.items() if k != "seconds"} for row in rows]))
     assert bool(Watched.made[0].proved) == (name not in UNTAPED)
@@ -55,8 +55,10 @@ def test_a_taped_run_ends_with_the_weights_of_an_untaped_one(name: str, monkeypa
     assert ends[0][1] == ends[1][1]
 
 
-def outputs_of(function: Any, state: list[Tensor], batches: list[Tensor]) -> tuple[Taped, list[list[Tensor]]]:
-    taped = Taped(function, state)
+def outputs_of(
+    function: Any, state: list[Tensor], batches: list[Tensor]
+) -> tuple[ReplayedFunction, list[list[Tensor]]]:
+    taped = ReplayedFunction(function, state)
     return taped, [[t.clone() for t in taped(x)] for x in batches]
 
 
@@ -131,7 +133,7 @@ def test_what_has_no_effect_is_dropped_and_a_large_step_is_not_kept(monkeypatch:
         return [x.cos()]
 
     x = torch.ones(100)
-    tape = recorder.record(step, (x,))[1]
+    tape = recorder.record_ops(step, (x,))[1]
     assert tape is not None and len(tape.steps) == 1
     monkeypatch.setattr(recorder, "LARGEST", 500)
-    assert recorder.record(step, (x,))[1] is None
+    assert recorder.record_ops(step, (x,))[1] is None

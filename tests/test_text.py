@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from fixtures.tokens import FEATURES, LENGTH, READERS, VOCABULARY, WIDTH, decoder, distribution, reader
 from nelbo import likelihoods, nets
-from nelbo.distributions import Lines, TokenByToken, noise
-from nelbo.distributions.autoregressive_text import FLUENT, TEMPERATURES
+from nelbo.distributions import AutoregressiveText, Lines, noise
+from nelbo.distributions.autoregressive_text import LM_WEIGHT, TEMPERATURES
 from nelbo.errors import UserError
-from nelbo.nets.text import END, UNKNOWN, there
+from nelbo.nets.text import END, UNKNOWN, token_mask
 from nelbo.nets.transformer import Block
 from zoo import assert_mean, perturb_parameters
 from zoo.spaces import values
@@ -29,23 +29,23 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def by_steps(d: TokenByToken, row: list[int]) -> float:
+def by_steps(d: AutoregressiveText, row: list[int]) -> float:
     """log p of one row under a distribution of one h, token by token with the decoder's `step`."""
     state, last, total = None, END, 0.0
     for token in row:
-        read, state = d.net.step(d.begun[None], torch.tensor([last]), state)
+        read, state = d.net.step(d.line_state[None], torch.tensor([last]), state)
         total += d.net.logits(read).log_softmax(-1)[0, token].item()
         if (last := token) == END:
             break
     return total
 
 
-def uncached(d: TokenByToken, draws: Tensor) -> Tensor:
+def uncached(d: AutoregressiveText, draws: Tensor) -> Tensor:
     """Rows drawn from the logits of whole rows, each position anew, by inverting the cumulated masses."""
     codes = torch.zeros(len(draws), d.length, dtype=torch.int64)
     lengths = torch.full((len(draws),), d.length)
     for t in range(d.length):
-        masses = d.net.logits(d.net.read(d.begun, codes, lengths))[:, t].softmax(-1)
+        masses = d.net.logits(d.net.read(d.line_state, codes, lengths))[:, t].softmax(-1)
         codes[:, t] = (draws[:, t, None] >= masses.cumsum(-1)).sum(-1)
         codes[:, t] *= (codes[:, :t] != END).all(-1)
     return codes.double()
@@ -81,8 +81,8 @@ def test_cached_sampling_is_uncached_sampling(kind: str, monkeypatch: pytest.Mon
 def test_the_mean_is_greedy(kind: str) -> None:
     d = distribution(decoder(kind), 5)
     rows = d.mean
-    for row, begun in zip(rows, d.begun, strict=True):
-        one, line = TokenByToken(d.net, begun), [int(token) for token in row]
+    for row, begun in zip(rows, d.line_state, strict=True):
+        one, line = AutoregressiveText(d.net, begun), [int(token) for token in row]
         for t in range(line.index(END) + 1 if END in line else LENGTH):
             scores = [by_steps(one, [*line[:t], token]) for token in range(VOCABULARY)]
             assert int(torch.tensor(scores).argmax()) == line[t]
@@ -94,7 +94,7 @@ def test_a_temperature_divides_the_logits() -> None:
     d = distribution(decoder("gru"), 3)
     assert torch.equal(d.with_temperature(1e-4).sample((20,)), d.mean.expand(20, 3, LENGTH))
     one = d.with_temperature(0.5).with_temperature(4.0)  # 2
-    first = d.net.logits(d.net.step(d.begun, torch.zeros(3, dtype=torch.int64), None)[0])
+    first = d.net.logits(d.net.step(d.line_state, torch.zeros(3, dtype=torch.int64), None)[0])
     ends = torch.zeros(3, LENGTH, dtype=torch.float64)
     torch.testing.assert_close(one.log_prob(ends), (first / 2).log_softmax(-1)[:, END])
     assert_mean((one.sample((20_000,)) == END).all(-1).double(), one.log_prob(ends).exp())
@@ -111,12 +111,12 @@ def test_a_line_that_tells_its_code_is_one_that_other_codes_do_not_write() -> No
         return joint(x).log_softmax(-1).diagonal()
 
     told = d.mmi_decode(log_q)
-    with noise.seeded(0), noise.common():
+    with noise.seeded(0), noise.shared_noise():
         lines = [d.mean, *(d.with_temperature(t).sample() for t in TEMPERATURES)]
-    of = [(1 + FLUENT) * d.log_prob(x) - joint(x).logsumexp(-1) for x in [*lines, told]]
+    of = [(1 + LM_WEIGHT) * d.log_prob(x) - joint(x).logsumexp(-1) for x in [*lines, told]]
     torch.testing.assert_close(of[-1], torch.stack(of[:-1]).max(0).values)
     assert log_q(told).mean() > log_q(d.mean).mean() + 0.1
-    alone = TokenByToken(d.net, d.begun[7:8]).mmi_decode(lambda x: joint(x).log_softmax(-1)[:, 7])
+    alone = AutoregressiveText(d.net, d.line_state[7:8]).mmi_decode(lambda x: joint(x).log_softmax(-1)[:, 7])
     assert torch.equal(alone[0], told[7])
 
 
@@ -138,7 +138,7 @@ def test_padding_changes_nothing(kind: str) -> None:
 def test_no_position_sees_itself_or_what_follows(kind: str) -> None:
     """d logits_t / d embedding of x_s = 0 for s >= t, and not for s < t."""
     net = decoder(kind)
-    codes, begun = torch.tensor([[2, 3, 1, 2]]), net.begin(torch.randn(1, FEATURES).double())
+    codes, begun = torch.tensor([[2, 3, 1, 2]]), net.init_state(torch.randn(1, FEATURES).double())
     vectors = net.embedding(codes).detach().requires_grad_()
     net.embedding.forward = lambda before: F.pad(vectors[:, :-1], (0, 0, 1, 0))  # type: ignore[method-assign]
     logits = net.logits(net.read(begun, codes, torch.tensor([4])))
@@ -151,8 +151,8 @@ def test_no_position_sees_itself_or_what_follows(kind: str) -> None:
 def test_word_dropout_is_for_training_alone(kind: str) -> None:
     """In eval() it is off. In training, log p is that of rows in which some of the tokens read are unknown."""
     plain, dropped = decoder(kind), decoder(kind, word_dropout=0.3)
-    x, begun = torch.tensor([[2.0, 3.0, 2.0, 3.0]]), distribution(plain).begun
-    score = TokenByToken(dropped, begun).log_prob
+    x, begun = torch.tensor([[2.0, 3.0, 2.0, 3.0]]), distribution(plain).line_state
+    score = AutoregressiveText(dropped, begun).log_prob
     torch.testing.assert_close(score(x), distribution(plain).log_prob(x))
     dropped.train()
     found = torch.cat([score(x) for _ in range(200)])
@@ -219,7 +219,7 @@ def test_logits_start_at_the_shares_of_the_tokens() -> None:
 
 def test_what_belongs_to_a_line() -> None:
     x = torch.tensor([[[2, 0, 0], [3, 3, 3]], [[0, 0, 0], [2, 0, 3]]])
-    assert there(x).sum(-1).tolist() == [[2, 3], [1, 2]]
+    assert token_mask(x).sum(-1).tolist() == [[2, 3], [1, 2]]
 
 
 def test_a_block_step_by_step_is_the_block() -> None:
@@ -242,18 +242,18 @@ MUTANTS: dict[str, Any] = {
 }
 
 
-def _scored(d: TokenByToken, value: Tensor, lengths: Any) -> Tensor:
+def _scored(d: AutoregressiveText, value: Tensor, lengths: Any) -> Tensor:
     codes = value.expand(*torch.broadcast_shapes(value.shape[:-1], d.batch_shape), d.length).long()
     tokens = (codes != END).cummin(-1).values.sum(-1)
     asked = torch.arange(d.length) < lengths(tokens)[..., None]
     flat = codes.reshape(-1, d.length)
-    read = d.net.read(d.begun.expand(len(flat), -1), flat, torch.full((len(flat),), d.length))
+    read = d.net.read(d.line_state.expand(len(flat), -1), flat, torch.full((len(flat),), d.length))
     found = d.net.logits(read).log_softmax(-1).gather(-1, flat[..., None]).view(codes.shape)
     return (found * asked).sum(-1)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_the_law_of_the_sum_rejects_wrong_likelihoods(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TokenByToken, "log_prob", MUTANTS[mutant])
+    monkeypatch.setattr(AutoregressiveText, "log_prob", MUTANTS[mutant])
     with pytest.raises(AssertionError):
         test_the_masses_of_all_lines_sum_to_one("gru")

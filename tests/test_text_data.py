@@ -140,7 +140,7 @@ def test_empty_lines_are_counted() -> None:
 def test_lines_in_another_encoding_can_be_left_out() -> None:
     Path("mixed.txt").write_bytes(b"anna\nb\xe9n\nnana\nann\n")
     with pytest.warns(UserWarning, match=r"mixed.txt: 1 lines are not UTF-8 and are left out"):
-        data = load("mixed.txt", skip_bad=True)
+        data = load("mixed.txt", skip_unreadable=True)
     assert sorted([*lines_of(data.train), *lines_of(data.test)]) == ["ann", "anna", "nana"]
 
 
@@ -151,7 +151,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "latin.txt": (
         b"anna\nben\nb\xe9n\n",
         "latin.txt: is not UTF-8 at byte 10 (0xe9, line 3): convert it, as by `iconv -f latin1 -t utf-8 latin.txt > "
-        "utf8.txt`, or leave such lines out with --skip-bad",
+        "utf8.txt`, or leave such lines out with --skip-unreadable",
     ),
     "cut.txt": (codecs.BOM_UTF16_LE + "anna\nben".encode("utf-16-le")[:-1], "cut.txt: is not UTF-16 at byte 16"),
     "picture.txt": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "picture.txt: holds a zero byte at byte 8: it is no text, or"),

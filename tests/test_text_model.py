@@ -18,10 +18,10 @@ import nelbo
 from conftest import Run
 from fixtures.tiny_model import assert_equal, weights
 from nelbo.apps.anomaly import Detector
-from nelbo.apps.synthesis.text import new_lines
+from nelbo.apps.synthesis.text import sample_novel_lines
 from nelbo.config.recipe import load as load_recipe
 from nelbo.data import load, load_like
-from nelbo.distributions import TokenByToken
+from nelbo.distributions import AutoregressiveText
 from nelbo.errors import UserError
 from nelbo.experiment import run as runs
 from nelbo.model import Model
@@ -29,7 +29,7 @@ from nelbo.plotting import figures
 from nelbo.plotting import text as plots_text
 from nelbo.plotting.preview import figures_of
 from nelbo.training import players
-from nelbo.training.replay.tape import Taped
+from nelbo.training.replay.tape import ReplayedFunction
 from test_resume import StopAt
 from zoo import assert_mean
 
@@ -38,13 +38,13 @@ WORDS = [f"{a}{b}" for a, b in itertools.product(["dodo", "ii", "papapa", "lu"],
 LINES = WORDS * 25
 TINY: dict[str, Any] = {
     "epochs": 3,
-    "epoch_size": 2400,
+    "samples_per_epoch": 2400,
     "batch_size": 16,
     "learning_rate": 1e-2,
     "model.latent.dim": 4,
     "model.encoder": {"kind": "text-gru", "width": 24, "dropout": 0.0, "word_dropout": 0.2},
     "objective.floor": 0.5,
-    "patience": 0,
+    "early_stopping_patience": 0,
     "seed": 1,
 }
 
@@ -84,18 +84,18 @@ def test_it_learns_the_language(model: Model) -> None:
 def test_new_lines_are_the_draws_that_are_not_known(model: Model) -> None:
     """Of 8 words that are not known, each comes as often as among all draws; of none, the model says so."""
     known, rest = WORDS[:8], set(WORDS[8:])
-    made = new_lines(model, 8, [f" {word}\n" for word in known], temperature=0.5)
+    made = sample_novel_lines(model, 8, [f" {word}\n" for word in known], temperature=0.5)
     assert len(set(made)) == 8 and not set(made) & set(known) and len(set(made) & rest) > 5
-    assert made == new_lines(model, 8, known, temperature=0.5)
-    firsts = [new_lines(model, 1, known, seed)[0] for seed in range(300)]
+    assert made == sample_novel_lines(model, 8, known, temperature=0.5)
+    firsts = [sample_novel_lines(model, 1, known, seed)[0] for seed in range(300)]
     drawn = [line for line in model.sample(3000, seed=9) if line not in known]
     for word in rest:
         p = drawn.count(word) / len(drawn)
         assert abs(firsts.count(word) / 300 - p) < 5 * np.sqrt(p / 300)
     with pytest.raises(UserError, match=r"n=5: the model drew \d lines that are new.*raise the temperature"):
-        new_lines(model, 5, WORDS, temperature=0.01)
+        sample_novel_lines(model, 5, WORDS, temperature=0.01)
     with pytest.raises(UserError, match="n=0: give 1 line or more"):
-        new_lines(model, 0, WORDS)
+        sample_novel_lines(model, 0, WORDS)
 
 
 def test_everything_is_lines(model: Model) -> None:
@@ -103,18 +103,18 @@ def test_everything_is_lines(model: Model) -> None:
     remade = model.reconstruct("dodonn")
     way = model.interpolate("dodonn", "lurere", steps=5)
     assert len(way) == 5 and way[0] == remade[0] and way[-1] == model.reconstruct(["lurere"])[0]
-    assert model.decode(model.stand_in(["ii"])) == model.reconstruct(["ii"])
+    assert model.decode(model.encode(["ii"])) == model.reconstruct(["ii"])
     assert model.embed(["ii", "lu"]).shape == (2, 4)
     assert set(model.sample(60, temperature=0.01)) < set(model.sample(60, temperature=1.0))
 
 
 def test_a_line_is_rebuilt_from_a_code_like_the_draws_of_its_posterior(model: Model) -> None:
     """The mean's direction, and the length of draws; it tells the line better than the mean, which lies inside."""
-    rows = model.rows(WORDS)
+    rows = model.as_dataset(WORDS)
     x = rows.batch(torch.arange(len(rows)))
     with torch.no_grad():
         q = model.vae.latent.posterior(x)  # type: ignore[operator]
-        code = torch.from_numpy(model.stand_in(WORDS))
+        code = torch.from_numpy(model.encode(WORDS))
         assert_mean(q.sample((20_000,)).square().sum(-1), code.square().sum(-1))
         torch.testing.assert_close(code / code.norm(dim=1, keepdim=True), q.mean / q.mean.norm(dim=1, keepdim=True))
         distortion = [-model.vae.decode(z).log_prob(x).mean() for z in (code, q.mean)]
@@ -123,12 +123,12 @@ def test_a_line_is_rebuilt_from_a_code_like_the_draws_of_its_posterior(model: Mo
 
 def test_the_score_is_that_of_the_likelihood(model: Model) -> None:
     """One draw: -log p(x | z) + log q - log p, with the decoder's own log p(x | z), whatever the rows beside it."""
-    rows = model.rows(WORDS)
+    rows = model.as_dataset(WORDS)
     x = rows.batch(torch.arange(len(rows)))
     with torch.no_grad():
         d = model.vae.decode(model.vae.latent.embed(x))
-        assert isinstance(d, TokenByToken)
-        alone = [TokenByToken(d.net, begun).log_prob(row) for begun, row in zip(d.begun, x, strict=True)]
+        assert isinstance(d, AutoregressiveText)
+        alone = [AutoregressiveText(d.net, begun).log_prob(row) for begun, row in zip(d.line_state, x, strict=True)]
     torch.testing.assert_close(d.log_prob(x), torch.stack(alone))
 
 
@@ -136,9 +136,9 @@ def test_the_score_is_that_of_the_likelihood(model: Model) -> None:
 def test_a_saved_model_is_the_model(kind: str) -> None:
     lines = [f"a line about the number {n}" for n in range(60)]
     net = {"kind": kind, "width": 8, "layers": 2}
-    recipe = load_recipe("text", {"model.encoder": net, "epochs": 1, "epoch_size": 0})
+    recipe = load_recipe("text", {"model.encoder": net, "epochs": 1, "samples_per_epoch": 0})
     data = load(lines, vocabulary=270)
-    made = Model.create(recipe, data.schema)
+    made = Model.from_recipe(recipe, data.schema)
     made.fit(data)
     made.save("made")
     again = nelbo.load("made")
@@ -150,11 +150,11 @@ def test_interrupted_and_resumed_is_the_uninterrupted_run(tmp_path: Path, monkey
     """With dropout of numbers and of words."""
     monkeypatch.setattr("nelbo.training.loop.LOOK_SECONDS", 0.0)
     data = load(LINES)
-    settings = {**TINY, "epochs": 2, "epoch_size": 0, "model.encoder.dropout": 0.3}
-    whole = Model.create(load_recipe("text", settings), data.schema)
+    settings = {**TINY, "epochs": 2, "samples_per_epoch": 0, "model.encoder.dropout": 0.3}
+    whole = Model.from_recipe(load_recipe("text", settings), data.schema)
     whole.fit(data, tmp_path / "whole")
     for _ in range(30):
-        model = Model.create(load_recipe("text", settings), data.schema)
+        model = Model.from_recipe(load_recipe("text", settings), data.schema)
         state = model.fit(data, tmp_path / "cut", [StopAt(9)], resume=(tmp_path / "cut").exists())
         if state.reason == "done":
             break
@@ -165,15 +165,17 @@ def test_interrupted_and_resumed_is_the_uninterrupted_run(tmp_path: Path, monkey
 def test_a_step_is_never_replayed_for_longer_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """How far a batch is read depends on its longest line: training is the same without tapes."""
 
-    class Plain(Taped):
+    class Plain(ReplayedFunction):
         def __call__(self, *inputs: Any) -> Any:
             return self.function(*inputs)
 
     lines, ends = [*["a"] * 96, *["ababababa"] * 4], []
-    for kind in (Taped, Plain):
-        monkeypatch.setattr(players, "Taped", kind)
+    for kind in (ReplayedFunction, Plain):
+        monkeypatch.setattr(players, "ReplayedFunction", kind)
         data = load(lines)
-        model = Model.create(load_recipe("text", {**TINY, "epochs": 2, "epoch_size": 0, "batch_size": 5}), data.schema)
+        model = Model.from_recipe(
+            load_recipe("text", {**TINY, "epochs": 2, "samples_per_epoch": 0, "batch_size": 5}), data.schema
+        )
         model.fit(data)
         ends.append(weights(model))
     assert_equal(*ends)
@@ -210,12 +212,12 @@ def test_verbs_print_lines(folder: Path, model: Model, run: Run) -> None:
     assert run("sample", folder, "-n", 4).out.splitlines() == model.sample(4)
     assert json.loads(run("sample", folder, "-n", 4, "--json").out) == {"lines": model.sample(4)}
     Path("known.txt").write_text("\n".join(WORDS[3:]))
-    new = run("sample", folder, "-n", 2, "--new-to", "known.txt", "--temperature", 0.5).out.splitlines()
-    assert new == new_lines(model, 2, WORDS[3:], temperature=0.5)
-    missing = run("sample", folder, "--new-to", "nowhere.txt")
+    new = run("sample", folder, "-n", 2, "--exclude", "known.txt", "--temperature", 0.5).out.splitlines()
+    assert new == sample_novel_lines(model, 2, WORDS[3:], temperature=0.5)
+    missing = run("sample", folder, "--exclude", "nowhere.txt")
     assert missing.code == 2 and "nowhere.txt: no such file" in missing.err
     assert run("reconstruct", folder, "lurere").out == f"lurere\n  -> {model.reconstruct('lurere')[0]}\n"
-    held = runs.held_out(model)
+    held = runs.load_test_data(model)
     remade = run("reconstruct", folder, "-n", 3, "--json").out
     assert json.loads(remade)["lines"] == model.reconstruct(held)[:3]
     found = run("interpolate", folder, "dodonn", 0, "--steps", 4).out.splitlines()
@@ -232,17 +234,17 @@ def test_verbs_write_lines(folder: Path, model: Model, run: Run) -> None:
     np.testing.assert_array_equal(np.load("codes.npy"), model.embed("two.txt"))
     result = json.loads(run("evaluate", folder, "two.txt", "--samples", 20, "--json").out)
     assert result["n"] == 2 and result["nll"] == pytest.approx(model.nll("two.txt", 20, seed=1).mean(), rel=1e-5)
-    assert run("map", folder).code == 0 and Path("map.png").is_file()
+    assert run("plot-latent", folder).code == 0 and Path("map.png").is_file()
 
 
 def test_what_is_odd_is_blamed_on_its_tokens(folder: Path, model: Model, run: Run) -> None:
     Path("new.txt").write_text("lurere\ndodosasa\nlurrre\n")
-    assert run("detect", folder, "new.txt", "--false-alarms", "0.05").code == 0
+    assert run("detect", folder, "new.txt", "--alpha", "0.05").code == 0
     rows = list(csv.DictReader(Path("odd.csv").read_text().splitlines()))
     assert [row["odd"] for row in rows] == ["0", "0", "1"]
     assert any(rows[2][f"blame_{k}"].startswith(("token 3=r", "token 4=r")) for k in (1, 2, 3))
     detector = Detector(model, "reconstruction", samples=1)
-    blame = detector.blame(["lurrre"])[0]
+    blame = detector.feature_scores(["lurrre"])[0]
     assert blame.shape == model.schema.shape and blame[2:5].max() == blame.max() > 2
 
 

@@ -15,9 +15,9 @@ from fixtures.tiny_model import assert_equal, small, weights
 from nelbo.distributions import noise
 from nelbo.errors import UserError
 from nelbo.schedules import Constant, Cosine, Linear, OneCycle
-from nelbo.training import Adam, Callback, Settings, fit
-from nelbo.training.optim import Average
-from nelbo.training.players import epoch_order, pieces
+from nelbo.training import Adam, Callback, TrainingConfig, fit
+from nelbo.training.optim import EMA
+from nelbo.training.players import epoch_order, micro_batches
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
@@ -42,7 +42,9 @@ def test_accumulated_pieces_have_the_gradient_of_the_whole_batch() -> None:
     """Weights after one step, without noise: a Normal posterior that is a point (log variance -60)."""
     after = []
     for accumulate in (1, 3):
-        model, data = small(accumulate=accumulate, epochs=1, batch_size=135, **{"training.optimizer.eps": 1e-3})
+        model, data = small(
+            gradient_accumulation_steps=accumulate, epochs=1, batch_size=135, **{"training.optimizer.eps": 1e-3}
+        )
         with torch.no_grad():
             model.vae.latent.posterior.net.layers[-1].weight[3:] = 0
             model.vae.latent.posterior.net.layers[-1].bias[3:] = -60
@@ -57,7 +59,7 @@ def test_pieces_cut_every_batch_into_disjoint_rows_with_weights_that_sum_to_one(
     assert sorted(order.tolist()) == list(range(103))
     assert not torch.equal(order, epoch_order(103, seed=1, epoch=3))
     for world, accumulate, batch_size in [(1, 1, 10), (2, 1, 10), (3, 2, 7), (4, 3, 5)]:
-        ranks = [list(pieces(order, batch_size, 0, rank, world, accumulate)) for rank in range(world)]
+        ranks = [list(micro_batches(order, batch_size, 0, rank, world, accumulate)) for rank in range(world)]
         assert len({len(rank) for rank in ranks}) == 1  # all processes take as many steps
         seen = [i for rank in ranks for p in rank if p.weight for i in p.index.tolist()]
         assert sorted(seen) == list(range(103))
@@ -81,7 +83,7 @@ def test_adam_is_torchs() -> None:
     generator = torch.Generator().manual_seed(0)
     start = [torch.randn(3, 4, generator=generator), torch.randn(5, generator=generator)]
     ours, theirs = ([torch.nn.Parameter(t.clone()) for t in start] for _ in range(2))
-    stepper = Adam(beta1=0.8, beta2=0.95, eps=1e-4, weight_decay=0.1).over(ours)
+    stepper = Adam(beta1=0.8, beta2=0.95, eps=1e-4, weight_decay=0.1).init(ours)
     oracle = torch.optim.AdamW(theirs, lr=1.0, betas=(0.8, 0.95), eps=1e-4, weight_decay=0.1)
     for step in range(10):
         gradients = [torch.randn(t.shape, generator=generator) for t in start]
@@ -97,7 +99,7 @@ def test_adam_is_torchs() -> None:
 
 def test_the_average_is_the_recursion_and_swaps_back() -> None:
     module = torch.nn.Linear(2, 1, bias=False)
-    average = Average(module, decay=0.5)
+    average = EMA(module, decay=0.5)
     expected = module.weight.detach().clone()
     for step in range(1, 6):
         with torch.no_grad():
@@ -132,7 +134,7 @@ def test_a_loss_that_is_not_finite_stops_naming_step_and_part(tmp_path: Path) ->
 def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
     """Without a folder too: a learning rate that soon does harm, so that the best epoch is not the last."""
     for folder in (tmp_path, None):
-        model, data = small(epochs=40, learning_rate=0.3, patience=3)
+        model, data = small(epochs=40, learning_rate=0.3, early_stopping_patience=3)
         state = model.fit(data, folder)
         losses = [row["loss"] for row in state.rows if row["split"] == "test"]
         assert state.reason == "no better test loss"
@@ -142,10 +144,10 @@ def test_early_stopping_keeps_the_best(tmp_path: Path) -> None:
 
 
 def test_schedules_start_peak_and_end_where_they_say() -> None:
-    assert OneCycle(warmup=0.25, start=0.1, end=0.02)(0.0) == pytest.approx(0.1)
+    assert OneCycle(warmup=0.25, start_value=0.1, end_value=0.02)(0.0) == pytest.approx(0.1)
     assert OneCycle(warmup=0.25)(0.25) == pytest.approx(1.0)
-    assert OneCycle(warmup=0.25, end=0.02)(1.0) == pytest.approx(0.02)
-    assert Cosine(warmup=0.1, end=0.2)(1.0) == pytest.approx(0.2)
+    assert OneCycle(warmup=0.25, end_value=0.02)(1.0) == pytest.approx(0.02)
+    assert Cosine(warmup=0.1, end_value=0.2)(1.0) == pytest.approx(0.2)
     assert Cosine(warmup=0.1)(0.05) == pytest.approx(0.5)
     assert Linear(0.2, 0.8, 0.5, 1.0)(0.75) == pytest.approx(0.5)
     assert Constant()(0.7) == 1.0
@@ -154,8 +156,8 @@ def test_schedules_start_peak_and_end_where_they_say() -> None:
 def test_the_rate_and_beta_follow_their_schedules() -> None:
     model, data = small(
         **{
-            "objective.beta": {"kind": "linear", "until": 0.5},
-            "training.schedule": {"kind": "linear", "start": 1.0, "end": 0.0},
+            "objective.beta": {"kind": "linear", "end_at": 0.5},
+            "training.schedule": {"kind": "linear", "start_value": 1.0, "end_value": 0.0},
         }
     )
     rows = model.fit(data).rows
@@ -172,15 +174,15 @@ def test_the_rate_and_beta_follow_their_schedules() -> None:
         ("epochs", 0),
         ("batch_size", 0),
         ("learning_rate", -1.0),
-        ("ema", 1.0),
-        ("clip", -1.0),
+        ("ema_decay", 1.0),
+        ("max_grad_norm", -1.0),
         ("precision", "8"),
-        ("patience", -1),
+        ("early_stopping_patience", -1),
     ],
 )
 def test_impossible_settings_are_named(name: str, value: Any) -> None:
     with pytest.raises(UserError, match=f"{name}="):
-        dataclasses.replace(Settings(), **{name: value})
+        dataclasses.replace(TrainingConfig(), **{name: value})
 
 
 def test_half_width_precision_trains_to_about_the_same_loss() -> None:

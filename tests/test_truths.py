@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from fixtures.clocks import advance
+from fixtures.clocks import set_training_progress
 from nelbo import likelihoods, nets, posteriors, priors
 from nelbo.config.registry import Learned
-from nelbo.distributions import Bernoulli, DiagonalNormal, Energy, Laplace, StandardNormal
+from nelbo.distributions import Bernoulli, DiagonalNormal, Laplace, StandardNormal, UnnormalizedEnergy
 from nelbo.latents import LatentLevel, SingleLevelLatent, TopDown
-from nelbo.objectives import WeightedTerms, distortion, elbo, path_rate, rate
+from nelbo.objectives import WeightedTerms, distortion, elbo, rate, stl_kl
 from nelbo.schedules import Linear
 from nelbo.vae import VAE, Trace
 from zoo import (
@@ -142,7 +142,7 @@ def test_generate_draws_from_the_marginal(exact: tuple[VAE, Tensor]) -> None:
     x, p = vae.generate(100_000).sample(), marginal(vae)
     assert_mean(centred := x - p.mean, 0.0)
     assert_mean((centred.unsqueeze(2) * centred.unsqueeze(1)).flatten(1), p.covariance_matrix.flatten())
-    cold = vae.latent.generate(100_000, temperature=0.5)  # type: ignore[operator]
+    cold = vae.latent.sample_prior(100_000, temperature=0.5)  # type: ignore[operator]
     assert_mean(cold**2, 0.25)
 
 
@@ -175,7 +175,7 @@ def test_every_parameter_learns_from_the_bound(row: VaeRow, contexts: int) -> No
     """Each parameter of a VAE has a gradient; a copy and a reloaded state give the same trace."""
     vae, x, c = _vae(row, contexts)
     twin = copy.deepcopy(vae)
-    elbo()(vae.train(), x, c).players["vae"].backward()
+    elbo()(vae.train(), x, c).losses["vae"].backward()
     for parameter_name, parameter in vae.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, parameter_name
     other = perturb_parameters(row.build(contexts)).eval()
@@ -206,7 +206,7 @@ def test_embed_and_generate(row: VaeRow, contexts: int) -> None:
         else:
             assert_mean(h, embedded)
         generated = vae.generate(4, c)
-        draws = generated.mean if isinstance(generated, Energy) else generated.sample()
+        draws = generated.mean if isinstance(generated, UnnormalizedEnergy) else generated.sample()
     assert draws.shape == x.shape and vae.likelihood.support.check(draws).all()
 
 
@@ -239,20 +239,20 @@ def test_loss_is_the_weighted_sum_of_its_parts(row: ObjectiveRow) -> None:
     """Parts are unweighted means over the batch, always distortion and rate; every player has a loss."""
     objective, vae = row.build().double(), single_level_vae().double()
     x = data(vae.likelihood.support, 8, (1, 4, 4))
-    objective.start(vae, x, len(x))
+    objective.setup(vae, x, len(x))
     torch.manual_seed(8)
     losses = objective(vae, x)
     torch.manual_seed(8)
-    trace = vae(x, shape=objective.shape)
-    torch.testing.assert_close(losses.parts["distortion"], trace.distortion.mean())
-    torch.testing.assert_close(losses.parts["rate"], trace.rate.mean())
-    assert losses.players.keys() == objective.players(vae).keys()
-    moved = [id(p) for parameters in objective.players(vae).values() for p in parameters]
+    trace = vae(x, shape=objective.sample_shape)
+    torch.testing.assert_close(losses.terms["distortion"], trace.distortion.mean())
+    torch.testing.assert_close(losses.terms["rate"], trace.rate.mean())
+    assert losses.losses.keys() == objective.param_groups(vae).keys()
+    moved = [id(p) for parameters in objective.param_groups(vae).values() for p in parameters]
     assert len(moved) == len({*moved}) and {*moved} >= {id(p) for p in vae.parameters()}
-    assert not any(part.requires_grad for part in losses.parts.values())
+    assert not any(part.requires_grad for part in losses.terms.values())
     if isinstance(objective, WeightedTerms):
         summed = sum(objective.weight(term) * term(trace).mean() for term in objective.terms)
-        torch.testing.assert_close(losses.players["vae"], summed)
+        torch.testing.assert_close(losses.losses["vae"], summed)
 
 
 def test_sticking_the_landing(exact: tuple[VAE, Tensor], wrong: tuple[VAE, Tensor]) -> None:
@@ -260,13 +260,13 @@ def test_sticking_the_landing(exact: tuple[VAE, Tensor], wrong: tuple[VAE, Tenso
     for (vae, x), tight in ((exact, True), (wrong, False)):
         bias = vae.latent.posterior.net.layers[0].bias.requires_grad_()  # type: ignore[index, union-attr]
         path, plain = (
-            torch.stack([torch.autograd.grad(f(vae, x).players["vae"], bias)[0] for _ in range(1000)])
+            torch.stack([torch.autograd.grad(f(vae, x).losses["vae"], bias)[0] for _ in range(1000)])
             for f in (elbo(stl=True), elbo())
         )
         assert_mean(path - plain, 0.0)
         assert plain.std(0).min() > 0.01 and (not tight or path.abs().max() < 1e-10)
         trace = vae(x, shape=(3,))
-        torch.testing.assert_close(path_rate(trace), trace.rate)
+        torch.testing.assert_close(stl_kl(trace), trace.rate)
 
 
 def test_elbo_weighs_the_rate_by_beta() -> None:
@@ -276,7 +276,7 @@ def test_elbo_weighs_the_rate_by_beta() -> None:
     def loss(objective: WeightedTerms) -> tuple[float, float, float]:
         torch.manual_seed(9)
         losses = objective(vae, x)
-        return losses.players["vae"].item(), losses.parts["distortion"].item(), losses.parts["rate"].item()
+        return losses.losses["vae"].item(), losses.terms["distortion"].item(), losses.terms["rate"].item()
 
     scheduled = elbo(beta=Linear(0.0, 2.0, 0.0, 0.5))
     rows = [
@@ -288,7 +288,7 @@ def test_elbo_weighs_the_rate_by_beta() -> None:
     for objective, alpha, beta in rows:
         total, d, r = loss(objective)
         assert total == pytest.approx(alpha * d + beta * r, rel=1e-12) and r > 0
-    advance(nn.ModuleList([scheduled]), 0.25)
+    set_training_progress(nn.ModuleList([scheduled]), 0.25)
     total, d, r = loss(scheduled)
     assert total == pytest.approx(d + r, rel=1e-12)
 
@@ -319,7 +319,7 @@ def test_a_trained_linear_vae_is_probabilistic_pca() -> None:
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
     for _ in range(steps):
         adam.zero_grad()
-        objective(vae, x).players["vae"].backward()
+        objective(vae, x).losses["vae"].backward()
         adam.step()
         decay.step()
 

@@ -40,8 +40,8 @@ ARGUMENTS = {
         "--balance and --condition: give one of them",
     ),
     "a filter above 1": (
-        ["augment", "MODEL", "--filter", "99"],
-        "--filter 99.0: give a quantile above 0, at most 1, such as 0.99",
+        ["augment", "MODEL", "--max-nll-quantile", "99"],
+        "--max-nll-quantile 99.0: give a quantile above 0, at most 1, such as 0.99",
     ),
     "other rows for the report": (
         ["augment", "MODEL", "other.csv", "-n", "20", "--privacy"],
@@ -55,7 +55,10 @@ ARGUMENTS = {
         ["impute", "MODEL", "lacks.csv"],
         "lacks.csv: lacks the columns age, income; it has years that the model does not know: add or rename them",
     ),
-    "no draws": (["impute", "MODEL", "one.csv", "--draws", "-1"], "--draws -1: give 1 or more, or leave it out"),
+    "no draws": (
+        ["impute", "MODEL", "one.csv", "--n-imputations", "-1"],
+        "--n-imputations -1: give 1 or more, or leave it out",
+    ),
     "an ending": (
         ["impute", "MODEL", "one.csv", "--out", "f.png"],
         "--out f.png: the file must end in .csv, .tsv, .txt or .parquet",

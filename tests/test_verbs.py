@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from conftest import SIDE, Run
-from nelbo.experiment.run import held_out
+from nelbo.experiment.run import load_test_data
 from nelbo.model import Model
 from nelbo.plotting import image
 from nelbo.plotting.images import PAD
@@ -102,7 +102,7 @@ def test_sample(run: Run, picture_run: Path, model: Model) -> None:
 
 def test_the_same_seed_writes_the_same_file(run: Run, picture_run: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        run("sample", picture_run, "--seed", seed, "--out", f"{name}.png", "--noise")
+        run("sample", picture_run, "--seed", seed, "--out", f"{name}.png", "--sample-likelihood")
     a, b, c = (Path(f"{name}.png").read_bytes() for name in "abc")
     assert a == b != c
 
@@ -141,7 +141,7 @@ def test_reconstruct_a_folder_of_other_sizes(run: Run, picture_run: Path, model:
         Image.fromarray(pictures[i]).resize((20, 12)).convert("RGB").save(f"mine/{i}.jpg")
     assert run("reconstruct", picture_run, "mine", "--out", "r.png").code == 0
     sheet = cells("r.png", 3)
-    rows = model.rows("mine")
+    rows = model.as_dataset("mine")
     np.testing.assert_array_equal(sheet[:3], (rows.batch(torch.arange(3))[:, 0] * 255).round().byte().numpy())
 
 
@@ -192,22 +192,25 @@ def test_interpolate_between_files(run: Run, picture_run: Path, model: Model, pi
 
 def test_traverse(run: Run, picture_run: Path, model: Model, pictures: np.ndarray) -> None:
     Image.fromarray(pictures[1]).save("one.png")
-    for more in ([], ["--item", "one.png", "--reach", 1]):
+    for more in ([], ["--item", "one.png", "--span", 1]):
         result = json.loads(run("traverse", picture_run, "--steps", 5, "--json", *more).out)
         assert result["shape"] == [3, 5, 1, SIDE, SIDE]
-        assert result["order"] == np.argsort(model.rates)[::-1].tolist()
+        assert result["order"] == np.argsort(model.kl_per_latent)[::-1].tolist()
         assert Image.open(result["out"]).size[0] > 200
 
 
 def test_map(run: Run, picture_run: Path, density_folder: Path, density_model: Model) -> None:
-    assert json.loads(run("map", picture_run, "--json").out) == {"out": "map.png", "shape": [30, 2]}
+    assert json.loads(run("plot-latent", picture_run, "--json").out) == {"out": "map.png", "shape": [30, 2]}
     picture = np.asarray(Image.open("map.png"))
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 10  # a colour for each label
-    assert run("map", density_folder, "--side", 4, "--out", "grid.png").out == "Wrote grid.png (16, 1, 8, 8)\n"
-    np.testing.assert_array_equal(cells("grid.png", 4), shown(density_model, density_model.grid(4)))
+    assert (
+        run("plot-latent", density_folder, "--grid-size", 4, "--out", "grid.png").out
+        == "Wrote grid.png (16, 1, 8, 8)\n"
+    )
+    np.testing.assert_array_equal(cells("grid.png", 4), shown(density_model, density_model.decode_manifold(4)))
 
 
-@pytest.mark.parametrize("verb", ["sample", "reconstruct", "embed", "interpolate", "traverse", "map"])
+@pytest.mark.parametrize("verb", ["sample", "reconstruct", "embed", "interpolate", "traverse", "plot-latent"])
 def test_every_verb_takes_vectors(run: Run, vector_folder: Path, vector_model: Model, verb: str) -> None:
     data = {"sample": [], "traverse": [], "interpolate": ["3", "4", "--data", "vectors.npy"]}.get(verb, ["vectors.npy"])
     code, out, err = run(verb, vector_folder, *data, "--json")
@@ -239,5 +242,5 @@ def test_data_of_an_unsplit_file_is_what_training_held_out(run: Run, pictures: n
     assert result["n"] == 40 and result["loss"] == pytest.approx(loss, rel=1e-6)
     from nelbo import load
 
-    np.testing.assert_array_equal(load("r").embed("all.npy").shape, (200, len(load("r").rates)))
-    assert len(held_out(load("r"))) == 40
+    np.testing.assert_array_equal(load("r").embed("all.npy").shape, (200, len(load("r").kl_per_latent)))
+    assert len(load_test_data(load("r"))) == 40

@@ -13,13 +13,13 @@ from PIL import Image
 
 import nelbo
 from conftest import FEATURES, NET, PICTURES, SIDE, Run
-from nelbo.apps.synthesis.label_propagation import spread
+from nelbo.apps.synthesis.label_propagation import propagate_over_graph
 from nelbo.data import load
 from nelbo.experiment import status_line
 from nelbo.experiment.console import Bar
-from nelbo.model.post_hoc import Effort, fit_prior
+from nelbo.model.post_hoc import PriorFitConfig, fit_prior_to_embeddings
 from nelbo.training import Progress
-from nelbo.training.progress import watched, watching
+from nelbo.training.progress import on_progress, track
 
 Heard = list[tuple[str, int, int]]
 
@@ -27,7 +27,7 @@ Heard = list[tuple[str, int, int]]
 def heard_of(work: Callable[[], object]) -> Heard:
     """What is told while the work is done."""
     heard: Heard = []
-    with watching(lambda *told: heard.append(told)):
+    with on_progress(lambda *told: heard.append(told)):
         work()
     return heard
 
@@ -38,15 +38,15 @@ def assert_whole(heard: Heard, what: str, total: int) -> None:
 
 
 def test_things_come_as_they_are_and_are_told_of() -> None:
-    assert_whole(heard_of(lambda: list(watched("abc", "letters", 3))), "letters", 3)
-    assert [*watched("abc", "letters", 3)] == ["a", "b", "c"]
-    assert heard_of(lambda: list(watched("", "letters", 0))) == []
+    assert_whole(heard_of(lambda: list(track("abc", "letters", 3))), "letters", 3)
+    assert [*track("abc", "letters", 3)] == ["a", "b", "c"]
+    assert heard_of(lambda: list(track("", "letters", 0))) == []
 
 
 def test_a_loop_that_fails_is_done() -> None:
     def fail() -> None:
         with pytest.raises(KeyError):
-            for letter in watched("abc", "letters", 3):
+            for letter in track("abc", "letters", 3):
                 raise KeyError(letter)
 
     assert heard_of(fail) == [("letters", 0, 3), ("letters", 3, 3)]
@@ -54,25 +54,29 @@ def test_a_loop_that_fails_is_done() -> None:
 
 def test_nobody_hears_of_it_afterwards() -> None:
     heard = heard_of(lambda: None)
-    list(watched("abc", "letters", 3))
+    list(track("abc", "letters", 3))
     assert heard == []
 
 
 def test_work_on_many_data_is_told_of(tmp_path: Path) -> None:
     x = torch.rand(1200, FEATURES, generator=torch.Generator().manual_seed(0))
     model = nelbo.fit(x[:100], epochs=1, seed=0, **NET)
-    parts = -(-len(x) // model.schema.at_once)
+    parts = -(-len(x) // model.schema.inference_batch_size)
     assert parts > 1
     assert_whole(heard_of(lambda: model.embed(x)), "going through the data", parts)
     assert_whole(heard_of(lambda: model.sample(len(x))), "drawing", parts)
-    assert_whole(heard_of(lambda: model.decode(np.zeros((len(x), len(model.rates))))), "decoding", parts)
+    assert_whole(heard_of(lambda: model.decode(np.zeros((len(x), len(model.kl_per_latent))))), "decoding", parts)
     assert any(h[0] == "scoring" for h in heard_of(lambda: model.score(x)))
     told: list[object] = []
-    assert heard_of(lambda: model.score(x, report=told.append)) == [] and told  # who asks by itself hears once
+    assert heard_of(lambda: model.score(x, callback=told.append)) == [] and told  # who asks by itself hears once
     codes = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
-    assert_whole(heard_of(lambda: fit_prior(codes, "two-stage", Effort(steps=5))), "fitting the prior", 5)
+    assert_whole(
+        heard_of(lambda: fit_prior_to_embeddings(codes, "two-stage", PriorFitConfig(steps=5))), "fitting the prior", 5
+    )
     near = torch.arange(300).roll(1)[:, None]
-    assert_whole(heard_of(lambda: spread(codes, near, torch.arange(300).clamp_max(1))), "spreading classes", 300)
+    assert_whole(
+        heard_of(lambda: propagate_over_graph(codes, near, torch.arange(300).clamp_max(1))), "spreading classes", 300
+    )
     for i in range(3):
         Image.new("L", (4, 4), i).save(tmp_path / f"{i}.png")
     heard = heard_of(lambda: load(tmp_path))
@@ -97,8 +101,8 @@ def test_the_line_says_how_far_the_outermost_loop_is(clock: list[float]) -> None
     """Half of its second half makes three quarters, and what took 3 s so far takes one more."""
     file = Terminal()
     with status_line.loops_on(file):
-        for _ in watched(range(2), "outer", 2):
-            for _ in watched(range(2), "inner", 2):
+        for _ in track(range(2), "outer", 2):
+            for _ in track(range(2), "inner", 2):
                 clock[0] += 1.0
     lines = file.getvalue().split("\r")
     assert [text for text in lines if "75%" in text] == [f"outer {'━' * 18}{'─' * 6}  75%  0:01 left"]
@@ -109,7 +113,7 @@ def test_the_line_says_how_far_the_outermost_loop_is(clock: list[float]) -> None
 def test_no_line_is_shown(kind: type[StringIO], seconds: float, clock: list[float]) -> None:
     file = kind()
     with status_line.loops_on(file):
-        for _ in watched(range(9), "loop", 9):
+        for _ in track(range(9), "loop", 9):
             clock[0] += seconds
     assert file.getvalue() == ""
 
@@ -117,7 +121,7 @@ def test_no_line_is_shown(kind: type[StringIO], seconds: float, clock: list[floa
 def test_the_line_goes_with_an_error(clock: list[float]) -> None:
     file = Terminal()
     with pytest.raises(KeyboardInterrupt), status_line.loops_on(file):
-        for _ in watched(range(9), "long", 9):
+        for _ in track(range(9), "long", 9):
             clock[0] += 2.0
             if clock[0] > 8:
                 raise KeyboardInterrupt

@@ -45,7 +45,7 @@ class VAE(keras.Model):
         return ops.mean(bce - 0.5 * ops.sum(1 + logvar - ops.square(mu) - ops.exp(logvar), axis=1))
 
 
-class Clock(keras.callbacks.Callback):
+class ScheduledValue(keras.callbacks.Callback):
     def __init__(self, record: common.Record, test: np.ndarray, seed: int) -> None:
         super().__init__()
         self.record, self.test, self.seed = record, test, seed
@@ -78,7 +78,7 @@ def main() -> None:
     model.fit(train[: args.batch_size + len(train) % args.batch_size], batch_size=args.batch_size, verbose=0)
     for variable, value in zip(variables, before, strict=True):
         variable.assign(value)
-    clock = Clock(record, test, args.seed)
+    clock = ScheduledValue(record, test, args.seed)
     model.fit(train, batch_size=args.batch_size, epochs=args.epochs, verbose=0, callbacks=[clock])
     record.report()
 

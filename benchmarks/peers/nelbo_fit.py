@@ -38,7 +38,7 @@ def main() -> None:
     given = {"epochs": args.epochs, "batch_size": args.batch_size, "seed": args.seed}
     recipe = recipes.load(args.recipe, {name: value for name, value in given.items() if value is not None})
     data = load(str(args.mnist))
-    model = Model.create(recipe, data.schema)
+    model = Model.from_recipe(recipe, data.schema)
     record = common.Record(f"nelbo {args.recipe}", ["nelbo", "torch"], recipe.training.batch_size)
     record.ready_seconds = round(common.AGE + time.perf_counter() - common.IMPORTED, 3)
     rows = model.fit(data).rows

@@ -28,7 +28,7 @@ class OutOfTime(Exception):
     pass
 
 
-class Clock(TrainingCallback):
+class ScheduledValue(TrainingCallback):
     """Ends training when the time is over."""
 
     def __init__(self, seconds: float) -> None:
@@ -56,7 +56,7 @@ def main() -> None:
         digits = torch.from_numpy(stored[next(name for name in stored if stored[name].ndim == 3)]).float().div(255)
     digits = digits.unsqueeze(1)
     config = VAEConfig(input_dim=(1, 28, 28), latent_dim=options.latent_dim, reconstruction_loss=options.loss)
-    model, clock = VAE(config), Clock(0.97 * options.seconds)
+    model, clock = VAE(config), ScheduledValue(0.97 * options.seconds)
     with tempfile.TemporaryDirectory() as directory:
         settings = BaseTrainerConfig(
             output_dir=directory,

@@ -42,7 +42,7 @@ class Decoder(BaseDecoder):
         return ModelOutput(reconstruction=torch.sigmoid(self.output(torch.relu(self.hidden(z)))))
 
 
-class Clock(TrainingCallback):
+class ScheduledValue(TrainingCallback):
     def __init__(self, record: common.Record, test: np.ndarray, seed: int) -> None:
         self.record, self.test, self.seed = record, test, seed
 
@@ -76,7 +76,7 @@ def main() -> None:
                 learning_rate=1e-3,
                 seed=args.seed,
             ),
-            callbacks=[Clock(record, test, args.seed)],
+            callbacks=[ScheduledValue(record, test, args.seed)],
         )
         trainer.train()
     record.report()

@@ -26,17 +26,17 @@ if TYPE_CHECKING:  # for editors and type checkers
     from nelbo.experiment.run import fit
     from nelbo.model import Model
     from nelbo.model.io import load
-    from nelbo.model.post_hoc import with_prior
+    from nelbo.model.post_hoc import fit_prior
 
 _HOMES = {
     "Model": "nelbo.model",
     "UserError": "nelbo.errors",
     "fit": "nelbo.experiment.run",
     "load": "nelbo.model.io",
-    "with_prior": "nelbo.model.post_hoc",
+    "fit_prior": "nelbo.model.post_hoc",
 }
 
-__all__ = ["Model", "UserError", "__version__", "fit", "load", "with_prior"]
+__all__ = ["Model", "UserError", "__version__", "fit", "fit_prior", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -45,93 +45,93 @@ class Constant(Schedule):
 @register("schedule", "linear")
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """A line from `start`, reached at fraction `begin`, to `end`, reached at fraction `until`; flat outside.
+    """A line from `start_value`, reached at fraction `start_at`, to `end_value`, reached at fraction `end_at`; flat outside.
 
     Args:
-        start: value at the beginning.
-        end: value at the end.
-        begin: fraction of training at which the line begins.
-        until: fraction of training at which the line ends.
+        start_value: value at the beginning.
+        end_value: value at the end.
+        start_at: fraction of training at which the line begins.
+        end_at: fraction of training at which the line ends.
 
     >>> Linear(start=0.0, end=1.0, until=0.5)(0.25)
     0.5
     """
 
-    start: float = 0.0
-    end: float = 1.0
-    begin: float = 0.0
-    until: float = 1.0
+    start_value: float = 0.0
+    end_value: float = 1.0
+    start_at: float = 0.0
+    end_at: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.begin < self.until <= 1:
-            raise UserError(f"begin={self.begin}, until={self.until}: give 0 <= begin < until <= 1")
+        if not 0 <= self.start_at < self.end_at <= 1:
+            raise UserError(f"start_at={self.start_at}, end_at={self.end_at}: give 0 <= start_at < end_at <= 1")
 
     def __call__(self, fraction: float) -> float:
-        done = min(max((fraction - self.begin) / (self.until - self.begin), 0.0), 1.0)
-        return self.start + (self.end - self.start) * done
+        done = min(max((fraction - self.start_at) / (self.end_at - self.start_at), 0.0), 1.0)
+        return self.start_value + (self.end_value - self.start_value) * done
 
 
 @register("schedule", "cosine", cite="loshchilov2017sgdr")
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """A linear warm-up over the fraction `warmup`, then half a cosine from 1 down to `end`.
+    """A linear warm-up over the fraction `warmup`, then half a cosine from 1 down to `end_value`.
 
     Args:
         warmup: fraction of training that the warm-up takes.
-        end: value at the end.
+        end_value: value at the end.
 
     >>> round(Cosine()(0.5), 6)
     0.5
     """
 
     warmup: Share = 0.0
-    end: float = 0.0
+    end_value: float = 0.0
 
     def __call__(self, fraction: float) -> float:
         if fraction < self.warmup:
             return fraction / self.warmup
         done = (fraction - self.warmup) / (1 - self.warmup)
-        return self.end + (1 - self.end) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+        return self.end_value + (1 - self.end_value) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
 @register("schedule", "one-cycle", cite="smith2018super")
 @dataclass(frozen=True)
 class OneCycle(Schedule):
-    """Up from `start` to 1 in a line over the fraction `warmup`, then down to `end` in a line.
+    """Up from `start_value` to 1 in a line over the fraction `warmup`, then down to `end_value` in a line.
 
     Source: Smith, Topin (2018), Super-Convergence: Very Fast Training of Neural Networks Using Large Learning
     Rates.
 
     Args:
         warmup: fraction of training that the way up takes.
-        start: value at the beginning.
-        end: value at the end.
+        start_value: value at the beginning.
+        end_value: value at the end.
 
     >>> OneCycle(warmup=0.1, start=0.04)(0.1)
     1.0
     """
 
     warmup: Share = 0.1
-    start: float = 0.04
-    end: float = 0.0
+    start_value: float = 0.04
+    end_value: float = 0.0
 
     def __call__(self, fraction: float) -> float:
         if fraction < self.warmup:
-            return self.start + (1 - self.start) * fraction / self.warmup
-        return 1 + (self.end - 1) * min((fraction - self.warmup) / (1 - self.warmup), 1.0)
+            return self.start_value + (1 - self.start_value) * fraction / self.warmup
+        return 1 + (self.end_value - 1) * min((fraction - self.warmup) / (1 - self.warmup), 1.0)
 
 
 @register("schedule", "cyclical", cite="fu2019cyclical")
 @dataclass(frozen=True)
 class Cyclical(Schedule):
-    """`cycles` times a line from 0 to `end` over the fraction `rising` of a cycle, then flat; it ends at `end`.
+    """`cycles` times a line from 0 to `end_value` over the fraction `rising` of a cycle, then flat; it ends at `end_value`.
 
     Source: Fu et al. (2019), Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing.
 
     Args:
         cycles: number of cycles.
         rising: fraction of a cycle in which the line rises.
-        end: value at the end of each rise.
+        end_value: value at the end of each rise.
 
     >>> [Cyclical(cycles=2)(fraction) for fraction in (0.0, 0.125, 0.4, 0.5, 1.0)]
     [0.0, 0.5, 1.0, 0.0, 1.0]
@@ -139,16 +139,16 @@ class Cyclical(Schedule):
 
     cycles: Count = 4
     rising: Annotated[float, Range(high=1, above=0)] = 0.5
-    end: float = 1.0
+    end_value: float = 1.0
 
     def __call__(self, fraction: float) -> float:
-        return self.end * min(fraction * self.cycles % 1 / self.rising, 1.0) if fraction < 1 else self.end
+        return self.end_value * min(fraction * self.cycles % 1 / self.rising, 1.0) if fraction < 1 else self.end_value
 
 
-class Clock(nn.Module):
+class ScheduledValue(nn.Module):
     """A number that may follow a schedule; training moves the clock, outside training it stands at the end.
 
-    `now` is a plain number where it is fixed, and else one tensor that changes in place: whoever holds it (a recorded
+    `value` is a plain number where it is fixed, and else one tensor that changes in place: whoever holds it (a recorded
     step, say) sees it move.
 
     >>> weight = Clock(Linear(0.0, 2.0))
@@ -157,25 +157,27 @@ class Clock(nn.Module):
     (tensor(0.5000), 3.0)
     """
 
-    value: Tensor
+    _current: Tensor
 
     def __init__(self, value: float | Schedule) -> None:
         super().__init__()
         self.schedule = value if isinstance(value, Schedule) else None
         self.fixed = value
         if self.schedule:
-            self.register_buffer("value", torch.tensor(self.schedule(1.0)), persistent=False)
+            self.register_buffer("_current", torch.tensor(self.schedule(1.0)), persistent=False)
 
     @property
-    def now(self) -> float | Tensor:
-        return self.value if self.schedule else self.fixed  # type: ignore[return-value]
+    def value(self) -> float | Tensor:
+        return self._current if self.schedule else self.fixed  # type: ignore[return-value]
 
-    def move(self, fraction: float) -> None:
+    def set_progress(self, fraction: float) -> None:
         """Go to where `fraction` of training is done."""
         if self.schedule:
-            self.value.fill_(self.schedule(fraction))
+            self._current.fill_(self.schedule(fraction))
 
 
-def clocks(*modules: nn.Module) -> list[Clock]:
+def scheduled_values(*modules: nn.Module) -> list[ScheduledValue]:
     """Every clock inside the modules that follows a schedule."""
-    return [part for module in modules for part in module.modules() if isinstance(part, Clock) and part.schedule]
+    return [
+        part for module in modules for part in module.modules() if isinstance(part, ScheduledValue) and part.schedule
+    ]

@@ -89,18 +89,18 @@ class VAE(nn.Module):
         h, levels = self.latent.infer(x, c, shape)
         return Trace(x, self.likelihood(h, c), levels)
 
-    def stand_in(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The embedding that x is rebuilt from: the posterior's mean, or for text a point of the norm of its draws."""
-        return (self.latent.typical if self.likelihood.reconstruct_from_typical else self.latent.embed)(x, c)
+        return (self.latent.typical_embedding if self.likelihood.reconstruct_from_typical else self.latent.embed)(x, c)
 
     def decode(self, h: Tensor, c: Tensor | None = None) -> Distribution:
         """p(x | h, c)."""
         return self.likelihood(h, c)
 
-    def show(self, h: Tensor, c: Tensor | None = None) -> Tensor:
+    def decode_mean(self, h: Tensor, c: Tensor | None = None) -> Tensor:
         """x of an embedding `(batch, features)`: the mean of p(x | h, c), or for text the line that fits it best."""
-        return self.decode(self.latent.expand(h, c), c).reconstruct(self.latent.log_q(h, c))  # type: ignore[attr-defined]
+        return self.decode(self.latent.embedding_to_features(h, c), c).reconstruct(self.latent.log_q(h, c))  # type: ignore[attr-defined]
 
     def generate(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Distribution:
         """p(x | z) for `n` draws of z from the model's own prior; the temperature is that of a text's tokens, too."""
-        return self.likelihood(self.latent.generate(n, c, temperature), c).with_temperature(temperature)
+        return self.likelihood(self.latent.sample_prior(n, c, temperature), c).with_temperature(temperature)

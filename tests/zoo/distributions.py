@@ -177,7 +177,7 @@ def _logistics(batch: Shape) -> Distribution:
     """Mixtures of 3 whose scales span from below a level to half of the range."""
     loc = 0.5 + parameter(*batch, 2, 3, spread=0.4)
     log_scale = parameter(*batch, 2, 3, seed=2, spread=0.5) - 1
-    return distributions.DiscretisedLogistic(parameter(*batch, 2, 3, seed=1), loc, log_scale, levels=16)
+    return distributions.DiscretizedLogistic(parameter(*batch, 2, 3, seed=1), loc, log_scale, levels=16)
 
 
 def _negative_binomial(batch: Shape, inflated: bool) -> Distribution:
@@ -190,7 +190,7 @@ _LOC = torch.randn((3, 2), dtype=torch.float64, generator=torch.Generator().manu
 
 def _observed(batch: Shape, base: Callable[..., distributions.Distribution], *parameters: Tensor) -> Distribution:
     """The same member at each index of the batch."""
-    return distributions.Observed(base(parameters[0].expand(*batch, *parameters[0].shape), *parameters[1:], 2))
+    return distributions.Masked(base(parameters[0].expand(*batch, *parameters[0].shape), *parameters[1:], 2))
 
 
 DISTRIBUTIONS = table(
@@ -220,7 +220,7 @@ DISTRIBUTIONS = table(
         lambda batch: distributions.LowRankNormal(
             parameter(*batch, LATENT), parameter(*batch, LATENT, spread=0.3), parameter(*batch, LATENT, 2, spread=0.8)
         ),
-        ("loc", "log_scale", "factor"),
+        ("loc", "log_scale", "factorvae"),
     ),
     Family("mixture", lambda batch: mixture(), ("logits",), lambda: [(mixture(1), -20.0, 20.0)]),
     _rotational("von mises-fisher", distributions.VonMisesFisher, LATENT, 4.0),
@@ -335,7 +335,7 @@ DISTRIBUTIONS = table(
     Family("discretised logistic mixture", _logistics, ("logits", "loc", "log_scale"), tempered=False),
     Family(
         "level categorical",
-        lambda batch: distributions.LevelCategorical(parameter(*batch, 1, 3, 4), 2),
+        lambda batch: distributions.PixelCategorical(parameter(*batch, 1, 3, 4), 2),
         ("logits",),
         tempered=False,
     ),

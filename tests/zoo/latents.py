@@ -62,7 +62,7 @@ DISCRETE = table(
     LatentRow("binary", {"dim": 5, "temperature": 0.5}),
     LatentRow(
         "categorical",
-        {"variables": 3, "classes": 4, "temperature": {"kind": "linear", "start": 1.0, "end": 0.5}},
+        {"variables": 3, "classes": 4, "temperature": {"kind": "linear", "start_value": 1.0, "end_value": 0.5}},
     ),
     LatentRow(
         "product",

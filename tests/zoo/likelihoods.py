@@ -37,7 +37,7 @@ class LikelihoodRow(Row):
 
 LIKELIHOODS = table(
     LikelihoodRow("bernoulli"),
-    LikelihoodRow("bernoulli", {"grey": True}, "grey"),
+    LikelihoodRow("bernoulli", {"allow_soft_targets": True}, "grey"),
     LikelihoodRow("bernoulli", {}, "observed", missing=True),
     LikelihoodRow("continuous-bernoulli"),
     LikelihoodRow("normal"),
@@ -51,8 +51,8 @@ LIKELIHOODS = table(
     LikelihoodRow("student-t", {"sigma": 0.7, "df": 6.0}, "fixed"),
     LikelihoodRow("log-cosh"),
     LikelihoodRow("log-cosh", {"sharpness": 1.0, "sigma": 0.7}, "fixed"),
-    LikelihoodRow("discretised-logistic"),
-    LikelihoodRow("discretised-logistic-mixture", {"components": 3}),
+    LikelihoodRow("discretized-logistic"),
+    LikelihoodRow("discretized-logistic-mixture", {"components": 3}),
     LikelihoodRow("categorical-256"),
     LikelihoodRow("beta"),
     LikelihoodRow("beta", {"margin": 0.0}, "no margin"),

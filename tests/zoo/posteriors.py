@@ -59,5 +59,5 @@ POSTERIORS = table(
         },
         density=False,
     ),
-    PosteriorRow("dirac", elsewhere="test_geometry"),
+    PosteriorRow("point-mass", elsewhere="test_geometry"),
 )

@@ -44,13 +44,19 @@ SCHEDULES = table(
     ),
     ScheduleRow("cosine", corners={0.0: 1, 0.5: 0.5, 1.0: 0}),
     ScheduleRow(
-        "cosine", {"warmup": 0.1, "end": 0.01}, "warm-up", corners={0.0: 0, 0.05: 0.5, 0.1: 1, 0.55: 0.505, 1.0: 0.01}
+        "cosine",
+        {"warmup": 0.1, "end_value": 0.01},
+        "warm-up",
+        corners={0.0: 0, 0.05: 0.5, 0.1: 1, 0.55: 0.505, 1.0: 0.01},
     ),
     ScheduleRow("one-cycle", corners={0.0: 0.04, 0.05: 0.52, 0.1: 1, 0.55: 0.5, 1.0: 0}),
     ScheduleRow(
-        "one-cycle", {"warmup": 0.0, "start": 0.1, "end": 0.2}, "no warm-up", corners={0.0: 1, 0.5: 0.6, 1.0: 0.2}
+        "one-cycle",
+        {"warmup": 0.0, "start_value": 0.1, "end_value": 0.2},
+        "no warm-up",
+        corners={0.0: 1, 0.5: 0.6, 1.0: 0.2},
     ),
-    ScheduleRow("cyclical", {"cycles": 2, "rising": 0.25, "end": 4.0}, elsewhere="test_objectives"),
+    ScheduleRow("cyclical", {"cycles": 2, "rising": 0.25, "end_value": 4.0}, elsewhere="test_objectives"),
 )
 OPTIMIZERS = table(
     OptimizerRow("adam", {"beta1": 0.5, "beta2": 0.9, "eps": 1e-30, "weight_decay": 0.01}, elsewhere="test_training"),

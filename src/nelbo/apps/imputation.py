@@ -23,7 +23,7 @@ from nelbo.errors import UserError, require
 from nelbo.model import Model
 
 
-def fill(model: Model, source: Any, seed: int = 0) -> tuple[tables.Source, Any]:
+def impute_table(model: Model, source: Any, seed: int = 0) -> tuple[tables.Source, Any]:
     """(the table with its missing cells filled, how unsure each is); `source` is a file, DataFrame or Arrow table.
 
     `unsure` is a DataFrame of the modelled columns: 0 for a cell that is there, else the standard deviation of a number
@@ -36,10 +36,10 @@ def fill(model: Model, source: Any, seed: int = 0) -> tuple[tables.Source, Any]:
     else:
         filled, unsure = model.impute(source, seed)
     place = [raw.names.index(name) for name in unsure.columns]
-    return tables.replaced(raw, at, filled), unsure.where(at[:, place], 0.0)
+    return tables.replace_cells(raw, at, filled), unsure.where(at[:, place], 0.0)
 
 
-def draws(model: Model, source: Any, n: int, seed: int = 0) -> Iterator[tables.Source]:
+def multiple_imputation(model: Model, source: Any, n: int, seed: int = 0) -> Iterator[tables.Source]:
     """`n` complete tables, each with the missing cells drawn anew given those that are there."""
     if n < 1:
         raise UserError(f"draws={n}: give 1 or more")
@@ -47,12 +47,12 @@ def draws(model: Model, source: Any, n: int, seed: int = 0) -> Iterator[tables.S
     for own in np.random.SeedSequence(seed).generate_state(n).tolist():
         drawn = model.complete(source, own)
         series = model.schema.data_kind.is_sequence
-        yield tables.replaced(raw, at, _joined(model, source, drawn, len(at)) if series else drawn)
+        yield tables.replace_cells(raw, at, _joined(model, source, drawn, len(at)) if series else drawn)
 
 
-def fill_series(model: Model, source: Any, seed: int = 0, draw: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def impute_series(model: Model, source: Any, seed: int = 0, draw: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """(series `(n, steps, channels)` with their gaps filled, or drawn; how unsure each step is, 0 if it is there)."""
-    rows = model.rows(source)
+    rows = model.as_dataset(source)
     model.schema.require_kind("impute", "series")
     raw = rows.read(torch.arange(len(rows))).numpy()
     filled, unsure = (model.complete(rows, seed), np.zeros_like(raw)) if draw else model.impute(rows, seed)
@@ -61,7 +61,7 @@ def fill_series(model: Model, source: Any, seed: int = 0, draw: bool = False) ->
 
 def _joined(model: Model, source: Any, values: np.ndarray, steps: int) -> Any:
     """Windows `(n, window, channels)` of one recording as a DataFrame of its steps, float32."""
-    pandas, rows = require("pandas"), model.rows(source)
+    pandas, rows = require("pandas"), model.as_dataset(source)
     assert rows.origin is not None
     whole = np.empty((max(steps, values.shape[1]), values.shape[2]), np.float32)
     for first, window in zip(rows.origin[:, 1].tolist(), values, strict=True):
@@ -71,9 +71,9 @@ def _joined(model: Model, source: Any, values: np.ndarray, steps: int) -> Any:
 
 def _gaps(model: Model, source: Any) -> tuple[tables.Source, np.ndarray]:
     """The table, and which of its cells are to be filled: those missing in columns that the model has."""
-    if not (model.schema.modelled or model.schema.names) or not tables.is_table(source):
-        model.rows(source)  # says what is wrong, if the source is
+    if not (model.schema.feature_columns or model.schema.names) or not tables.is_table(source):
+        model.as_dataset(source)  # says what is wrong, if the source is
         model.schema.require_kind("impute", "table")
     raw = tables.open_table(source)
-    known = {column.name for column in model.schema.modelled} | set(model.schema.names)
+    known = {column.name for column in model.schema.feature_columns} | set(model.schema.names)
     return raw, tables.gaps(source) & np.array([name in known for name in raw.names])

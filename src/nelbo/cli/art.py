@@ -36,7 +36,7 @@ ENDINGS = (".png", ".svg", ".webp", ".gif", ".mp4")
 
 
 @app.callback(invoke_without_command=True)
-def again(
+def rerender(
     context: typer.Context,
     picture: Annotated[
         Path | None, typer.Option("--again", metavar="FILE", help="Recreate the image stored in FILE.")
@@ -68,7 +68,7 @@ def again(
     from nelbo.apps.art import provenance
 
     target = io.named(out, str(picture), ENDINGS)
-    _write(provenance.again(picture, model), target, as_json)
+    _write(provenance.rerender(picture, model), target, as_json)
 
 
 @app.command("grid", cls=Command)
@@ -102,10 +102,10 @@ def grid(
 
 
 @app.command("walk", cls=Command)
-def walk(
+def latent_walk(
     model: ModelPath,
     seconds: Seconds = 6.0,
-    points: Annotated[int, typer.Option(help="Draws of the prior that it goes through.")] = 4,
+    waypoints: Annotated[int, typer.Option(help="Draws of the prior that it goes through.")] = 4,
     n: Annotated[int, typer.Option("-n", help="How many walks, side by side.")] = 1,
     fps: Rate = 25.0,
     temperature: Temperature = 1.0,
@@ -125,9 +125,9 @@ def walk(
     \b
     Examples:
       nelbo art walk results/mnist --seconds 6 --out walk.gif
-      nelbo art walk results/faces -n 9 --points 6 --seconds 12 --out walk.mp4
+      nelbo art walk results/faces -n 9 --waypoints 6 --seconds 12 --out walk.mp4
     """
-    _make("walk", locals(), "walk.gif")
+    _make("latent_walk", locals(), "walk.gif")
 
 
 @app.command("morph", cls=Command)
@@ -158,10 +158,10 @@ def morph(
 
 
 @app.command("attribute", cls=Command)
-def attribute(
+def attribute_edit(
     model: ModelPath,
-    plus: Annotated[str, typer.Option(help="The class to move towards.")],
-    minus: Annotated[
+    toward: Annotated[str, typer.Option(help="The class to move towards.")],
+    away_from: Annotated[
         str | None, typer.Option(help="The class to move away from.  [default: all others]", show_default=False)
     ] = None,
     items: Annotated[list[str] | None, typer.Option("--item", help="A picture file or row number; repeatable.")] = None,
@@ -180,14 +180,14 @@ def attribute(
 
     \b
     Examples:
-      nelbo art attribute results/faces --plus smiling --minus neutral --data faces/ --item anna.png
-      nelbo art attribute results/mnist --plus 7 --minus 1 --out sevens.gif
+      nelbo art attribute results/faces --toward smiling --away-from neutral --data faces/ --item anna.png
+      nelbo art attribute results/mnist --toward 7 --away-from 1 --out sevens.gif
     """
-    _make("attribute", locals(), "attribute.png")
+    _make("attribute_edit", locals(), "attribute.png")
 
 
 @app.command("classes", cls=Command)
-def classes(
+def class_grid(
     model: ModelPath,
     data: Labelled = None,
     temperature: Temperature = 1.0,
@@ -205,14 +205,14 @@ def classes(
 
     \b
     Examples:
-      nelbo art classes results/mnist --columns 10 --out classes.png
-      nelbo art classes results/faces --data faces/ --temperature 0.8
+      nelbo art class-grid results/mnist --columns 10 --out classes.png
+      nelbo art class-grid results/faces --data faces/ --temperature 0.8
     """
-    _make("classes", locals(), "classes.png")
+    _make("class_grid", locals(), "classes.png")
 
 
 @app.command("contact", cls=Command)
-def contact(
+def contact_sheet(
     model: ModelPath,
     data: DataPath = "",
     n: Annotated[int, typer.Option("-n", help="How many at most.")] = 64,
@@ -229,21 +229,21 @@ def contact(
 
     \b
     Examples:
-      nelbo art contact results/mnist
-      nelbo art contact results/faces my_pictures/ -n 60 --columns 10 --out contact.svg
+      nelbo art contact-sheet results/mnist
+      nelbo art contact-sheet results/faces my_pictures/ -n 60 --columns 10 --out contact.svg
     """
-    _make("contact", locals() | {"data": data or None}, "contact.png")
+    _make("contact_sheet", locals() | {"data": data or None}, "contact.png")
 
 
-def _make(made: str, given: dict[str, Any], default: str) -> None:
+def _make(made: str, options: dict[str, Any], default: str) -> None:
     """Make what a command names of the values of its options, and write it."""
-    out = io.named(given.pop("out"), default, ENDINGS)
-    path, as_json = given.pop("model"), given.pop("as_json")
+    out = io.named(options.pop("out"), default, ENDINGS)
+    path, as_json = options.pop("model"), options.pop("as_json")
     from nelbo.apps.art import provenance
 
-    _write(provenance.make(made, path, **given), out, as_json)
+    _write(provenance.render(made, path, **options), out, as_json)
 
 
 def _write(piece: Any, out: Path, as_json: bool) -> None:
     io.write(out, piece.encode(out.suffix))
-    io.say(out, piece.values.shape, as_json, piece.values.shape[1], piece.of)
+    io.announce(out, piece.values.shape, as_json, piece.values.shape[1], piece.of)

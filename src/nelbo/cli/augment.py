@@ -29,8 +29,8 @@ def augment(
     balance: Annotated[
         str | None, typer.Option(help="Make the classes of this column (label, for pictures) equally frequent.")
     ] = None,
-    keep: Annotated[
-        float, typer.Option("--filter", help="Reject what is less likely than this share of real data.")
+    max_nll_quantile: Annotated[
+        float, typer.Option("--max-nll-quantile", help="Reject what is less likely than this share of real data.")
     ] = 1.0,
     append: Annotated[bool, typer.Option("--append", help="Write the real data too, before the synthetic.")] = False,
     temperature: Annotated[float, typer.Option(help="How far pictures vary; below 1: less.")] = 1.0,
@@ -41,7 +41,7 @@ def augment(
 ) -> None:
     """Write synthetic rows of a table, or labelled pictures.
 
-    --balance writes as many as make the classes equally frequent. --filter 0.99 rejects and redraws samples less likely
+    --balance writes as many as make the classes equally frequent. --max-nll-quantile 0.99 rejects and redraws samples less likely
     than 99 % of comparable real data, and pictures whose class is not confirmed. Pictures become a folder with a
     subfolder for each class, or a .npz with x and y. Unlabelled pictures (in a subfolder "unlabelled", an empty cell of
     --labels) are labelled by their latent neighbours.
@@ -51,25 +51,25 @@ def augment(
 
     \b
     Examples:
-      nelbo augment results/people -n 5000 --filter 0.99 --privacy --out rows.csv
+      nelbo augment results/people -n 5000 --max-nll-quantile 0.99 --privacy --out rows.csv
       nelbo augment results/people --condition "income=>50K,sex=Female" -n 500 --out rows.csv
       nelbo augment results/people people.csv --balance income --append --out balanced.csv
-      nelbo augment results/digits digits/ -n 5000 --filter 0.99 --out more/
+      nelbo augment results/digits digits/ -n 5000 --max-nll-quantile 0.99 --out more/
       nelbo augment results/digits digits/ --balance label --append --out balanced.npz
     """
     if balance is not None and condition is not None:
         raise UserError("--balance and --condition: give one of them")
-    if not 0 < keep <= 1:
-        raise UserError(f"--filter {keep}: give a quantile above 0, at most 1, such as 0.99")
+    if not 0 < max_nll_quantile <= 1:
+        raise UserError(f"--max-nll-quantile {max_nll_quantile}: give a quantile above 0, at most 1, such as 0.99")
     m = io.model(model, None)
     m.schema.require_kind("augment", "image", "table")
     if m.schema.data_kind.is_picture:
         if privacy:
             raise UserError("--privacy: is for tables: leave it out")
         folder = out or Path("augmented")
-        return _pictures(m, data, n, condition, balance, keep, temperature, append, folder, seed, as_json)
+        return _pictures(m, data, n, condition, balance, max_nll_quantile, temperature, append, folder, seed, as_json)
     out = io.named(out, "augmented.csv", ENDINGS)
-    rows = _made(m, data, n, condition, balance, keep, temperature, seed)
+    rows = _made(m, data, n, condition, balance, max_nll_quantile, temperature, seed)
     return _rows(m, data, rows, append, privacy, out, seed, as_json)
 
 
@@ -77,13 +77,13 @@ def _rows(m: Model, data: str, rows: Any, append: bool, privacy: bool, out: Path
     """Synthetic rows, written."""
     from nelbo.data import tables
 
-    whole = tables.appended(tables.open_table(_source(m, data)), rows) if append else None
+    whole = tables.append_rows(tables.open_table(_source(m, data)), rows) if append else None
     found = _privacy(m, data, rows, seed) if privacy else {}
     ending = out.suffix.lower()
     io.write(out, tables.source_bytes(whole, ending) if whole else tables.to_bytes(rows, ending))
     shape = whole.table.shape if whole else rows.shape
     more: dict[str, Any] = {"privacy": found} if found else {}
-    io.say(out, shape, as_json, rows=len(rows), **more)
+    io.announce(out, shape, as_json, rows=len(rows), **more)
     if found and not as_json:
         from nelbo.apps.synthesis.privacy import to_text
 
@@ -96,7 +96,7 @@ def _pictures(
     n: int,
     condition: str | None,
     balance: str | None,
-    keep: float,
+    max_nll_quantile: float,
     temperature: float,
     append: bool,
     out: Path,
@@ -110,12 +110,12 @@ def _pictures(
     from nelbo.apps.synthesis import rows as app
 
     images.check_target(out)
-    needed = append or keep < 1 or balance is not None or not images.conditional(m)
+    needed = append or max_nll_quantile < 1 or balance is not None or not images.conditional(m)
     real = _real_pictures(m, data) if needed else None
     if balance is not None:
-        x, y = app.balance(m, balance, real, keep, real, seed, temperature)
+        x, y = app.balance(m, balance, real, max_nll_quantile, real, seed, temperature)
     else:
-        x, y = app.augment(m, n, condition, keep, real, seed, temperature)
+        x, y = app.augment(m, n, condition, max_nll_quantile, real, seed, temperature)
     made = x.shape
     if append and real is not None and real.labels is not None:
         labelled = (real.labels >= 0).nonzero().flatten()
@@ -123,7 +123,7 @@ def _pictures(
         names = np.array(images.class_names(real))[real.labels[labelled].numpy()]
         x, y = np.concatenate([before, x]), np.concatenate([names, y])
     images.write_set(out, x, y, m.schema, len(x) - made[0])
-    io.say(out, made, as_json)
+    io.announce(out, made, as_json)
 
 
 def _real_pictures(m: Model, data: str) -> Any:
@@ -144,7 +144,7 @@ def _made(
     n: int,
     condition: str | None,
     balance: str | None,
-    keep: float,
+    max_nll_quantile: float,
     temperature: float,
     seed: int,
 ) -> Any:
@@ -152,10 +152,12 @@ def _made(
     from nelbo.apps.synthesis import rows as app
     from nelbo.data import tables
 
-    real = m.rows(_source(m, data)) if keep < 1 or balance else None
+    real = m.as_dataset(_source(m, data)) if max_nll_quantile < 1 or balance else None
     if balance is not None:
-        return app.balance(m, balance, real, keep, real, seed, temperature)
-    return app.augment(m, n, tables.parse_condition(condition) if condition else None, keep, real, seed, temperature)
+        return app.balance(m, balance, real, max_nll_quantile, real, seed, temperature)
+    return app.augment(
+        m, n, tables.parse_condition(condition) if condition else None, max_nll_quantile, real, seed, temperature
+    )
 
 
 def _source(m: Model, data: str) -> str:

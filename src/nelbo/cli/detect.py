@@ -18,9 +18,9 @@ from nelbo.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-    from nelbo.apps.anomaly import Detector, Findings
-    from nelbo.apps.anomaly.intervals import Findings as Where
-    from nelbo.apps.anomaly.intervals import Stretch
+    from nelbo.apps.anomaly import DetectionResult, Detector
+    from nelbo.apps.anomaly.intervals import AnomalousInterval
+    from nelbo.apps.anomaly.intervals import DetectionResult as Where
     from nelbo.data import Dataset, Schema
 
 SHOWN = 8  # the oddest rows, printed and drawn
@@ -30,7 +30,7 @@ def detect(
     model: ModelPath,
     data: DataPath = "",
     score: Annotated[str, typer.Option(help="auto, nll, bound, reconstruction, latent, regret or ratio.")] = "auto",
-    false_alarms: Annotated[float, typer.Option(help="Share of normal data that may be flagged.")] = 0.01,
+    alpha: Annotated[float, typer.Option(help="Share of normal data that may be flagged.")] = 0.01,
     calibration: Annotated[
         str, typer.Option(help="Normal data.  [default: the model's test data]", show_default=False)
     ] = "",
@@ -45,7 +45,7 @@ def detect(
     A table (.csv) has the score and the p-value of each row, and the columns that explain it; for pictures and series,
     a figure (.png) shows where the 8 most anomalous are so.
 
-    The threshold is calibrated on normal rows that the model was not trained on: at most a share of --false-alarms of
+    The threshold is calibrated on normal rows that the model was not trained on: at most a share of --alpha of
     such rows is flagged. Without DATA, one half of the model's test data is examined, the other half calibrates.
 
     For series, odd_stretches.csv lists the anomalous intervals: the row, the first step, the step after the last, and
@@ -54,7 +54,7 @@ def detect(
     \b
     Examples:
       nelbo detect results/mnist
-      nelbo detect results/mnist my_digits/ --false-alarms 0.001 --out odd.png
+      nelbo detect results/mnist my_digits/ --alpha 0.001 --out odd.png
       nelbo detect results/adult new.csv --calibration usual.csv --score reconstruction
       nelbo detect results/sensors today.csv --json
     """
@@ -70,12 +70,12 @@ def detect(
         rows, usual, numbers = _halves(usual, seed)
         source = "the other half of the test data"
     detector = Detector(m, score, usual, samples, seed)
-    found = detector.detect(rows, false_alarms)
-    where = _where(detector, rows, false_alarms)
-    written = _write(detector, found, rows, numbers, out, where)
-    said = _summary(detector, found, numbers, false_alarms) | {"calibrated_on": source}
+    result = detector.detect(rows, alpha)
+    where = _where(detector, rows, alpha)
+    written = _write(detector, result, rows, numbers, out, where)
+    said = _summary(detector, result, numbers, alpha) | {"calibrated_on": source}
     if where:
-        said["stretches"] = [_placed(stretch, rows, numbers) for stretch in where.stretches]
+        said["stretches"] = [_placed(stretch, rows, numbers) for stretch in where.intervals]
     print(json.dumps({"out": [str(path) for path in written], **said}) if as_json else _text(said, written))
 
 
@@ -97,16 +97,16 @@ def _halves(rows: Dataset, seed: int) -> tuple[Dataset, Dataset, list[int]]:
     return subset(rows, first), subset(rows, second), first.tolist()
 
 
-def _where(detector: Detector, rows: Dataset, false_alarms: float) -> Where | None:
+def _where(detector: Detector, rows: Dataset, alpha: float) -> Where | None:
     """The odd stretches of series; of other data, nothing."""
     if not rows.schema.data_kind.is_sequence:
         return None
     from nelbo.apps.anomaly import intervals
 
-    return intervals.find(detector, rows, false_alarms)
+    return intervals.find_intervals(detector, rows, alpha)
 
 
-def _placed(stretch: Stretch, rows: Dataset, numbers: list[int]) -> dict[str, float]:
+def _placed(stretch: AnomalousInterval, rows: Dataset, numbers: list[int]) -> dict[str, float]:
     """A stretch in the numbers of the source: its row and steps, or where recordings were cut its recording's."""
     recording, first = (numbers[stretch.row], 0) if rows.origin is None else rows.origin[stretch.row].tolist()
     name = "row" if rows.origin is None else "recording"
@@ -114,22 +114,22 @@ def _placed(stretch: Stretch, rows: Dataset, numbers: list[int]) -> dict[str, fl
 
 
 def _write(
-    detector: Detector, found: Findings, rows: Dataset, numbers: list[int], out: Path, where: Where | None
+    detector: Detector, result: DetectionResult, rows: Dataset, numbers: list[int], out: Path, where: Where | None
 ) -> list[Path]:
     """The tables, the figure beside them for what is drawn, or where a .png is asked for the figure alone."""
     picture = out.with_suffix(".png") if _is_drawn(rows.schema) else None
     files: dict[Path, bytes] = {}
     if out != picture:
-        files[out] = _table(detector, found, rows, numbers)
+        files[out] = _table(detector, result, rows, numbers)
         if where:
-            placed = [_placed(stretch, rows, numbers) for stretch in where.stretches]
+            placed = [_placed(stretch, rows, numbers) for stretch in where.intervals]
             files[out.with_stem(f"{out.stem}_stretches")] = _stretch_table(placed, rows)
     if picture:
         try:
             if where:
-                files[picture] = _figure_of_series(where, found, rows, numbers)
+                files[picture] = _figure_of_series(where, result, rows, numbers)
             else:
-                files[picture] = _figure(detector, found, rows, numbers)
+                files[picture] = _figure(detector, result, rows, numbers)
         except UserError as error:
             if out == picture:
                 raise
@@ -139,17 +139,19 @@ def _write(
     return list(files)
 
 
-def _table(detector: Detector, found: Findings, rows: Dataset, numbers: list[int]) -> bytes:
+def _table(detector: Detector, result: DetectionResult, rows: Dataset, numbers: list[int]) -> bytes:
     """A row for each datum: of vectors and tables also its columns most to blame."""
-    from nelbo.apps.anomaly.explain import COUNT, worst
+    from nelbo.apps.anomaly.explain import COUNT, top_features
 
     worded = not _is_drawn(rows.schema)
-    blamed = worst(detector.blame(rows), rows) if worded else [[]] * len(rows)
+    blamed = top_features(detector.feature_scores(rows), rows) if worded else [[]] * len(rows)
     text = StringIO()
     table = csv.writer(text, lineterminator="\n")
     columns = min(COUNT, rows.schema.shape[0]) if worded else 0
     table.writerow(["row", "score", "p_value", "odd", *(f"blame_{k + 1}" for k in range(columns))])
-    listed = zip(numbers, found.scores.tolist(), found.p_values.tolist(), found.odd.tolist(), blamed, strict=True)
+    listed = zip(
+        numbers, result.scores.tolist(), result.p_values.tolist(), result.is_anomaly.tolist(), blamed, strict=True
+    )
     for number, score, p, odd, words in listed:
         table.writerow([number, f"{score:.9g}", f"{p:.6g}", int(odd), *words])
     return text.getvalue().encode()
@@ -164,23 +166,23 @@ def _stretch_table(placed: list[dict[str, float]], rows: Dataset) -> bytes:
     return text.getvalue().encode()
 
 
-def _figure(detector: Detector, found: Findings, rows: Dataset, numbers: list[int]) -> bytes:
+def _figure(detector: Detector, result: DetectionResult, rows: Dataset, numbers: list[int]) -> bytes:
     """The oddest pictures, their reconstructions and what in them is odd."""
     import torch
 
     from nelbo.data import subset
     from nelbo.plotting import figures, image
 
-    order = _oddest(found)
+    order = _oddest(result)
     chosen = subset(rows, order)
-    heat = detector.blame(chosen)
+    heat = detector.feature_scores(chosen)
     pictures = rows.schema.decode(chosen.batch(torch.arange(len(order)))).numpy()
-    titles = [f"row {numbers[i]}\np = {found.p_values[i]:.2g}" for i in order]
-    figure = image.oddities(pictures, detector.model.reconstruct(chosen), heat, titles, rows.schema)
+    titles = [f"row {numbers[i]}\np = {result.p_values[i]:.2g}" for i in order]
+    figure = image.anomaly_figure(pictures, detector.model.reconstruct(chosen), heat, titles, rows.schema)
     return io.encode_image(figures.figure_image(figure), "PNG")
 
 
-def _figure_of_series(where: Where, found: Findings, rows: Dataset, numbers: list[int]) -> bytes:
+def _figure_of_series(where: Where, result: DetectionResult, rows: Dataset, numbers: list[int]) -> bytes:
     """The oddest series, what the rest of each says of its steps, and where they are odd."""
     import torch
 
@@ -188,27 +190,33 @@ def _figure_of_series(where: Where, found: Findings, rows: Dataset, numbers: lis
     from nelbo.plotting import figures
     from nelbo.plotting import series as plots_series
 
-    order = _oddest(found)
+    order = _oddest(result)
     series = rows.schema.decode(subset(rows, order).batch(torch.arange(len(order)))).numpy()
-    shaded = [[(of.start, of.end) for of in where.stretches if of.row == i] for i in order]
+    shaded = [[(of.start, of.end) for of in where.intervals if of.row == i] for i in order]
     begins = ["" if rows.origin is None else f" from step {int(rows.origin[i, 1])}" for i in order]
-    titles = [f"row {numbers[i]}{of}, p = {found.p_values[i]:.2g}" for i, of in zip(order, begins, strict=True)]
-    figure = plots_series.oddities(series, where.expected[order], where.heat[order], shaded, titles, rows.schema)
+    titles = [f"row {numbers[i]}{of}, p = {result.p_values[i]:.2g}" for i, of in zip(order, begins, strict=True)]
+    figure = plots_series.anomaly_figure(
+        series, where.expected[order], where.step_scores[order], shaded, titles, rows.schema
+    )
     return io.encode_image(figures.figure_image(figure), "PNG")
 
 
-def _oddest(found: Findings) -> list[int]:
-    order: np.ndarray = (-found.scores).argsort(kind="stable")
+def _oddest(result: DetectionResult) -> list[int]:
+    order: np.ndarray = (-result.scores).argsort(kind="stable")
     return order[:SHOWN].tolist()
 
 
-def _summary(detector: Detector, found: Findings, numbers: list[int], false_alarms: float) -> dict[str, object]:
+def _summary(detector: Detector, result: DetectionResult, numbers: list[int], alpha: float) -> dict[str, object]:
     oddest = [
-        {"row": numbers[i], "score": found.scores[i].item(), "p_value": found.p_values[i].item()}
-        for i in _oddest(found)
+        {"row": numbers[i], "score": result.scores[i].item(), "p_value": result.p_values[i].item()}
+        for i in _oddest(result)
     ]
-    settings = {"score": detector.score_name, "false_alarms": false_alarms, "threshold": found.threshold}
-    counts = {"n": len(found.odd), "odd": int(found.odd.sum()), "calibration": len(detector.calibration)}
+    settings = {"score": detector.score_name, "alpha": alpha, "threshold": result.threshold}
+    counts = {
+        "n": len(result.is_anomaly),
+        "odd": int(result.is_anomaly.sum()),
+        "calibration": len(detector.calibration_scores),
+    }
     return {**counts, **settings, "oddest": oddest}
 
 
@@ -217,7 +225,7 @@ def _text(said: dict[str, object], written: list[Path]) -> str:
     usual = f"{said['calibration']:,} rows of {said['calibrated_on']}"
     lines = [
         f"{said['odd']:,} of {said['n']:,} rows are odd: {said['score']} above {said['threshold']:.4g} nats, which "
-        f"a share of {said['false_alarms']} of usual rows is or less (by {usual})",
+        f"a share of {said['alpha']} of usual rows is or less (by {usual})",
         *([f"The {len(oddest)} most anomalous:"] if oddest else []),
         *(f"  row {o['row']:<8} {o['score']:12.4f} nats   p = {o['p_value']:.4g}" for o in oddest),
     ]

@@ -69,10 +69,10 @@ def fit(
     """
     from nelbo.experiment import run
     from nelbo.model.io import load
-    from nelbo.model.post_hoc import with_prior
+    from nelbo.model.post_hoc import fit_prior
 
     old = load(model)
-    fitted = with_prior(old, data or run.read(old.recipe)[0].train, kind, seed)
+    fitted = fit_prior(old, data or run.read(old.recipe)[0].train, kind, seed)
     folder = out or (model / "model" if (model / "model").is_dir() else model)
     fitted.save(folder)
     chosen = fitted.recipe.model.latent.options["prior"].kind
@@ -223,8 +223,8 @@ def _data_group() -> None:
 @data_app.command("describe", cls=Command)
 def describe(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A .csv, .tsv, .txt (or .csv.gz) or .parquet file.")],
-    schema: Annotated[str | None, typer.Option("--schema", help="A TOML file of the columns.")] = None,
-    toml: Annotated[bool, typer.Option("--toml", help="Print TOML, to edit and use in train --schema.")] = False,
+    schema: Annotated[str | None, typer.Option("--columns", help="A TOML file of the columns.")] = None,
+    toml: Annotated[bool, typer.Option("--toml", help="Print TOML, to edit and use in train --columns.")] = False,
     as_json: JSON = False,
 ) -> None:
     """Print the kind of each column of a table.
@@ -235,8 +235,8 @@ def describe(
     Examples:
       nelbo data describe customers.csv
       nelbo data describe customers.csv --toml > schema.toml
-      nelbo data describe customers.csv --schema schema.toml
-      nelbo train customers.csv --schema schema.toml
+      nelbo data describe customers.csv --columns schema.toml
+      nelbo train customers.csv --columns schema.toml
     """
     from nelbo.data import tables
     from nelbo.errors import UserError

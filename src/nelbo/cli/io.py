@@ -30,10 +30,10 @@ def model(path: Path, condition: str | None) -> Model:
 def rows(m: Model, data: str) -> Dataset:
     """The data named, else those that training held out."""
     if data:
-        return m.rows(data)
-    from nelbo.experiment.run import held_out
+        return m.as_dataset(data)
+    from nelbo.experiment.run import load_test_data
 
-    return held_out(m)
+    return load_test_data(m)
 
 
 def item(held: Dataset | None, name: str) -> Any:
@@ -92,13 +92,13 @@ def encode_image(picture: Any, form: str, **options: Any) -> bytes:
     return content.getvalue()
 
 
-def give(m: Model, values: Any, out: Path | None, as_json: bool, columns: int = 8, **more: Any) -> None:
+def emit(m: Model, values: Any, out: Path | None, as_json: bool, columns: int = 8, **more: Any) -> None:
     """Write data of the model's kind and say so, or print lines where no file is named."""
     if out is not None:
         import numpy as np
 
         write(out, encode_data(m, values, out, columns))
-        say(out, np.shape(values), as_json, **more)
+        announce(out, np.shape(values), as_json, **more)
     else:
         print(json.dumps({"lines": values, **more}) if as_json else "\n".join(values))
 
@@ -110,7 +110,7 @@ def write(out: Path, content: bytes) -> None:
     write_bytes(out, content)
 
 
-def say(out: Path, shape: tuple[int, ...], as_json: bool, shown: int = 0, of: int = 0, **more: Any) -> None:
+def announce(out: Path, shape: tuple[int, ...], as_json: bool, shown: int = 0, of: int = 0, **more: Any) -> None:
     """Name the file that was written; as JSON, with the shape of what it holds and `more`.
 
     `shown` is the number of data in the file, `of` the number of all data: if it is larger, both are printed.
@@ -124,7 +124,7 @@ def say(out: Path, shape: tuple[int, ...], as_json: bool, shown: int = 0, of: in
         print(f"Wrote {out} {tuple(shape)}{part}")
 
 
-def hear(heard: list[Estimate]) -> Callable[[Estimate], None]:
+def stream_nll(heard: list[Estimate]) -> Callable[[Estimate], None]:
     """What keeps each estimate of the likelihood in `heard`, and shows it on a terminal."""
 
     def show(e: Estimate) -> None:

@@ -46,16 +46,16 @@ def evaluate(
     import torch
 
     from nelbo import metrics
-    from nelbo.data import some
+    from nelbo.data import sample_rows
 
     m = io.model(model, condition)
     rows, seed = io.rows(m, data), m.recipe.training.seed if seed is None else seed
     heard: list[Estimate] = []
     try:
-        result: dict[str, float | str] = {**m.evaluate(rows, samples, seed, io.hear(heard))}
+        result: dict[str, float | str] = {**m.evaluate(rows, samples, seed, io.stream_nll(heard))}
         if quality:
             made = m.schema.encode(torch.from_numpy(m.sample(len(rows), seed)))
-            result |= metrics.quality(made, some(rows, len(rows)))
+            result |= metrics.quality(made, sample_rows(rows, len(rows)))
     except KeyboardInterrupt:
         if not heard:
             raise
@@ -71,11 +71,11 @@ def sample(
     model: ModelPath,
     n: N = 64,
     temperature: Temperature = 1.0,
-    noise: Annotated[
-        bool, typer.Option("--noise", help="Draw from the likelihood instead of showing its mean.")
+    sample_likelihood: Annotated[
+        bool, typer.Option("--sample-likelihood", help="Draw from the likelihood instead of showing its mean.")
     ] = False,
     like: Annotated[str, typer.Option(help="Vary these data instead of drawing from the prior.", metavar="DATA")] = "",
-    new_to: Annotated[
+    exclude: Annotated[
         Path | None, typer.Option(help="Text: only lines that are not in this file, each once.", metavar="FILE")
     ] = None,
     condition: Condition = None,
@@ -97,24 +97,24 @@ def sample(
       nelbo sample results/mnist -n 64 --out digits.png --seed 1
       nelbo sample results/people -n 500 --condition "income=>50K,sex=Female" --out rows.csv
       nelbo sample results/emoji -n 1000 --like faces/ --out faces.npy
-      nelbo sample results/names -n 20 --temperature 0.6 --new-to names.txt
+      nelbo sample results/names -n 20 --temperature 0.6 --exclude names.txt
     """
-    if sum([bool(like), noise, bool(new_to)]) > 1:
-        raise UserError("--like, --noise and --new-to: give one of them")
+    if sum([bool(like), sample_likelihood, bool(exclude)]) > 1:
+        raise UserError("--like, --sample-likelihood and --exclude: give one of them")
     m = io.model(model, condition)
     out = io.data_file(m, out, "sample")
-    if new_to:
-        from nelbo.apps.synthesis.text import new_lines
+    if exclude:
+        from nelbo.apps.synthesis.text import sample_novel_lines
         from nelbo.data.text import lines_of
 
-        values = new_lines(m, n, lines_of(new_to)[1], seed, temperature)
+        values = sample_novel_lines(m, n, lines_of(exclude)[1], seed, temperature)
     elif like:
-        from nelbo.apps.synthesis.neighbours import variations
+        from nelbo.apps.synthesis.neighbours import vary
 
-        values = variations(m, like, n, seed, temperature)
+        values = vary(m, like, n, seed, temperature)
     else:
-        values = m.sample(n, seed, temperature, noise)
-    io.give(m, values, out, as_json)
+        values = m.sample(n, seed, temperature, sample_likelihood)
+    io.emit(m, values, out, as_json)
 
 
 def reconstruct(
@@ -166,14 +166,14 @@ def reconstruct(
         pair = np.concatenate([pair, np.zeros_like(pair, shape=(2, missing, *m.schema.shape))], 1)
         lines = pair.reshape(2, -1, columns, *m.schema.shape).swapaxes(0, 1)
         io.write(picture, io.encode_data(m, lines.reshape(-1, *m.schema.shape), picture, columns))
-        io.say(picture, values.shape, as_json, shown=len(first), of=len(rows))
+        io.announce(picture, values.shape, as_json, shown=len(first), of=len(rows))
     elif out is None and not as_json:
-        originals = m.told(m.schema.decode(rows.batch(first)).numpy())
-        io.give(m, [f"{a}\n  -> {b}" for a, b in zip(originals, values, strict=True)], out, as_json)
+        originals = m._to_user(m.schema.decode(rows.batch(first)).numpy())
+        io.emit(m, [f"{a}\n  -> {b}" for a, b in zip(originals, values, strict=True)], out, as_json)
         if len(rows) > len(first):
             print(f"The first {len(first):,} of {len(rows):,} lines; use -n for more", file=sys.stderr)
     else:
-        io.give(m, values, out, as_json)
+        io.emit(m, values, out, as_json)
 
 
 def embed(
@@ -198,7 +198,7 @@ def embed(
     codes, classes = m.embed(rows), rows.schema.classes
     labels = None if rows.labels is None else [classes[k] if k < len(classes) else k for k in rows.labels.tolist()]
     io.write(out, io.encode_codes(codes, labels, out))
-    io.say(out, codes.shape, as_json)
+    io.announce(out, codes.shape, as_json)
 
 
 def interpolate(
@@ -239,13 +239,13 @@ def interpolate(
         more = {"animation": str(animation)}
         if not as_json:
             print(f"Wrote {animation}")
-    io.give(m, values, out, as_json, len(values), **more)
+    io.emit(m, values, out, as_json, len(values), **more)
 
 
 def traverse(
     model: ModelPath,
     steps: Annotated[int, typer.Option(help="Values of each latent.")] = 9,
-    reach: Annotated[float, typer.Option(help="From -REACH to REACH.")] = 3.0,
+    span: Annotated[float, typer.Option(help="From -REACH to REACH.")] = 3.0,
     item: Annotated[
         str, typer.Option(help="A picture to start from.  [default: the prior's mean]", show_default=False)
     ] = "",
@@ -266,16 +266,16 @@ def traverse(
 
     out = io.named(out, "traversal.png", (".png",))
     m = io.model(model, condition)
-    values, order = m.traverse(item or None, steps, reach)
-    figure = figures.traversal(values, order, m.rates, reach, m.schema)
+    values, order = m.traverse(item or None, steps, span)
+    figure = figures.traversal(values, order, m.kl_per_latent, span, m.schema)
     io.write(out, io.encode_image(figures.figure_image(figure), "PNG"))
-    io.say(out, values.shape, as_json, order=order)
+    io.announce(out, values.shape, as_json, order=order)
 
 
-def map_(
+def plot_latent(
     model: ModelPath,
     data: DataPath = "",
-    side: Annotated[int, typer.Option(help="Decoded points along each side, with 2 latents.")] = 20,
+    grid_size: Annotated[int, typer.Option(help="Decoded points along each side, with 2 latents.")] = 20,
     condition: Condition = None,
     out: Out = None,
     as_json: JSON = False,
@@ -287,23 +287,23 @@ def map_(
 
     \b
     Examples:
-      nelbo map results/mnist
-      nelbo map results/mnist2d --side 30 --out manifold.png
+      nelbo plot-latent results/mnist
+      nelbo plot-latent results/mnist2d --grid-size 30 --out manifold.png
     """
     from nelbo.plotting import figures
 
     out = io.named(out, "map.png", (".png",))
     m = io.model(model, condition)
-    if len(m.rates) == 2 and m.schema.data_kind.is_picture:
-        values = m.grid(side)
-        return io.give(m, values, out, as_json, side)
+    if len(m.kl_per_latent) == 2 and m.schema.data_kind.is_picture:
+        values = m.decode_manifold(grid_size)
+        return io.emit(m, values, out, as_json, grid_size)
     rows = io.rows(m, data)
-    points, share = m.project(rows)
+    points, share = m.pca_projection(rows)
     labels = None if rows.labels is None else rows.labels.numpy()
     title = f"Posterior means, first two principal components ({share:.0%} of their variance)"
     figure = figures.scatter(points, labels, rows.schema.classes, title)
     io.write(out, io.encode_image(figures.figure_image(figure), "PNG"))
-    return io.say(out, points.shape, as_json)
+    return io.announce(out, points.shape, as_json)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -313,5 +313,5 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "embed": embed,
     "interpolate": interpolate,
     "traverse": traverse,
-    "map": map_,
+    "plot-latent": plot_latent,
 }

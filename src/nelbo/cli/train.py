@@ -22,7 +22,7 @@ a folder of pictures, with a subfolder for each class if there are classes. If D
 used. Use --kind series for an array of time series, --window to cut one long recording. The output folder gets
 pictures, curves, metrics, a report and the model.
 
-Every field of a recipe is an option: --clip 1, --val-fraction 0.2, --model.latent.dim 8; --help-all lists them.
+Every field of a recipe is an option: --max-grad-norm 1, --val-fraction 0.2, --model.latent.dim 8; --help-all lists them.
 
 \b
 Examples:
@@ -39,7 +39,7 @@ Examples:
 
 
 class FieldOptions(Command):
-    """A command that takes every field of a recipe as an option: `--clip 1` is `--set clip=1`."""
+    """A command that takes every field of a recipe as an option: `--max-grad-norm 1` is `--set clip=1`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         parameters: list[Any] = self.get_params(ctx)
@@ -91,14 +91,16 @@ def train(
     size: Annotated[str | None, DATA(help="Resize pictures: 64, or HEIGHTxWIDTH.")] = None,
     labels: Annotated[str | None, DATA(help="A CSV file of the pictures' classes.")] = None,
     augment: Annotated[str | None, DATA(help="Random changes of pictures: flip, shift ...")] = None,
-    skip_bad: Annotated[bool | None, DATA("--skip-bad", help="Leave out data that cannot be read.")] = None,
-    columns: Annotated[str | None, DATA("--schema", help="A TOML file of a table's columns.")] = None,
+    skip_unreadable: Annotated[
+        bool | None, DATA("--skip-unreadable", help="Leave out data that cannot be read.")
+    ] = None,
+    columns: Annotated[str | None, DATA("--columns", help="A TOML file of a table's columns.")] = None,
     kind: Annotated[str | None, DATA(help="series: an array of time series.")] = None,
     window: Annotated[int | None, DATA(help="Cut series into windows of so many steps.")] = None,
     condition: Annotated[str | None, MODEL(help='Condition the model on "label".')] = None,
     latent_dim: Annotated[int | None, MODEL(help="Number of latents.")] = None,
     beta: Annotated[float | None, MODEL(help="Weight of the KL.")] = None,
-    prior: Annotated[str | None, MODEL(help="Fit a prior after training: gmm, auto ...")] = None,
+    post_hoc_prior: Annotated[str | None, MODEL(help="Fit a prior after training: gmm, auto ...")] = None,
     minutes: Annotated[float | None, TRAINING(help="How long to train; sets the epochs.")] = None,
     epochs: Annotated[int | None, TRAINING(help="Passes through the training data.")] = None,
     batch_size: Annotated[int | None, TRAINING(help="Rows of a step.")] = None,
@@ -143,13 +145,13 @@ def _name(source: str) -> str:
     return Path(source.partition(":")[0].removesuffix(".gz")).stem or "run"
 
 
-def _overrides(given: dict[str, Any]) -> dict[str, Any]:
+def _overrides(options: dict[str, Any]) -> dict[str, Any]:
     """The options given, as paths into the recipe."""
     from nelbo.config.recipe import chosen, loads_value
     from nelbo.errors import UserError
 
-    paths = chosen(given)
-    for item in given["setting"] or []:
+    paths = chosen(options)
+    for item in options["setting"] or []:
         key, equals, value = item.partition("=")
         if not equals:
             raise UserError(f"--set {item}: give KEY=VALUE, such as --set model.latent.dim=8")
@@ -162,10 +164,10 @@ def _is_text(name: str) -> bool:
     from nelbo.config.recipe import short_names
     from nelbo.config.registry import hints
     from nelbo.data import DataOptions
-    from nelbo.training import Settings
+    from nelbo.training import TrainingConfig
 
     table, _, field = short_names().get(name, name).rpartition(".")
-    tables: dict[str, dict[str, Any]] = {"data": hints(DataOptions), "training": hints(Settings)}
+    tables: dict[str, dict[str, Any]] = {"data": hints(DataOptions), "training": hints(TrainingConfig)}
     return tables.get(table, {}).get(field) in (str, str | None)
 
 

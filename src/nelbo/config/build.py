@@ -25,12 +25,12 @@ class Input:
     Args:
         center: a number, or "mean": that of the training data.
         scale: a number.
-        hide: in training, from this share of series a random stretch is hidden from the encoder.
+        mask_fraction: in training, from this share of series a random stretch is hidden from the encoder.
     """
 
     center: float | Literal["mean"] = "mean"
     scale: float = 1.0
-    hide: Annotated[float, Range(0, 1)] = 0.0
+    mask_fraction: Annotated[float, Range(0, 1)] = 0.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ModelSpec:
         encoder: architecture of the encoder.
         decoder: architecture of the decoder; None for the encoder's.
         input: how the encoder's input is scaled.
-        start_at_mean: set the decoder's output bias to the mean of the training data before training.
+        init_bias_to_mean: set the decoder's output bias to the mean of the training data before training.
     """
 
     latent: Component[Latent] = field(default_factory=lambda: Component("latent", "flat"))
@@ -51,7 +51,7 @@ class ModelSpec:
     encoder: Net | None = None
     decoder: Net | None = None
     input: Input = field(default_factory=Input)
-    start_at_mean: bool = True
+    init_bias_to_mean: bool = True
 
 
 def resolve(spec: ModelSpec, schema: Schema) -> ModelSpec:
@@ -64,8 +64,10 @@ def resolve(spec: ModelSpec, schema: Schema) -> ModelSpec:
         UserError: for parts that the kind of data does not take.
     """
     kind = schema.data_kind
-    if spec.input.hide and not kind.masks_missing:
-        raise UserError(f"model.input.hide={spec.input.hide}: steps can be hidden only from series: set it to 0")
+    if spec.input.mask_fraction and not kind.masks_missing:
+        raise UserError(
+            f"model.input.mask_fraction={spec.input.mask_fraction}: steps can be hidden only from series: set it to 0"
+        )
     encoder: Net = spec.encoder or parse(Net, kind.default_net(schema), "model.encoder")
     decoder = spec.decoder or encoder
     chosen: Component[Likelihood] = spec.likelihood or parse(
@@ -95,7 +97,7 @@ def build(spec: ModelSpec, shape: tuple[int, ...], context: int = 0, missing: bo
     """
     if spec.likelihood is None or spec.encoder is None or spec.decoder is None:
         raise UserError("the model has open choices: call resolve(spec, schema) first")
-    net = WithGaps(spec.encoder, spec.input.hide) if missing else spec.encoder
+    net = WithGaps(spec.encoder, spec.input.mask_fraction) if missing else spec.encoder
     latent = spec.latent.build(net=net, shape=shape, context=context)
     outputs = spec.likelihood.entry.make.n_outputs(**spec.likelihood.options)  # type: ignore[attr-defined]
     decoder = spec.decoder.decoder(latent.features, shape, outputs, context)
@@ -108,7 +110,7 @@ def build(spec: ModelSpec, shape: tuple[int, ...], context: int = 0, missing: bo
     return vae
 
 
-def start(vae: VAE, spec: ModelSpec, mean: Tensor, rows: Tensor) -> None:
+def init_from_data(vae: VAE, spec: ModelSpec, mean: Tensor, rows: Tensor) -> None:
     """Set what depends on the training data before training.
 
     The input's centre and the output bias are set by their mean, and every `InitializedFromData` by random rows.
@@ -116,7 +118,7 @@ def start(vae: VAE, spec: ModelSpec, mean: Tensor, rows: Tensor) -> None:
     for rescale in rescales(vae.latent):
         if spec.input.center == "mean":
             rescale.shift.copy_(mean)
-    if spec.start_at_mean:
+    if spec.init_bias_to_mean:
         with torch.no_grad():
             vae.likelihood.init_output_bias(mean)
     filled = vae.likelihood.fill_missing(rows, mean)
@@ -137,5 +139,5 @@ def check_support(vae: VAE, schema: Schema) -> None:
         grey = schema.support == "unit" and likelihood.name == "Bernoulli"
         raise UserError(
             f"the {likelihood.name} likelihood takes {accepted}, and the data has other values: --set "
-            f"{'model.likelihood.grey=true' if grey else 'model.likelihood=normal'}"
+            f"{'model.likelihood.allow_soft_targets=true' if grey else 'model.likelihood=normal'}"
         )

@@ -44,7 +44,7 @@ def used(recipe: Recipe) -> list[str]:
         keys.append(SOURCES[recipe.data.source])
     if recipe.data.condition is not None:
         keys.append("sohn2015learning")
-    if recipe.training.ema > 0:
+    if recipe.training.ema_decay > 0:
         keys.append("polyak1992acceleration")
     return list(dict.fromkeys(keys))
 

@@ -15,9 +15,9 @@ from nelbo.config.recipe import Recipe
 from nelbo.config.registry import Entry, dump, entries, families, family_of
 from nelbo.data import DataOptions
 from nelbo.errors import UserError, nearest
-from nelbo.training import Settings
+from nelbo.training import TrainingConfig
 
-TABLES = {"": Recipe, "data": DataOptions, "training": Settings, "model": ModelSpec, "model.input": Input}
+TABLES = {"": Recipe, "data": DataOptions, "training": TrainingConfig, "model": ModelSpec, "model.input": Input}
 """The tables of a recipe by path; the families of parts come beside them."""
 TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false"}
 WIDTH = 100  # columns of the text

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nelbo import nets
+from nelbo.config.aliases import PRESETS as OLD_NAMES
 from nelbo.config.recipe import Recipe
 from nelbo.config.registry import Component
 from nelbo.errors import UserError, nearest
@@ -56,14 +57,14 @@ class Preset:
     condition: str | None = None
     learning_rate: float = 2e-3
 
-    def over(self, recipe: Recipe, name: str) -> Recipe:
+    def apply_to(self, recipe: Recipe, name: str) -> Recipe:
         """The recipe with this preset's parts in place of its own."""
         model, data = recipe.model, recipe.data
         parts = {f: getattr(self, f) or getattr(model, f) for f in PARTS}
         return dataclasses.replace(
             recipe,
             preset=name,
-            prior="",  # none is fitted: the preset's own is a part of what it is
+            post_hoc_prior="",  # none is fitted: the preset's own is a part of what it is
             data=dataclasses.replace(data, condition=self.condition or data.condition),
             model=dataclasses.replace(model, **parts),
             objective=self.objective or ELBO,
@@ -107,12 +108,13 @@ def find(name: str) -> Preset:
     >>> find("beta-vae").objective
     Component('objective', 'elbo', beta=4.0, stl=False)
     """
+    name = OLD_NAMES.get(name, name)
     if name not in PRESETS:
         raise UserError(f"no preset {name!r}: {nearest(name, PRESETS)}")
     return PRESETS[name].make()
 
 
-WARM_UP = Linear(0.0, 1.0, until=0.5)  # of beta: a hierarchy otherwise loses its upper levels at once (Sønderby 2016)
+WARM_UP = Linear(0.0, 1.0, end_at=0.5)  # of beta: a hierarchy otherwise loses its upper levels at once (Sønderby 2016)
 
 
 @preset("vamp", "tomczak2018vae")
@@ -249,15 +251,15 @@ def joint_vae(dim: int = 10, classes: int = 10) -> Preset:
 
 
 @preset("vq-vae", "oord2017neural")
-def vq_vae(groups: int = 16, codes: int = 512) -> Preset:
+def vq_vae(groups: int = 16, codebook_size: int = 512) -> Preset:
     """Codes from a learned codebook; fit a prior over them to sample."""
-    return Preset(ELBO, Component("latent", "vq", groups=groups, codes=codes))
+    return Preset(ELBO, Component("latent", "vq", groups=groups, codebook_size=codebook_size))
 
 
 @preset("residual-vq", "adiban2022hierarchical")
-def residual_vq(groups: int = 16, codes: int = 256, depth: int = 4) -> Preset:
+def residual_vq(groups: int = 16, codebook_size: int = 256, depth: int = 4) -> Preset:
     """Codebooks in a row, each for what the one before left over."""
-    return Preset(ELBO, Component("latent", "vq", groups=groups, codes=codes, depth=depth))
+    return Preset(ELBO, Component("latent", "vq", groups=groups, codebook_size=codebook_size, depth=depth))
 
 
 @preset("fsq", "mentzer2024finite")
@@ -320,7 +322,7 @@ def beta_vae(dim: int = 20, beta: float = 4.0) -> Preset:
 @preset("disentangled-beta-vae", "burgess2018understanding")
 def disentangled_beta_vae(dim: int = 20, weight: float = 30.0, capacity: float = 25.0) -> Preset:
     """The rate held near a capacity that rises in training."""
-    return Preset(objective("capacity", weight=weight, capacity=Linear(0.0, capacity, until=0.8)), flat(dim=dim))
+    return Preset(objective("capacity", weight=weight, capacity=Linear(0.0, capacity, end_at=0.8)), flat(dim=dim))
 
 
 @preset("sigma-vae", "rybkin2021simple")
@@ -338,7 +340,7 @@ def free_bits(dim: int = 20, floor: float = 0.1) -> Preset:
 @preset("geco", "rezende2018taming")
 def geco(dim: int = 20, target: float = 90.0) -> Preset:
     """The least rate at which the distortion meets a target."""
-    return Preset(objective("constrained", target=target), flat(dim=dim))
+    return Preset(objective("geco", target=target), flat(dim=dim))
 
 
 @preset("stl", "roeder2017sticking")
@@ -368,25 +370,25 @@ def beta_tc(dim: int = 20, beta: float = 6.0) -> Preset:
 @preset("factor-vae", "kim2018disentangling")
 def factor_vae(dim: int = 20, weight: float = 6.0) -> Preset:
     """Total correlation as a critic of the latents sees it."""
-    return Preset(objective("factor", weight=weight), flat(dim=dim))
+    return Preset(objective("factorvae", weight=weight), flat(dim=dim))
 
 
 @preset("dip-vae-1", "kumar2018variational")
 def dip_vae_1(dim: int = 20) -> Preset:
     """The covariance of the posterior means pulled towards the identity."""
-    return Preset(objective("dip", version="I"), flat(dim=dim))
+    return Preset(objective("dip-vae", version="I"), flat(dim=dim))
 
 
 @preset("dip-vae-2", "kumar2018variational")
 def dip_vae_2(dim: int = 20) -> Preset:
     """The covariance of the draws pulled towards the identity."""
-    return Preset(objective("dip", version="II"), flat(dim=dim))
+    return Preset(objective("dip-vae", version="II"), flat(dim=dim))
 
 
 @preset("info-vae", "zhao2019infovae")
 def info_vae(dim: int = 20) -> Preset:
     """A weaker rate, and the aggregate posterior matched to the prior by MMD."""
-    return Preset(objective("info"), flat(dim=dim))
+    return Preset(objective("infovae"), flat(dim=dim))
 
 
 @preset("hsic-vae", "lopez2018information")
@@ -434,43 +436,43 @@ def renyi(dim: int = 20, alpha: float = 0.5) -> Preset:
 @preset("wae-mmd", "tolstikhin2018wasserstein")
 def wae_mmd(dim: int = 20) -> Preset:
     """A deterministic encoder whose codes match the prior by MMD."""
-    return Preset(objective("wae-mmd"), flat(dim=dim, posterior="dirac"))
+    return Preset(objective("wae-mmd"), flat(dim=dim, posterior="point-mass"))
 
 
 @preset("swae", "kolouri2019sliced")
 def swae(dim: int = 20) -> Preset:
     """A deterministic encoder whose codes match the prior in sliced Wasserstein distance."""
-    return Preset(objective("swae"), flat(dim=dim, posterior="dirac"))
+    return Preset(objective("swae"), flat(dim=dim, posterior="point-mass"))
 
 
 @preset("ae", "rumelhart1986learning")
 def ae(dim: int = 20) -> Preset:
     """A deterministic autoencoder; fit a prior after training to sample from it."""
-    return Preset(ELBO, flat(dim=dim, posterior="dirac"))
+    return Preset(ELBO, flat(dim=dim, posterior="point-mass"))
 
 
 @preset("rae-l2", "ghosh2020variational")
 def rae_l2(dim: int = 20) -> Preset:
     """A deterministic autoencoder with weight decay on the decoder."""
-    return Preset(objective("rae", regulariser="l2"), flat(dim=dim, posterior="dirac"))
+    return Preset(objective("rae", regularizer="l2"), flat(dim=dim, posterior="point-mass"))
 
 
 @preset("rae-gp", "ghosh2020variational")
 def rae_gp(dim: int = 20) -> Preset:
     """A deterministic autoencoder with a gradient penalty on the decoder."""
-    return Preset(objective("rae", regulariser="gradient"), flat(dim=dim, posterior="dirac"))
+    return Preset(objective("rae", regularizer="gradient"), flat(dim=dim, posterior="point-mass"))
 
 
 @preset("aae", "makhzani2016adversarial")
 def aae(dim: int = 20) -> Preset:
     """Codes matched to the prior by a critic."""
-    return Preset(objective("aae"), flat(dim=dim, posterior="dirac"), learning_rate=1e-3)
+    return Preset(objective("aae"), flat(dim=dim, posterior="point-mass"), learning_rate=1e-3)
 
 
 @preset("vae-gan", "larsen2016autoencoding")
 def vae_gan(dim: int = 20) -> Preset:
     """Pictures compared by the features of a critic that tells them from data."""
-    return Preset(objective("vae-gan", weight=0.05, critic=nets.Conv(4), ratio=0.5), flat(dim=dim))
+    return Preset(objective("vae-gan", weight=0.05, critic=nets.Conv(4), critic_lr_scale=0.5), flat(dim=dim))
 
 
 @preset("ms-ssim", "snell2017learning")
@@ -497,7 +499,7 @@ def student_t(dim: int = 20) -> Preset:
     return Preset(ELBO, flat(dim=dim), Component("likelihood", "student-t"))
 
 
-@preset("discretised-logistic", "kingma2016improved")
+@preset("discretized-logistic", "kingma2016improved")
 def discretised_logistic(dim: int = 20) -> Preset:
     """The mass of each of 256 pixel values: a likelihood in bits per dimension."""
-    return Preset(ELBO, flat(dim=dim), Component("likelihood", "discretised-logistic"))
+    return Preset(ELBO, flat(dim=dim), Component("likelihood", "discretized-logistic"))

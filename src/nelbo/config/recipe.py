@@ -19,12 +19,13 @@ from typing import Any
 import torch
 
 from nelbo import __version__
+from nelbo.config.aliases import FIELDS
 from nelbo.config.build import ModelSpec
 from nelbo.config.registry import Component, dump, hints, parse
 from nelbo.data import DataOptions
 from nelbo.errors import UserError, nearest
 from nelbo.objectives import Objective
-from nelbo.training import Settings
+from nelbo.training import TrainingConfig
 
 FITTED = (
     *("normal", "gmm", "flow-maf", "flow-iaf", "flow-realnvp", "two-stage"),  # over vectors
@@ -64,18 +65,18 @@ class Recipe:
     description: str = ""
     preset: str = ""
     minutes: float = 0.0
-    prior: str = ""
+    post_hoc_prior: str = ""
     data: DataOptions = field(default_factory=DataOptions)
     model: ModelSpec = field(default_factory=ModelSpec)
     objective: Component[Objective] = field(default_factory=lambda: Component("objective", "elbo"))
-    training: Settings = field(default_factory=Settings)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
     versions: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 <= self.minutes < math.inf:
             raise UserError(f"minutes={self.minutes}: give minutes above 0, or 0 to go by epochs")
-        if self.prior and self.prior not in FITTED:
-            raise UserError(f"prior={self.prior!r}: {nearest(self.prior, FITTED)}")
+        if self.post_hoc_prior and self.post_hoc_prior not in FITTED:
+            raise UserError(f"post_hoc_prior={self.post_hoc_prior!r}: {nearest(self.post_hoc_prior, FITTED)}")
 
 
 def names() -> list[str]:
@@ -131,7 +132,7 @@ def short_names() -> dict[str, str]:
     >>> short_names()["beta"], short_names()["epochs"], short_names()["window"]
     ('objective.beta', 'training.epochs', 'data.window')
     """
-    fields = {"data": hints(DataOptions), "training": hints(Settings)}
+    fields = {"data": hints(DataOptions), "training": hints(TrainingConfig)}
     return {**{name: f"{part}.{name}" for part, names in fields.items() for name in names}, **ALIASES}
 
 
@@ -145,6 +146,8 @@ def dotted(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises `UserError` for a name with no dot that is neither a short name nor a field of the recipe.
     """
+    old_names = FIELDS["Recipe"] | FIELDS["TrainingConfig"] | FIELDS["DataOptions"]
+    overrides = {old_names.get(name, name): value for name, value in overrides.items()}
     known = {**{name: name for name in hints(Recipe)}, **short_names()}
     if unknown := [name for name in overrides if "." not in name and name not in known]:
         raise UserError(f"unknown setting {unknown[0]}: {nearest(unknown[0], known)}")

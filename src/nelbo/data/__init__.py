@@ -1,9 +1,20 @@
 """Sources of data -> rows in model units with a schema; batches of them. It knows no model."""
 
 from nelbo.data.columns import Column
-from nelbo.data.conditioning import Context, condition
-from nelbo.data.dataset import MEMORY_BUDGET, Arrays, Data, Dataset, Rows, Subset, batches, mean, some, subset
-from nelbo.data.images.folder import Files
+from nelbo.data.conditioning import ConditionEncoder, condition
+from nelbo.data.dataset import (
+    MEMORY_BUDGET,
+    Dataset,
+    DataSplits,
+    InMemoryDataset,
+    StreamedDataset,
+    Subset,
+    batches,
+    mean,
+    sample_rows,
+    subset,
+)
+from nelbo.data.images.folder import ImageFileDataset
 from nelbo.data.kinds import DataKind
 from nelbo.data.load import load, load_like
 from nelbo.data.options import DataOptions
@@ -11,22 +22,22 @@ from nelbo.data.schema import Schema
 
 __all__ = [
     "MEMORY_BUDGET",
-    "Arrays",
     "Column",
-    "Context",
-    "Data",
+    "ConditionEncoder",
     "DataKind",
     "DataOptions",
+    "DataSplits",
     "Dataset",
-    "Files",
-    "Rows",
+    "ImageFileDataset",
+    "InMemoryDataset",
     "Schema",
+    "StreamedDataset",
     "Subset",
     "batches",
     "condition",
     "load",
     "load_like",
     "mean",
-    "some",
+    "sample_rows",
     "subset",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, get_args
 
+from nelbo.config.aliases import COLUMN
 from nelbo.errors import UserError
 
 ColumnKind = Literal[
@@ -27,7 +28,7 @@ class Column:
     `dtype` is the source's type as Arrow writes it (`int64`, `double`, `string`, `bool`, `date32[day]`,
     `timestamp[us]`, `dictionary<string>`, ...), `frame` that of pandas where Arrow's does not imply it.
 
-    Of a number: `transform` with its `numbers` (mean and standard deviation of the value for "standard", of its
+    Of a number: `transform` with its `transform_params` (mean and standard deviation of the value for "standard", of its
     logarithm, and the lowest value, for "log"; the knots, then their scores, for "quantile"), the range `low` to
     `high` seen in training, and `decimals` (None: as many as there are). A datetime is counted in `unit`s since 1970
     (those of NumPy: D, h, m, s, ms, us, ns). Of a choice: `categories`, in order. `missing` is the share of missing
@@ -44,7 +45,7 @@ class Column:
     frame: str = ""
     categories: tuple[str, ...] = ()
     transform: Transform = ""
-    numbers: tuple[float, ...] = ()
+    transform_params: tuple[float, ...] = ()
     low: float | None = None
     high: float | None = None
     decimals: int | None = None
@@ -60,11 +61,11 @@ class Column:
                 raise UserError(f"column {self.name!r}: {name}={getattr(self, name)!r}: give one of {known}")
         if self.is_number != bool(self.transform):
             raise UserError(f"column {self.name!r}: kind={self.kind!r} with transform={self.transform!r} do not fit")
-        if self.is_choice and len(set(self.categories)) != max(len(self.categories), 2):
+        if self.is_categorical and len(set(self.categories)) != max(len(self.categories), 2):
             raise UserError(f"column {self.name!r}: categories={self.categories}: give 2 or more, all different")
 
     @property
-    def modelled(self) -> bool:
+    def is_feature(self) -> bool:
         """Whether a model sees it."""
         return self.kind not in LEFT_OUT
 
@@ -74,14 +75,14 @@ class Column:
         return self.kind in NUMBERS
 
     @property
-    def is_choice(self) -> bool:
+    def is_categorical(self) -> bool:
         """Whether each value is one of `categories`."""
         return self.kind in CHOICES
 
     @property
     def size(self) -> int:
         """The number of its categories; 0 for numbers."""
-        return len(self.categories) if self.is_choice else 0
+        return len(self.categories) if self.is_categorical else 0
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of numbers, strings and lists, without what is left at its default."""
@@ -95,6 +96,7 @@ class Column:
     @classmethod
     def from_json(cls, d: dict[str, Any]) -> Column:
         """The column that `to_json` wrote; raises `UserError` naming what is missing or unknown."""
+        d = {COLUMN.get(name, name): value for name, value in d.items()}
         known = {field.name for field in fields(cls)}
         needed = {field.name for field in fields(cls) if field.default is MISSING}
         if wrong := sorted((set(d) - known) | (needed - set(d))):

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nelbo.data.dataset import Data, Dataset, Subset
+from nelbo.data.dataset import Dataset, DataSplits, Subset
 from nelbo.errors import UserError
 
 
 @dataclass(frozen=True)
-class Context:
+class ConditionEncoder:
     """How conditions become vectors: by `classes`, or by `shift` and `scale`; saved with the model.
 
     >>> Context(("cat", "dog")).encode(["dog", 0]).tolist()
@@ -64,11 +64,11 @@ class Context:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Context:
+    def from_json(cls, values: dict[str, Any]) -> ConditionEncoder:
         return cls(**{name: tuple(items) for name, items in values.items()})
 
 
-def condition(data: Data, on: Any) -> Context:
+def condition(data: DataSplits, on: Any) -> ConditionEncoder:
     """Give both splits their context: the vectors of their labels (`on` "label"), or of numbers, a row each.
 
     Numbers are for sources without a test split of their own, in the source's order. Raises `UserError` if there
@@ -86,13 +86,13 @@ def condition(data: Data, on: Any) -> Context:
         )
     rows = values[data.train.index.numpy()]
     scale = np.where(rows.std(0) > 0, rows.std(0), 1.0)
-    context = Context(shift=tuple(rows.mean(0).tolist()), scale=tuple(scale.tolist()))
+    context = ConditionEncoder(shift=tuple(rows.mean(0).tolist()), scale=tuple(scale.tolist()))
     for split in (data.train, data.test):
         split.context = context.encode(values[split.index.numpy()])
     return context
 
 
-def _on_labels(data: Data, on: str) -> Context:
+def _on_labels(data: DataSplits, on: str) -> ConditionEncoder:
     if on != "label":
         raise UserError(f'condition={on!r}: give "label", or from Python an array of numbers, a row for each datum')
     splits: list[Dataset] = [data.train, data.test]
@@ -101,7 +101,7 @@ def _on_labels(data: Data, on: str) -> Context:
             f"{data.name} has no labels to condition on: give (x, y), or a folder with a class per subfolder"
         )
     highest = max(int(split.labels.max()) for split in splits if split.labels is not None)
-    context = Context(data.schema.classes or tuple(map(str, range(highest + 1))))
+    context = ConditionEncoder(data.schema.classes or tuple(map(str, range(highest + 1))))
     for split in splits:
         assert split.labels is not None
         split.context = context.encode(split.labels)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nelbo.data.images.augment import Augment
-from nelbo.data.parallel import CORES, ahead
+from nelbo.data.parallel import CORES, prefetch_map
 from nelbo.data.schema import Schema
 
 MEMORY_BUDGET = 2 * 1024**3
@@ -75,7 +75,7 @@ class Dataset(ABC):
         return self.batch(torch.as_tensor(index, dtype=torch.int64))
 
 
-class Arrays(Dataset):
+class InMemoryDataset(Dataset):
     """Rows in memory: `raw` of shape `(n, *schema.shape)`, kept in its own dtype and encoded per batch.
 
     >>> digits = Arrays(torch.full((5, 2), 3), Schema("vector", (2,), (1.0,), (2.0,), "real"))
@@ -95,7 +95,7 @@ class Arrays(Dataset):
         return self.raw.index_select(0, index)
 
 
-class Rows(Dataset):
+class StreamedDataset(Dataset):
     """Rows read from a file's array or from a Torch dataset, batch by batch; `threaded` if the source allows it."""
 
     resident = False
@@ -128,7 +128,7 @@ class Subset(Dataset):
 
 
 @dataclass(frozen=True)
-class Data:
+class DataSplits:
     """Rows to train on and rows held out, of one schema."""
 
     name: str
@@ -158,7 +158,7 @@ def batches(dataset: Dataset, order: Iterable[Tensor]) -> Iterator[Tensor]:
         yield from map(dataset.batch, order)
         return
     cut = (index.split(max(LEAST, -(-len(index) // CORES))) for index in order)
-    with closing(ahead(dataset.read, cut)) as found:  # so that its threads end with this generator
+    with closing(prefetch_map(dataset.read, cut)) as found:  # so that its threads end with this generator
         for parts in found:
             yield dataset.schema.encode(torch.cat(parts))
 
@@ -168,10 +168,10 @@ def mean(data: Dataset) -> Tensor:
 
     Of data that do not lie in memory, that of `SAMPLE` rows drawn at random: to read all may take hours.
     """
-    rows = torch.arange(len(data)) if data.resident else draw(len(data), SAMPLE)
+    rows = torch.arange(len(data)) if data.resident else sample_indices(len(data), SAMPLE)
     total = torch.zeros(data.schema.shape, dtype=torch.float64)
     count = torch.zeros(data.schema.shape)
-    for x in batches(data, rows.split(data.schema.at_once)):
+    for x in batches(data, rows.split(data.schema.inference_batch_size)):
         own, seen = x.sum(0), torch.tensor(len(x))
         if own.isnan().any():  # to look for gaps takes ten times as long as to add
             own, seen = x.nansum(0), (~x.isnan()).sum(0)
@@ -180,12 +180,12 @@ def mean(data: Dataset) -> Tensor:
     return (total / count.clamp_min(1)).float()
 
 
-def some(dataset: Dataset, n: int, seed: int = 0) -> Tensor:
+def sample_rows(dataset: Dataset, n: int, seed: int = 0) -> Tensor:
     """`n` rows, or all if there are fewer, drawn without replacement; in the order of the dataset."""
-    return torch.cat(list(batches(dataset, draw(len(dataset), n, seed).split(100))))
+    return torch.cat(list(batches(dataset, sample_indices(len(dataset), n, seed).split(100))))
 
 
-def draw(n: int, k: int, seed: int = 0) -> Tensor:
+def sample_indices(n: int, k: int, seed: int = 0) -> Tensor:
     """`k` of n row numbers, or all if there are fewer, drawn without replacement; in order."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:k].sort().values
 

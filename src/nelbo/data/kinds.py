@@ -17,7 +17,7 @@ from nelbo.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nelbo.data.dataset import Data, Dataset
+    from nelbo.data.dataset import Dataset, DataSplits
     from nelbo.data.options import DataOptions
     from nelbo.data.schema import Schema
 
@@ -75,7 +75,7 @@ class DataKind(ABC):
         """Whether this kind reads the source; a kind is asked after those before it in `kinds`."""
 
     @abstractmethod
-    def load(self, source: Any, options: DataOptions, seed: int) -> Data:
+    def load(self, source: Any, options: DataOptions, seed: int) -> DataSplits:
         """The data of a source to train on; see `nelbo.data.load`."""
 
     @abstractmethod

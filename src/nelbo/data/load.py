@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from nelbo.data.dataset import Data, Dataset
+from nelbo.data.dataset import Dataset, DataSplits
 from nelbo.data.images.augment import Augment
 from nelbo.data.kinds import DataKind, kinds, reader_of
 from nelbo.data.options import DataOptions
@@ -22,7 +22,7 @@ from nelbo.data.schema import Schema
 from nelbo.errors import UserError
 
 
-def load(source: Any, options: DataOptions | None = None, *, seed: int = 42, **changes: Any) -> Data:
+def load(source: Any, options: DataOptions | None = None, *, seed: int = 42, **changes: Any) -> DataSplits:
     """Data to train on, from any source.
 
     Args:
@@ -64,7 +64,7 @@ def load_like(
     *,
     split: Literal["train", "test"] = "test",
     data_root: str | Path | None = None,
-    skip_bad: bool = False,
+    skip_unreadable: bool = False,
 ) -> Dataset:
     """Rows of any source, or a single picture file, for a model trained on data of this schema.
 
@@ -81,5 +81,5 @@ def load_like(
     """
     if split not in ("train", "test"):
         raise UserError(f"split={split!r}: give train or test")
-    options = DataOptions(data_root=None if data_root is None else str(data_root), skip_bad=skip_bad)
+    options = DataOptions(data_root=None if data_root is None else str(data_root), skip_unreadable=skip_unreadable)
     return schema.data_kind.reader_of(source).load_like(source, schema, split, options)

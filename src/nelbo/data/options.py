@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from nelbo.data.arrays.layout import CHANNELS
-from nelbo.data.schema import Fit
+from nelbo.data.schema import ResizeMode
 from nelbo.data.vocabulary import RESERVED, Tokens
 from nelbo.errors import UserError
 
@@ -20,11 +20,11 @@ class DataOptions:
         val_fraction: share of the rows that is held out where the source has no test split.
         data_root: folder of the named data sets, in torchvision's layout.
         size: of encoded pictures: "64", or "64x48" for height x width; from Python also an integer or a pair.
-        fit: how pictures of another shape are resized: "crop", "pad" or "stretch".
+        resize_mode: how pictures of another shape are resized: "crop", "pad" or "stretch".
         channels: of encoded pictures: 1 (grey), 3 (colour) or 4 (with transparency); None: 1 if all are grey, else 3.
         labels: a CSV file of the classes of encoded pictures; see `nelbo.data.images.labels`.
         augment: random changes of pictures in training, such as "flip,shift"; see `nelbo.data.images.augment`.
-        skip_bad: leave out pictures or lines that cannot be read.
+        skip_unreadable: leave out pictures or lines that cannot be read.
         columns: a TOML file that describes the columns of a table; from Python also a dictionary.
         kind: "series" for arrays `(n, steps)` or `(n, steps, channels)`.
         window: steps of the windows into which recordings are cut; the data are series then.
@@ -39,11 +39,11 @@ class DataOptions:
     val_fraction: float = 0.1
     data_root: str | None = None
     size: str | int | tuple[int, int] | None = None
-    fit: Fit = "crop"
+    resize_mode: ResizeMode = "crop"
     channels: int | None = None
     labels: str | None = None
     augment: str | None = None
-    skip_bad: bool = False
+    skip_unreadable: bool = False
     columns: str | None = None
     kind: Literal["series"] | None = None
     window: int | None = None
@@ -57,7 +57,11 @@ class DataOptions:
         _ = self.height_and_width
         if not 0 < self.val_fraction < 1:
             raise UserError(f"val_fraction={self.val_fraction}: give a fraction of the rows, 0 < val_fraction < 1")
-        for name, choices in (("fit", get_args(Fit)), ("tokens", get_args(Tokens)), ("kind", ("series",))):
+        for name, choices in (
+            ("resize_mode", get_args(ResizeMode)),
+            ("tokens", get_args(Tokens)),
+            ("kind", ("series",)),
+        ):
             if (value := getattr(self, name)) not in (*choices, None):
                 raise UserError(f"{name}={value!r}: give one of {', '.join(choices)}")
         if self.channels not in (None, *CHANNELS):

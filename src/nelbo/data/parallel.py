@@ -33,8 +33,8 @@ A = TypeVar("A")
 R = TypeVar("R")
 
 
-def ahead(read: Callable[[A], R], groups: Iterable[Iterable[A]]) -> Generator[list[R], None, None]:
-    """`read` of all things of each group, in order, while the next two groups are read by all cores.
+def prefetch_map(fn: Callable[[A], R], groups: Iterable[Iterable[A]]) -> Generator[list[R], None, None]:
+    """`fn` of all things of each group, in order, while the next two groups are read by all cores.
 
     An error is raised in the place of its group. A caller that stops early waits for what is being read, and nothing
     more is begun.
@@ -46,7 +46,7 @@ def ahead(read: Callable[[A], R], groups: Iterable[Iterable[A]]) -> Generator[li
     pool = ThreadPoolExecutor(THREADS, "nelbo-read")
     try:
         for group in groups:
-            begun.append([pool.submit(read, thing) for thing in group])
+            begun.append([pool.submit(fn, thing) for thing in group])
             if len(begun) > AHEAD:
                 yield [future.result() for future in begun.popleft()]
         while begun:
@@ -70,28 +70,28 @@ AT_ONCE = 16  # things that a worker takes at once: a task for each would cost a
 LEAST = 500  # things for which a process is worth its start
 
 
-def every(work: Callable[[A], R], things: Sequence[A], apart: bool) -> Generator[R, None, None]:
-    """`work` of every thing by all cores, in order, a little ahead of who asks.
+def parallel_map(fn: Callable[[A], R], items: Sequence[A], processes: bool) -> Generator[R, None, None]:
+    """`fn` of every thing by all cores, in order, a little ahead of who asks.
 
-    By processes if it may be done `apart` and there are many things, where processes can be forked; else by threads.
-    What comes back from a process is a copy, and what `work` changes there is lost, save in files and `shared` arrays.
-    Raises what `work` raises, or `UserError` if a process is ended from outside.
+    By processes if it may be done `processes` and there are many things, where processes can be forked; else by threads.
+    What comes back from a process is a copy, and what `fn` changes there is lost, save in files and `shared_array` arrays.
+    Raises what `fn` raises, or `UserError` if a process is ended from outside.
     """
 
     def several(numbers: range) -> list[R]:
-        return [work(things[i]) for i in numbers]
+        return [fn(items[i]) for i in numbers]
 
-    ranges, workers = groups(len(things), AT_ONCE), min(THREADS, len(things) // LEAST)
+    ranges, workers = groups(len(items), AT_ONCE), min(THREADS, len(items) // LEAST)
     # what is itself a worker of a pool may have no children
-    if not apart or workers < 2 or sys.platform != "linux" or multiprocessing.current_process().daemon:
-        for group in ahead(several, ranges):
+    if not processes or workers < 2 or sys.platform != "linux" or multiprocessing.current_process().daemon:
+        for group in prefetch_map(several, ranges):
             yield from chain.from_iterable(group)
     else:
         yield from _forked(several, [*chain.from_iterable(ranges)], workers)
 
 
-def shared(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    """An array of zeros to which the processes of `every` can write."""
+def shared_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """An array of zeros to which the processes of `parallel_map` can write."""
     return np.frombuffer(mmap.mmap(-1, max(1, prod(shape) * dtype.itemsize)), dtype, prod(shape)).reshape(shape)
 
 

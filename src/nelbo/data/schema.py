@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from nelbo.config.aliases import SCHEMA
 from nelbo.data.columns import Column
 from nelbo.data.kinds import DataKind, kind_of
 from nelbo.data.vocabulary import Vocabulary
@@ -24,7 +25,7 @@ from nelbo.errors import UserError
 
 Kind = Literal["image", "vector", "table", "series", "text"]
 Support = Literal["binary", "unit", "real"]
-Fit = Literal["crop", "pad", "stretch"]
+ResizeMode = Literal["crop", "pad", "stretch"]
 OF_KIND = {"columns": "table", "names": "series", "vocabulary": "text"}  # fields that only one kind has
 
 
@@ -33,9 +34,9 @@ class Schema:
     """The type of one datum; `support` is what x takes: {0, 1}, [0, 1] or any real number.
 
     `shape` is (channels, height, width) for pictures, (steps, channels) for series and (features,) for vectors;
-    `classes` names the labels; `fit` is the rule by which pictures of other sizes are brought to this one; `names` are
+    `classes` names the labels; `resize_mode` is the rule by which pictures of other sizes are brought to this one; `names` are
     those of a series' channels, if known. A table's `columns` are all of its columns in order; its features are those
-    that are `modelled`. Text has a `vocabulary`, and (length,) tokens. Raises `UserError` for values that describe no
+    that are `feature_columns`. Text has a `vocabulary`, and (length,) tokens. Raises `UserError` for values that describe no
     data.
 
     >>> Schema("image", (1, 2, 2), (0.0,), (255.0,), "unit").encode(torch.full((1, 1, 2, 2), 51)).mean().item()
@@ -48,13 +49,13 @@ class Schema:
     scale: tuple[float, ...]
     support: Support
     classes: tuple[str, ...] = ()
-    fit: Fit = "crop"
+    resize_mode: ResizeMode = "crop"
     columns: tuple[Column, ...] = ()
     names: tuple[str, ...] = ()
     vocabulary: Vocabulary | None = None
 
     def __post_init__(self) -> None:
-        for name, choices in (("kind", Kind), ("support", Support), ("fit", Fit)):
+        for name, choices in (("kind", Kind), ("support", Support), ("resize_mode", ResizeMode)):
             if getattr(self, name) not in get_args(choices):
                 raise UserError(f"{name}={getattr(self, name)!r}: give one of {', '.join(get_args(choices))}")
         self.data_kind.check_schema(self)
@@ -69,7 +70,7 @@ class Schema:
     @classmethod
     def table(cls, columns: tuple[Column, ...]) -> Schema:
         """The schema of a table of these columns."""
-        return cls("table", (sum(column.modelled for column in columns),), (0.0,), (1.0,), "real", columns=columns)
+        return cls("table", (sum(column.is_feature for column in columns),), (0.0,), (1.0,), "real", columns=columns)
 
     @cached_property
     def data_kind(self) -> DataKind:
@@ -83,9 +84,9 @@ class Schema:
             raise UserError(f"{purpose}: the model is of data of kind {self.kind}: train on {nouns}")
 
     @cached_property
-    def modelled(self) -> tuple[Column, ...]:
+    def feature_columns(self) -> tuple[Column, ...]:
         """The columns of a table that a model sees, one for each number in x."""
-        return tuple(column for column in self.columns if column.modelled)
+        return tuple(column for column in self.columns if column.is_feature)
 
     def encode(self, raw: Tensor) -> Tensor:
         """Raw values `(n, *shape)` of any dtype -> x, float32 of the same shape.
@@ -112,7 +113,7 @@ class Schema:
         return raw.clamp(*(self.decode(torch.full(self.shape, end)).to(raw) for end in (0.0, 1.0)))
 
     @property
-    def at_once(self) -> int:
+    def inference_batch_size(self) -> int:
         """How many data to take through a model at once: up to 1000, but fewer where a datum holds many numbers.
 
         What is made of them on the way should stay in the processor's cache.
@@ -141,7 +142,7 @@ class Schema:
     @classmethod
     def from_json(cls, d: dict[str, Any]) -> Schema:
         """The schema that `to_json` wrote; raises `UserError` naming what is missing or unknown."""
-        d = dict(d)
+        d = {SCHEMA.get(name, name): value for name, value in d.items()}
         known = set(cls._field_names(d.get("kind")))
         if unknown := sorted(set(d) ^ known):
             raise UserError(f"schema: {', '.join(unknown)} missing or unknown; it must hold {', '.join(sorted(known))}")

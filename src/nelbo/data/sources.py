@@ -13,9 +13,9 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset
 
 from nelbo.data.arrays import named, npy
-from nelbo.data.arrays.infer import Part
-from nelbo.data.arrays.layout import Items, Layout, lay_out, to_numpy
-from nelbo.data.arrays.npy import FileRows, Stored
+from nelbo.data.arrays.infer import RawSplit
+from nelbo.data.arrays.layout import Items, Layout, as_batch_layout, to_numpy
+from nelbo.data.arrays.npy import FileRows, LoadedArrays
 from nelbo.data.dataset import fits_memory
 from nelbo.data.schema import extend
 from nelbo.errors import UserError
@@ -38,7 +38,7 @@ def locate(source: Any) -> Path | None:
     )
 
 
-def read(source: Any, data_root: str | Path | None = None, layout: Layout = lay_out) -> Stored:
+def read(source: Any, data_root: str | Path | None = None, layout: Layout = as_batch_layout) -> LoadedArrays:
     """The arrays of any source but pictures in files; raises `UserError` if it holds none."""
     if isinstance(source, str | Path):
         if name := _known_name(source):
@@ -49,15 +49,15 @@ def read(source: Any, data_root: str | Path | None = None, layout: Layout = lay_
     if isinstance(source, tuple):
         if len(source) != 2:
             raise UserError(f"a tuple of {len(source)} is no data source: give (x, y), rows and their labels")
-        return Stored("array", _array(source[0]), source[1])
+        return LoadedArrays("array", _array(source[0]), source[1])
     if isinstance(source, TorchDataset):
         return _items(source, layout)
-    return Stored("array", _array(source))
+    return LoadedArrays("array", _array(source))
 
 
 def parts(
-    stored: Stored, classes: tuple[str, ...] = (), layout: Layout = lay_out
-) -> tuple[Part, Part | None, tuple[str, ...]]:
+    stored: LoadedArrays, classes: tuple[str, ...] = (), layout: Layout = as_batch_layout
+) -> tuple[RawSplit, RawSplit | None, tuple[str, ...]]:
     """Training rows, test rows if any, and the names of the classes: `classes`, then new ones in order.
 
     Raises `UserError` if shapes or labels do not fit together.
@@ -69,7 +69,7 @@ def parts(
     labels = [None if y is None else _label_array(y, name, x.shape[0]) for name, x, y in found]
     classes = extend(classes, {str(c) for y in labels if y is not None and y.dtype.kind == "U" for c in np.unique(y)})
     made = [
-        Part(
+        RawSplit(
             name,
             x if isinstance(x, Items | FileRows) else layout(x, name),
             None if y is None else _numbers(y, classes),
@@ -106,7 +106,7 @@ def _array(x: Any) -> np.ndarray:
     raise UserError(f"a {type(x).__name__} is no data source: give an array, a table, (x, y), a Torch dataset, a path")
 
 
-def _items(source: Any, layout: Layout) -> Stored:
+def _items(source: Any, layout: Layout) -> LoadedArrays:
     """A Torch dataset: read whole if it fits memory, else left where it is."""
     name = type(source).__name__
     if isinstance(source, IterableDataset) or not callable(getattr(source, "__len__", None)):
@@ -115,8 +115,8 @@ def _items(source: Any, layout: Layout) -> Stored:
         raise UserError(f"{name}: is empty: give at least one item")
     items = Items(source, name, layout)
     if fits_memory(int(np.prod(items.shape)) * items.dtype.itemsize):
-        return Stored(name, *items.read())
-    return Stored(name, items, items.labels())
+        return LoadedArrays(name, *items.read())
+    return LoadedArrays(name, items, items.labels())
 
 
 def _label_array(y: Any, name: str, rows: int) -> np.ndarray:

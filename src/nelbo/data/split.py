@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nelbo.data.dataset import Data, Dataset, subset
+from nelbo.data.dataset import Dataset, DataSplits, subset
 from nelbo.errors import UserError
 
 
@@ -32,10 +32,10 @@ def at_random(n: int, name: str, fraction: float, seed: int) -> tuple[Tensor, Te
     return (~test).nonzero().flatten(), test.nonzero().flatten()
 
 
-def split_at_random(whole: Dataset, name: str, fraction: float, seed: int, label: str = "") -> Data:
+def split_at_random(whole: Dataset, name: str, fraction: float, seed: int, label: str = "") -> DataSplits:
     """The rows in two splits; `label` is what messages call them, if it is not the name."""
     train, test = at_random(len(whole), label or name, fraction, seed)
-    return Data(name, subset(whole, train), subset(whole, test))
+    return DataSplits(name, subset(whole, train), subset(whole, test))
 
 
 def of_windows(rows: Windows, name: str, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

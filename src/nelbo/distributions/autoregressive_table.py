@@ -35,7 +35,7 @@ LOG_OUTSIDE = math.log(WIDE_SHARE) - math.log(WIDTH * math.sqrt(2 * math.pi))
 
 
 class Bins(Protocol):
-    """What each code of each column stands for; `numbers` are the columns of numbers; see `nelbo.nets.Cells`."""
+    """What each code of each column stands for; `numbers` are the columns of numbers; see `nelbo.nets.CellBinning`."""
 
     low: Tensor
     high: Tensor
@@ -51,14 +51,14 @@ class Net(Protocol):
 
     @property
     def cells(self) -> Bins: ...
-    def given(self, summed: Tensor, codes: Tensor, x: Tensor) -> Tensor: ...
-    def tell(self, summed: Tensor, j: int, code: Tensor, x: Tensor) -> Tensor: ...
-    def logits(self, summed: Tensor, gaps: bool) -> Tensor: ...
-    def logits_of(self, summed: Tensor, j: int, gaps: bool) -> Tensor: ...
+    def condition(self, state: Tensor, codes: Tensor, x: Tensor) -> Tensor: ...
+    def update_state(self, state: Tensor, j: int, code: Tensor, x: Tensor) -> Tensor: ...
+    def logits(self, state: Tensor, gaps: bool) -> Tensor: ...
+    def logits_of(self, state: Tensor, j: int, gaps: bool) -> Tensor: ...
 
 
-class CellByCell(Distribution):
-    """p(x | h) of rows `(*batch, columns)`; `begun` `(*batch, width)` is the net's sum at which no cell is known.
+class AutoregressiveTable(Distribution):
+    """p(x | h) of rows `(*batch, columns)`; `state` `(*batch, width)` is the net's sum at which no cell is known.
 
     With `subset`, `log_prob` is the estimate from one random subset of the cells; else it is exact. With `gaps`, a
     missing cell (NaN) of a column that may lack cells is an event of the data, and is drawn; without, and in other
@@ -68,40 +68,40 @@ class CellByCell(Distribution):
 
     support = constraints.real
 
-    def __init__(self, net: Net, begun: Tensor, subset: bool = False, gaps: bool = True) -> None:
-        self.net, self.begun, self.subset, self.gaps = net, begun, subset, gaps
-        super().__init__(torch.Size([*begun.shape[:-1], len(net.cells.sizes)]), 1)
+    def __init__(self, net: Net, state: Tensor, subset: bool = False, gaps: bool = True) -> None:
+        self.net, self.state, self.subset, self.gaps = net, state, subset, gaps
+        super().__init__(torch.Size([*state.shape[:-1], len(net.cells.sizes)]), 1)
 
-    def without_gaps(self) -> CellByCell:
+    def without_gaps(self) -> AutoregressiveTable:
         """The same where no cell is missing: log p(x_o) of the cells that are there, and draws of all."""
-        return CellByCell(self.net, self.begun, gaps=False)
+        return AutoregressiveTable(self.net, self.state, gaps=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self._estimate(*self._whole(value)) if self.subset else self.element_log_prob(value).sum(-1)
 
     def element_log_prob(self, value: Tensor) -> Tensor:
         """log p(x_j | the cells before j), `(*batch, columns)`; 0 where a cell is not asked for."""
-        (x, summed), found = self._whole(value), []
+        (x, state), found = self._whole(value), []
         codes = self.net.cells.codes(x, self.gaps)
         for j in range(x.shape[-1]):
             if not self.gaps and bool((codes[..., j] == self.net.cells.unknown[j]).all()):
-                found.append(torch.zeros_like(summed[..., 0]))  # a column that no row asks for costs no pass
+                found.append(torch.zeros_like(state[..., 0]))  # a column that no row asks for costs no pass
                 continue
-            masses = self.net.logits_of(summed, j, self.gaps).log_softmax(-1)
+            masses = self.net.logits_of(state, j, self.gaps).log_softmax(-1)
             found.append(masses.gather(-1, codes[..., j : j + 1].clamp_max(masses.shape[-1] - 1)).squeeze(-1))
-            summed = self.net.tell(summed, j, codes[..., j], x[..., j])
+            state = self.net.update_state(state, j, codes[..., j], x[..., j])
         return self._densities(torch.stack(found, -1), x, codes)
 
-    def _estimate(self, x: Tensor, begun: Tensor) -> Tensor:
+    def _estimate(self, x: Tensor, state: Tensor) -> Tensor:
         cells = self.net.cells
         codes = cells.codes(x, self.gaps)
         there = codes != cells.unknown
         n = there.sum(-1, keepdim=True)
-        draws = noise.uniform(torch.Size(), x.shape[:-1], torch.Size([x.shape[-1] + 1]), begun)
+        draws = noise.uniform(torch.Size(), x.shape[:-1], torch.Size([x.shape[-1] + 1]), state)
         rank = draws[..., :-1].masked_fill(~there, 2.0).argsort(-1).argsort(-1)
         k = (draws[..., -1:] * n).floor()
-        summed = self.net.given(begun, torch.where(rank < k, codes, cells.unknown), x)
-        logits = self.net.logits(summed, self.gaps)
+        state = self.net.condition(state, torch.where(rank < k, codes, cells.unknown), x)
+        logits = self.net.logits(state, self.gaps)
         sizes = cells.unknown
         asked = logits.gather(-1, codes.minimum(sizes - 1) + sizes.cumsum(0) - sizes)
         total = torch.stack([part.logsumexp(-1) for part in logits.split(cells.sizes, -1)], -1)
@@ -129,26 +129,26 @@ class CellByCell(Distribution):
         column, at = torch.arange(codes.shape[-1], device=codes.device), codes.minimum(cells.unknown - 1)
         return cells.low[column, at], cells.high[column, at]
 
-    def complete(self, x: Tensor, likeliest: bool = False) -> Tensor:
+    def sample_missing(self, x: Tensor, likeliest: bool = False) -> Tensor:
         """Rows `(*batch, columns)` with each missing cell drawn given h and the cells known, in the table's order.
 
         With `likeliest`, the middle of the code of most mass instead of a draw.
         """
-        (x, begun), cells = self._whole(x), self.net.cells
+        (x, state), cells = self._whole(x), self.net.cells
         x, missing = x.clone(), x.isnan()
-        summed = self.net.given(begun, cells.codes(x, gaps=False), x)
+        state = self.net.condition(state, cells.codes(x, gaps=False), x)
         for j in missing.reshape(-1, x.shape[-1]).any(0).nonzero().flatten().tolist():
-            code, middle = self._chosen(self.net.logits_of(summed, j, self.gaps), likeliest)
+            code, middle = self._chosen(self.net.logits_of(state, j, self.gaps), likeliest)
             low, high = cells.low[j][code], cells.high[j][code]
             drawn = low + middle * (high - low)
             told = torch.where(missing[..., j], code, cells.unknown[j])  # what was known has been told
-            summed = self.net.tell(summed, j, told, torch.where(missing[..., j], drawn, torch.nan))
+            state = self.net.update_state(state, j, told, torch.where(missing[..., j], drawn, torch.nan))
             x[..., j] = torch.where(missing[..., j], drawn, x[..., j])
         return x
 
     def fill(self, x: Tensor, chosen: Tensor, gaps: bool = False) -> Tensor:
-        begun = self.begun[chosen, torch.arange(len(x), device=x.device)]
-        return CellByCell(self.net, begun, gaps=gaps).complete(x)
+        state = self.state[chosen, torch.arange(len(x), device=x.device)]
+        return AutoregressiveTable(self.net, state, gaps=gaps).sample_missing(x)
 
     def _chosen(self, logits: Tensor, likeliest: bool) -> tuple[Tensor, Tensor]:
         """A code of each row, and how far from the low end to the high one."""
@@ -159,22 +159,22 @@ class CellByCell(Distribution):
 
     def marginals(self, x: Tensor) -> list[Tensor]:
         """The masses of the codes of each column given h and the cells that are there, `(*batch, size)` each."""
-        (x, begun), cells = self._whole(x), self.net.cells
-        logits = self.net.logits(self.net.given(begun, cells.codes(x, gaps=False), x), self.gaps)
+        (x, state), cells = self._whole(x), self.net.cells
+        logits = self.net.logits(self.net.condition(state, cells.codes(x, gaps=False), x), self.gaps)
         return [part.softmax(-1) for part in logits.split(cells.sizes, -1)]
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
         with torch.no_grad():
-            return self.complete(self._nothing(sample_shape))
+            return self.sample_missing(self._nothing(sample_shape))
 
     @property
     def mean(self) -> Tensor:
-        return self.without_gaps().complete(self._nothing(), likeliest=True)
+        return self.without_gaps().sample_missing(self._nothing(), likeliest=True)
 
     def _whole(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x and the net's sum, each with all of the batch dimensions of both."""
         batch = torch.broadcast_shapes(x.shape[:-1], self.batch_shape)
-        return x.expand(*batch, *self.event_shape), self.begun.expand(*batch, self.begun.shape[-1])
+        return x.expand(*batch, *self.event_shape), self.state.expand(*batch, self.state.shape[-1])
 
     def _nothing(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        return self.begun.new_full((*sample_shape, *self.batch_shape, *self.event_shape), torch.nan)
+        return self.state.new_full((*sample_shape, *self.batch_shape, *self.event_shape), torch.nan)

@@ -20,10 +20,10 @@ from torch.nn import functional as F
 
 from nelbo.distributions import noise
 from nelbo.distributions.base import Distribution
-from nelbo.training.progress import watched
+from nelbo.training.progress import track
 
 END = 0
-TEMPERATURES, FLUENT = (0.5, 0.7) * 6, 0.3  # of the lines among which one is chosen; the weight w of log p(x | h)
+TEMPERATURES, LM_WEIGHT = (0.5, 0.7) * 6, 0.3  # of the lines among which one is chosen; the weight w of log p(x | h)
 SCORED = 4096  # tokens whose logits are made at once: more would leave the processor's cache
 
 
@@ -34,8 +34,8 @@ class Net(Protocol):
 
     @property
     def vocabulary(self) -> int: ...
-    def read(self, begun: Tensor, codes: Tensor, lengths: Tensor) -> Tensor: ...
-    def step(self, begun: Tensor, last: Tensor, state: Any) -> tuple[Tensor, Any]: ...
+    def read(self, line_state: Tensor, codes: Tensor, lengths: Tensor) -> Tensor: ...
+    def step(self, line_state: Tensor, last: Tensor, state: Any) -> tuple[Tensor, Any]: ...
     def logits(self, read: Tensor) -> Tensor: ...
 
 
@@ -53,21 +53,21 @@ class Lines(constraints.Constraint):
         return whole.all(-1) & ~ended.any(-1)
 
 
-class TokenByToken(Distribution):
-    """p(x | h) of rows `(*batch, length)` of token numbers; `begun` `(*batch, width)` is what the net makes of h.
+class AutoregressiveText(Distribution):
+    """p(x | h) of rows `(*batch, length)` of token numbers; `line_state` `(*batch, width)` is what the net makes of h.
 
     `mean` is the line whose every token is the likeliest after those before it. The logits are divided by the
     `temperature`.
     """
 
-    def __init__(self, net: Net, begun: Tensor, temperature: float = 1.0) -> None:
-        self.net, self.begun, self.length, self.temperature = net, begun, net.length, temperature
+    def __init__(self, net: Net, line_state: Tensor, temperature: float = 1.0) -> None:
+        self.net, self.line_state, self.length, self.temperature = net, line_state, net.length, temperature
         self.support = Lines(net.vocabulary)
-        super().__init__(torch.Size([*begun.shape[:-1], net.length]), 1)
+        super().__init__(torch.Size([*line_state.shape[:-1], net.length]), 1)
 
-    def with_temperature(self, temperature: float) -> TokenByToken:
+    def with_temperature(self, temperature: float) -> AutoregressiveText:
         """The same with logits divided by a temperature: below 1, likely tokens are likelier."""
-        return TokenByToken(self.net, self.begun, self.temperature * temperature)
+        return AutoregressiveText(self.net, self.line_state, self.temperature * temperature)
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self.element_log_prob(value).sum(-1)
@@ -76,11 +76,11 @@ class TokenByToken(Distribution):
         """log p(x_t | x_<t), `(*batch, length)`; 0 behind the end of a line."""
         batch = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
         codes = value.expand(*batch, self.length).reshape(-1, self.length).long()
-        begun = self.begun.expand(*batch, self.begun.shape[-1]).reshape(len(codes), -1)
+        state = self.line_state.expand(*batch, self.line_state.shape[-1]).reshape(len(codes), -1)
         lengths = ((codes != END).cummin(-1).values.sum(-1) + 1).clamp_max(self.length)
         there = torch.arange(self.length, device=codes.device) < lengths[:, None]
         positions = int(lengths.max())
-        read = self.net.read(begun, codes[:, :positions], lengths)[there[:, :positions]]
+        read = self.net.read(state, codes[:, :positions], lengths)[there[:, :positions]]
         parts = zip(read.split(SCORED), codes[there].split(SCORED), strict=True)
         costs = [F.cross_entropy(self._logits(part), asked, reduction="none") for part, asked in parts]
         found = torch.zeros(codes.shape, dtype=read.dtype, device=read.device)
@@ -89,14 +89,14 @@ class TokenByToken(Distribution):
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
         with torch.no_grad():
-            begun = self.begun.expand(*sample_shape, *self.begun.shape)
+            state = self.line_state.expand(*sample_shape, *self.line_state.shape)
             shape = torch.Size([self.length])
-            draws = noise.uniform(torch.Size(sample_shape), self.batch_shape, shape, begun).reshape(-1, self.length)
-            return self._written(begun, draws)
+            draws = noise.uniform(torch.Size(sample_shape), self.batch_shape, shape, state).reshape(-1, self.length)
+            return self._written(state, draws)
 
     @property
     def mean(self) -> Tensor:
-        return self._written(self.begun)
+        return self._written(self.line_state)
 
     def reconstruct(self, log_q: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         return self.mean if log_q is None else self.mmi_decode(log_q)
@@ -111,22 +111,22 @@ class TokenByToken(Distribution):
         Source: Li, Galley, Brockett, Gao, Dolan (2016), A Diversity-Promoting Objective Function for Neural
         Conversation Models.
         """
-        others = watched(TEMPERATURES, "rebuilding lines", len(TEMPERATURES))
-        with noise.seeded(0), noise.common():
+        others = track(TEMPERATURES, "rebuilding lines", len(TEMPERATURES))
+        with noise.seeded(0), noise.shared_noise():
             lines = torch.stack([self.mean, *(self.with_temperature(t).sample() for t in others)])
-        best = torch.stack([log_q(x) + FLUENT * self.log_prob(x) for x in lines]).argmax(0)
+        best = torch.stack([log_q(x) + LM_WEIGHT * self.log_prob(x) for x in lines]).argmax(0)
         return lines.gather(0, best[None, ..., None].expand(1, *lines.shape[1:]))[0]
 
     def _logits(self, read: Tensor) -> Tensor:
         logits = self.net.logits(read)
         return logits if self.temperature == 1 else logits / self.temperature
 
-    def _written(self, begun: Tensor, draws: Tensor | None = None) -> Tensor:
+    def _written(self, line_state: Tensor, draws: Tensor | None = None) -> Tensor:
         """Rows written token by token, as these uniform draws `(rows, length)` choose, or of likeliest tokens."""
-        flat, state = begun.reshape(-1, begun.shape[-1]), None
-        rows = begun.new_zeros(len(flat), self.length)
-        last = torch.zeros(len(flat), dtype=torch.int64, device=begun.device)
-        for t in watched(range(self.length), "writing lines", self.length):
+        flat, state = line_state.reshape(-1, line_state.shape[-1]), None
+        rows = line_state.new_zeros(len(flat), self.length)
+        last = torch.zeros(len(flat), dtype=torch.int64, device=line_state.device)
+        for t in track(range(self.length), "writing lines", self.length):
             read, state = self.net.step(flat, last, state)
             logits = self._logits(read)
             token = logits.argmax(-1) if draws is None else noise.categorical(logits.softmax(-1), draws[:, t])
@@ -134,4 +134,4 @@ class TokenByToken(Distribution):
             rows[:, t] = last
             if not last.any():
                 break
-        return rows.view(*begun.shape[:-1], self.length)
+        return rows.view(*line_state.shape[:-1], self.length)

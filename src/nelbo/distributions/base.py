@@ -5,7 +5,7 @@ Some operations are looked up by type, so that a new family adds a function and 
 - `sample_and_log_prob(d, shape)` draws z and the log-density of that draw in one go (a flow knows the
   log-determinant only while it draws);
 - `temper(d, t)` is the distribution whose spread is scaled by the temperature t;
-- `typical(d)` is a point that stands for the draws.
+- `typical_point(d)` is a point that stands for the draws.
 """
 
 from __future__ import annotations
@@ -156,13 +156,13 @@ def scaled(d: TorchDistribution, temperature: float) -> TorchDistribution:
 
 
 @singledispatch
-def typical(d: TorchDistribution) -> Tensor:
+def typical_point(d: TorchDistribution) -> Tensor:
     """A point for all draws of `d` that lies where draws do; unless its family says otherwise, the mean."""
     return d.mean
 
 
-def on_shell(d: TorchDistribution) -> Tensor:
-    """`typical` of Normals over vectors: the mean, moved out until it is as far from 0 as draws are.
+def project_to_shell(d: TorchDistribution) -> Tensor:
+    """`typical_point` of Normals over vectors: the mean, moved out until it is as far from 0 as draws are.
 
     |z|^2 = E|z|^2 = |mu|^2 + sum_i sigma_i^2;   draws in many dimensions lie near that shell, and seldom inside
     """
@@ -184,7 +184,7 @@ def detached(d: TorchDistribution) -> TorchDistribution:
     return twin
 
 
-def log_rising(a: Tensor, x: Tensor) -> Tensor:
+def log_pochhammer(a: Tensor, x: Tensor) -> Tensor:
     """log Gamma(a + x) - log Gamma(a) for a > 0, x >= 0: by Stirling's series where a is large.
 
         (a - 1/2) log(1 + x/a) + x log(a + x) - x + c(a + x) - c(a),   c(a) = 1 / (12 a) - 1 / (360 a^3)

@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from nelbo.distributions import noise
-from nelbo.distributions.base import Distribution, log_rising
+from nelbo.distributions.base import Distribution, log_pochhammer
 from nelbo.distributions.gamma import standard_gamma
 
 HALVINGS = 3  # 2^3 factors of at least 1/2 each are multiplied before a logarithm is taken: none underflows
@@ -73,7 +73,7 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 class Bernoulli(Distribution):
-    """Independent Bernoullis with the given logits; `grey` admits values between 0 and 1 as targets.
+    """Independent Bernoullis with the given logits; `allow_soft_targets` admits values between 0 and 1 as targets.
 
     >>> Bernoulli(torch.zeros(4, 3)).log_prob(torch.ones(4, 3)).exp()[0].item()
     0.125
@@ -81,9 +81,9 @@ class Bernoulli(Distribution):
 
     support = torch.distributions.constraints.boolean
 
-    def __init__(self, logits: Tensor, event_dims: int = 1, grey: bool = False) -> None:
+    def __init__(self, logits: Tensor, event_dims: int = 1, allow_soft_targets: bool = False) -> None:
         self.logits = logits
-        self.normalized = not grey
+        self.normalized = not allow_soft_targets
         super().__init__(logits.shape, event_dims)
 
     @property
@@ -195,7 +195,7 @@ class Beta(Distribution):
 
     def element_log_prob(self, value: Tensor) -> Tensor:
         x = self.margin + (1 - 2 * self.margin) * value
-        norm = log_rising(self.beta, self.alpha) - torch.lgamma(self.alpha) + math.log1p(-2 * self.margin)
+        norm = log_pochhammer(self.beta, self.alpha) - torch.lgamma(self.alpha) + math.log1p(-2 * self.margin)
         return (self.alpha - 1) * x.log() + (self.beta - 1) * torch.log1p(-x) + norm
 
     def _outwards(self, x: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from nelbo.distributions import noise
 from nelbo.distributions.base import Distribution, temper
 
 
-class CodePoint(Distribution):
+class PointMassCodes(Distribution):
     """All mass on `chosen`, `(*batch, positions)`; `like` names the dtype of log-probabilities."""
 
     support = constraints.nonnegative_integer

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from nelbo.distributions import noise
-from nelbo.distributions.base import Distribution, log_rising
+from nelbo.distributions.base import Distribution, log_pochhammer
 from nelbo.distributions.gamma import standard_gamma
 
 
@@ -122,7 +122,7 @@ class NegativeBinomial(Counts):
 
     def log_mass(self, count: Tensor) -> Tensor:
         size, gap = self.log_size.exp(), self.log_mean - self.log_size
-        log_mass = log_rising(size, count) - torch.lgamma(count + 1)
+        log_mass = log_pochhammer(size, count) - torch.lgamma(count + 1)
         log_mass = log_mass + size * logsigmoid(-gap) + count * logsigmoid(gap)
         if self.zero_logit is None:
             return log_mass

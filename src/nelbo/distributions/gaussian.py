@@ -39,7 +39,7 @@ import torch
 from torch import Tensor
 
 from nelbo.distributions import noise
-from nelbo.distributions.base import Distribution, detach, detached, on_shell, scaled, temper, typical
+from nelbo.distributions.base import Distribution, detach, detached, project_to_shell, scaled, temper, typical_point
 from nelbo.distributions.kl import register_kl
 
 LOG_2PI = math.log(2 * math.pi)
@@ -154,7 +154,7 @@ def _(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
 
 temper.register(DiagonalNormal, scaled)
 detach.register(DiagonalNormal, detached)
-typical.register(DiagonalNormal, on_shell)
+typical_point.register(DiagonalNormal, project_to_shell)
 
 
 class FullNormal(Distribution):
@@ -247,8 +247,8 @@ def _(d: LowRankNormal, temperature: float) -> LowRankNormal:
 
 detach.register(FullNormal, detached)
 detach.register(LowRankNormal, detached)
-typical.register(FullNormal, on_shell)
-typical.register(LowRankNormal, on_shell)
+typical_point.register(FullNormal, project_to_shell)
+typical_point.register(LowRankNormal, project_to_shell)
 
 
 class LogisticNormal(Distribution):

@@ -34,23 +34,25 @@ from nelbo.errors import UserError
 
 
 class Hamiltonian(Distribution):
-    """z_K from z_0 ~ `start`, by leapfrog steps of size `step` on U = -`log_joint`, with momenta rescaled.
+    """z_K from z_0 ~ `base`, by leapfrog steps of size `step` on U = -`log_joint`, with momenta rescaled.
 
-    `heats` are the 1 / sqrt(beta_k), k = 0..K, the last being 1. It has no density of z alone: `log_prob` is refused,
+    `tempering` are the 1 / sqrt(beta_k), k = 0..K, the last being 1. It has no density of z alone: `log_prob` is refused,
     and `sample_and_log_prob` returns the log-density of the path, which makes importance weights unbiased.
-    `mean` is that of `start`.
+    `mean` is that of `base`.
     """
 
     normalized = False
 
-    def __init__(self, start: Distribution, log_joint: Callable[[Tensor], Tensor], step: Tensor, heats: Tensor) -> None:
-        self.start, self.log_joint = start, log_joint
-        self.step, self.heats = step, heats
-        super().__init__(start.batch_shape + start.event_shape, len(start.event_shape))
+    def __init__(
+        self, base: Distribution, log_joint: Callable[[Tensor], Tensor], step: Tensor, tempering: Tensor
+    ) -> None:
+        self.base, self.log_joint = base, log_joint
+        self.step, self.tempering = step, tempering
+        super().__init__(base.batch_shape + base.event_shape, len(base.event_shape))
 
     @property
     def mean(self) -> Tensor:
-        return self.start.mean
+        return self.base.mean
 
     def log_prob(self, value: Tensor) -> Tensor:
         raise NotImplementedError("a Hamiltonian posterior has a density of its path only: use sample_and_log_prob")
@@ -68,7 +70,7 @@ class Hamiltonian(Distribution):
 
     def path(self, z: Tensor, momentum: Tensor) -> tuple[Tensor, Tensor]:
         """(z_K, r_K) from (z_0, r_0)."""
-        for before, after in zip(self.heats, self.heats[1:], strict=False):
+        for before, after in zip(self.tempering, self.tempering[1:], strict=False):
             momentum = momentum + self.step / 2 * self.force(z)
             z = z + self.step * momentum
             momentum = (momentum + self.step / 2 * self.force(z)) * (after / before)
@@ -77,9 +79,9 @@ class Hamiltonian(Distribution):
 
 @sample_and_log_prob.register
 def _(d: Hamiltonian, shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
-    z, log_q = sample_and_log_prob(d.start, shape)
+    z, log_q = sample_and_log_prob(d.base, shape)
     kick = noise.normal(torch.Size(shape), d.batch_shape, d.event_shape, z)
-    z, momentum = d.path(z, kick * d.heats[0])
+    z, momentum = d.path(z, kick * d.tempering[0])
     return z, log_q + 0.5 * d.sum_event(momentum.square() - kick.square())
 
 
@@ -107,14 +109,14 @@ class Metric:
         root, failed = torch.linalg.cholesky_ex(self.inverse(z))
         return torch.where(failed[..., None, None] > 0, math.nan, root)
 
-    def pull(self, z: Tensor, held: Tensor) -> Tensor:
-        """grad_z of tr(M(z) held) / 2 for matrices `held` `(*batch, dim, dim)` that stand still."""
-        weights = torch.exp(-self.distances(z)) * (held.flatten(-2) @ self.squares.mT)
+    def quadratic_gradient(self, z: Tensor, matrices: Tensor) -> Tensor:
+        """grad_z of tr(M(z) held) / 2 for matrices `matrices` `(*batch, dim, dim)` that stand still."""
+        weights = torch.exp(-self.distances(z)) * (matrices.flatten(-2) @ self.squares.mT)
         return (weights @ self.centroids - weights.sum(-1, keepdim=True) * z) / self.temperature**2
 
-    def push(self, z: Tensor) -> Tensor:
+    def volume_gradient(self, z: Tensor) -> Tensor:
         """grad_z of log det M(z) / 2: towards small volumes."""
-        return self.pull(z, torch.cholesky_inverse(self.root(z)))
+        return self.quadratic_gradient(z, torch.cholesky_inverse(self.root(z)))
 
     def log_density(self, z: Tensor) -> Tensor:
         """log sqrt(det M(z)), `(*batch,)`."""
@@ -124,9 +126,9 @@ class Metric:
         """M(z) v."""
         return (self.inverse(z) @ v.unsqueeze(-1)).squeeze(-1)
 
-    def momentum(self, z: Tensor, kick: Tensor) -> Tensor:
+    def momentum(self, z: Tensor, momentum_noise: Tensor) -> Tensor:
         """v ~ N(0, G(z)) from a kick ~ N(0, I)."""
-        return torch.linalg.solve_triangular(self.root(z).mT, kick.unsqueeze(-1), upper=True).squeeze(-1)
+        return torch.linalg.solve_triangular(self.root(z).mT, momentum_noise.unsqueeze(-1), upper=True).squeeze(-1)
 
     def log_momentum(self, z: Tensor, v: Tensor) -> Tensor:
         """log N(v; 0, G(z)) up to the constant."""
@@ -158,16 +160,16 @@ class Riemannian(Distribution):
     def path(self, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """(z_K, v_K) from (z_0, v_0)."""
         half = self.flat.step / 2
-        fall = self.flat.force(z) + self.metric.push(z)
-        for before, after in itertools.pairwise(self.flat.heats):
+        fall = self.flat.force(z) + self.metric.volume_gradient(z)
+        for before, after in itertools.pairwise(self.flat.tempering):
             v0 = v + half * fall
             for _ in range(self.rounds):
-                v = v0 - half * self.metric.pull(z, _outer(v))
+                v = v0 - half * self.metric.quadratic_gradient(z, _outer(v))
             z0 = z + half * self.metric.velocity(z, v)
             for _ in range(self.rounds):
                 z = z0 + half * self.metric.velocity(z, v)
-            fall = self.flat.force(z) + self.metric.push(z)
-            v = (v + half * (fall - self.metric.pull(z, _outer(v)))) * (after / before)
+            fall = self.flat.force(z) + self.metric.volume_gradient(z)
+            v = (v + half * (fall - self.metric.quadratic_gradient(z, _outer(v)))) * (after / before)
         return z, v
 
 
@@ -177,14 +179,14 @@ def _outer(v: Tensor) -> Tensor:
 
 @sample_and_log_prob.register
 def _(d: Riemannian, shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
-    z, log_q = sample_and_log_prob(d.flat.start, shape)
+    z, log_q = sample_and_log_prob(d.flat.base, shape)
     kick = noise.normal(torch.Size(shape), d.batch_shape, d.event_shape, z)
     v = d.metric.momentum(z, kick)
-    moved, momentum = d.path(z, v * d.flat.heats[0])
+    moved, momentum = d.path(z, v * d.flat.tempering[0])
     return moved, log_q + d.metric.log_momentum(z, v) - d.metric.log_momentum(moved, momentum)
 
 
-class InverseVolume(Distribution):
+class MetricVolumePrior(Distribution):
     """p(z) proportional to sqrt(det M(z)) within 2 T of a centroid, and zero elsewhere, where M says nothing.
 
     Its normaliser is unknown: it draws, and has no log p(z). Each draw is the end of its own chain of `moves` moves of

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from nelbo.distributions import noise
-from nelbo.distributions.base import Distribution, detach, detached, log_rising, scaled, temper
+from nelbo.distributions.base import Distribution, detach, detached, log_pochhammer, scaled, temper
 from nelbo.distributions.kl import register_kl
 
 
@@ -104,7 +104,7 @@ class StudentT(LocationScale):
         return squared_radius.sqrt() * torch.cos(2 * math.pi * v)
 
     def shape_log_prob(self, e: Tensor) -> Tensor:
-        norm = log_rising(self.df / 2, torch.full_like(self.df, 0.5)) - 0.5 * torch.log(math.pi * self.df)
+        norm = log_pochhammer(self.df / 2, torch.full_like(self.df, 0.5)) - 0.5 * torch.log(math.pi * self.df)
         return norm - (self.df + 1) / 2 * torch.log1p(e.square() / self.df)
 
 

@@ -20,7 +20,7 @@ from nelbo.distributions.base import Distribution
 from nelbo.distributions.gaussian import OptimalNormal
 
 
-class Observed(Distribution):
+class Masked(Distribution):
     """`base`, a density of independent elements, on data with gaps (NaN), which cost nothing.
 
     >>> d = Observed(OptimalNormal(torch.zeros(2, 3), 1, lambda squares, n: squares.sum() / n))

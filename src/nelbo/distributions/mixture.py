@@ -51,7 +51,7 @@ class Mixture(Distribution):
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
         u = noise.uniform(torch.Size(sample_shape), self.batch_shape, torch.Size(), self.logits)
         chosen = noise.categorical(self.logits.softmax(-1), u, normalized=True)
-        with noise.whole():
+        with noise.no_sharding():
             return draw_of(self.components, chosen)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -120,12 +120,12 @@ class Marginal(Distribution):
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
         flat = self.prior.rsample((math.prod(sample_shape),))
-        with noise.whole():
+        with noise.no_sharding():
             return self.decode(flat).rsample().view(*sample_shape, *self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         flat = value.reshape(-1, value.shape[-1])
-        with noise.whole():
+        with noise.no_sharding():
             u, log_q = sample_and_log_prob(self.infer(flat), (self.samples,))
         weight = self.decode(u).log_prob(flat) + self.prior.log_prob(u) - log_q
         return (weight.logsumexp(0) - math.log(self.samples)).view(value.shape[:-1])

@@ -2,7 +2,7 @@
 
 A distribution written as `z = g(eps)` draws `eps` here and nowhere else. That one place lets several
 processes share a batch: inside `shard(start, stop, total)` each draws the noise of the whole batch from the
-same generator state and keeps its own rows, so that two processes compute what one would. Inside `common()` all data of
+same generator state and keeps its own rows, so that two processes compute what one would. Inside `shared_noise()` all data of
 a batch have the same noise, so that what is found of one does not depend on those beside it. Inside `truncated(bound)`
 Normal noise keeps within bounds.
 """
@@ -33,7 +33,7 @@ def shard(start: int, stop: int, total: int) -> Iterator[None]:
 
 
 @contextmanager
-def whole() -> Iterator[None]:
+def no_sharding() -> Iterator[None]:
     """Within it, no shard: the last batch dimension does not run over data."""
     token = _rows.set(None)
     try:
@@ -43,7 +43,7 @@ def whole() -> Iterator[None]:
 
 
 @contextmanager
-def common() -> Iterator[None]:
+def shared_noise() -> Iterator[None]:
     """Within it, noise is the same for all data of a batch (its last dimension).
 
     >>> with common():

@@ -38,7 +38,7 @@ class Levels(constraints.Constraint):
         return (value >= 0) & (value <= 1) & ((steps - steps.round()).abs() < 1e-3)
 
 
-class OnLevels(Distribution, ABC):
+class DiscretizedPixels(Distribution, ABC):
     """Independent masses on `count` levels; parameters have one more dimension than the data, the last."""
 
     def __init__(self, parameter: Tensor, count: int, event_dims: int) -> None:
@@ -68,7 +68,7 @@ class OnLevels(Distribution, ABC):
         return noise.categorical(logits.softmax(-1), u, normalized=True)
 
 
-class LevelCategorical(OnLevels):
+class PixelCategorical(DiscretizedPixels):
     """Any masses: softmax of `logits`, `(*batch, *event, levels)`.
 
     >>> round(LevelCategorical(torch.zeros(3, 256)).log_prob(torch.ones(3)).exp().item() * 256**3, 5)
@@ -95,7 +95,7 @@ class LevelCategorical(OnLevels):
         return log_mass.expand(*lead, -1).gather(-1, index.expand(*lead, 1)).squeeze(-1)
 
 
-class DiscretisedLogistic(OnLevels):
+class DiscretizedLogistic(DiscretizedPixels):
     """Mixtures of discretised logistics: `logits`, `loc` (mu), `log_scale` (log s), `(*batch, *event, components)`.
 
     mu and s are in units of the data, where black is 0 and white 1. `mean` is that of the logistics clipped to

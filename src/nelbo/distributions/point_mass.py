@@ -23,7 +23,7 @@ from nelbo.distributions.kl import register_kl
 from nelbo.errors import UserError
 
 
-class Dirac(Distribution):
+class PointMass(Distribution):
     """All mass at `loc`, `(*batch, *event)`; `log_prob` is 0 by convention.
 
     >>> Dirac(torch.ones(3, 2)).rsample((5,)).shape
@@ -48,15 +48,15 @@ class Dirac(Distribution):
         return torch.zeros_like(value)
 
 
-@register_kl(Dirac, TorchDistribution)
-def _(q: Dirac, p: TorchDistribution) -> Tensor:
+@register_kl(PointMass, TorchDistribution)
+def _(q: PointMass, p: TorchDistribution) -> Tensor:
     return q.loc.new_zeros(q.batch_shape)
 
 
-detach.register(Dirac, detached)
+detach.register(PointMass, detached)
 
 
-class Energy(Distribution):
+class UnnormalizedEnergy(Distribution):
     """exp(-energy(x, loc)) up to an unknown constant: `energy` maps two `(n, *event)` to `(n,)`.
 
     It scores data and has a point to show, `mean` = loc, but no draws: `sample` raises `UserError`.

@@ -80,7 +80,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             check_is_fitted(self)
         if isinstance(X, pandas.DataFrame):
             validate_data(self, X, reset=reset, skip_check_array=True)
-            table = dense(X).reset_index(drop=True)
+            table = densify(X).reset_index(drop=True)
             if not all(X.shape):
                 raise UserError(f"X has shape {X.shape}: give a table of one row and one column at least")
         else:
@@ -95,10 +95,14 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _train(self, table: pandas.DataFrame, columns: Mapping[str, str]) -> None:
         """Train `model_` on a table; `columns` says of what kind some are."""
-        kept = {} if self.form_ is not None else {n: "continuous" for n in table if n not in columns and runs(table[n])}
+        kept = (
+            {}
+            if self.form_ is not None
+            else {n: "continuous" for n in table if n not in columns and is_sequential(table[n])}
+        )
         data = load(table, seed=self.seed_, columns={**kept, **columns})
-        recipe = recipes.load("table", settings(self, len(table)))
-        self.model_ = Model.create(recipe, data.schema)
+        recipe = recipes.load("table", recipe_overrides(self, len(table)))
+        self.model_ = Model.from_recipe(recipe, data.schema)
         state = self.model_.fit(data, None, [Lines()] if self.verbose else [])
         if state.reason == "interrupted":
             raise KeyboardInterrupt
@@ -116,14 +120,14 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
 
         log (1/K) sum_k p(x | z_k) p(z_k) / q(z_k | x),   z_k ~ q(z | x),   K = 16
         """
-        rows, found = self.model_.rows(table), []
-        for index in torch.arange(len(rows)).split(self.model_.schema.at_once):
-            with torch.no_grad(), noise.seeded(self.seed_), noise.common():
+        rows, found = self.model_.as_dataset(table), []
+        for index in torch.arange(len(rows)).split(self.model_.schema.inference_batch_size):
+            with torch.no_grad(), noise.seeded(self.seed_), noise.shared_noise():
                 found.append(self.model_.vae(rows.batch(index), None, (DRAWS,)).log_weight.logsumexp(0))
         return (torch.cat(found) - np.log(DRAWS)).numpy()
 
 
-def settings(estimator: TableEstimator, n: int) -> dict[str, Any]:
+def recipe_overrides(estimator: TableEstimator, n: int) -> dict[str, Any]:
     """What an estimator says of the recipe "table" for n rows."""
     for name in ("n_components", "max_iter"):
         if getattr(estimator, name) < 1:
@@ -133,8 +137,8 @@ def settings(estimator: TableEstimator, n: int) -> dict[str, Any]:
     return {
         "epochs": estimator.max_iter,
         "batch_size": batch,
-        "epoch_size": max(n, STEPS * batch),
-        "patience": max(5, estimator.max_iter // 5),
+        "samples_per_epoch": max(n, STEPS * batch),
+        "early_stopping_patience": max(5, estimator.max_iter // 5),
         "learning_rate": estimator.learning_rate,
         "seed": estimator.seed_,
         "objective.floor": CARRIED / estimator.n_components,
@@ -144,11 +148,11 @@ def settings(estimator: TableEstimator, n: int) -> dict[str, Any]:
     }
 
 
-def runs(v: pandas.Series) -> bool:
+def is_sequential(v: pandas.Series) -> bool:
     """Whether a column of numbers counts from one to another, in any order: in an array that is no identifier."""
     return bool(v.is_unique and v.max() - v.min() == len(v) - 1 and (v % 1 == v.min() % 1).all())
 
 
-def dense(X: pandas.DataFrame) -> pandas.DataFrame:
+def densify(X: pandas.DataFrame) -> pandas.DataFrame:
     """The table, no column sparse."""
     return X.astype({name: t.subtype for name, t in X.dtypes.items() if isinstance(t, pandas.SparseDtype)})

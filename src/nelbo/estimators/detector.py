@@ -11,8 +11,8 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from nelbo.apps.outliers.ensemble import Training
-from nelbo.apps.outliers.exemplars import Outliers, Plan
+from nelbo.apps.outliers.ensemble import EnsembleTrainingConfig
+from nelbo.apps.outliers.exemplars import EnsembleConfig, OutlierScorer
 from nelbo.data import tables
 from nelbo.data.schema import Schema
 from nelbo.errors import UserError
@@ -29,12 +29,12 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     - `contamination`: the share of the training rows that `predict` takes for outliers, in (0, 0.5];
     - `novelty`: whether all training rows are known to be inliers; then each of them is an exemplar, and the training
       scores, from which `offset_` is taken, are those of a row beside all others. Score other rows than those of `fit`;
-    - `members`: how many VAEs; `codes`: latents of each at most; `hidden`: units of the perceptrons;
+    - `n_estimators`: how many VAEs; `n_components`: latents of each at most; `hidden_size`: units of the perceptrons;
     - `steps`: of training; `random_state`: fixes the weights, the exemplars and all draws.
 
     After `fit`: `offset_`, below which `score_samples` means an outlier; the names that PyOD has for the same,
     `decision_scores_` (high for outliers), `threshold_` and `labels_` (1 for outliers) of the training rows;
-    `ensemble_`, a `nelbo.apps.outliers.exemplars.Outliers`; `n_features_in_`, and `feature_names_in_` of a DataFrame.
+    `ensemble_`, a `nelbo.apps.outliers.exemplars.OutlierScorer`; `n_features_in_`, and `feature_names_in_` of a DataFrame.
     Texts become one column a category. Raises `UserError` (a `ValueError`) for parameters out of range.
 
     >>> import numpy as np
@@ -48,17 +48,17 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self,
         contamination: float = 0.1,
         novelty: bool = False,
-        members: int = 4,
-        codes: int = 32,
-        hidden: int = 64,
+        n_estimators: int = 4,
+        n_components: int = 32,
+        hidden_size: int = 64,
         steps: int = 500,
         random_state: Any = None,
     ) -> None:
         self.contamination = contamination
         self.novelty = novelty
-        self.members = members
-        self.codes = codes
-        self.hidden = hidden
+        self.n_estimators = n_estimators
+        self.n_components = n_components
+        self.hidden_size = hidden_size
         self.steps = steps
         self.random_state = random_state
 
@@ -72,9 +72,14 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self._check()
         x = self._rows(X, reset=True)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        plan = Plan(self.members, codes=self.codes, hidden=self.hidden, training=Training(self.steps))
-        self.ensemble_ = Outliers(x, plan, seed, self.novelty)
-        self.decision_scores_ = self.ensemble_.score(x, left_out=self.novelty)
+        plan = EnsembleConfig(
+            self.n_estimators,
+            n_components=self.n_components,
+            hidden_size=self.hidden_size,
+            training=EnsembleTrainingConfig(self.steps),
+        )
+        self.ensemble_ = OutlierScorer(x, plan, seed, self.novelty)
+        self.decision_scores_ = self.ensemble_.anomaly_score(x, leave_one_out=self.novelty)
         self.threshold_ = float(np.quantile(self.decision_scores_, 1 - self.contamination))
         self.offset_ = -self.threshold_
         self.labels_ = (self.decision_scores_ > self.threshold_).astype(int)
@@ -83,7 +88,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def score_samples(self, X: Any) -> np.ndarray:
         """How much of an inlier each row is, `(n,)`: minus its score in `nelbo.apps.outliers.exemplars`."""
         check_is_fitted(self)
-        return -self.ensemble_.score(self._rows(X))
+        return -self.ensemble_.anomaly_score(self._rows(X))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """`score_samples(X) - offset_`: below 0 for outliers."""
@@ -101,7 +106,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """Raise `UserError` for a parameter out of its range."""
         if not (isinstance(self.contamination, Real) and 0 < self.contamination <= 0.5):
             raise UserError(f"contamination={self.contamination!r}: give a share above 0, at most 0.5")
-        for name in ("members", "codes", "hidden", "steps"):
+        for name in ("n_estimators", "n_components", "hidden_size", "steps"):
             value = getattr(self, name)
             if not (isinstance(value, int | np.integer) and value >= 1):
                 raise UserError(f"{name}={value!r}: give a whole number of at least 1")
@@ -125,13 +130,13 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
                 self.schema_, _ = tables.infer(X)
         if self.schema_ is None:
             raise UserError("X has texts where fit had numbers: give numbers")
-        return hot(tables.encode(X, self.schema_), self.schema_)
+        return one_hot(tables.encode(X, self.schema_), self.schema_)
 
 
-def hot(x: np.ndarray, schema: Schema) -> np.ndarray:
+def one_hot(x: np.ndarray, schema: Schema) -> np.ndarray:
     """x of a table with each choice of k categories as k columns of 0 and 1 (one, if k is 2); NaN for a gap."""
     columns = []
-    for place, column in zip(x.T.astype(np.float64), schema.modelled, strict=True):
+    for place, column in zip(x.T.astype(np.float64), schema.feature_columns, strict=True):
         if column.kind == "categorical":
             ones = (place[:, None] == np.arange(len(column.categories))).astype(np.float64)
             columns.append(np.where(np.isnan(place)[:, None], np.nan, ones))

@@ -60,7 +60,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):  # typ
         if gaps.any():
             filled = self._filled(table).reindex(columns=table.columns)
             for j in np.flatnonzero(gaps.any(0)):
-                table.isetitem(j, put(table.iloc[:, j], filled.iloc[:, j], gaps[:, j]))
+                table.isetitem(j, fill_column(table.iloc[:, j], filled.iloc[:, j], gaps[:, j]))
         if not isinstance(X, pandas.DataFrame):
             return table.to_numpy()
         return table.set_axis(X.index).set_axis(X.columns, axis=1)
@@ -68,13 +68,13 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):  # typ
     def _filled(self, table: pandas.DataFrame) -> pandas.DataFrame:
         if self.sample_posterior:
             return self.model_.complete(table, int(self.random_state_.randint(2**31 - 1)))
-        step = self.model_.schema.at_once
+        step = self.model_.schema.inference_batch_size
         parts = [table.iloc[first : first + step] for first in range(0, len(table), step)]
-        with noise.common():  # so that a row is filled alike in whatever company
+        with noise.shared_noise():  # so that a row is filled alike in whatever company
             return pandas.concat([self.model_.impute(part, self.seed_)[0] for part in parts], ignore_index=True)
 
 
-def put(old: pandas.Series, new: pandas.Series, gaps: np.ndarray) -> pandas.Series:
+def fill_column(old: pandas.Series, new: pandas.Series, gaps: np.ndarray) -> pandas.Series:
     """A column with its gaps filled, of its own type where that holds the new cells."""
     told = new[gaps & new.notna().to_numpy()]
     try:

@@ -25,17 +25,17 @@ class PyODDetector(BaseDetector):  # type: ignore[misc]
         self,
         contamination: float = 0.1,
         novelty: bool = False,
-        members: int = 4,
-        codes: int = 32,
-        hidden: int = 64,
+        n_estimators: int = 4,
+        n_components: int = 32,
+        hidden_size: int = 64,
         steps: int = 500,
         random_state: Any = None,
     ) -> None:
         super().__init__(contamination=contamination)
         self.novelty = novelty
-        self.members = members
-        self.codes = codes
-        self.hidden = hidden
+        self.n_estimators = n_estimators
+        self.n_components = n_components
+        self.hidden_size = hidden_size
         self.steps = steps
         self.random_state = random_state
 

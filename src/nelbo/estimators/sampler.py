@@ -25,7 +25,7 @@ from nelbo.config import recipe as recipes
 from nelbo.data import load
 from nelbo.data.arrays.layout import CHANNELS
 from nelbo.errors import UserError
-from nelbo.estimators.base import TableEstimator, dense, settings
+from nelbo.estimators.base import TableEstimator, densify, recipe_overrides
 from nelbo.experiment.console import Lines
 from nelbo.model import Model
 from nelbo.training import Callback
@@ -119,7 +119,7 @@ class VAESampler(OneToOneFeatureMixin, TableEstimator):  # type: ignore[misc]
         for code, seed in enumerate(seeds.tolist()):
             n = self.sampling_strategy_.get(classes[code], 0)
             if n:
-                parts.append(self.model_.given({target: str(code)}).sample(n, seed).drop(columns=target))
+                parts.append(self.model_.condition_on({target: str(code)}).sample(n, seed).drop(columns=target))
                 drawn.append(np.full(n, code))
         new = [self._like(part) for part in parts]
         return self._joined(X, new), _labels_like(classes, np.concatenate([codes, *drawn]), y)
@@ -137,9 +137,9 @@ class VAESampler(OneToOneFeatureMixin, TableEstimator):  # type: ignore[misc]
 
     def _picture_settings(self, n: int) -> dict[str, Any]:
         """What the parameters say of a recipe of pictures, for n of them."""
-        kept = ("epochs", "batch_size", "epoch_size", "learning_rate", "seed", "model.latent.dim")
+        kept = ("epochs", "batch_size", "samples_per_epoch", "learning_rate", "seed", "model.latent.dim")
         net = {"kind": "mlp", "hidden": [self.width]}
-        return {name: settings(self, n)[name] for name in kept} | ({"model.encoder": net} if self.width else {})
+        return {name: recipe_overrides(self, n)[name] for name in kept} | ({"model.encoder": net} if self.width else {})
 
     def _labels(self, y: Any, n: int) -> np.ndarray:
         """The class of each of n rows; how many are wanted of each is found."""
@@ -149,7 +149,7 @@ class VAESampler(OneToOneFeatureMixin, TableEstimator):  # type: ignore[misc]
         labels = one_column(y)
         if len(labels) != n:
             raise UserError(f"X has {n} rows and y {len(labels)}: give y a class for each row of X")
-        self.sampling_strategy_ = wanted(self.sampling_strategy, labels)
+        self.sampling_strategy_ = check_sampling_strategy(self.sampling_strategy, labels)
         return labels
 
     def _look(self, X: Any, y: Any) -> tuple[pandas.DataFrame, np.ndarray]:
@@ -159,7 +159,7 @@ class VAESampler(OneToOneFeatureMixin, TableEstimator):  # type: ignore[misc]
     def _joined(self, X: Any, parts: list[Any]) -> Any:
         """The rows given, and after them those drawn, in the type of X."""
         if isinstance(X, pandas.DataFrame):
-            return pandas.concat([dense(X), *parts], ignore_index=True).astype(X.dtypes)
+            return pandas.concat([densify(X), *parts], ignore_index=True).astype(X.dtypes)
         whole = np.concatenate([np.asarray(X), *parts])
         if isinstance(X, list):
             return whole.tolist()
@@ -192,7 +192,7 @@ def _labels_like(classes: np.ndarray, codes: np.ndarray, y: Any) -> Any:
     return labels.tolist() if isinstance(y, list) else labels.astype(np.asarray(y).dtype)
 
 
-def wanted(strategy: Any, labels: np.ndarray) -> Counts:
+def check_sampling_strategy(strategy: Any, labels: np.ndarray) -> Counts:
     """How many rows are to be drawn of each class, by imbalanced-learn's rules of over-sampling.
 
     >>> wanted("auto", np.array([0, 0, 0, 1])), wanted(1.0, np.array([0, 0, 0, 1])), wanted({1: 4}, np.array([0, 1]))
@@ -271,7 +271,7 @@ def train(x: np.ndarray, settings: Mapping[str, Any], callbacks: list[Callback])
     """A model of pictures by these settings of a recipe, and the epochs it took."""
     data = load(x, seed=settings["seed"])
     recipe = recipes.load("mnist" if prod(data.schema.shape) <= SMALL else None, dict(settings))
-    model = Model.create(recipe, data.schema)
+    model = Model.from_recipe(recipe, data.schema)
     state = model.fit(data, None, callbacks)
     if state.reason == "interrupted":
         raise KeyboardInterrupt
@@ -280,9 +280,11 @@ def train(x: np.ndarray, settings: Mapping[str, Any], callbacks: list[Callback])
 
 def draw(model: Model, x: np.ndarray, codes: np.ndarray, wanted: Mapping[int, int], seed: int) -> list[np.ndarray]:
     """So many new pictures of each class, by its number in `codes`, shaped and typed as x."""
-    real = model.rows((x, codes))
+    real = model.as_dataset((x, codes))
     seeds = np.random.RandomState(seed).randint(2**31 - 1, size=len(wanted)).tolist()
-    drawn = [augment(model, n, k, real=real, seed=own)[0] for (k, n), own in zip(wanted.items(), seeds, strict=True)]
+    drawn = [
+        augment(model, n, k, reference=real, seed=own)[0] for (k, n), own in zip(wanted.items(), seeds, strict=True)
+    ]
     return [_as(values, x) for values in drawn]
 
 

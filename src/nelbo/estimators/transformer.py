@@ -40,7 +40,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEst
 
     @property
     def _n_features_out(self) -> int:
-        return len(self.model_.rates)
+        return len(self.model_.kl_per_latent)
 
     def transform(self, X: Any) -> np.ndarray:
         """The posterior's mean of each row, `(n, n_components)` float32."""
@@ -56,7 +56,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEst
         if codes.shape[1] != self._n_features_out:
             raise UserError(f"codes have {codes.shape[1]} numbers: give {self._n_features_out}, as transform does")
         with torch.no_grad():
-            x = imputation.expect_given(self.model_.vae, torch.from_numpy(codes), self.model_.schema)
+            x = imputation.expected_cells(self.model_.vae, torch.from_numpy(codes), self.model_.schema)
         return self._like(tables.decode(x.numpy(), self.model_.schema))
 
     def score_samples(self, X: Any) -> np.ndarray:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TextIO
 
-from nelbo.data import Data
+from nelbo.data import DataSplits
 from nelbo.errors import UserError
 from nelbo.experiment.status_line import StatusLine, bar, in_notebook, loops_on, messages_on
 from nelbo.model import Model, description
@@ -41,7 +41,7 @@ def remaining(progress: Progress) -> str:
     >>> remaining(Progress(1, 2, 50, 100, {"loss": 8.25}, 1234.0, 61.0))
     'loss 8.2  1,234/s  1:01 left'
     """
-    parts = "  ".join(f"{name} {value:.1f}" for name, value in progress.parts.items())
+    parts = "  ".join(f"{name} {value:.1f}" for name, value in progress.metrics.items())
     minutes, seconds = divmod(round(progress.seconds_left), 60)
     return f"{parts}  {progress.samples_per_second:,.0f}/s  {minutes}:{seconds:02} left"
 
@@ -143,7 +143,7 @@ def shown(verbose: Verbose) -> Iterator[list[Callback]]:
             callback.on_end("")
 
 
-def understood(model: Model, data: Data) -> list[str]:
+def understood(model: Model, data: DataSplits) -> list[str]:
     """The data, the model, the objective and the training, a line each."""
     words, settings = description.lines(model), model.recipe.training
     named = [f"{words[part]} {part}" for part in ("prior", "posterior", "likelihood") if part in words]
@@ -155,7 +155,7 @@ def understood(model: Model, data: Data) -> list[str]:
         f"{len(data.test):,} to test",
         f"Model: {', '.join(parts)}",
         f"Objective: {words['objective']}",
-        f"Training: {plural(settings.epochs, 'epoch')} of {settings.epoch_size or len(data.train):,} data, "
+        f"Training: {plural(settings.epochs, 'epoch')} of {settings.samples_per_epoch or len(data.train):,} data, "
         f"{settings.batch_size} a step, learning rate {settings.learning_rate:g}, on {settings.device}",
     ]
 
@@ -165,7 +165,7 @@ def result(model: Model, state: State) -> list[str]:
     reason = [] if state.reason == "done" else [f"Training stopped: {state.reason}"]
     if not model.trained:
         return reason
-    latents = f"of {len(model.rates)} latents, {description.carried(model)}"
+    latents = f"of {len(model.kl_per_latent)} latents, {description.carried(model)}"
     return [*reason, f"Test loss: {description.loss(model.trained)}; {latents}"]
 
 

@@ -86,6 +86,8 @@ def _number(value: Any) -> str:
 
 
 def _rates(model: Model) -> str:
-    carrying = sum(rate > 0.01 for rate in model.rates)
-    listed = ", ".join(f"z{i} {rate:.2f}" for i, rate in sorted(enumerate(model.rates), key=lambda item: -item[1]))
-    return f"{carrying} of {len(model.rates)} latents carry more than 0.01 nats: {listed}"
+    carrying = sum(rate > 0.01 for rate in model.kl_per_latent)
+    listed = ", ".join(
+        f"z{i} {rate:.2f}" for i, rate in sorted(enumerate(model.kl_per_latent), key=lambda item: -item[1])
+    )
+    return f"{carrying} of {len(model.kl_per_latent)} latents carry more than 0.01 nats: {listed}"

@@ -29,7 +29,7 @@ from nelbo.config import presets
 from nelbo.config import recipe as recipe_file
 from nelbo.config.recipe import Recipe
 from nelbo.config.registry import dump
-from nelbo.data import Context, Data, DataOptions, Dataset, load, some
+from nelbo.data import ConditionEncoder, DataOptions, Dataset, DataSplits, load, sample_rows
 from nelbo.data import condition as conditioned
 from nelbo.data.kinds import reader_of
 from nelbo.errors import UserError
@@ -37,7 +37,7 @@ from nelbo.experiment import console, time_budget
 from nelbo.experiment import console as announce
 from nelbo.experiment.report import report
 from nelbo.model import Model
-from nelbo.model.post_hoc import with_prior
+from nelbo.model.post_hoc import fit_prior
 from nelbo.plotting import figures
 from nelbo.plotting.preview import figures_of
 from nelbo.training import Callback, State
@@ -92,8 +92,8 @@ def fit(
     beta: float | None = None,
     learning_rate: float | None = None,
     batch_size: int | None = None,
-    prior: str | None = None,
-    patience: int | None = None,
+    post_hoc_prior: str | None = None,
+    early_stopping_patience: int | None = None,
     seed: int | None = None,
     device: str | None = None,
     val_fraction: float | None = None,
@@ -139,7 +139,7 @@ def fit(
         kind: "series" for arrays `(n, steps)` or `(n, steps, channels)`.
         window: steps of the windows that long series are cut into.
         stride: steps from one window to the next; by default the window.
-        overrides: any other field of the recipe: `ema=0.999`, or by its path, `model__latent__dim=8`.
+        overrides: any other field of the recipe: `ema_decay=0.999`, or by its path, `model__latent__dim=8`.
 
     Raises:
         UserError: for whatever a user can mend.
@@ -185,7 +185,7 @@ def choose(
         overrides = {key: value for key, value in overrides.items() if key != "minutes"}
     known = name or begun or default_recipe(source, overrides)
     recipe = known if isinstance(known, Recipe) else recipe_file.load(known)
-    recipe = recipe_file.override(presets.find(preset).over(recipe, preset) if preset else recipe, overrides)
+    recipe = recipe_file.override(presets.find(preset).apply_to(recipe, preset) if preset else recipe, overrides)
     if begun is None:
         return recipe
     former = recipe_file.load(begun)
@@ -226,10 +226,12 @@ def train(
         prepare(out, resume, force)
     LOG.debug("Reading %s", recipe.data.source or "the data")
     loaded, context = read(recipe, data, condition)
-    model = Model.create(recipe, loaded.schema, context)
+    model = Model.from_recipe(recipe, loaded.schema, context)
     continuing = resume and out is not None and (out / "checkpoints" / LAST).is_file()
     if recipe.minutes and not continuing:
-        model.recipe = dataclasses.replace(model.recipe, minutes=0.0, training=time_budget.within(model, loaded))
+        model.recipe = dataclasses.replace(
+            model.recipe, minutes=0.0, training=time_budget.epochs_for_budget(model, loaded)
+        )
     _log(announce.understood(model, loaded))
     if out is None:
         state = model.fit(loaded, None, callbacks)
@@ -255,17 +257,17 @@ def _log(lines: Sequence[str]) -> None:
         LOG.info("%s", line)
 
 
-def _with_prior(model: Model, data: Data, state: State) -> Model:
+def _with_prior(model: Model, data: DataSplits, state: State) -> Model:
     """The trained model with the prior that its recipe wants fitted; as it is where training was interrupted."""
     _log(announce.result(model, state))
-    if not model.recipe.prior or state.reason == "interrupted":
+    if not model.recipe.post_hoc_prior or state.reason == "interrupted":
         return model
-    LOG.info("Fitting a prior (%s)", model.recipe.prior)
+    LOG.info("Fitting a prior (%s)", model.recipe.post_hoc_prior)
     settings = model.recipe.training
-    return with_prior(model, data.train, model.recipe.prior, settings.seed, time_budget.left_for_prior(settings))
+    return fit_prior(model, data.train, model.recipe.post_hoc_prior, settings.seed, time_budget.prior_budget(settings))
 
 
-def read(recipe: Recipe, data: Any = None, on: Any = None) -> tuple[Data, Context | None]:
+def read(recipe: Recipe, data: Any = None, on: Any = None) -> tuple[DataSplits, ConditionEncoder | None]:
     """The data of a recipe (or `data`, read in its way), and the context they are conditioned on, if they are."""
     loaded = load(recipe.data.source if data is None else data, recipe.data, seed=recipe.training.seed)
     on = recipe.data.condition if on is None else on
@@ -298,7 +300,7 @@ def clear(out: Path) -> None:
         raise UserError(f"cannot replace {out}: {error.strerror}; choose another folder with --out") from None
 
 
-def held_out(model: Model) -> Dataset:
+def load_test_data(model: Model) -> Dataset:
     """The test data that a model was trained with, read again from where its recipe says.
 
     Raises `UserError` if that is nowhere, or has other data now.
@@ -315,20 +317,20 @@ def held_out(model: Model) -> Dataset:
 class Artefacts(Callback):
     """Writes metrics, pictures, curves and the model after each epoch."""
 
-    def __init__(self, model: Model, data: Data, out: Path) -> None:
+    def __init__(self, model: Model, data: DataSplits, out: Path) -> None:
         self.model = model
         self.out = out
         self.figures = figures_of(data.schema)
         first = torch.arange(min(self.figures.count, len(data.test)))
         self.originals = data.test.batch(first)
         compared = 8 * self.figures.count if self.figures.compared else 1
-        self.real = some(data.train, compared, model.recipe.training.seed).numpy()
+        self.real = sample_rows(data.train, compared, model.recipe.training.seed).numpy()
         self.context = None if data.test.context is None else data.test.context[first].to(model.device)
 
     def on_epoch(self, vae: VAE, epoch: int, rows: Sequence[Mapping[str, Any]]) -> None:
         model = self.model
         with torch.no_grad():
-            remade = model.remake(self.originals.to(model.device), self.context).cpu()
+            remade = model._reconstruct_batch(self.originals.to(model.device), self.context).cpu()
         rebuilt = self.figures.reconstructions(self.originals.numpy(), remade.numpy(), model.schema)
         self._png(f"reconstruction_{epoch}.png", rebuilt)
         self.draw_samples(model, epoch)

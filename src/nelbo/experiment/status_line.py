@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from nelbo.training.progress import is_watched, watching
+from nelbo.training.progress import is_watched, on_progress
 
 PATIENCE = 1.0  # seconds of work before it is worth a line
 EVERY = 0.1  # seconds between two changes of it
@@ -98,7 +98,7 @@ def loops_on(file: TextIO) -> Iterator[None]:
         return
     shown = LoopLine(file)
     try:
-        with watching(shown):
+        with on_progress(shown):
             yield
     finally:
         shown.line.clear()

@@ -118,7 +118,7 @@ class TopDownBlock(nn.Module):
         m, v = self._pair(self.posterior, features, c)
         return p, self.merge.combine(p, m, bounded(v))
 
-    def absorb(self, state: Tensor, z: Tensor) -> Tensor:
+    def step(self, state: Tensor, z: Tensor) -> Tensor:
         """The state below, given z `(*sample, batch, *shape)`."""
         lifted = apply_over_sample_dims(self.lift, z, event_dims=len(self.shape))
         return apply_over_sample_dims(self.block, lifted if self.markov else state + lifted, event_dims=len(self.shape))
@@ -127,7 +127,7 @@ class TopDownBlock(nn.Module):
         return apply_over_sample_dims(net, x, c, event_dims=len(self.shape)).chunk(2, -len(self.shape))
 
 
-Choose = Callable[[int, Distribution, Distribution | None], Tensor]
+SelectZ = Callable[[int, Distribution, Distribution | None], Tensor]
 """(rung, prior, posterior or None) -> z: how a level's latents are had. Rung 0 is the top."""
 
 
@@ -150,43 +150,43 @@ class TopDown(Latent):
     def has_normal_noise(self, c: Tensor | None = None) -> bool:
         return True
 
-    def walk(
-        self, choose: Choose, n: int, features: Sequence[Tensor] | None = None, c: Tensor | None = None
+    def run(
+        self, select_z: SelectZ, n: int, features: Sequence[Tensor] | None = None, c: Tensor | None = None
     ) -> tuple[Tensor, tuple[LatentLevel, ...]]:
         """Go down for `n` data, choosing each z given the ones above; without features there is no posterior."""
         state = self.start.expand(n, *self.start.shape)
         levels = []
         for i, rung in enumerate(self.rungs):
             p, q = rung(state, None if features is None else features[i], c)
-            z = choose(i, p, q)
+            z = select_z(i, p, q)
             levels.append(LatentLevel(z, p if q is None else q, p))
-            state = rung.absorb(state, z)  # type: ignore[operator]
+            state = rung.step(state, z)  # type: ignore[operator]
         return state.flatten(-self.start.dim()), tuple(levels)
 
     def infer(
         self, x: Tensor, c: Tensor | None = None, shape: Sequence[int] = ()
     ) -> tuple[Tensor, tuple[LatentLevel, ...]]:
-        return self.edit({}, x, c, shape=shape)
+        return self.resample({}, x, c, shape=shape)
 
     @torch.no_grad()
-    def generate(self, n: int, c: Tensor | None = None, temperature: float | Sequence[float] = 1.0) -> Tensor:
+    def sample_prior(self, n: int, c: Tensor | None = None, temperature: float | Sequence[float] = 1.0) -> Tensor:
         """h of `n` draws from the model's own prior, `(n, features)`; one temperature, or one a level, top first."""
-        return self.walk(self._chooser({}, (), temperature), n, None, c)[0]
+        return self.run(self._selector({}, (), temperature), n, None, c)[0]
 
     @torch.no_grad()
-    def draw(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        return _joined(self.walk(self._chooser({}, (), temperature), n, None, c)[1])
+    def sample_prior_embedding(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        return _joined(self.run(self._selector({}, (), temperature), n, None, c)[1])
 
     def embed(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The posterior's means, each level's given the means above it, `(batch, sum of the levels' sizes)`."""
-        _, levels = self.walk(lambda i, p, q: q.mean, len(x), self._features(x, c), c)  # type: ignore[union-attr]
+        _, levels = self.run(lambda i, p, q: q.mean, len(x), self._features(x, c), c)  # type: ignore[union-attr]
         return _joined(levels)
 
-    def expand(self, code: Tensor, c: Tensor | None = None) -> Tensor:
-        return self.replay(self.split(code), c)
+    def embedding_to_features(self, embedding: Tensor, c: Tensor | None = None) -> Tensor:
+        return self.decode_levels(self.split(embedding), c)
 
     def split(self, code: Tensor) -> list[Tensor]:
-        """The code that `embed` gives as each level's z, `(*batch, *shape)`: `replay(split(code))` is its h."""
+        """The code that `embed` gives as each level's z, `(*batch, *shape)`: `decode_levels(split(code))` is its h."""
         parts = code.split([math.prod(shape) for shape in self.shapes], -1)
         return [part.unflatten(-1, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
@@ -195,39 +195,39 @@ class TopDown(Latent):
         """The shape of each level's z, top first."""
         return [rung.shape for rung in self.rungs]  # type: ignore[misc]
 
-    def replay(self, z: Sequence[Tensor], c: Tensor | None = None) -> Tensor:
+    def decode_levels(self, z: Sequence[Tensor], c: Tensor | None = None) -> Tensor:
         """The h, `(*sample, batch, features)`, that this z of every level, top first, leads to."""
         if len(z) != len(self.rungs):
             raise ValueError(f"{len(z)} levels given: give all {len(self.rungs)}, or use edit()")
-        return self.edit(dict(enumerate(z)), None, c)[0]
+        return self.resample(dict(enumerate(z)), None, c)[0]
 
-    def edit(
+    def resample(
         self,
-        given: Mapping[int, Tensor],
+        fixed: Mapping[int, Tensor],
         x: Tensor | None = None,
         c: Tensor | None = None,
         temperature: float | Sequence[float] = 1.0,
         shape: Sequence[int] = (),
     ) -> tuple[Tensor, tuple[LatentLevel, ...]]:
-        """Keep the levels in `given` (0 is the top) and draw the others: from the posterior given x, or the prior.
+        """Keep the levels in `fixed` (0 is the top) and draw the others: from the posterior given x, or the prior.
 
         Temperature scales the spread of what is drawn; `shape` draws are had of each datum.
         Raises `ValueError` for a level that is not there, or where neither x nor any level tells the batch size.
         """
-        if (x is None and not given) or not set(given) <= set(range(len(self.rungs))):
-            raise ValueError(f"levels {sorted(given)} given: give some of 0 to {len(self.rungs) - 1}, or x")
-        first = next(iter(given), 0)
-        n = len(x) if x is not None else given[first].shape[-1 - len(self.shapes[first])]
-        return self.walk(self._chooser(given, shape, temperature), n, self._features(x, c), c)
+        if (x is None and not fixed) or not set(fixed) <= set(range(len(self.rungs))):
+            raise ValueError(f"levels {sorted(fixed)} given: give some of 0 to {len(self.rungs) - 1}, or x")
+        first = next(iter(fixed), 0)
+        n = len(x) if x is not None else fixed[first].shape[-1 - len(self.shapes[first])]
+        return self.run(self._selector(fixed, shape, temperature), n, self._features(x, c), c)
 
     def _features(self, x: Tensor | None, c: Tensor | None) -> list[Tensor] | None:
         if x is None:
             return None
         return self.bottom_up(x) if c is None else self.bottom_up(x, c)
 
-    def _chooser(
-        self, given: Mapping[int, Tensor], shape: Sequence[int], temperature: float | Sequence[float]
-    ) -> Choose:
+    def _selector(
+        self, fixed: Mapping[int, Tensor], shape: Sequence[int], temperature: float | Sequence[float]
+    ) -> SelectZ:
         """The given z where there is one, else a draw from the posterior if there is one, else from the prior."""
         rungs = len(self.rungs)
         each = [temperature] * rungs if isinstance(temperature, int | float) else list(temperature)
@@ -236,8 +236,8 @@ class TopDown(Latent):
 
         def choose(i: int, p: Distribution, q: Distribution | None) -> Tensor:
             d = p if q is None else q
-            if i in given:  # of fewer dimensions than the draws above it, it is the same for all of them
-                return given[i].expand(torch.broadcast_shapes(given[i].shape, d.batch_shape + d.event_shape))
+            if i in fixed:  # of fewer dimensions than the draws above it, it is the same for all of them
+                return fixed[i].expand(torch.broadcast_shapes(fixed[i].shape, d.batch_shape + d.event_shape))
             d = temper(d, each[i]) if each[i] != 1 else d
             # The draws of the level above are in the batch of this one: each datum's first draw has the sample shape.
             return d.rsample(torch.Size(shape[: max(len(shape) + 1 - len(d.batch_shape), 0)]))
@@ -284,7 +284,7 @@ def ladder(
     blocks = [
         TopDownBlock(
             (dim,),
-            topdown.mlp_block(width + context, width, 2 * dim, silent=True),
+            topdown.mlp_block(width + context, width, 2 * dim, zero_init=True),
             topdown.mlp_block(inputs, width, 2 * dim),
             perceptron([dim, width, width]),
             nn.Identity(),
@@ -335,8 +335,8 @@ def topdown_conv(
     levels = []
     for level, n in enumerate(depth):
         until = len(sizes) if level == len(depth) - 1 else level + 2
-        below = topdown.Descend(widths[level], sizes[level + 1 : until], widths[level + 1 : until])
-        bodies = [*(topdown.Descend(widths[level]) for _ in range(n - 1)), below]
+        below = topdown.TopDownStage(widths[level], sizes[level + 1 : until], widths[level + 1 : until])
+        bodies = [*(topdown.TopDownStage(widths[level]) for _ in range(n - 1)), below]
         levels += [_conv_level(sizes[level], widths[level], channels, body, merge, context) for body in bodies]
     return TopDown(bottom_up, levels, (widths[0], *sizes[0]), width)
 
@@ -344,6 +344,6 @@ def topdown_conv(
 def _conv_level(
     size: tuple[int, ...], width: int, k: int, body: nn.Module, merge: PosteriorParametrization, context: int
 ) -> TopDownBlock:
-    prior = topdown.conv_block(width + context, width, 2 * k, silent=True)
+    prior = topdown.conv_block(width + context, width, 2 * k, zero_init=True)
     posterior = topdown.conv_block(width * (1 + merge.reads_state) + context, width, 2 * k)
     return TopDownBlock((k, *size), prior, posterior, nn.Conv2d(k, width, 1), body, merge)

@@ -33,14 +33,14 @@ class ProductLatent(Latent):
         drawn = [part.infer(x, c, shape) for part in self.parts]  # type: ignore[operator]
         return torch.cat([h for h, _ in drawn], -1), tuple(level for _, levels in drawn for level in levels)
 
-    def generate(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        return torch.cat([part.generate(n, c, temperature) for part in self.parts], -1)  # type: ignore[operator]
+    def sample_prior(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        return torch.cat([part.sample_prior(n, c, temperature) for part in self.parts], -1)  # type: ignore[operator]
 
     def embed(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         return torch.cat([part.embed(x, c) for part in self.parts], -1)  # type: ignore[operator]
 
-    def typical(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        return torch.cat([part.typical(x, c) for part in self.parts], -1)  # type: ignore[operator]
+    def typical_embedding(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        return torch.cat([part.typical_embedding(x, c) for part in self.parts], -1)  # type: ignore[operator]
 
 
 def _check_parts(options: Mapping[str, Any]) -> None:

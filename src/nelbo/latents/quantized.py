@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nelbo import distributions
 from nelbo.config.registry import Component, Count, NonNegative, NotEmpty, Range, Share, register
-from nelbo.distributions import CodePoint, temper
+from nelbo.distributions import PointMassCodes, temper
 from nelbo.distributions.conditional import apply_over_sample_dims
 from nelbo.errors import UserError
 from nelbo.latents.quantizers import FSQ, LFQ, Quantizer, QuantizerOutput, ResidualVectorQuantizer, VectorQuantizer
@@ -42,7 +42,7 @@ class QuantizedLatent(Latent):
         self.quantizer, self.groups = quantizer, groups
         self.features = groups * quantizer.dim
 
-    def choose(self, x: Tensor, c: Tensor | None = None) -> QuantizerOutput:
+    def quantize(self, x: Tensor, c: Tensor | None = None) -> QuantizerOutput:
         """values `(batch, groups * dim)`, indices `(batch, groups * depth)`, penalty `(batch,)`."""
         e = apply_over_sample_dims(self.encoder, x, c, event_dims=self.event_dims)
         lead = e.shape[:-1]
@@ -52,24 +52,24 @@ class QuantizedLatent(Latent):
     def infer(
         self, x: Tensor, c: Tensor | None = None, shape: Sequence[int] = ()
     ) -> tuple[Tensor, tuple[LatentLevel, ...]]:
-        values, indices, penalty = self.choose(x, c)
+        values, indices, penalty = self.quantize(x, c)
         h, z, penalty = (t.expand(*shape, *t.shape) for t in (values, indices, penalty))
-        return h, (LatentLevel(z, CodePoint(indices, values), self.prior(c), torch.zeros_like(penalty), penalty),)
+        return h, (LatentLevel(z, PointMassCodes(indices, values), self.prior(c), torch.zeros_like(penalty), penalty),)
 
-    def codes(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+    def code_indices(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The codes of each datum, `(batch, groups * depth)`."""
-        return self.choose(x, c).indices
+        return self.quantize(x, c).indices
 
     def decode(self, z: Tensor) -> Tensor:
         """h of codes z: `(*lead, groups * depth)` -> `(*lead, groups * dim)`."""
         return self.quantizer.lookup(z.unflatten(-1, (self.groups, self.quantizer.depth))).flatten(-2)
 
-    def generate(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+    def sample_prior(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         p = temper(self.prior(c), temperature)
         return self.decode(p.sample(torch.Size(() if p.batch_shape else (n,))))
 
     def embed(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        return self.choose(x, c).values
+        return self.quantize(x, c).values
 
 
 def _build(
@@ -84,7 +84,7 @@ def _build(
     p = (
         prior.build(dim=positions, context=context)
         if prior
-        else ParameterFreePrior(positions, lambda zeros: distributions.UniformCodes(quantizer.codes, zeros))
+        else ParameterFreePrior(positions, lambda zeros: distributions.UniformCodes(quantizer.codebook_size, zeros))
     )
     return QuantizedLatent(p, net.encoder(shape, groups * quantizer.dim, context), len(shape), quantizer, groups)
 
@@ -92,14 +92,15 @@ def _build(
 def _check_prior(size: int, prior: Component[Prior] | None) -> None:
     if prior is None:
         return
-    if "codes" not in prior.options:
+    if "codebook_size" not in prior.options:
         raise UserError(
             f"prior = {prior.kind!r}: a vector prior cannot be used with discrete latents: give transformer, or leave "
             "it out"
         )
-    if prior.options["codes"] != size:
+    if prior.options["codebook_size"] != size:
         raise UserError(
-            f"prior.codes = {prior.options['codes']}: the codebook has {size} entries: set prior.codes={size}"
+            f"prior.codebook_size = {prior.options['codebook_size']}: the codebook has {size} entries: set "
+            f"prior.codebook_size={size}"
         )
 
 
@@ -108,7 +109,7 @@ def _check_prior(size: int, prior: Component[Prior] | None) -> None:
     "vq",
     cite="oord2017neural",
     cite_if={"zeghidour2022soundstream": lambda options: options["depth"] > 1},
-    check=lambda options: _check_prior(options["codes"], options["prior"]),
+    check=lambda options: _check_prior(options["codebook_size"], options["prior"]),
 )
 def vq(
     net: Net,
@@ -116,28 +117,29 @@ def vq(
     context: int = 0,
     *,
     groups: Count = 16,
-    codes: Count = 512,
+    codebook_size: Count = 512,
     dim: Count = 8,
     depth: Count = 1,
     decay: Share | Literal["gradient"] = 0.99,
     commitment: NonNegative = 0.25,
-    revive: Share = 0.03,
+    restart_threshold: Share = 0.03,
     prior: Component[Prior] | None = None,
 ) -> QuantizedLatent:
     """Vectors that each go to the nearest entry of a learned codebook.
 
     Args:
         groups: vectors of a datum.
-        codes: entries of the codebook.
+        codebook_size: entries of the codebook.
         dim: size of each vector.
         depth: above 1, so many codebooks in turn, each for what those before left over (residual VQ).
         decay: of the moving average that the codebook is; or "gradient", to train it by gradient.
         commitment: weight of the commitment loss.
-        revive: an entry used less than this times the mean is replaced by a vector of the batch; 0 for never.
+        restart_threshold: an entry used less than this times the mean is replaced by a vector of the batch; 0 for never.
         prior: over the indices; None for uniform.
     """
     stages = [
-        VectorQuantizer(codes, dim, None if isinstance(decay, str) else decay, commitment, revive) for _ in range(depth)
+        VectorQuantizer(codebook_size, dim, None if isinstance(decay, str) else decay, commitment, restart_threshold)
+        for _ in range(depth)
     ]
     quantizer = ResidualVectorQuantizer(stages) if depth > 1 else stages[0]
     return _build(quantizer, prior, groups, net, shape, context)

@@ -51,9 +51,9 @@ def straight_through(e: Tensor, value: Tensor) -> Tensor:
 
 
 class Quantizer(nn.Module, ABC):
-    """Vectors `(n, dim)` to `depth` whole numbers below `codes`."""
+    """Vectors `(n, dim)` to `depth` whole numbers below `codebook_size`."""
 
-    codes: int
+    codebook_size: int
     dim: int
     depth: int = 1
 
@@ -79,7 +79,7 @@ class FSQ(Quantizer):
 
     def __init__(self, levels: Sequence[int]) -> None:
         super().__init__()
-        self.codes, self.dim = math.prod(levels), len(levels)
+        self.codebook_size, self.dim = math.prod(levels), len(levels)
         basis = [math.prod(levels[:i]) for i in range(len(levels))]
         self.register_buffer("unit", torch.tensor([float(n // 2) for n in levels]), persistent=False)
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
@@ -116,7 +116,7 @@ class LFQ(Quantizer):
 
     def __init__(self, bits: int, entropy: float = 0.1, commitment: float = 0.25) -> None:
         super().__init__()
-        self.codes, self.dim = 2**bits, bits
+        self.codebook_size, self.dim = 2**bits, bits
         self.entropy, self.commitment = entropy, commitment
         self.register_buffer("basis", 2 ** torch.arange(bits), persistent=False)
         self.register_buffer("signs", torch.tensor([-1.0, 1.0]), persistent=False)
@@ -145,7 +145,7 @@ USAGE_DECAY = 0.99  # of the counts that a codebook trained by gradient is reviv
 
 
 class VectorQuantizer(Quantizer):
-    """A codebook of `codes` vectors, started by k-means on the first batch.
+    """A codebook of `codebook_size` vectors, started by k-means on the first batch.
 
         penalty = commitment * ||e - stop(c)||^2 (+ ||stop(e) - c||^2, where the codebook is trained by gradient)
 
@@ -153,7 +153,7 @@ class VectorQuantizer(Quantizer):
 
         N_k <- g N_k + (1 - g) n_k,   m_k <- g m_k + (1 - g) sum of the e that chose k,   c_k = m_k / N_k
 
-    A code used less than `revive` times the mean is replaced by a vector of the batch (0: never).
+    A code used less than `restart_threshold` times the mean is replaced by a vector of the batch (0: never).
     """
 
     table: Tensor
@@ -162,17 +162,22 @@ class VectorQuantizer(Quantizer):
     started: Tensor
 
     def __init__(
-        self, codes: int, dim: int, decay: float | None = 0.99, commitment: float = 0.25, revive: float = 0.03
+        self,
+        codebook_size: int,
+        dim: int,
+        decay: float | None = 0.99,
+        commitment: float = 0.25,
+        restart_threshold: float = 0.03,
     ) -> None:
         super().__init__()
-        self.codes, self.dim = codes, dim
-        self.decay, self.commitment, self.revive = decay, commitment, revive
+        self.codebook_size, self.dim = codebook_size, dim
+        self.decay, self.commitment, self.restart_threshold = decay, commitment, restart_threshold
         if decay is None:
-            self.table = nn.Parameter(torch.randn(codes, dim))
+            self.table = nn.Parameter(torch.randn(codebook_size, dim))
         else:
-            self.register_buffer("table", torch.randn(codes, dim))
-            self.register_buffer("sums", torch.zeros(codes, dim))
-        self.register_buffer("counts", torch.zeros(codes))
+            self.register_buffer("table", torch.randn(codebook_size, dim))
+            self.register_buffer("sums", torch.zeros(codebook_size, dim))
+        self.register_buffer("counts", torch.zeros(codebook_size))
         self.register_buffer("started", torch.zeros(()))
 
     def forward(self, e: Tensor) -> QuantizerOutput:
@@ -195,15 +200,15 @@ class VectorQuantizer(Quantizer):
     @torch.no_grad()
     def _start(self, e: Tensor) -> None:
         rows = _everyone(e)
-        self.table.copy_(_kmeans(rows, self.codes))
-        self.counts.fill_(len(rows) / self.codes)
+        self.table.copy_(_kmeans(rows, self.codebook_size))
+        self.counts.fill_(len(rows) / self.codebook_size)
         if self.decay is not None:
             self.sums.copy_(self.table * self.counts.unsqueeze(1))
         self.started.fill_(1)
 
     @torch.no_grad()
     def _learn(self, e: Tensor, nearest: Tensor) -> None:
-        tally = _tally(e, nearest, self.codes)
+        tally = _tally(e, nearest, self.codebook_size)
         if distributed.is_initialized():
             distributed.all_reduce(tally)
         weight = 1 - (USAGE_DECAY if self.decay is None else self.decay)
@@ -211,10 +216,10 @@ class VectorQuantizer(Quantizer):
         if self.decay is not None:
             self.sums.lerp_(tally[:, :-1], weight)
             total = self.counts.sum()
-            smooth = (self.counts + SMOOTHING) / (total + self.codes * SMOOTHING) * total
+            smooth = (self.counts + SMOOTHING) / (total + self.codebook_size * SMOOTHING) * total
             self.table.copy_(self.sums / smooth.unsqueeze(1))
         mean = self.counts.mean()
-        dead = self.counts < self.revive * mean
+        dead = self.counts < self.restart_threshold * mean
         if dead.any():
             rows = _everyone(e)
             pick = noise.uniform(torch.Size(), torch.Size(), torch.Size((int(dead.sum()),)), e) * len(rows)
@@ -233,7 +238,7 @@ class ResidualVectorQuantizer(Quantizer):
     def __init__(self, stages: Sequence[VectorQuantizer]) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
-        self.codes, self.dim, self.depth = stages[0].codes, stages[0].dim, len(stages)
+        self.codebook_size, self.dim, self.depth = stages[0].codebook_size, stages[0].dim, len(stages)
 
     def forward(self, e: Tensor) -> QuantizerOutput:
         rest, indices, penalty = e, [], e.new_zeros(len(e))

@@ -20,7 +20,15 @@ from torch.distributions import Distribution
 
 from nelbo import distributions
 from nelbo.config.registry import Component, Count, Positive, Range, register
-from nelbo.distributions import draw, has_kl, has_normal_noise, kl_divergence, sample_and_log_prob, temper, typical
+from nelbo.distributions import (
+    draw,
+    has_kl,
+    has_normal_noise,
+    kl_divergence,
+    sample_and_log_prob,
+    temper,
+    typical_point,
+)
 from nelbo.errors import UserError
 from nelbo.likelihoods import Likelihood
 from nelbo.nets import Net
@@ -85,22 +93,22 @@ class Latent(nn.Module, ABC):
         """Draw from the posterior `shape` times for each datum; h is `(*shape, batch, features)`."""
 
     @abstractmethod
-    def generate(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+    def sample_prior(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """h of `n` draws from the model's own prior, `(n, features)`."""
 
-    def draw(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        """Embeddings of `n` draws from the prior, of the form that `embed` returns; `expand` maps them to h."""
-        return self.generate(n, c, temperature)
+    def sample_prior_embedding(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        """Embeddings of `n` draws from the prior, of the form that `embed` returns; `embedding_to_features` maps them to h."""
+        return self.sample_prior(n, c, temperature)
 
-    def expand(self, code: Tensor, c: Tensor | None = None) -> Tensor:
+    def embedding_to_features(self, embedding: Tensor, c: Tensor | None = None) -> Tensor:
         """h of an embedding `(batch, n)` of the form that `embed` returns."""
-        return code
+        return embedding
 
     @abstractmethod
     def embed(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The posterior's mean, `(batch, features)`: no randomness."""
 
-    def typical(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+    def typical_embedding(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """An embedding of the norm that the posterior's draws have, `(batch, features)`; by default the mean."""
         return self.embed(x, c)
 
@@ -151,7 +159,7 @@ class SingleLevelLatent(Latent):
         z, log_q = sample_and_log_prob(q, shape)
         return z, (LatentLevel(z, q, p, log_q),)
 
-    def generate(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+    def sample_prior(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         p = self.prior(c)
         if temperature != 1.0:
             p = temper(p, temperature)
@@ -160,8 +168,8 @@ class SingleLevelLatent(Latent):
     def embed(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         return self.posterior(x, c).mean
 
-    def typical(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        return typical(self.posterior(x, c))
+    def typical_embedding(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        return typical_point(self.posterior(x, c))
 
     def log_q(self, h: Tensor, c: Tensor | None = None) -> Callable[[Tensor], Tensor]:
         return lambda x: self.posterior(x, c).log_prob(h)

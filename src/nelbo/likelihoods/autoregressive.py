@@ -39,11 +39,11 @@ class TableLikelihood(Likelihood):
         if not isinstance(decoder, TableDecoder):
             raise UserError('the table likelihood takes a decoder over cells: model.decoder = { kind = "table" }')
 
-    def forward(self, *context: Tensor | None) -> distributions.CellByCell:
+    def forward(self, *context: Tensor | None) -> distributions.AutoregressiveTable:
         h, *rest = context
         assert h is not None
         present = [c.expand(*h.shape[:-1], c.shape[-1]) for c in rest if c is not None]
-        return distributions.CellByCell(self.net, self.net.begin(h, *present), self.training)
+        return distributions.AutoregressiveTable(self.net, self.net.init_state(h, *present), self.training)
 
     def init_output_bias(self, mean: Tensor) -> None:
         """Do nothing: the decoder is set from rows."""
@@ -67,11 +67,11 @@ class TextLikelihood(Likelihood):
             raise UserError('the text likelihood takes a decoder over tokens: model.decoder = { kind = "text-gru" }')
         self.support = distributions.Lines(decoder.vocabulary)
 
-    def forward(self, *context: Tensor | None) -> distributions.TokenByToken:
+    def forward(self, *context: Tensor | None) -> distributions.AutoregressiveText:
         h, *rest = context
         assert h is not None
         present = [c.expand(*h.shape[:-1], c.shape[-1]) for c in rest if c is not None]
-        return distributions.TokenByToken(self.net, self.net.begin(h, *present))
+        return distributions.AutoregressiveText(self.net, self.net.init_state(h, *present))
 
     def init_output_bias(self, mean: Tensor) -> None:
         """Do nothing: the decoder is set from rows."""

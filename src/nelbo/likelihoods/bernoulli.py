@@ -34,20 +34,20 @@ class Bernoulli(Likelihood):
     """p(x | h) = prod_i Bernoulli(x_i; sigmoid(l_i(h))).
 
     Args:
-        grey: admit values between 0 and 1 as targets. The loss is then a cross-entropy (BCE) and not a density.
+        allow_soft_targets: admit values between 0 and 1 as targets. The loss is then a cross-entropy (BCE) and not a density.
     """
 
     link = staticmethod(logit)
 
-    def __init__(self, decoder: nn.Module, event_dims: int, *, grey: bool = False) -> None:
+    def __init__(self, decoder: nn.Module, event_dims: int, *, allow_soft_targets: bool = False) -> None:
         super().__init__(decoder, event_dims)
-        self.normalized = not grey
-        self.support = constraints.unit_interval if grey else constraints.boolean
-        self.accepts = UNIT if grey else BINARY
+        self.normalized = not allow_soft_targets
+        self.support = constraints.unit_interval if allow_soft_targets else constraints.boolean
+        self.accepts = UNIT if allow_soft_targets else BINARY
 
     def forward(self, *context: Tensor | None) -> distributions.Bernoulli:
         (logits,) = self.outputs(*context)
-        return distributions.Bernoulli(logits, self.event_dims, grey=not self.normalized)
+        return distributions.Bernoulli(logits, self.event_dims, allow_soft_targets=not self.normalized)
 
 
 @register("likelihood", "continuous-bernoulli", cite="loaiza2019continuous")

@@ -42,10 +42,10 @@ class MissingDataLikelihood(Likelihood):
     def support(self) -> Any:  # type: ignore[override]
         return self.base.support
 
-    def forward(self, *context: Tensor | None) -> distributions.Observed:
+    def forward(self, *context: Tensor | None) -> distributions.Masked:
         d = self.base(*context)
         assert isinstance(d, distributions.Distribution)
-        return distributions.Observed(d)
+        return distributions.Masked(d)
 
     def fill_missing(self, rows: Tensor, mean: Tensor) -> Tensor:
         return torch.where(rows.isnan(), mean, rows)

@@ -38,9 +38,9 @@ class PerceptualLikelihood(Likelihood):
         if event_dims != 3:
             raise UserError(f"this likelihood compares pictures, and the data have {event_dims} dimension: use normal")
 
-    def forward(self, *context: Tensor | None) -> distributions.Energy:
+    def forward(self, *context: Tensor | None) -> distributions.UnnormalizedEnergy:
         (logits,) = self.outputs(*context)
-        return distributions.Energy(logits.sigmoid(), self.energy, self.event_dims)
+        return distributions.UnnormalizedEnergy(logits.sigmoid(), self.energy, self.event_dims)
 
 
 @register(

@@ -30,7 +30,7 @@ def logistic_location(mean: Tensor) -> Tensor:
     return torch.where(mean < 0.5, low, 1 - high)
 
 
-@register("likelihood", "discretised-logistic", cite="kingma2016improved")
+@register("likelihood", "discretized-logistic", cite="kingma2016improved")
 class DiscretizedLogistic(Likelihood):
     """p(x | h) = prod_i the logistic of location mu_i(h) and one learned scale, in bins around 256 grey levels."""
 
@@ -45,14 +45,14 @@ class DiscretizedLogistic(Likelihood):
         self.log_scale = nn.Parameter(torch.tensor(math.log(START)))
         self.register_buffer("zero", torch.zeros(1), persistent=False)
 
-    def forward(self, *context: Tensor | None) -> distributions.DiscretisedLogistic:
+    def forward(self, *context: Tensor | None) -> distributions.DiscretizedLogistic:
         (loc,) = self.outputs(*context)
-        return distributions.DiscretisedLogistic(
+        return distributions.DiscretizedLogistic(
             self.zero, loc.unsqueeze(-1), self.log_scale, self.event_dims, self.levels
         )
 
 
-@register("likelihood", "discretised-logistic-mixture", cite="salimans2017pixelcnn")
+@register("likelihood", "discretized-logistic-mixture", cite="salimans2017pixelcnn")
 class DiscretizedLogisticMixture(Likelihood):
     """p(x | h) = prod_i a mixture of discretized logistics, its weights, locations and scales given by the decoder.
 
@@ -74,9 +74,9 @@ class DiscretizedLogisticMixture(Likelihood):
     def n_outputs(cls, **options: Any) -> int:
         return int(3 * options["components"])
 
-    def forward(self, *context: Tensor | None) -> distributions.DiscretisedLogistic:
+    def forward(self, *context: Tensor | None) -> distributions.DiscretizedLogistic:
         logits, loc, log_scale = torch.stack(self.outputs(*context), -1).split(self.components, -1)
-        return distributions.DiscretisedLogistic(logits, loc, log_scale + math.log(START), self.event_dims, self.levels)
+        return distributions.DiscretizedLogistic(logits, loc, log_scale + math.log(START), self.event_dims, self.levels)
 
     def init_output_bias(self, mean: Tensor) -> None:
         for component in range(self.components):
@@ -98,8 +98,8 @@ class PixelCategorical(Likelihood):
     def n_outputs(cls, **options: Any) -> int:
         return LEVELS
 
-    def forward(self, *context: Tensor | None) -> distributions.LevelCategorical:
-        return distributions.LevelCategorical(torch.stack(self.outputs(*context), -1), self.event_dims)
+    def forward(self, *context: Tensor | None) -> distributions.PixelCategorical:
+        return distributions.PixelCategorical(torch.stack(self.outputs(*context), -1), self.event_dims)
 
     def init_output_bias(self, mean: Tensor) -> None:
         for level in range(self.levels):

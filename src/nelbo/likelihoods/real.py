@@ -25,13 +25,13 @@ from nelbo.likelihoods.base import Likelihood
 
 
 class LogParameter(nn.Module):
-    """The log of a number, or one learned from `start` ("learned")."""
+    """The log of a number, or one learned from `init_value` ("learned")."""
 
     value: Tensor
 
-    def __init__(self, number: float | Learned, start: float = 1.0) -> None:
+    def __init__(self, number: float | Learned, init_value: float = 1.0) -> None:
         super().__init__()
-        log = torch.tensor(math.log(start if isinstance(number, str) else number))
+        log = torch.tensor(math.log(init_value if isinstance(number, str) else number))
         if isinstance(number, str):
             self.value = nn.Parameter(log)
         else:

@@ -43,8 +43,8 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     return ((a.mean(0) - b.mean(0)).square().sum() + s_a.trace() + s_b.trace() - 2 * cross).item()
 
 
-def neighbourhoods(real: Tensor, made: Tensor, k: int = NEIGHBOURS) -> dict[str, float]:
-    """Precision, recall, density and coverage of features `made` `(m, d)` against `real` `(n, d)`.
+def neighbourhoods(real: Tensor, samples: Tensor, k: int = NEIGHBOURS) -> dict[str, float]:
+    """Precision, recall, density and coverage of features `samples` `(m, d)` against `real` `(n, d)`.
 
     A datum's ball reaches to its k-th nearest neighbour among its own kind.
 
@@ -53,12 +53,12 @@ def neighbourhoods(real: Tensor, made: Tensor, k: int = NEIGHBOURS) -> dict[str,
 
     Raises `UserError` if there are k data or fewer of a kind.
     """
-    if k < 1 or min(len(real), len(made)) <= k:
-        raise UserError(f"{len(real)} real and {len(made)} made data, k={k}: give more than k >= 1 of both")
-    reach, reach_made = _radii(real, k), _radii(made, k)
+    if k < 1 or min(len(real), len(samples)) <= k:
+        raise UserError(f"{len(real)} real and {len(samples)} made data, k={k}: give more than k >= 1 of both")
+    reach, reach_made = _radii(real, k), _radii(samples, k)
     inside, nearest, recalled = 0.0, torch.full_like(reach, torch.inf), torch.zeros(len(real), dtype=torch.bool)
     precise = 0.0
-    for part, radius in zip(made.split(CHUNK), reach_made.split(CHUNK), strict=True):
+    for part, radius in zip(samples.split(CHUNK), reach_made.split(CHUNK), strict=True):
         distance = torch.cdist(real, part)
         within = distance <= reach.unsqueeze(1)
         inside += within.sum().item()
@@ -66,9 +66,9 @@ def neighbourhoods(real: Tensor, made: Tensor, k: int = NEIGHBOURS) -> dict[str,
         nearest = torch.minimum(nearest, distance.amin(1))
         recalled |= (distance <= radius).any(1).cpu()
     return {
-        "precision": precise / len(made),
+        "precision": precise / len(samples),
         "recall": recalled.float().mean().item(),
-        "density": inside / (k * len(made)),
+        "density": inside / (k * len(samples)),
         "coverage": (nearest <= reach).float().mean().item(),
     }
 
@@ -78,13 +78,13 @@ def _radii(features: Tensor, k: int) -> Tensor:
     return torch.cat([torch.cdist(part, features).kthvalue(k + 1, 1).values for part in features.split(CHUNK)])
 
 
-def quality(made: Tensor, real: Tensor) -> dict[str, float | str]:
+def quality(samples: Tensor, real: Tensor) -> dict[str, float | str]:
     """Digits `(m, 1, 28, 28)` and real ones `(n, 1, 28, 28)`, in [0, 1], compared on the shipped digit classifier.
 
-    Gives `frechet_distance`, `neighbourhoods`, `confident`, the share of `made` of whose class it is more than 0.9
+    Gives `frechet_distance`, `neighbourhoods`, `confident`, the share of `samples` of whose class it is more than 0.9
     sure, and its name. Raises `UserError` for pictures of another shape.
     """
-    (features, chances), (features_real, _) = look(made), look(real)
+    (features, chances), (features_real, _) = look(samples), look(real)
     sure = (chances.amax(1) > SURE).float().mean().item()
     distance = frechet_distance(features, features_real)
     return {"network": NAME, "frechet": distance, **neighbourhoods(features_real, features), "confident": sure}

@@ -22,7 +22,7 @@ def info(model: Model) -> dict[str, Any]:
     recipe, spec = model.recipe, model.recipe.model
     tensors = model.vae.state_dict().values()
     held = {**vars(spec), **{name: spec.latent.options.get(name) for name in ("prior", "posterior")}}
-    carrying = [[i, rate] for i, rate in enumerate(model.rates) if rate > CARRIED]
+    carrying = [[i, rate] for i, rate in enumerate(model.kl_per_latent) if rate > CARRIED]
     return {
         "kind": model.schema.kind,
         "shape": list(model.schema.shape),
@@ -33,7 +33,7 @@ def info(model: Model) -> dict[str, Any]:
         "preset": recipe.preset,
         "parameters": sum(parameter.numel() for parameter in model.vae.parameters()),
         "bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors),
-        "latents": len(model.rates),
+        "latents": len(model.kl_per_latent),
         "carrying": sorted(carrying, key=lambda item: -item[1]),
         "trained": dict(model.trained),
         "versions": dict(recipe.versions),
@@ -52,7 +52,7 @@ def lines(model: Model) -> dict[str, str]:
     words = {
         "data": model.schema.data_kind.describe(model.schema),
         "latents": f"{i['latent']}, {i['latents']} numbers"
-        + (f", of which {carried(model)}" if any(model.rates) else ""),
+        + (f", of which {carried(model)}" if any(model.kl_per_latent) else ""),
         "prior": i["prior"],
         "posterior": i["posterior"],
         "likelihood": i["likelihood"],
@@ -71,7 +71,7 @@ def lines(model: Model) -> dict[str, str]:
 
 def carried(model: Model) -> str:
     """How many latents carry something."""
-    return f"{sum(rate > CARRIED for rate in model.rates)} carry more than {CARRIED} nats"
+    return f"{sum(rate > CARRIED for rate in model.kl_per_latent)} carry more than {CARRIED} nats"
 
 
 def objective(table: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ POINTS = (np.arange(32) + 0.5) / 32
 """Where in a bin its mean in the data's units, and its spread, are taken at."""
 
 
-def complete(vae: VAE, x: Tensor, c: Tensor | None = None, gaps: bool = False) -> Tensor:
+def sample_missing(vae: VAE, x: Tensor, c: Tensor | None = None, gaps: bool = False) -> Tensor:
     """Rows `(batch, *shape)` with each missing element (NaN) drawn from the model given the others.
 
     With `gaps`, as in whole samples, a table's cell may be drawn to be missing.
@@ -41,7 +41,7 @@ def complete(vae: VAE, x: Tensor, c: Tensor | None = None, gaps: bool = False) -
     return d.fill(x, chosen, gaps)
 
 
-def expect(vae: VAE, x: Tensor, schema: Schema, c: Tensor | None = None) -> Tensor:
+def expected_values(vae: VAE, x: Tensor, schema: Schema, c: Tensor | None = None) -> Tensor:
     """What to expect where rows `(batch, *shape)` lack something, and how unsure that is: `(batch, 2, *shape)`.
 
     Of a table, first x filled, with the mean (in the data's units) of numbers and the likeliest of categories; then the
@@ -62,8 +62,8 @@ def expect(vae: VAE, x: Tensor, schema: Schema, c: Tensor | None = None) -> Tens
     return torch.from_numpy(both.astype(np.float32))
 
 
-def expect_given(vae: VAE, h: Tensor, schema: Schema) -> Tensor:
-    """What to expect in each cell given h `(batch, features)` alone, `(batch, columns)`; see `expect`."""
+def expected_cells(vae: VAE, h: Tensor, schema: Schema) -> Tensor:
+    """What to expect in each cell given h `(batch, features)` alone, `(batch, columns)`; see `expected_values`."""
     d: Any = vae.decode(h)
     d, nothing = d.without_gaps(), h.new_full((len(h), *schema.shape), torch.nan)
     return torch.from_numpy(_moments(d.marginals(nothing), d.net.cells, schema)[0].astype(np.float32))
@@ -77,15 +77,15 @@ def _moments(marginals: list[Tensor], cells: Bins, schema: Schema) -> tuple[np.n
         if j not in cells.numbers:
             filled[:, j], unsure[:, j] = mass.argmax(-1), 1 - mass.max(-1)
             continue
-        column, is_open = schema.modelled[j], cells.low[j, : mass.shape[1]].isfinite()
+        column, is_open = schema.feature_columns[j], cells.low[j, : mass.shape[1]].isfinite()
         low, high = (ends[j, : mass.shape[1]][is_open].double().cpu().numpy() for ends in (cells.low, cells.high))
         mass = mass[:, is_open.cpu().numpy()]
-        points = tables.natural(column, low + POINTS[:, None] * (high - low))
+        points = tables.inverse_transform(column, low + POINTS[:, None] * (high - low))
         middle, within = points.mean(0), points.var(0)
         mean = mass @ middle
         days = tables.UNITS[column.unit] / tables.UNITS["D"] if column.unit else 1.0
         unsure[:, j] = days * np.sqrt((mass * (within + (middle - mean[:, None]) ** 2)).sum(-1))
-        filled[:, j] = tables.standard(column, mean)
+        filled[:, j] = tables.transform(column, mean)
     return filled, unsure
 
 

@@ -8,7 +8,7 @@ from nelbo.config.aliases import WEIGHTS
 from nelbo.config.build import build
 from nelbo.config.recipe import Recipe
 from nelbo.config.registry import parse
-from nelbo.data import Context, Schema
+from nelbo.data import ConditionEncoder, Schema
 from nelbo.errors import UserError
 from nelbo.model import storage
 from nelbo.model.model import Model
@@ -23,7 +23,7 @@ def load(path: str | Path) -> Model:
     try:
         recipe: Recipe = parse(Recipe, values["recipe"], "")
         schema, rates = Schema.from_json(values["schema"]), [float(rate) for rate in values["rates"]]
-        context = Context.from_json(values["context"]) if "context" in values else None
+        context = ConditionEncoder.from_json(values["context"]) if "context" in values else None
         if not rates:
             raise ValueError("no rates")
         vae = build(recipe.model, schema.shape, context.width if context else 0, schema.data_kind.masks_missing)
@@ -56,9 +56,9 @@ def load_given(path: str | Path, condition: str | None = None) -> Model:
         return loaded
     parsed = loaded.schema.data_kind.parse_condition(condition)
     if parsed != condition or loaded.context is None or loaded.context.classes:
-        return loaded.given(parsed)
+        return loaded.condition_on(parsed)
     try:
-        return loaded.given([float(value) for value in condition.split(",")])
+        return loaded.condition_on([float(value) for value in condition.split(",")])
     except ValueError:
         wanted = loaded.context.width
         raise UserError(f"condition {condition!r}: give {wanted} numbers, with commas between them") from None

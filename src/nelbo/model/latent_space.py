@@ -16,17 +16,17 @@ from nelbo.data import Schema
 from nelbo.errors import UserError
 
 
-class Explorer(ABC):
-    """What is done with codes `(n, features)` alone; `rates` `(features,)` is what each number of a code carries."""
+class LatentSpaceMixin(ABC):
+    """What is done with codes `(n, features)` alone; `kl_per_latent` `(features,)` is what each number of a code carries."""
 
     schema: Schema
-    rates: Sequence[float]
+    kl_per_latent: Sequence[float]
 
     @abstractmethod
     def embed(self, data: Any) -> np.ndarray:
         """The code of each datum."""
 
-    def stand_in(self, data: Any) -> np.ndarray:
+    def encode(self, data: Any) -> np.ndarray:
         """The code that each datum is rebuilt from; unless a model says otherwise, `embed`."""
         return self.embed(data)
 
@@ -42,41 +42,41 @@ class Explorer(ABC):
         """
         if steps < 2 or len(items) < 2:
             raise UserError(f"{len(items)} items, steps={steps}: give 2 items and 2 steps or more")
-        codes = [self.stand_in(self.one(item))[0] for item in items]
+        codes = [self.encode(self._as_batch(item))[0] for item in items]
         return self.decode(way(codes, steps))
 
-    def traverse(self, origin: Any = None, steps: int = 9, reach: float = 3.0) -> tuple[np.ndarray, list[int]]:
+    def traverse(self, origin: Any = None, steps: int = 9, span: float = 3.0) -> tuple[np.ndarray, list[int]]:
         """Each latent moved from -reach to reach, the others held at `origin`'s mean (None: at 0).
 
         Returns decoded data `(latents, steps, *shape)` and the latents' numbers, the one of highest rate first.
         """
-        if steps < 2 or not 0 < reach < math.inf:
-            raise UserError(f"steps={steps}, reach={reach}: give steps of 2 or more and a reach above 0")
+        if steps < 2 or not 0 < span < math.inf:
+            raise UserError(f"steps={steps}, span={span}: give steps of 2 or more and a reach above 0")
         if not (kind := self.schema.data_kind).is_array:
             raise UserError(
                 f"traverse draws curves and pictures, and the model is of {kind.noun}: use map or interpolate"
             )
-        order = np.argsort(self.rates)[::-1].tolist()
-        centre = np.zeros(len(order), np.float32) if origin is None else self.embed(self.one(origin))[0]
-        points = along_axes(centre, order, steps, reach)
+        order = np.argsort(self.kl_per_latent)[::-1].tolist()
+        centre = np.zeros(len(order), np.float32) if origin is None else self.embed(self._as_batch(origin))[0]
+        points = along_axes(centre, order, steps, span)
         return self.decode(points.reshape(-1, len(order))).reshape(len(order), steps, *self.schema.shape), order
 
-    def grid(self, side: int = 20) -> Any:
-        """A model of 2 latents decoded at `side` x `side` quantiles of its Normal prior, `(side * side, *shape)`.
+    def decode_manifold(self, n_per_axis: int = 20) -> Any:
+        """A model of 2 latents decoded at `n_per_axis` x `n_per_axis` quantiles of its Normal prior, `(n_per_axis * n_per_axis, *shape)`.
 
         Source: Kingma, Welling (2014), Auto-Encoding Variational Bayes, figure 4.
         """
-        if side < 1 or len(self.rates) != 2:
+        if n_per_axis < 1 or len(self.kl_per_latent) != 2:
             raise UserError(
-                f"side={side}, {len(self.rates)} latents: a grid takes side >= 1 and 2 latents; use project()"
+                f"n_per_axis={n_per_axis}, {len(self.kl_per_latent)} latents: a grid takes side >= 1 and 2 latents; use project()"
             )
-        return self.decode(quantiles(side))
+        return self.decode(quantiles(n_per_axis))
 
-    def project(self, data: Any) -> tuple[np.ndarray, float]:
+    def pca_projection(self, data: Any) -> tuple[np.ndarray, float]:
         """The posterior means on their first two principal components, `(n, 2)`, and their share of the variance."""
         return principal_plane(self.embed(data))
 
-    def one(self, item: Any) -> Any:
+    def _as_batch(self, item: Any) -> Any:
         """A single datum, given without its batch dimension, as a batch of one."""
         if isinstance(item, np.ndarray | Tensor) and tuple(item.shape) in (self.schema.shape, self.schema.shape[1:]):
             return item[None]
@@ -143,11 +143,11 @@ def tour(codes: Sequence[np.ndarray], points: int, closed: bool = False) -> np.n
     return np.concatenate([slerp(*leg, at[of == i] - i) for i, leg in enumerate(legs)])
 
 
-def along_axes(centre: np.ndarray, order: Sequence[int], steps: int, reach: float) -> np.ndarray:
+def along_axes(centre: np.ndarray, order: Sequence[int], steps: int, span: float) -> np.ndarray:
     """The centre with each number in turn moved from -reach to reach: `(len(order), steps, features)`."""
     points = np.tile(centre, (len(order), steps, 1))
     for row, number in enumerate(order):
-        points[row, :, number] = np.linspace(-reach, reach, steps)
+        points[row, :, number] = np.linspace(-span, span, steps)
     return points
 
 
@@ -167,14 +167,14 @@ def principal_plane(codes: np.ndarray) -> tuple[np.ndarray, float]:
     return points, float((spread[:2] ** 2).sum() / (spread**2).sum().clip(1e-12))
 
 
-def quantiles(side: int) -> np.ndarray:
-    """`side` x `side` quantiles of N(0, I) in two dimensions, `(side * side, 2)`, as a picture is read.
+def quantiles(n_per_axis: int) -> np.ndarray:
+    """`n_per_axis` x `n_per_axis` quantiles of N(0, I) in two dimensions, `(n_per_axis * n_per_axis, 2)`, as a picture is read.
 
     The first coordinate grows to the right, the second upwards.
 
     >>> np.sign(quantiles(2)).tolist()
     [[-1.0, 1.0], [1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]]
     """
-    line = torch.special.ndtri((torch.arange(side) + 0.5) / side)
+    line = torch.special.ndtri((torch.arange(n_per_axis) + 0.5) / n_per_axis)
     down, right = torch.meshgrid(-line, line, indexing="ij")
     return torch.stack([right.flatten(), down.flatten()], 1).numpy()

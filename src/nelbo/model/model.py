@@ -18,29 +18,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nelbo.config.build import build, check_support, resolve, start
+from nelbo.config.build import build, check_support, init_from_data, resolve
 from nelbo.config.recipe import Recipe, versions
 from nelbo.config.registry import dump
-from nelbo.data import Context, Data, Dataset, Schema, batches, load_like, mean, some
+from nelbo.data import ConditionEncoder, Dataset, DataSplits, Schema, batches, load_like, mean, sample_rows
 from nelbo.distributions import check_temperature
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
 from nelbo.model import description, imputation, storage
-from nelbo.model.latent_space import Explorer
-from nelbo.model.scoring import Scorer
+from nelbo.model.latent_space import LatentSpaceMixin
+from nelbo.model.scoring import ScoringMixin
 from nelbo.training import Callback, State, fit
-from nelbo.training.progress import watched
+from nelbo.training.progress import track
 from nelbo.vae import VAE
 
 NOT_LOSSES = ("epoch", "split", "seconds", "lr")  # of a row of metrics.jsonl
 
 
-class Model(Explorer, Scorer):
+class Model(LatentSpaceMixin, ScoringMixin):
     """A VAE with the schema of its data and the recipe that made it.
 
-    `rates` is the mean KL of each latent over the test data, nats: near 0 for one that carries nothing.
-    `context` says what the model is conditioned on, if it is; `given` fixes a condition.
-    `trained` is empty before training, and then has the name of the data, their number of `rows`, the `epochs`, and the
+    `kl_per_latent` is the mean KL of each latent over the test data, nats: near 0 for one that carries nothing.
+    `context` says what the model is conditioned on, if it is; `condition_on` fixes a condition.
+    `trained` is empty before training, and then has the name of the data, their number of `as_dataset`, the `epochs`, and the
     mean losses, nats per datum, of the `train` and `test` data in the epoch whose weights these are.
     `seed` arguments fix what is random; `temperature` scales the spread of the prior (below 1: more typical).
     """
@@ -50,8 +50,8 @@ class Model(Explorer, Scorer):
         vae: VAE,
         schema: Schema,
         recipe: Recipe,
-        rates: Sequence[float] = (),
-        context: Context | None = None,
+        kl_per_latent: Sequence[float] = (),
+        context: ConditionEncoder | None = None,
         trained: Mapping[str, Any] | None = None,
     ) -> None:
         self.vae = vae.eval()
@@ -62,14 +62,16 @@ class Model(Explorer, Scorer):
         with torch.no_grad():
             nothing = torch.zeros(1, *schema.shape, device=self.device)
             width = vae.latent.embed(nothing, context.default(1).to(self.device) if context else None).shape[1]
-        self.rates = list(rates) or [0.0] * width
-        if len(self.rates) != width:
-            raise UserError(f"{len(self.rates)} rates for a code of {width} numbers: restore the model, or train again")
-        self.condition: Tensor | None = None
-        self.cells: Tensor | None = None  # of a table's row, NaN where free
+        self.kl_per_latent = list(kl_per_latent) or [0.0] * width
+        if len(self.kl_per_latent) != width:
+            raise UserError(
+                f"{len(self.kl_per_latent)} rates for a code of {width} numbers: restore the model, or train again"
+            )
+        self._fixed_context: Tensor | None = None
+        self.evidence: Tensor | None = None  # of a table's row, NaN where free
 
     @classmethod
-    def create(cls, recipe: Recipe, schema: Schema, context: Context | None = None) -> Model:
+    def from_recipe(cls, recipe: Recipe, schema: Schema, context: ConditionEncoder | None = None) -> Model:
         """An untrained model for data of this schema and context, with weights that the recipe's seed determines.
 
         Raises `UserError` if the likelihood cannot hold the data.
@@ -82,23 +84,25 @@ class Model(Explorer, Scorer):
         return cls(vae, schema, recipe, context=context)
 
     def fit(
-        self, data: Data, folder: Path | None = None, callbacks: Sequence[Callback] = (), resume: bool = False
+        self, data: DataSplits, folder: Path | None = None, callbacks: Sequence[Callback] = (), resume: bool = False
     ) -> State:
         """Train on `data` by the model's recipe; see `nelbo.training.fit`."""
-        if not resume:  # the checkpoint holds all that `start` sets
-            rows = some(data.train, self.schema.data_kind.n_init_rows, self.recipe.training.seed)
-            start(self.vae, self.recipe.model, mean(data.train), rows)
+        if not resume:  # the checkpoint holds all that `init_from_data` sets
+            rows = sample_rows(data.train, self.schema.data_kind.n_init_rows, self.recipe.training.seed)
+            init_from_data(self.vae, self.recipe.model, mean(data.train), rows)
         objective = self.recipe.objective.build()
         state = fit(self.vae, objective, data.train, data.test, self.recipe.training, folder, callbacks, resume)
         self.vae.eval()
-        self.rates = self.measure_rates(data.test).tolist()
+        self.kl_per_latent = self.compute_kl_per_latent(data.test).tolist()
         self.trained = self._trained(data, state)
         return state
 
-    def _trained(self, data: Data, state: State) -> dict[str, Any]:
+    def _trained(self, data: DataSplits, state: State) -> dict[str, Any]:
         """What is kept of a run with the model."""
         epoch = (
-            state.best_epoch if self.recipe.training.patience else max((row["epoch"] for row in state.rows), default=0)
+            state.best_epoch
+            if self.recipe.training.early_stopping_patience
+            else max((row["epoch"] for row in state.rows), default=0)
         )
         own = {row["split"]: row for row in state.rows if row["epoch"] == epoch}
         if not own:
@@ -108,7 +112,7 @@ class Model(Explorer, Scorer):
 
     def save(self, folder: str | Path) -> None:
         """Write `weights.safetensors` and `model.json` into a folder."""
-        values = {"schema": self.schema.to_json(), "rates": self.rates, "recipe": dump(self.recipe)}
+        values = {"schema": self.schema.to_json(), "rates": self.kl_per_latent, "recipe": dump(self.recipe)}
         values |= {"trained": self.trained}
         context = {} if self.context is None else {"context": self.context.to_json()}
         storage.write(Path(folder), self.vae.state_dict(), values | context)
@@ -128,7 +132,7 @@ class Model(Explorer, Scorer):
     def info(self) -> dict[str, Any]:
         """What the model is, as numbers, strings, lists and dictionaries that JSON can hold.
 
-        `kind`, `shape` and `classes` of the data, `condition` (its classes or its number of values, or None); the kinds
+        `kind`, `shape` and `classes` of the data, `_fixed_context` (its classes or its number of values, or None); the kinds
         of `latent`, `prior`, `posterior`, `likelihood`, `encoder` and `decoder`; the `objective` with its options, the
         `preset`; the number of `parameters`, and the `bytes` of the weights; the number of `latents`, and those
         `carrying` more than 0.01 nats as pairs of number and nats, the first the most; what it was `trained` on and its
@@ -140,7 +144,7 @@ class Model(Explorer, Scorer):
     def device(self) -> torch.device:
         return next(self.vae.parameters()).device
 
-    def given(self, condition: Any) -> Model:
+    def condition_on(self, condition: Any) -> Model:
         """The same model under one condition, a class or numbers: all it does is then given that.
 
         Of a table, the condition is some cells of a row by name, `{"sex": "Female"}`: samples have them, and the
@@ -152,74 +156,76 @@ class Model(Explorer, Scorer):
         if self.context is None or isinstance(condition, Mapping):
             cells = self.schema.data_kind.known_cells(condition, self.schema)
             if cells is not None:
-                fixed.cells = torch.from_numpy(cells).to(self.device)
+                fixed.evidence = torch.from_numpy(cells).to(self.device)
                 return fixed
         if self.context is None:
             raise UserError(
                 f"condition {condition!r}: the model is not conditioned on anything: train it with --condition"
             )
-        fixed.condition = self.context.encode(condition)
+        fixed._fixed_context = self.context.encode(condition)
         return fixed
 
-    def rows(self, data: Any) -> Dataset:
+    def as_dataset(self, data: Any) -> Dataset:
         """Data that fits the model's schema, from any form that training takes."""
         return data if isinstance(data, Dataset) else load_like(data, self.schema)
 
     @torch.no_grad()
     def embed(self, data: Any) -> np.ndarray:
         """The posterior means of the data, `(n, features)`."""
-        return self.over(data, self.vae.latent.embed)
+        return self.map_batches(data, self.vae.latent.embed)
 
     @torch.no_grad()
-    def stand_in(self, data: Any) -> np.ndarray:
+    def encode(self, data: Any) -> np.ndarray:
         """The codes that data are rebuilt from: their means, and of text typical draws (`distributions.typical`)."""
-        return self.over(data, self.vae.stand_in)
+        return self.map_batches(data, self.vae.encode)
 
     @torch.no_grad()
-    def draw(self, data: Any, seed: int = 0) -> Tensor:
+    def sample_posterior(self, data: Any, seed: int = 0) -> Tensor:
         """One draw of the posterior for each datum, `(n, *z)`, of the first level."""
         with seeded(seed):
-            return torch.from_numpy(self.over(data, lambda x, c: self.vae.latent.infer(x, c)[1][0].z))
+            return torch.from_numpy(self.map_batches(data, lambda x, c: self.vae.latent.infer(x, c)[1][0].z))
 
     @torch.no_grad()
     def reconstruct(self, data: Any) -> Any:
-        """What the code of each datum, see `stand_in`, shows (`VAE.show`): `(n, *shape)` in the data's units."""
-        return self.told(self.over(data, lambda x, c: self.schema.decode(self.remake(x, c))))
+        """What the code of each datum, see `encode`, shows (`VAE.decode_mean`): `(n, *shape)` in the data's units."""
+        return self._to_user(self.map_batches(data, lambda x, c: self.schema.decode(self._reconstruct_batch(x, c))))
 
-    def remake(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+    def _reconstruct_batch(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """`reconstruct` in the model's units: x `(batch, *shape)` through a code and back."""
-        return self.vae.show(self.vae.stand_in(x, c), c)
+        return self.vae.decode_mean(self.vae.encode(x, c), c)
 
     @torch.no_grad()
-    def sample(self, n: int, seed: int = 0, temperature: float = 1.0, noise: bool = False) -> Any:
+    def sample(self, n: int, seed: int = 0, temperature: float = 1.0, sample_likelihood: bool = False) -> Any:
         """`n` draws from the model, `(n, *shape)`: z from its own prior, then the likelihood's mean given z.
 
-        With `noise`, and always for a table or text, a draw of the likelihood instead of its mean; the temperature is
+        With `sample_likelihood`, and always for a table or text, a draw of the likelihood instead of its mean; the temperature is
         that of a text's tokens, too. A conditional model under no one condition goes through its classes in turn.
         """
         if n < 1:
             raise UserError(f"n={n}: give 1 sample or more")
         check_temperature(temperature)
-        c = self.shown(n)
+        c = self._default_context(n)
         made = torch.from_numpy(np.empty((n, *self.schema.shape), np.float32))  # NumPy takes large pages
-        parts = torch.arange(n).split(self.schema.at_once)
+        parts = torch.arange(n).split(self.schema.inference_batch_size)
         seeds = torch.randint(2**62, (len(parts),), generator=torch.Generator().manual_seed(seed)).tolist()
-        for index, part_seed in watched(zip(parts, seeds, strict=True), "drawing", len(parts)):
+        for index, part_seed in track(zip(parts, seeds, strict=True), "drawing", len(parts)):
             with seeded(part_seed):  # so that the same z are drawn with and without noise
                 given = None if c is None else c[index]
-                made[index[0] : index[-1] + 1] = self._drawn(len(index), given, temperature, noise)
-        return self.told(made.numpy())
+                made[index[0] : index[-1] + 1] = self._sample_batch(len(index), given, temperature, sample_likelihood)
+        return self._to_user(made.numpy())
 
-    def _drawn(self, n: int, c: Tensor | None, temperature: float, noise: bool) -> Tensor:
+    def _sample_batch(self, n: int, c: Tensor | None, temperature: float, sample_likelihood: bool) -> Tensor:
         """Data of `sample`, as numbers."""
-        if self.cells is not None:
+        if self.evidence is not None:
             if temperature != 1.0:
                 raise UserError(f"temperature={temperature}: samples given cells have none: leave it at 1")
-            return imputation.complete(self.vae, self.cells.expand(n, -1), c, gaps=True)
+            return imputation.sample_missing(self.vae, self.evidence.expand(n, -1), c, gaps=True)
         d = self.vae.generate(n, c, temperature)
-        return self.schema.decode(d.sample() if noise or self.schema.data_kind.sample_likelihood else d.mean)
+        return self.schema.decode(
+            d.sample() if sample_likelihood or self.schema.data_kind.sample_likelihood else d.mean
+        )
 
-    def told(self, values: np.ndarray) -> Any:
+    def _to_user(self, values: np.ndarray) -> Any:
         """Data in their own units, as a user holds them."""
         return self.schema.data_kind.to_user(values, self.schema)
 
@@ -231,48 +237,50 @@ class Model(Explorer, Scorer):
         (days, for a date); a category with the likeliest, and is unsure by the probability of another. What is there is
         kept, and 0. See `nelbo.model.imputation`.
         """
-        filled = self._cells_of(data, seed, lambda x, c: imputation.expect(self.vae, x, self.schema, c))
-        return self.told(filled[:, 0]), self.schema.data_kind.to_user_uncertainty(filled[:, 1], self.schema)
+        filled = self._cells_of(data, seed, lambda x, c: imputation.expected_values(self.vae, x, self.schema, c))
+        return self._to_user(filled[:, 0]), self.schema.data_kind.to_user_uncertainty(filled[:, 1], self.schema)
 
     @torch.no_grad()
     def complete(self, data: Any, seed: int = 0) -> Any:
         """The same with what is missing drawn, given what is there: another seed, another imputation."""
-        drawn = self._cells_of(data, seed, lambda x, c: self.schema.decode(imputation.complete(self.vae, x, c)))
-        return self.told(drawn)
+        drawn = self._cells_of(data, seed, lambda x, c: self.schema.decode(imputation.sample_missing(self.vae, x, c)))
+        return self._to_user(drawn)
 
     def _cells_of(self, data: Any, seed: int, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
         if not self.schema.data_kind.allows_missing:
             raise UserError(f"impute: the model is of data of kind {self.schema.kind}: train on a table or series")
         with seeded(seed):
-            return self.over(data, function)
+            return self.map_batches(data, function)
 
     @torch.no_grad()
     def decode(self, h: np.ndarray | Tensor) -> Any:
-        """What codes `(n, features)` as `embed` gives them show (`VAE.show`), in the data's units."""
+        """What codes `(n, features)` as `embed` gives them show (`VAE.decode_mean`), in the data's units."""
         points = torch.as_tensor(np.asarray(h), dtype=torch.float32).to(self.device)
-        means = [self.vae.show(part, c) for part, c in self._parts(points, self.shown(len(points)))]
-        return self.told(self.schema.decode(torch.cat(means).cpu()).numpy())
+        means = [self.vae.decode_mean(part, c) for part, c in self._parts(points, self._default_context(len(points)))]
+        return self._to_user(self.schema.decode(torch.cat(means).cpu()).numpy())
 
-    def shown(self, n: int) -> Tensor | None:
+    def _default_context(self, n: int) -> Tensor | None:
         """The context of n things that are not data: the fixed condition, or a default."""
         if self.context is None:
             return None
-        return (self.context.default(n) if self.condition is None else self.condition.expand(n, -1)).to(self.device)
+        return (self.context.default(n) if self._fixed_context is None else self._fixed_context.expand(n, -1)).to(
+            self.device
+        )
 
     def _parts(self, h: Tensor, c: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Features and their context, in batches."""
-        parts = h.split(self.schema.at_once)
-        given = [None] * len(parts) if c is None else c.split(self.schema.at_once)
-        return watched(zip(parts, given, strict=True), "decoding", len(parts))
+        parts = h.split(self.schema.inference_batch_size)
+        given = [None] * len(parts) if c is None else c.split(self.schema.inference_batch_size)
+        return track(zip(parts, given, strict=True), "decoding", len(parts))
 
-    def context_of(self, rows: Dataset) -> Tensor | None:
+    def get_context(self, rows: Dataset) -> Tensor | None:
         """The context of rows of data: the fixed condition, their own, or that of their labels."""
-        if self.cells is not None:
+        if self.evidence is not None:
             raise UserError("a condition on cells is for samples: give rows that have these cells instead")
         if self.context is None:
             return None
-        if self.condition is not None:
-            return self.condition.expand(len(rows), -1)
+        if self._fixed_context is not None:
+            return self._fixed_context.expand(len(rows), -1)
         if rows.context is not None:
             return rows.context
         if rows.labels is None or not self.context.classes:
@@ -281,11 +289,11 @@ class Model(Explorer, Scorer):
             )
         return self.context.encode(rows.labels)
 
-    def over(self, data: Any, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
+    def map_batches(self, data: Any, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
         """Apply to the data and their context in batches, and put the results together."""
-        rows = self.rows(data)
-        order = torch.arange(len(rows)).split(self.schema.at_once)
-        c = self.context_of(rows)
+        rows = self.as_dataset(data)
+        order = torch.arange(len(rows)).split(self.schema.inference_batch_size)
+        c = self.get_context(rows)
         given = (None if c is None else c[index].to(self.device) for index in order)
-        parts = watched(zip(batches(rows, order), given, strict=True), "going through the data", len(order))
+        parts = track(zip(batches(rows, order), given, strict=True), "going through the data", len(order))
         return torch.cat([function(x.to(self.device), own).cpu() for x, own in parts]).numpy()

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from nelbo.config.registry import Component
-from nelbo.data import Arrays, Schema
+from nelbo.data import InMemoryDataset, Schema
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError, nearest
 from nelbo.latents.kmeans import spread_out
@@ -33,8 +33,8 @@ from nelbo.objectives import Losses, Objective, elbo
 from nelbo.posteriors import Posterior
 from nelbo.priors import Prior
 from nelbo.schedules import Cosine
-from nelbo.training import Adam, Callback, Settings, fit
-from nelbo.training.progress import watched
+from nelbo.training import Adam, Callback, TrainingConfig, fit
+from nelbo.training.progress import track
 
 Fitted = tuple[Prior, Component[Prior]]
 HELD_OUT = 0.2
@@ -48,26 +48,28 @@ TRIED = ("normal", "gmm", "flow-maf", "flow-realnvp")
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How long to fit: `steps` of Adam on batches of `batch` codes, or so many `rounds` of EM.
+class PriorFitConfig:
+    """How long to fit: `steps` of Adam on batches of `batch_size` codes, or so many `rounds` of EM.
 
     A mixture has that number of `components`, of those listed from the fewest, that suits the codes best, and is fitted
     within about so many `seconds`.
     """
 
     steps: int = 1500
-    batch: int = 256
-    rate: float = 2e-3
+    batch_size: int = 256
+    learning_rate: float = 2e-3
     rounds: int = 40
     components: tuple[int, ...] = (10, 50, 200)
     seconds: float = math.inf
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.rate, self.rounds, *self.components, self.seconds) <= 0:
+        if min(self.steps, self.batch_size, self.learning_rate, self.rounds, *self.components, self.seconds) <= 0:
             raise UserError(f"{self}: give numbers above 0")
 
 
-def fit_prior(codes: Tensor, kind: str = "auto", effort: Effort | None = None, seed: int = 0) -> Fitted:
+def fit_prior_to_embeddings(
+    codes: Tensor, kind: str = "auto", effort: PriorFitConfig | None = None, seed: int = 0
+) -> Fitted:
     """A prior of this kind, fitted to `codes` `(n, dim)`, draws of the posterior over the training data.
 
     Kinds: "normal" (full covariance), "gmm", "flow-maf", "flow-iaf", "flow-realnvp", "two-stage", and "auto": of
@@ -79,13 +81,13 @@ def fit_prior(codes: Tensor, kind: str = "auto", effort: Effort | None = None, s
         raise UserError(f"codes of shape {tuple(codes.shape)}: give finite codes (n, dim), n of 2 or more")
     if kind not in (*KINDS, "auto"):
         raise UserError(f"kind={kind!r}: {nearest(kind, (*KINDS, 'auto'))}")
-    codes, effort = codes.detach().float(), effort or Effort()
+    codes, effort = codes.detach().float(), effort or PriorFitConfig()
     with seeded(seed):
         prior, made_by = KINDS[choose(codes, effort) if kind == "auto" else kind](codes, effort)
     return prior.eval(), made_by
 
 
-def choose(codes: Tensor, effort: Effort) -> str:
+def choose(codes: Tensor, effort: PriorFitConfig) -> str:
     """The kind, of `TRIED`, whose log-likelihood of held-out codes is highest."""
     held, rest = codes[torch.randperm(len(codes))].tensor_split([max(1, int(HELD_OUT * len(codes)))])
     return max(TRIED, key=lambda kind: log_likelihood(KINDS[kind](rest, effort)[0], held))
@@ -112,7 +114,7 @@ def fit_mixture(codes: Tensor, components: int, rounds: int) -> Fitted:
     nearest_centre = torch.cat([torch.cdist(part, centres).argmin(1) for part in z.split(CHUNK)])
     shares: Iterable[Tensor] = torch.nn.functional.one_hot(nearest_centre, components).to(z.dtype).split(CHUNK)
     last = -math.inf
-    for _ in watched(range(rounds), f"fitting {components} components", rounds):
+    for _ in track(range(rounds), f"fitting {components} components", rounds):
         weights, loc, root = _moments(z, squares, shares)
         joints = _joints(z, weights, loc, root)
         shares = [joint.softmax(1) for joint in joints]
@@ -154,7 +156,7 @@ def _moments(z: Tensor, squares: Sequence[Tensor], shares: Iterable[Tensor]) -> 
     return mass / mass.sum(), loc, torch.linalg.cholesky(covariance + ridge)
 
 
-def fit_best_mixture(codes: Tensor, effort: Effort) -> Fitted:
+def fit_best_mixture(codes: Tensor, effort: PriorFitConfig) -> Fitted:
     """`fit_mixture` with the number of components, of `effort.components`, under which held-out codes are likeliest.
 
     One after the other is tried, from the fewest, for as long as it helps, codes are enough for that many covariances,
@@ -190,7 +192,7 @@ class _Watched(Callback):
     """Reports each epoch to whoever is watching; see `nelbo.training.progress`."""
 
     def __init__(self, epochs: int) -> None:
-        self.loop = watched(range(epochs), "fitting the prior", epochs)
+        self.loop = track(range(epochs), "fitting the prior", epochs)
         next(self.loop)
 
     def on_epoch(self, vae: Any, epoch: int, rows: list[dict[str, Any]]) -> None:
@@ -200,7 +202,7 @@ class _Watched(Callback):
         self.loop.close()
 
 
-def _train(module: nn.Module, objective: Objective, codes: Tensor, settings: Settings) -> None:
+def _train(module: nn.Module, objective: Objective, codes: Tensor, settings: TrainingConfig) -> None:
     """Train `module` on codes; the weights kept are those of the epoch with the least loss on a tenth held out.
 
     Raises `KeyboardInterrupt` where it was interrupted.
@@ -209,37 +211,37 @@ def _train(module: nn.Module, objective: Objective, codes: Tensor, settings: Set
     held, rest = codes.cpu()[torch.randperm(len(codes))].tensor_split([max(1, len(codes) // 10)])
     settings = dataclasses.replace(
         settings,
-        clip=5.0,
-        patience=settings.epochs,
+        max_grad_norm=5.0,
+        early_stopping_patience=settings.epochs,
         seed=int(torch.randint(2**31, ())),
         device=str(codes.device),
     )
     with torch.enable_grad():
-        data = Arrays(rest, schema), Arrays(held, schema)
+        data = InMemoryDataset(rest, schema), InMemoryDataset(held, schema)
         state = fit(module, objective, *data, settings, callbacks=[_Watched(settings.epochs)], alone=True)
     if state.reason == "interrupted":
         raise KeyboardInterrupt
 
 
-def _settings(codes: Tensor, effort: Effort) -> Settings:
+def _settings(codes: Tensor, effort: PriorFitConfig) -> TrainingConfig:
     """Adam on `effort.steps` batches, in epochs after which the codes held out are looked at: `LOOKS` times."""
-    looks, batch = min(LOOKS, effort.steps), min(effort.batch, len(codes))
-    return Settings(
+    looks, batch = min(LOOKS, effort.steps), min(effort.batch_size, len(codes))
+    return TrainingConfig(
         epochs=looks,
         batch_size=batch,
-        epoch_size=batch * round(effort.steps / looks),
-        learning_rate=effort.rate,
+        samples_per_epoch=batch * round(effort.steps / looks),
+        learning_rate=effort.learning_rate,
         schedule=Cosine(),
         max_seconds=_limit(effort.seconds),
     )
 
 
 def _limit(seconds: float) -> float:
-    """A time limit as `Settings` has it: 0 for none."""
+    """A time limit as `TrainingConfig` has it: 0 for none."""
     return seconds if math.isfinite(seconds) else 0.0
 
 
-def fit_flow(codes: Tensor, effort: Effort, transform: str) -> Fitted:
+def fit_flow(codes: Tensor, effort: PriorFitConfig, transform: str) -> Fitted:
     """A flow by maximum likelihood, from the codes' own means and standard deviations."""
     made_by: Component[Any] = Component("prior", "flow", transform=transform)
     prior = made_by.build(dim=codes.shape[1]).to(codes.device)
@@ -248,7 +250,7 @@ def fit_flow(codes: Tensor, effort: Effort, transform: str) -> Fitted:
     return prior, made_by
 
 
-def fit_two_stage(codes: Tensor, effort: Effort) -> Fitted:
+def fit_two_stage(codes: Tensor, effort: PriorFitConfig) -> Fitted:
     """A second VAE on the codes, by its own ELBO."""
     made_by: Component[Any] = Component("prior", "two-stage")
     prior = made_by.build(dim=codes.shape[1]).to(codes.device)
@@ -257,7 +259,7 @@ def fit_two_stage(codes: Tensor, effort: Effort) -> Fitted:
     return prior, made_by
 
 
-KINDS: dict[str, Callable[[Tensor, Effort], Fitted]] = {
+KINDS: dict[str, Callable[[Tensor, PriorFitConfig], Fitted]] = {
     "normal": lambda codes, effort: fit_mixture(codes, 1, 1),
     "gmm": fit_best_mixture,
     "flow-maf": lambda codes, effort: fit_flow(codes, effort, "maf"),
@@ -272,7 +274,7 @@ CODE_PRIORS = ("transformer", "pixelcnn")
 
 def fit_code_prior(
     indices: Tensor,
-    codes: int,
+    codebook_size: int,
     kind: str = "transformer",
     epochs: int = 20,
     learning_rate: float = 2e-3,
@@ -292,10 +294,10 @@ def fit_code_prior(
         raise UserError(
             f"{tuple(indices.shape)} codes, epochs={epochs}: give codes (n, positions), n >= 2, epochs >= 1"
         )
-    made_by: Component[Prior] = Component("prior", kind, codes=codes)
+    made_by: Component[Prior] = Component("prior", kind, codebook_size=codebook_size)
     with seeded(seed):
         prior = made_by.build(dim=indices.shape[1]).to(indices.device)
-        settings = Settings(
+        settings = TrainingConfig(
             epochs=epochs,
             learning_rate=learning_rate,
             optimizer=Adam(weight_decay=0.01),
@@ -308,7 +310,7 @@ def fit_code_prior(
 OF_POSTERIOR: dict[str, Component[Prior]] = {"metric": Component("prior", "metric")}
 
 
-def with_prior(model: Model, data: Any, kind: str = "auto", seed: int = 0, seconds: float = math.inf) -> Model:
+def fit_prior(model: Model, data: Any, kind: str = "auto", seed: int = 0, seconds: float = math.inf) -> Model:
     """The model with a prior of this kind, fitted to draws of its posterior over `data`; see `nelbo.priors`.
 
     "auto" takes the kind under which held-out codes are likeliest. A model of codes from a codebook takes the kinds
@@ -320,11 +322,15 @@ def with_prior(model: Model, data: Any, kind: str = "auto", seed: int = 0, secon
     vae = copy.deepcopy(model.vae)
     latent: Any = vae.latent
     if latent.prior_over == "codes":
-        fitted: Fitted = _over_codes(model.draw(data, seed).long(), latent.quantizer.codes, kind, seed, seconds)
+        fitted: Fitted = _over_codes(
+            model.sample_posterior(data, seed).long(), latent.quantizer.codebook_size, kind, seed, seconds
+        )
     elif latent.prior_over and kind in OF_POSTERIOR:
         fitted = _of_posterior(latent.posterior, kind)
     elif latent.prior_over:
-        fitted = fit_prior(model.draw(data, seed), kind, Effort(seconds=seconds), seed)
+        fitted = fit_prior_to_embeddings(
+            model.sample_posterior(data, seed), kind, PriorFitConfig(seconds=seconds), seed
+        )
     else:
         raise UserError(
             f"{type(latent).__name__} latents share a path with their priors: only flat latents can be refitted"
@@ -334,7 +340,7 @@ def with_prior(model: Model, data: Any, kind: str = "auto", seed: int = 0, secon
     made = model.recipe.model.latent.replace(prior=fitted[1])
     recipe = dataclasses.replace(model.recipe, model=dataclasses.replace(model.recipe.model, latent=made))
     trained = {**model.trained, "prior": fitted[1].kind} if model.trained else {}
-    return Model(vae, model.schema, recipe, model.rates, model.context, trained)
+    return Model(vae, model.schema, recipe, model.kl_per_latent, model.context, trained)
 
 
 def _of_posterior(posterior: Posterior, kind: str) -> Fitted:

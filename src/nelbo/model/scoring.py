@@ -34,8 +34,8 @@ from nelbo.data import Dataset, batches
 from nelbo.distributions import DiagonalNormal, StandardNormal
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
-from nelbo.training.progress import watched
-from nelbo.training.replay.tape import Taped
+from nelbo.training.progress import track
+from nelbo.training.replay.tape import ReplayedFunction
 from nelbo.vae import VAE
 
 ROWS = 1000  # decoded at once
@@ -54,25 +54,29 @@ class Estimate:
 
 
 def scores(
-    vae: VAE, rows: Dataset, c: Tensor | None, samples: int, report: Callable[[Estimate], None] | None = None
+    vae: VAE,
+    rows: Dataset,
+    c: Tensor | None,
+    n_importance_samples: int,
+    callback: Callable[[Estimate], None] | None = None,
 ) -> Tensor:
-    """The bound of each datum from `samples` draws, `(n,)` nats; `report` hears of the estimate as it grows."""
-    draws = [min(DRAWS, samples - first) for first in range(0, samples, DRAWS)]
+    """The bound of each datum from `n_importance_samples` draws, `(n,)` nats; `callback` hears of the estimate as it grows."""
+    draws = [min(DRAWS, n_importance_samples - first) for first in range(0, n_importance_samples, DRAWS)]
     device = next(vae.parameters()).device
-    order = torch.arange(len(rows)) if samples == 1 else torch.randperm(len(rows))
+    order = torch.arange(len(rows)) if n_importance_samples == 1 else torch.randperm(len(rows))
     found, done, told = torch.empty(len(rows)), 0, time.monotonic()
-    weigh = Taped(lambda x, c, k: [vae(x, c, (k,)).log_weight.logsumexp(0)])
+    weigh = ReplayedFunction(lambda x, c, k: [vae(x, c, (k,)).log_weight.logsumexp(0)])
     pieces = order.split(max(1, ROWS // draws[0]))
     with torch.no_grad():
         parts = zip(pieces, batches(rows, pieces), strict=True)
-        for index, x in parts if report else watched(parts, "scoring", len(pieces)):
+        for index, x in parts if callback else track(parts, "scoring", len(pieces)):
             given = None if c is None else c[index].to(device)
             sums = [weigh(x.to(device), given, k)[0] for k in draws]
-            found[index] = (math.log(samples) - torch.stack(sums).logsumexp(0)).cpu()  # type: ignore[arg-type]
+            found[index] = (math.log(n_importance_samples) - torch.stack(sums).logsumexp(0)).cpu()  # type: ignore[arg-type]
             done += len(index)
-            if report and (done == len(rows) or time.monotonic() - told > REPORT_SECONDS):
+            if callback and (done == len(rows) or time.monotonic() - told > REPORT_SECONDS):
                 told = time.monotonic()
-                report(estimate(found[order[:done]], len(rows)))
+                callback(estimate(found[order[:done]], len(rows)))
     return found
 
 
@@ -96,7 +100,7 @@ def posterior_moments(vae: VAE, x: Tensor, c: Tensor | None = None) -> Tensor:
     return torch.stack([code, torch.full_like(code, torch.nan)], -1)
 
 
-def carried(values: np.ndarray) -> np.ndarray:
+def kl_from_moments(values: np.ndarray) -> np.ndarray:
     """Nats `(features,)` from the posterior_moments `(n, features, 2)` of all data."""
     mean, deviation = values[..., 0], values[..., 1]
     if np.isnan(deviation).any():
@@ -104,50 +108,54 @@ def carried(values: np.ndarray) -> np.ndarray:
     return 0.5 * (mean**2 + deviation**2 - 1 - 2 * np.log(deviation)).mean(0)
 
 
-Report = Callable[[Estimate], None]
+EstimateCallback = Callable[[Estimate], None]
 
 
-class Scorer(ABC):
+class ScoringMixin(ABC):
     """What is told of data by their bound on log p(x)."""
 
     vae: VAE
 
     @abstractmethod
-    def rows(self, data: Any) -> Dataset:
+    def as_dataset(self, data: Any) -> Dataset:
         """Data that fits the model, from any form that training takes."""
 
     @abstractmethod
-    def context_of(self, rows: Dataset) -> Tensor | None:
+    def get_context(self, rows: Dataset) -> Tensor | None:
         """What rows of data are conditioned on, `(n, width)`, if they are."""
 
     @abstractmethod
-    def over(self, data: Any, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
+    def map_batches(self, data: Any, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
         """Apply to the data and their context in batches, and put the results together."""
 
     @torch.no_grad()
-    def measure_rates(self, data: Any) -> np.ndarray:
+    def compute_kl_per_latent(self, data: Any) -> np.ndarray:
         """How much each number of the code carries over the data, `(features,)` nats; see `nelbo.model.scoring`."""
         with seeded(0):
-            moments = self.over(data, partial(posterior_moments, self.vae))
-        return carried(moments)
+            moments = self.map_batches(data, partial(posterior_moments, self.vae))
+        return kl_from_moments(moments)
 
-    def score(self, data: Any, samples: int = 1, seed: int = 0, report: Report | None = None) -> np.ndarray:
+    def score(
+        self, data: Any, n_importance_samples: int = 1, seed: int = 0, callback: EstimateCallback | None = None
+    ) -> np.ndarray:
         """How surprising each datum is, `(n,)` nats: minus the importance-weighted bound.
 
             -log (1/K) sum_k p(x | z_k) p(z_k) / q(z_k | x),   z_k ~ q(z | x)
 
         With one sample it is a draw of the negative ELBO; with many it approaches -log p(x), if the likelihood
-        is normalized. `report` is called with an `Estimate` of the mean as it grows. Source: Burda, Grosse,
+        is normalized. `callback` is called with an `Estimate` of the mean as it grows. Source: Burda, Grosse,
         Salakhutdinov (2016), Importance Weighted Autoencoders.
         """
-        if samples < 1:
-            raise UserError(f"samples={samples}: give 1 or more")
-        rows = self.rows(data)
+        if n_importance_samples < 1:
+            raise UserError(f"n_importance_samples={n_importance_samples}: give 1 or more")
+        rows = self.as_dataset(data)
         with seeded(seed):
-            return scores(self.vae, rows, self.context_of(rows), samples, report).numpy()
+            return scores(self.vae, rows, self.get_context(rows), n_importance_samples, callback).numpy()
 
-    def nll(self, data: Any, samples: int = 100, seed: int = 0, report: Report | None = None) -> np.ndarray:
-        """An upper bound on -log p(x) of each datum, nats, from `samples` importance samples; see `score`.
+    def nll(
+        self, data: Any, n_importance_samples: int = 100, seed: int = 0, callback: EstimateCallback | None = None
+    ) -> np.ndarray:
+        """An upper bound on -log p(x) of each datum, nats, from `n_importance_samples` importance samples; see `score`.
 
         x is in the model's units: pictures in [0, 1], columns standardised.
 
@@ -158,23 +166,25 @@ class Scorer(ABC):
                 f"the {self.vae.likelihood.name} likelihood as it is used here is no density, so the model has no "
                 "-log p(x): train with --set model.likelihood=continuous-bernoulli, or use score()"
             )
-        return self.score(data, samples, seed, report)
+        return self.score(data, n_importance_samples, seed, callback)
 
-    def evaluate(self, data: Any, samples: int = 0, seed: int = 0, report: Report | None = None) -> dict[str, float]:
+    def evaluate(
+        self, data: Any, n_importance_samples: int = 0, seed: int = 0, callback: EstimateCallback | None = None
+    ) -> dict[str, float]:
         """Means over the data, nats per datum: loss, distortion, rate, each with one draw of z.
 
-        With `samples`, also `nll` from that many importance samples and its standard error over the data.
+        With `n_importance_samples`, also `nll` from that many importance samples and its standard error over the data.
         """
 
         def parts(x: Tensor, c: Tensor | None) -> Tensor:
             trace = self.vae(x, c)
             return torch.stack([trace.distortion, trace.rate], 1)
 
-        rows = self.rows(data)  # once: a path would be read again by each use
+        rows = self.as_dataset(data)  # once: a path would be read again by each use
         with torch.no_grad(), seeded(seed):
-            distortion, rate = self.over(rows, parts).mean(0, dtype=np.float64).tolist()
+            distortion, rate = self.map_batches(rows, parts).mean(0, dtype=np.float64).tolist()
         result = {"n": len(rows), "loss": distortion + rate, "distortion": distortion, "rate": rate}
-        if samples:
-            found = estimate(torch.from_numpy(self.nll(rows, samples, seed, report)), len(rows))
-            result |= {"nll": found.mean, "nll_error": found.error}
+        if n_importance_samples:
+            mean_estimate = estimate(torch.from_numpy(self.nll(rows, n_importance_samples, seed, callback)), len(rows))
+            result |= {"nll": mean_estimate.mean, "nll_error": mean_estimate.error}
         return result

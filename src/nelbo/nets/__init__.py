@@ -10,7 +10,7 @@ from nelbo.nets.grid import Grid, GridDecoder, GridEncoder, grid_sizes
 from nelbo.nets.mlp import MLP, MLPDecoder, MLPEncoder
 from nelbo.nets.perceptual import FeatureLoss, FixedFeatures, StructuralLoss
 from nelbo.nets.series import GapEncoder, Recurrent, RecurrentDecoder, RecurrentEncoder, WithGaps
-from nelbo.nets.table import Cells, TableDecoder, TableEncoder, TableNet
+from nelbo.nets.table import CellBinning, TableDecoder, TableEncoder, TableNet
 from nelbo.nets.text import GRU, TextDecoder, TextEncoder, TextGRU, TextTransformer, Transformer
 from nelbo.nets.topdown import ConvHead, Head
 from nelbo.nets.transformer import CausalConv, CausalTransformer

@@ -153,7 +153,7 @@ class ConvEncoder(nn.Module):
         return self.head(self.stages(self.stem(join(x, *context))))
 
 
-class Enlarge(nn.Module):
+class Upsample(nn.Module):
     """Nearest-neighbour enlargement to a stated size."""
 
     def __init__(self, size: tuple[int, ...]) -> None:
@@ -204,7 +204,7 @@ class ConvDecoder(nn.Module):
         for level in reversed(range(len(sizes))):
             stages += [Residual(widths[level], sides) for _ in range(blocks)]
             if level:
-                stages += [Enlarge(sizes[level - 1]), convolution(widths[level], widths[level - 1], sides)]
+                stages += [Upsample(sizes[level - 1]), convolution(widths[level], widths[level - 1], sides)]
         self.stages = nn.Sequential(*stages, nn.SiLU())
         self.head = PixelHead(widths[0], outputs * picture[0], picture[1:], patch, sides)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

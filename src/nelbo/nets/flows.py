@@ -136,7 +136,7 @@ class Inverse(Transform):
         return self.transform(y, context)
 
 
-class Affine(Transform):
+class ElementwiseAffine(Transform):
     """y = loc + exp(log_scale) * z for each number; the identity until it is set or learned."""
 
     def __init__(self, dim: int) -> None:
@@ -181,7 +181,7 @@ class Autoregressive(Transform):
         return z, -log_scale.sum(-1)
 
 
-class Amortised(nn.Module):
+class ContextConditioner(nn.Module):
     """The parameters of a transform, of so many `sizes`: a constant plus a linear function of the context."""
 
     def __init__(self, sizes: Sequence[int], context: int) -> None:
@@ -222,7 +222,7 @@ class PlanarStep(Transform):
 
     def __init__(self, dim: int, context: int = 0) -> None:
         super().__init__()
-        self.parameters_of = Amortised([dim, dim, 1], context)
+        self.parameters_of = ContextConditioner([dim, dim, 1], context)
 
     def _parameters_at(self, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         v, w, b = self.parameters_of(context)
@@ -254,7 +254,7 @@ class SylvesterStep(Transform):
     def __init__(self, dim: int, reflections: int = 4, context: int = 0) -> None:
         super().__init__()
         self.shape = (reflections, dim)
-        self.parameters_of = Amortised([dim * dim, dim, dim, dim, reflections * dim], context)
+        self.parameters_of = ContextConditioner([dim * dim, dim, dim, dim, reflections * dim], context)
 
     def _parameters_at(self, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
         square, r, s, b, normals = self.parameters_of(context)

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from nelbo.config.registry import Count, Range, register
 from nelbo.errors import UserError
 from nelbo.nets.common import Net, Rescale, join, require_dims
-from nelbo.nets.conv import Enlarge, PixelHead, Residual, patches
+from nelbo.nets.conv import PixelHead, Residual, Upsample, patches
 
 
 def grid_sizes(shape: Sequence[int], patch: int, halvings: int) -> list[tuple[int, int]]:
@@ -94,7 +94,7 @@ class GridDecoder(nn.Module):
         layers: list[nn.Module] = [nn.Conv2d(_channels(features, sizes[0]) + context, width, 3, padding=1)]
         for level, size in enumerate(sizes):
             if level:
-                layers += [Enlarge(size), nn.Conv2d(width, width, 3, padding=1)]
+                layers += [Upsample(size), nn.Conv2d(width, width, 3, padding=1)]
             layers += [Residual(width) for _ in range(blocks)]
         self.layers = nn.Sequential(*layers, nn.SiLU())
         self.head = PixelHead(width, outputs * shape[0], (shape[1], shape[2]), patch)

@@ -95,7 +95,7 @@ class GapEncoder(nn.Module):
     So a gap is first taken for the mean, and a series without one leaves the net as it would be for complete data.
     `net` must have a `rescale`, which this takes over.
 
-    In training, of a share `hide` of the series a random stretch, up to half of its steps, is hidden: the net learns
+    In training, of a share `mask_fraction` of the series a random stretch, up to half of its steps, is hidden: the net learns
     to tell a series from any part of it. The bound stays one, since q(z | a part of x) is a distribution of z, too.
 
     Source: Vincent, Larochelle, Bengio, Manzagol (2008), Extracting and Composing Robust Features with Denoising
@@ -103,9 +103,9 @@ class GapEncoder(nn.Module):
     Ghahramani, Valera (2020), Handling Incomplete Heterogeneous Data using VAEs.
     """
 
-    def __init__(self, net: nn.Module, shape: Sequence[int], hide: float = 0.0) -> None:
+    def __init__(self, net: nn.Module, shape: Sequence[int], mask_fraction: float = 0.0) -> None:
         super().__init__()
-        self.hide = hide
+        self.mask_fraction = mask_fraction
         self.rescale = Rescale(shape)
         self.gate = nn.Parameter(torch.zeros(shape[-1]))
         self.net = net
@@ -119,7 +119,7 @@ class GapEncoder(nn.Module):
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
         gaps = x.isnan()
-        if self.training and self.hide:
+        if self.training and self.mask_fraction:
             gaps = gaps | self._hidden(x)
         values = self.rescale(x).masked_fill(gaps, 0.0)
         return self.net(torch.cat([values, self.gate * gaps], -1), *context)
@@ -129,7 +129,7 @@ class GapEncoder(nn.Module):
         n, steps, channels = x.shape
         chosen, first, length, every = torch.rand(4, n, 1, device=x.device)
         at = torch.arange(steps, device=x.device) - (first * steps).floor()
-        stretch = (at >= 0) & (at < 0.5 * steps * length) & (chosen < self.hide)
+        stretch = (at >= 0) & (at < 0.5 * steps * length) & (chosen < self.mask_fraction)
         return stretch.unsqueeze(2) & ((torch.rand(n, 1, channels, device=x.device) < 0.5) | (every < 0.5).unsqueeze(2))
 
 

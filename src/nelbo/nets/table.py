@@ -29,7 +29,7 @@ ROWS_OF_A_BIN = 50
 PLACES, OWN = 32, 0.03
 
 
-class Cells(nn.Module):
+class CellBinning(nn.Module):
     """Codes of cells: `sizes` holds the number of categories of each column, 0 for numbers, which get up to `bins`.
 
     The columns that `gaps` numbers may lack cells, and have a last code for that: to be missing is then an event of
@@ -135,7 +135,7 @@ class CodeVectors(nn.Module):
     bumps: Tensor
     own: Tensor
 
-    def __init__(self, cells: Cells, width: int, spread: float, more: int = 0) -> None:
+    def __init__(self, cells: CellBinning, width: int, spread: float, more: int = 0) -> None:
         super().__init__()
         self.sizes = [size + more for size in cells.sizes]
         self.starts = [sum(self.sizes[:j]) for j in range(len(self.sizes))]
@@ -149,7 +149,7 @@ class CodeVectors(nn.Module):
         self.coarse = nn.Parameter(spread * torch.randn(len(cells.numbers), places, width))
         self.fine = nn.Parameter(spread * torch.randn(sum(self.sizes), width))
 
-    def init_from_cells(self, cells: Cells) -> None:
+    def init_from_cells(self, cells: CellBinning) -> None:
         """Set s by the bins."""
         for j in cells.numbers:
             wide = cells.high[j, : cells.sizes[j]] > cells.low[j, : cells.sizes[j]]
@@ -176,7 +176,7 @@ class CellEmbedding(nn.Module):
     offsets: Tensor
     is_number: Tensor
 
-    def __init__(self, cells: Cells, width: int) -> None:
+    def __init__(self, cells: CellBinning, width: int) -> None:
         super().__init__()
         self.cells = cells
         sizes = cells.unknown + 1
@@ -192,14 +192,14 @@ class CellEmbedding(nn.Module):
         self.vectors.init_from_cells(self.cells)
 
     def forward(self, x: Tensor, codes: Tensor) -> Tensor:
-        summed = F.embedding_bag((codes + self.offsets).reshape(-1, x.shape[-1]), self.vectors(), mode="sum")
-        return summed.view(*x.shape[:-1], -1) + (_bounded(x) * self.is_number) @ self.slopes
+        state = F.embedding_bag((codes + self.offsets).reshape(-1, x.shape[-1]), self.vectors(), mode="sum")
+        return state.view(*x.shape[:-1], -1) + (_bounded(x) * self.is_number) @ self.slopes
 
-    def nothing(self) -> Tensor:
+    def empty_state(self) -> Tensor:
         """What a row adds up to of which no cell is known, `(width,)`."""
         return self.vectors.fine[self.offsets + self.cells.unknown].sum(0)
 
-    def change(self, j: int, code: Tensor, x: Tensor) -> Tensor:
+    def state_delta(self, j: int, code: Tensor, x: Tensor) -> Tensor:
         """What is added when the cell of column j, unknown before, turns out to be x `(*batch,)` of this code."""
         of = self.vectors.of(j)
         return of[code] - of[-1] + (_bounded(x) * self.is_number[j]).unsqueeze(-1) * self.slopes[j]
@@ -236,7 +236,9 @@ class TableEncoder(nn.Module, InitializedFromData):
     one does, but not the same.
     """
 
-    def __init__(self, cells: Cells, features: int, width: int, blocks: int, dropout: float, context: int = 0) -> None:
+    def __init__(
+        self, cells: CellBinning, features: int, width: int, blocks: int, dropout: float, context: int = 0
+    ) -> None:
         super().__init__()
         self.embedding = CellEmbedding(cells, width)
         self.context = nn.Linear(context, width) if context else None
@@ -254,10 +256,10 @@ class TableEncoder(nn.Module, InitializedFromData):
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
         x = self._hide(x) if self.training else x
-        summed = self.embedding(x, self.embedding.cells.codes(x))
+        state = self.embedding(x, self.embedding.cells.codes(x))
         if self.context is not None:
-            summed = summed + self.context(torch.cat(context, -1))
-        return self.head(self.layers(summed))
+            state = state + self.context(torch.cat(context, -1))
+        return self.head(self.layers(state))
 
     def _hide(self, x: Tensor) -> Tensor:
         share = (2 * torch.rand(len(x), 1, device=x.device) - 1).clamp_min(0)
@@ -267,11 +269,13 @@ class TableEncoder(nn.Module, InitializedFromData):
 class TableDecoder(nn.Module, InitializedFromData):
     """Features `(*batch, features)`, cells known so far and a context -> logits of the codes of the other cells.
 
-    `begin` starts a sum `(*batch, width)` at which no cell is known, `tell` adds a column's cells to it, and `logits`
+    `init_state` starts a sum `(*batch, width)` at which no cell is known, `update_state` adds a column's cells to it, and `logits`
     are what follows from it for all columns, one after the other, or for one.
     """
 
-    def __init__(self, cells: Cells, features: int, width: int, blocks: int, dropout: float, context: int = 0) -> None:
+    def __init__(
+        self, cells: CellBinning, features: int, width: int, blocks: int, dropout: float, context: int = 0
+    ) -> None:
         super().__init__()
         self.embedding = CellEmbedding(cells, width)
         self.stem = nn.Linear(features + context, width)
@@ -280,7 +284,7 @@ class TableDecoder(nn.Module, InitializedFromData):
         self.bias = nn.Parameter(torch.zeros(sum(cells.sizes)))
 
     @property
-    def cells(self) -> Cells:
+    def cells(self) -> CellBinning:
         """What the codes are."""
         return self.embedding.cells
 
@@ -295,31 +299,31 @@ class TableDecoder(nn.Module, InitializedFromData):
         with torch.no_grad():
             self.bias.copy_(torch.cat(shares).log())
 
-    def begin(self, h: Tensor, *context: Tensor) -> Tensor:
+    def init_state(self, h: Tensor, *context: Tensor) -> Tensor:
         """The sum at which no cell is known."""
-        return self.stem(torch.cat([h, *context], -1)) + self.embedding.nothing()
+        return self.stem(torch.cat([h, *context], -1)) + self.embedding.empty_state()
 
-    def given(self, summed: Tensor, codes: Tensor, x: Tensor) -> Tensor:
+    def condition(self, state: Tensor, codes: Tensor, x: Tensor) -> Tensor:
         """The sum once all cells of x `(*batch, columns)` but those of an unknown code are known."""
         return (
-            summed
-            - self.embedding.nothing()
+            state
+            - self.embedding.empty_state()
             + self.embedding(x.masked_fill(codes == self.cells.unknown, torch.nan), codes)
         )
 
-    def tell(self, summed: Tensor, j: int, code: Tensor, x: Tensor) -> Tensor:
+    def update_state(self, state: Tensor, j: int, code: Tensor, x: Tensor) -> Tensor:
         """The sum once the cell of column j is known to be x of this code, or still unknown, `(*batch,)`."""
-        return summed + self.embedding.change(j, code, x)
+        return state + self.embedding.state_delta(j, code, x)
 
-    def logits(self, summed: Tensor, gaps: bool) -> Tensor:
+    def logits(self, state: Tensor, gaps: bool) -> Tensor:
         """Of all columns, `(*batch, sum(sizes))`; without `gaps`, of cells that are not missing."""
-        return F.linear(self.layers(summed), self.head(), self.bias).masked_fill(~self.cells.is_open(gaps), -torch.inf)
+        return F.linear(self.layers(state), self.head(), self.bias).masked_fill(~self.cells.is_open(gaps), -torch.inf)
 
-    def logits_of(self, summed: Tensor, j: int, gaps: bool) -> Tensor:
+    def logits_of(self, state: Tensor, j: int, gaps: bool) -> Tensor:
         """Of column j, `(*batch, sizes[j])`."""
         first = sum(self.cells.sizes[:j])
         of = slice(first, first + self.cells.sizes[j])
-        logits = F.linear(self.layers(summed), self.head.of(j), self.bias[of])
+        logits = F.linear(self.layers(state), self.head.of(j), self.bias[of])
         return logits.masked_fill(~self.cells.is_open(gaps)[of], -torch.inf)
 
 
@@ -350,7 +354,7 @@ class TableNet(Net):
     def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
         return TableDecoder(self._cells(shape), features, self.width, self.blocks, self.dropout, context)
 
-    def _cells(self, shape: tuple[int, ...]) -> Cells:
+    def _cells(self, shape: tuple[int, ...]) -> CellBinning:
         if shape != (len(self.sizes),):
             raise UserError(f'a table net takes tables, and the data has shape {shape}: use kind = "mlp"')
-        return Cells(self.sizes, self.bins, self.gaps)
+        return CellBinning(self.sizes, self.bins, self.gaps)

@@ -32,7 +32,7 @@ from nelbo.nets.transformer import Block
 END, UNKNOWN = 0, 1
 
 
-def there(x: Tensor) -> Tensor:
+def token_mask(x: Tensor) -> Tensor:
     """Which positions of rows `(*batch, length)` belong to their lines: the tokens, and the first END.
 
     >>> there(torch.tensor([[5, 4, 0, 0], [5, 4, 3, 2]])).tolist()
@@ -41,7 +41,7 @@ def there(x: Tensor) -> Tensor:
     return F.pad((x != END).cummin(-1).values[..., :-1], (1, 0), value=True)
 
 
-class Reader(nn.Module, ABC):
+class SequenceEncoder(nn.Module, ABC):
     """Vectors of tokens `(batch, positions, width)` -> what is read at each position, of the same shape.
 
     If it is `causal`, what is read at a position depends on the positions up to it alone.
@@ -56,7 +56,7 @@ class Reader(nn.Module, ABC):
         """Of a causal reader, the next position, `(batch, width)`, and the state after it; None before the first."""
 
 
-class GRU(Reader):
+class GRU(SequenceEncoder):
     """`layers` of gated recurrent units; unless it is causal, half of them read from the right.
 
     Source: Cho et al. (2014), Learning Phrase Representations using RNN Encoder-Decoder.
@@ -76,7 +76,7 @@ class GRU(Reader):
         return read.squeeze(1), state
 
 
-class Transformer(Reader):
+class Transformer(SequenceEncoder):
     """`layers` of attention, with learned places for up to `positions` tokens; see `nelbo.nets.transformer`."""
 
     def __init__(
@@ -118,7 +118,7 @@ class TextEncoder(nn.Module):
     """Rows `(batch, length)` and a context -> `(batch, features)`; what stands behind the end of a line is not read."""
 
     def __init__(
-        self, reader: Reader, vocabulary: int, features: int, width: int, dropout: float, context: int = 0
+        self, reader: SequenceEncoder, vocabulary: int, features: int, width: int, dropout: float, context: int = 0
     ) -> None:
         super().__init__()
         self.embedding = _Embedding(vocabulary, width)
@@ -133,7 +133,7 @@ class TextEncoder(nn.Module):
         return self.head.bias
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
-        lengths = there(x).sum(-1)
+        lengths = token_mask(x).sum(-1)
         positions = int(lengths.max())
         vectors = self.embedding(x[:, :positions].long())
         if self.context is not None:
@@ -146,14 +146,14 @@ class TextEncoder(nn.Module):
 class TextDecoder(nn.Module, InitializedFromData):
     """Features `(batch, features)`, the tokens before each position and a context -> what scores the next token.
 
-    Rows have `length` tokens; the `reader` is causal. `begin` makes of features and context what is added to each
+    Rows have `length` tokens; the `reader` is causal. `init_state` makes of features and context what is added to each
     position; `read` takes whole rows, `step` one token after the other; `logits` scores the vocabulary. In training, a
     share `word_dropout` of the tokens read is UNKNOWN.
     """
 
     def __init__(
         self,
-        reader: Reader,
+        reader: SequenceEncoder,
         vocabulary: int,
         length: int,
         features: int,
@@ -176,24 +176,24 @@ class TextDecoder(nn.Module, InitializedFromData):
 
     def init_from_data(self, x: Tensor) -> None:
         """Start the logits at the tokens' shares of rows of the data."""
-        counts = x[there(x)].long().bincount(minlength=self.vocabulary) + 0.5
+        counts = x[token_mask(x)].long().bincount(minlength=self.vocabulary) + 0.5
         with torch.no_grad():
             self.bias.copy_((counts / counts.sum()).log())
 
-    def begin(self, h: Tensor, *context: Tensor) -> Tensor:
+    def init_state(self, h: Tensor, *context: Tensor) -> Tensor:
         """What is added to each position, `(*batch, 2 * width)`."""
         return self.stem(torch.cat([h, *context], -1))
 
-    def read(self, begun: Tensor, codes: Tensor, lengths: Tensor) -> Tensor:
+    def read(self, line_state: Tensor, codes: Tensor, lengths: Tensor) -> Tensor:
         """What is known before each position of whole rows, `(batch, positions, width)`."""
-        before, (inward, outward) = F.pad(codes[:, :-1], (1, 0), value=END), begun.unsqueeze(1).chunk(2, -1)
+        before, (inward, outward) = F.pad(codes[:, :-1], (1, 0), value=END), line_state.unsqueeze(1).chunk(2, -1)
         if self.training and self.word_dropout:
-            before = before.masked_fill(torch.rand(before.shape, device=begun.device) < self.word_dropout, UNKNOWN)
+            before = before.masked_fill(torch.rand(before.shape, device=line_state.device) < self.word_dropout, UNKNOWN)
         return self.dropout(self.reader(self.dropout(self.embedding(before) + inward), lengths) + outward)
 
-    def step(self, begun: Tensor, last: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def step(self, line_state: Tensor, last: Tensor, state: Any) -> tuple[Tensor, Any]:
         """The same at the next position alone, `(batch, width)`, after the token `last` (END before the first)."""
-        inward, outward = begun.chunk(2, -1)
+        inward, outward = line_state.chunk(2, -1)
         read, state = self.reader.step(self.dropout(self.embedding(last) + inward), state)
         return self.dropout(read + outward), state
 
@@ -217,7 +217,7 @@ class TextNet(Net, ABC):
             raise UserError(f"width = {self.width}: give an even number")
 
     @abstractmethod
-    def reader(self, length: int, causal: bool) -> Reader:
+    def reader(self, length: int, causal: bool) -> SequenceEncoder:
         """The module that reads rows of `length` tokens."""
 
     def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
@@ -248,7 +248,7 @@ class TextGRU(TextNet):
         vocabulary: number of tokens; set from the schema.
     """
 
-    def reader(self, length: int, causal: bool) -> Reader:
+    def reader(self, length: int, causal: bool) -> SequenceEncoder:
         return GRU(self.width, self.layers, self.dropout, causal)
 
 
@@ -274,5 +274,5 @@ class TextTransformer(TextNet):
         if self.width % self.heads:
             raise UserError(f"heads = {self.heads}: give a divisor of the width, {self.width}")
 
-    def reader(self, length: int, causal: bool) -> Reader:
+    def reader(self, length: int, causal: bool) -> SequenceEncoder:
         return Transformer(length, self.width, self.layers, self.heads, self.dropout, causal)

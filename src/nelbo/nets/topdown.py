@@ -22,16 +22,16 @@ from nelbo.nets.conv import Residual
 from nelbo.nets.mlp import perceptron
 
 
-class Joined(nn.Module):
+class WithContext(nn.Module):
     """A net whose context is joined to the channels of its input.
 
-    `silent`, its last layer starts at zero, as suits a prior: N(0, I) at first.
+    `zero_init`, its last layer starts at zero, as suits a prior: N(0, I) at first.
     """
 
-    def __init__(self, layers: nn.Sequential, silent: bool = False) -> None:
+    def __init__(self, layers: nn.Sequential, zero_init: bool = False) -> None:
         super().__init__()
         self.layers = layers
-        if silent:
+        if zero_init:
             for parameter in layers[-1].parameters():
                 nn.init.zeros_(parameter)
 
@@ -39,23 +39,23 @@ class Joined(nn.Module):
         return self.layers(join(x, *context))
 
 
-def mlp_block(inputs: int, width: int, outputs: int, silent: bool = False) -> Joined:
+def mlp_block(inputs: int, width: int, outputs: int, zero_init: bool = False) -> WithContext:
     """A perceptron of one hidden layer; `inputs` counts the context.
 
     If not silent it starts with the variance that keeps a signal's size (He, Zhang, Ren, Sun, 2015, Delving Deep into
     Rectifiers): where a posterior's first draws tell little of x, training loses the level before it is used.
     """
     layers = perceptron([inputs, width, outputs])
-    if not silent:
+    if not zero_init:
         nn.init.kaiming_normal_(layers[0].weight)  # type: ignore[arg-type]
         nn.init.kaiming_normal_(layers[-1].weight)  # type: ignore[arg-type]
-    return Joined(layers, silent)
+    return WithContext(layers, zero_init)
 
 
-def conv_block(inputs: int, width: int, outputs: int, silent: bool = False) -> Joined:
+def conv_block(inputs: int, width: int, outputs: int, zero_init: bool = False) -> WithContext:
     """A residual block between two convolutions; `inputs` counts the channels and the context."""
     first, last = nn.Conv2d(inputs, width, 3, padding=1), nn.Conv2d(width, outputs, 3, padding=1)
-    return Joined(nn.Sequential(first, Residual(width), nn.SiLU(), last), silent)
+    return WithContext(nn.Sequential(first, Residual(width), nn.SiLU(), last), zero_init)
 
 
 class LadderBottomUp(nn.Module):
@@ -104,7 +104,7 @@ class ConvBottomUp(nn.Module):
         return [features for features, n in zip(sizes, self.repeats, strict=False) for _ in range(n)]
 
 
-class Descend(nn.Module):
+class TopDownStage(nn.Module):
     """A residual block, then one enlargement and convolution for each of the sizes and widths to go through."""
 
     def __init__(self, width: int, sizes: Sequence[tuple[int, ...]] = (), widths: Sequence[int] = ()) -> None:

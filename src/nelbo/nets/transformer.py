@@ -20,7 +20,7 @@ from torch.nn import functional as F
 class Block(nn.Module):
     """x + attention(norm(x)), then x + perceptron(norm(x)), of x `(batch, positions, width)`.
 
-    Causal unless `there`, bool `(batch, positions)`, says which positions are to be seen by all.
+    Causal unless `token_mask`, bool `(batch, positions)`, says which positions are to be seen by all.
     """
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:

@@ -1,10 +1,10 @@
 """What is minimised: terms of a trace and their sums, bounds from importance weights, and games with a critic."""
 
 from nelbo.objectives.adversarial import VAEGAN, AdversarialAutoencoder, FactorVAE
-from nelbo.objectives.base import Losses, Objective, StatefulTerm, Term, WeightedTerms, distortion, path_rate, rate
+from nelbo.objectives.base import Losses, Objective, StatefulTerm, Term, WeightedTerms, distortion, rate, stl_kl
 from nelbo.objectives.bounds import (
     ImportanceWeightedObjective,
-    chi,
+    chivi,
     ciwae,
     cubo,
     dreg,
@@ -24,15 +24,15 @@ from nelbo.objectives.terms import (
     covariance,
     covariance_of_means,
     dip,
-    factors,
     free_bits,
     hsic,
     imq,
-    latents_of,
+    minibatch_stratified_sampling,
+    minibatch_weighted_sampling,
     mmd,
+    per_dimension,
     rbf,
     sliced_wasserstein,
-    stratified,
-    weighted,
+    split_level,
 )
 from nelbo.objectives.weighted_sums import elbo

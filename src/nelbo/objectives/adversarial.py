@@ -22,16 +22,16 @@ from nelbo.distributions import noise
 from nelbo.errors import UserError
 from nelbo.nets import MLP, Net
 from nelbo.nets.mlp import perceptron
-from nelbo.objectives.base import Losses, Objective, halves, only, prior_draws, report
+from nelbo.objectives.base import Losses, Objective, add_penalty, encoder_decoder_groups, prior_draws, single_level
 from nelbo.vae import VAE
 
 
-def tell_apart(first: Tensor, second: Tensor) -> Tensor:
+def discriminator_loss(first: Tensor, second: Tensor) -> Tensor:
     """The critic's loss from its logits on draws of the first and of the second kind."""
     return 0.5 * (softplus(-first).mean() + softplus(second).mean())
 
 
-def permuted(z: Tensor) -> Tensor:
+def permute_dims(z: Tensor) -> Tensor:
     """Each latent's draws `(batch, latents)` in an order of its own: nearly draws of the product of the marginals."""
     return z.gather(0, noise.uniform(torch.Size(), z.shape[:1], z.shape[1:], z).argsort(0))
 
@@ -42,27 +42,27 @@ def _like(net: nn.Module, vae: VAE) -> nn.Module:
 
 
 class LatentCritic(Objective, ABC):
-    """A critic of draws of z; a perceptron with layers `hidden`, whose learning rate is `ratio` times the run's."""
+    """A critic of draws of z; a perceptron with layers `hidden`, whose learning rate is `critic_lr_scale` times the run's."""
 
-    def __init__(self, weight: float, hidden: Sequence[int], ratio: float) -> None:
+    def __init__(self, weight: float, hidden: Sequence[int], critic_lr_scale: float) -> None:
         super().__init__()
         self.weight = weight
         self.hidden = list(hidden)
-        self.ratio = ratio
+        self.critic_lr_scale = critic_lr_scale
         self.critic = nn.Sequential()
 
-    def start(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
+    def setup(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
         mode, device = vae.training, next(vae.parameters()).device
         with torch.no_grad():
             z = vae.eval().latent.embed(x.to(device), None if c is None else c.to(device))  # type: ignore[operator]
         vae.train(mode)
         self.critic = _like(perceptron([z.shape[-1], *self.hidden, 1]), vae)  # type: ignore[assignment]
 
-    def players(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
-        return {**super().players(vae), "critic": list(self.critic.parameters())}
+    def param_groups(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
+        return {**super().param_groups(vae), "critic": list(self.critic.parameters())}
 
 
-@register("objective", "factor", cite="kim2018disentangling")
+@register("objective", "factorvae", cite="kim2018disentangling")
 class FactorVAE(LatentCritic):
     """distortion + rate + weight * TC, where a critic's logit on z is the total correlation's log-ratio.
 
@@ -73,21 +73,21 @@ class FactorVAE(LatentCritic):
     Args:
         weight: weight of the total correlation.
         hidden: hidden layers of the critic.
-        ratio: learning rate of the critic, as a multiple of the run's.
+        critic_lr_scale: learning rate of the critic, as a multiple of the run's.
     """
 
     def __init__(
-        self, *, weight: NonNegative = 6.0, hidden: tuple[Count, ...] = (256, 256), ratio: Positive = 1.0
+        self, *, weight: NonNegative = 6.0, hidden: tuple[Count, ...] = (256, 256), critic_lr_scale: Positive = 1.0
     ) -> None:
-        super().__init__(weight, hidden, ratio)
+        super().__init__(weight, hidden, critic_lr_scale)
 
     def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
         trace = vae(x, c)
-        z = only(trace, "factor").z
+        z = single_level(trace, "factorvae").z
         correlation = self.critic(z).mean()
-        critic = tell_apart(self.critic(z.detach()), self.critic(permuted(z.detach())))
+        critic = discriminator_loss(self.critic(z.detach()), self.critic(permute_dims(z.detach())))
         loss = trace.distortion.mean() + trace.rate.mean() + self.weight * correlation
-        loss, parts = report(trace, loss, total_correlation=correlation, critic=critic)
+        loss, parts = add_penalty(trace, loss, total_correlation=correlation, critic=critic)
         return Losses({"vae": loss, "critic": critic}, {"loss": loss.detach(), **parts})
 
 
@@ -102,20 +102,20 @@ class AdversarialAutoencoder(LatentCritic):
     Args:
         weight: weight of the adversarial loss.
         hidden: hidden layers of the critic.
-        ratio: learning rate of the critic, as a multiple of the run's.
+        critic_lr_scale: learning rate of the critic, as a multiple of the run's.
     """
 
     def __init__(
-        self, *, weight: NonNegative = 1.0, hidden: tuple[Count, ...] = (256, 256), ratio: Positive = 1.0
+        self, *, weight: NonNegative = 1.0, hidden: tuple[Count, ...] = (256, 256), critic_lr_scale: Positive = 1.0
     ) -> None:
-        super().__init__(weight, hidden, ratio)
+        super().__init__(weight, hidden, critic_lr_scale)
 
     def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
         trace = vae(x, c)
-        level = only(trace, "aae")
+        level = single_level(trace, "aae")
         deceit = softplus(-self.critic(level.z)).mean()
-        critic = tell_apart(self.critic(prior_draws(level).detach()), self.critic(level.z.detach()))
-        loss, parts = report(trace, trace.distortion.mean() + self.weight * deceit, deceit=deceit, critic=critic)
+        critic = discriminator_loss(self.critic(prior_draws(level).detach()), self.critic(level.z.detach()))
+        loss, parts = add_penalty(trace, trace.distortion.mean() + self.weight * deceit, deceit=deceit, critic=critic)
         return Losses({"vae": loss, "critic": critic}, {"loss": loss.detach(), **parts})
 
 
@@ -135,7 +135,7 @@ class VAEGAN(Objective):
         weight: weight of the likeness in the decoder's loss.
         features: size of the critic's features.
         critic: architecture of the critic.
-        ratio: learning rate of the critic, as a multiple of the run's.
+        critic_lr_scale: learning rate of the critic, as a multiple of the run's.
         pixels: weight of the distortion. With 0, as published, latents can collapse before the critic has learned.
     """
 
@@ -145,16 +145,16 @@ class VAEGAN(Objective):
         weight: NonNegative = 1.0,
         features: Count = 64,
         critic: Net = MLP((256,)),
-        ratio: Positive = 1.0,
+        critic_lr_scale: Positive = 1.0,
         pixels: NonNegative = 1.0,
     ) -> None:
         super().__init__()
         self.critic_net, self.features = critic, features
-        self.weight, self.ratio, self.pixels = weight, ratio, pixels
+        self.weight, self.critic_lr_scale, self.pixels = weight, critic_lr_scale, pixels
         self.trunk: nn.Module = nn.Sequential()
         self.head: nn.Module = nn.Sequential()
 
-    def start(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
+    def setup(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
         if vae.likelihood.missing:
             raise UserError(
                 "vae-gan compares all elements of the data, and in tables and series some may be missing: use another "
@@ -165,16 +165,21 @@ class VAEGAN(Objective):
 
     def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
         trace = vae(x, c)
-        remade, drawn = trace.likelihood.mean, vae.likelihood(prior_draws(only(trace, "vae-gan")).detach(), c).mean
+        remade, drawn = (
+            trace.likelihood.mean,
+            vae.likelihood(prior_draws(single_level(trace, "vae-gan")).detach(), c).mean,
+        )
         f, f_remade = self.trunk(x), self.trunk(remade)
         likeness = 0.5 * (f - f_remade).square().sum(1).mean() + self.pixels * trace.distortion.mean()
         deceit = 0.5 * (softplus(-self.head(f_remade)).mean() + softplus(-self.head(self.trunk(drawn))).mean())
         made = self.trunk(torch.cat([remade, drawn]).detach())
-        critic = tell_apart(self.head(f), self.head(made))
-        encoder, parts = report(trace, trace.rate.mean() + likeness, likeness=likeness, deceit=deceit, critic=critic)
+        critic = discriminator_loss(self.head(f), self.head(made))
+        encoder, parts = add_penalty(
+            trace, trace.rate.mean() + likeness, likeness=likeness, deceit=deceit, critic=critic
+        )
         decoder = self.weight * likeness + deceit
         total = (encoder + decoder - likeness).detach()
         return Losses({"encoder": encoder, "decoder": decoder, "critic": critic}, {"loss": total, **parts})
 
-    def players(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
-        return {**halves(vae), "critic": [*self.trunk.parameters(), *self.head.parameters()]}
+    def param_groups(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
+        return {**encoder_decoder_groups(vae), "critic": [*self.trunk.parameters(), *self.head.parameters()]}

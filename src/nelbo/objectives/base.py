@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nelbo.distributions import detach
 from nelbo.errors import UserError
 from nelbo.latents import LatentLevel
-from nelbo.schedules import Clock, Schedule
+from nelbo.schedules import Schedule, ScheduledValue
 from nelbo.vae import VAE, Trace
 
 Term = Callable[[Trace], Tensor]
@@ -27,37 +27,37 @@ Term = Callable[[Trace], Tensor]
 
 @dataclass(frozen=True)
 class Losses:
-    """`players`: name -> scalar to minimise. `parts`: name -> scalar, mean over the batch, nats per datum.
+    """`losses`: name -> scalar to minimise. `terms`: name -> scalar, mean over the batch, nats per datum.
 
     A part named "loss" is what a run reports and compares, where the sum over players would say nothing.
     """
 
-    players: dict[str, Tensor]
-    parts: dict[str, Tensor]
+    losses: dict[str, Tensor]
+    terms: dict[str, Tensor]
 
 
 class Objective(nn.Module, ABC):
-    """Scores one batch under a VAE. `shape` is how often the latents of each datum are drawn; `unlabelled` tells
+    """Scores one batch under a VAE. `sample_shape` is how often the latents of each datum are drawn; `accepts_missing_context` tells
     whether data may be without a context (a row of NaN) among data that have one."""
 
     family: ClassVar[str] = "objective"
-    shape: tuple[int, ...] = ()
-    unlabelled = False
-    ratio = 1.0
+    sample_shape: tuple[int, ...] = ()
+    accepts_missing_context = False
+    critic_lr_scale = 1.0
 
     @abstractmethod
     def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
-        """The losses of a batch x `(batch, *shape)` with context c."""
+        """The losses of a batch x `(batch, *sample_shape)` with context c."""
 
-    def players(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
+    def param_groups(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
         """The parameters each player moves; no parameter has two players."""
         return {"vae": list(vae.parameters())}
 
-    def pace(self, player: str) -> float:
-        """The learning rate of a player, as a multiple of the run's: `ratio` for a critic."""
-        return self.ratio if player == "critic" else 1.0
+    def lr_scale(self, player: str) -> float:
+        """The learning rate of a player, as a multiple of the run's: `critic_lr_scale` for a critic."""
+        return self.critic_lr_scale if player == "critic" else 1.0
 
-    def start(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
+    def setup(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
         """Called once before training on n data, of which x (with context c) is a batch: make what depends on sizes."""
 
 
@@ -82,7 +82,7 @@ def rate(trace: Trace) -> Tensor:
     return trace.rate
 
 
-def path_rate(trace: Trace) -> Tensor:
+def stl_kl(trace: Trace) -> Tensor:
     """The rate, with the gradient of log q(z | x) - log p(z) through the draw z alone ("sticking the landing").
 
     Its value is `rate`'s and so is its gradient in expectation: the part left out, the score of q, has mean zero.
@@ -95,7 +95,7 @@ def path_rate(trace: Trace) -> Tensor:
     return path + (trace.rate - path).detach()
 
 
-def report(trace: Trace, loss: Tensor, **parts: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def add_penalty(trace: Trace, loss: Tensor, **parts: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss with what levels charge added, and its parts: always distortion and rate, a penalty if charged."""
     means = {"distortion": trace.distortion.mean(), "rate": trace.rate.mean(), **parts}
     if any(level.penalty is not None for level in trace.levels):
@@ -104,14 +104,14 @@ def report(trace: Trace, loss: Tensor, **parts: Tensor) -> tuple[Tensor, dict[st
     return loss, {name: value.detach() for name, value in means.items()}
 
 
-def only(trace: Trace, name: str) -> LatentLevel:
+def single_level(trace: Trace, name: str) -> LatentLevel:
     """The one level of a trace; `UserError` naming the term for a hierarchy."""
     if len(trace.levels) != 1:
         raise UserError(f"{name}: takes one level of latents, and the model has {len(trace.levels)}: use a flat latent")
     return trace.levels[0]
 
 
-def halves(vae: VAE) -> dict[str, list[nn.Parameter]]:
+def encoder_decoder_groups(vae: VAE) -> dict[str, list[nn.Parameter]]:
     """Two players: "encoder" moves the posterior's parameters and "decoder" all others.
 
     Raises `UserError` for latents in which the two share a path.
@@ -141,7 +141,7 @@ class WeightedTerms(Objective):
 
     def __init__(self, terms: Mapping[Term, float | Schedule], parts: Sequence[Term] | None = None) -> None:
         super().__init__()
-        self.terms = {term: Clock(weight) for term, weight in terms.items()}
+        self.terms = {term: ScheduledValue(weight) for term, weight in terms.items()}
         self.clocks = nn.ModuleList(self.terms.values())
         self.parts = list(dict.fromkeys([distortion, rate, *(self.terms if parts is None else parts)]))
         self.stateful = nn.ModuleList(term for term in self.terms if isinstance(term, StatefulTerm))
@@ -150,14 +150,14 @@ class WeightedTerms(Objective):
         trace = vae(x, c)
         means = {term: term(trace).mean() for term in dict.fromkeys([*self.terms, *self.parts])}
         loss = reduce(torch.add, [_times(self.weight(term), means[term]) for term in self.terms])
-        loss, parts = report(trace, loss, **{_name(term): means[term] for term in self.parts})
+        loss, parts = add_penalty(trace, loss, **{_name(term): means[term] for term in self.parts})
         return Losses({"vae": loss}, parts)
 
     def weight(self, term: Term) -> float | Tensor:
         """The weight of a term now."""
-        return self.terms[term].now
+        return self.terms[term].value
 
-    def start(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
+    def setup(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
         for part in self.stateful:
             part.n = n  # type: ignore[assignment]
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from nelbo.config.registry import Count, Range, register
 from nelbo.distributions import detach
 from nelbo.errors import UserError
-from nelbo.objectives.base import Losses, Objective, halves, only, report
+from nelbo.objectives.base import Losses, Objective, add_penalty, encoder_decoder_groups, single_level
 from nelbo.vae import VAE, Trace
 
 Bound = Callable[[Trace], Tensor]
@@ -64,7 +64,7 @@ def dreg(trace: Trace) -> Tensor:
     with the shares s_i = w_i / sum_j w_j. Raises `UserError` for a hierarchy. Source: Tucker, Lawson, Gu, Maddison
     (2019), Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives.
     """
-    z = only(trace, "dreg").z
+    z = single_level(trace, "dreg").z
     log_weight = _path_log_weight(trace)
     share = _shares(log_weight)
     if z.requires_grad:
@@ -116,30 +116,30 @@ def wake(trace: Trace) -> Tensor:
 
     It is not a bound. Source: Bornschein, Bengio (2015), Reweighted Wake-Sleep.
     """
-    level = only(trace, "wake")
+    level = single_level(trace, "wake")
     return (_shares(trace.log_weight) * level.q.log_prob(level.z.detach())).sum(-2)
 
 
 class ImportanceWeightedObjective(Objective):
-    """Each player ascends a bound of one trace with draws of `shape`: the player "vae", or "encoder" and "decoder".
+    """Each player ascends a bound of one trace with draws of `sample_shape`: the player "vae", or "encoder" and "decoder".
 
     The loss that two players report is the decoder's.
     """
 
-    def __init__(self, bounds: Mapping[str, Bound], shape: tuple[int, ...]) -> None:
+    def __init__(self, bounds: Mapping[str, Bound], sample_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.bounds = dict(bounds)
-        self.shape = shape
+        self.sample_shape = sample_shape
 
     def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
-        trace = vae(x, c, self.shape)
-        scored = {player: report(trace, -bound(trace).mean()) for player, bound in self.bounds.items()}
+        trace = vae(x, c, self.sample_shape)
+        scored = {player: add_penalty(trace, -bound(trace).mean()) for player, bound in self.bounds.items()}
         losses = {player: loss for player, (loss, _) in scored.items()}
         loss, parts = list(scored.values())[-1]
         return Losses(losses, parts if len(losses) == 1 else {"loss": loss.detach(), **parts})
 
-    def players(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
-        return super().players(vae) if len(self.bounds) == 1 else halves(vae)
+    def param_groups(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
+        return super().param_groups(vae) if len(self.bounds) == 1 else encoder_decoder_groups(vae)
 
 
 GRADIENTS: dict[str, Bound] = {"plain": iwae, "stl": stl, "dreg": dreg}
@@ -208,8 +208,8 @@ def renyi_bound(*, alpha: float = 0.5, k: Count = 5) -> ImportanceWeightedObject
     return ImportanceWeightedObjective({"vae": renyi(alpha)}, (k,))
 
 
-@register("objective", "chi", cite=("dieng2017variational", "burda2016importance"))
-def chi(*, order: Annotated[float, Range(1)] = 2.0, k: Count = 5) -> ImportanceWeightedObjective:
+@register("objective", "chivi", cite=("dieng2017variational", "burda2016importance"))
+def chivi(*, order: Annotated[float, Range(1)] = 2.0, k: Count = 5) -> ImportanceWeightedObjective:
     """The encoder descends the upper bound `cubo`, the decoder ascends `iwae` (CHIVI, Dieng et al., 2017).
 
     Lowering an upper bound in the decoder would make the data less likely.

@@ -4,7 +4,7 @@ The least rate at which the reconstruction is good enough: a constraint in place
 
 Regularised autoencoders: a deterministic encoder, a penalty on the code's size and one on the decoder.
 
-    loss = distortion + latent * |z|^2 / 2 + weight * regulariser(decoder)
+    loss = distortion + latent * |z|^2 / 2 + weight * regularizer(decoder)
 
 Source: Ghosh, Sajjadi, Vergari, Black, Schölkopf (2020), From Variational to Deterministic Autoencoders.
 """
@@ -20,11 +20,11 @@ from torch import Tensor
 from nelbo.config.registry import NonNegative, Share, register
 from nelbo.distributions import noise
 from nelbo.errors import UserError
-from nelbo.objectives.base import Losses, Objective, only, report
+from nelbo.objectives.base import Losses, Objective, add_penalty, single_level
 from nelbo.vae import VAE
 
 
-@register("objective", "constrained", cite="rezende2018taming")
+@register("objective", "geco", cite="rezende2018taming")
 class GECO(Objective):
     """min KL(q(z | x) || p(z)) subject to mean distortion <= target, nats per datum (GECO).
 
@@ -58,7 +58,7 @@ class GECO(Objective):
         if self.training and torch.is_grad_enabled():
             self._observe(gap.detach().clone())
         multiplier = self.log_multiplier.exp()
-        loss, parts = report(trace, trace.rate.mean() + multiplier * gap, multiplier=multiplier)
+        loss, parts = add_penalty(trace, trace.rate.mean() + multiplier * gap, multiplier=multiplier)
         return Losses({"vae": loss}, parts)
 
     def _observe(self, gap: Tensor) -> None:
@@ -71,7 +71,7 @@ class GECO(Objective):
         self.log_multiplier += self.step * (self.gap / max(abs(self.target), 1.0)).clamp(-1, 1)
 
 
-Regulariser = Callable[[VAE, Tensor, Tensor | None], Tensor]
+Regularizer = Callable[[VAE, Tensor, Tensor | None], Tensor]
 """(vae, z, c) -> one number, or nats per datum."""
 
 
@@ -100,13 +100,13 @@ def decoder_gradient(vae: VAE, z: Tensor, c: Tensor | None = None) -> Tensor:
         h = z if z.requires_grad else z.detach().requires_grad_()
         mean = vae.likelihood(h, c).mean
         if not mean.requires_grad:
-            raise UserError("regulariser='gradient': the mean of a table's cells is no smooth function: use 'l2'")
+            raise UserError("regularizer='gradient': the mean of a table's cells is no smooth function: use 'l2'")
         v = noise.normal(torch.Size(), mean.shape[:1], mean.shape[1:], mean)
         (gradient,) = torch.autograd.grad(mean, h, v, create_graph=True)
     return gradient.flatten(1).square().sum(1)
 
 
-REGULARIZERS: dict[str, Regulariser] = {
+REGULARIZERS: dict[str, Regularizer] = {
     "l2": decoder_weights,
     "gradient": decoder_gradient,
     "spectral": decoder_spectrum,
@@ -117,7 +117,7 @@ REGULARIZERS: dict[str, Regulariser] = {
     "objective",
     "rae",
     cite="ghosh2020variational",
-    cite_if={"yoshida2017spectral": lambda options: options["regulariser"] == "spectral"},
+    cite_if={"yoshida2017spectral": lambda options: options["regularizer"] == "spectral"},
 )
 class RAE(Objective):
     """Distortion + latent * |z|^2 / 2 + weight * a regularizer of the decoder.
@@ -125,7 +125,7 @@ class RAE(Objective):
     Args:
         latent: weight of half the squared embedding.
         weight: weight of the regularizer.
-        regulariser: "l2", weight decay; "gradient", a gradient penalty; or "spectral".
+        regularizer: "l2", weight decay; "gradient", a gradient penalty; or "spectral".
     """
 
     def __init__(
@@ -133,16 +133,16 @@ class RAE(Objective):
         *,
         latent: NonNegative = 1e-2,
         weight: NonNegative = 1e-4,
-        regulariser: Literal["l2", "gradient", "spectral"] = "l2",
+        regularizer: Literal["l2", "gradient", "spectral"] = "l2",
     ) -> None:
         super().__init__()
-        self.latent, self.weight, self.regulariser = latent, weight, REGULARIZERS[regulariser]
+        self.latent, self.weight, self.regularizer = latent, weight, REGULARIZERS[regularizer]
 
     def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
         trace = vae(x, c)
-        z = only(trace, "rae").z
+        z = single_level(trace, "rae").z
         size = 0.5 * z.flatten(1).square().sum(1).mean()
-        decoder = self.regulariser(vae, z, c).mean()
+        decoder = self.regularizer(vae, z, c).mean()
         loss = trace.distortion.mean() + self.latent * size + self.weight * decoder
-        loss, parts = report(trace, loss, code=size, regulariser=decoder)
+        loss, parts = add_penalty(trace, loss, code=size, regularizer=decoder)
         return Losses({"vae": loss}, parts)

@@ -33,7 +33,7 @@ class SemiSupervised(Objective):
         classifier: architecture of the classifier.
     """
 
-    unlabelled = True
+    accepts_missing_context = True
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class SemiSupervised(Objective):
         self.classifier_net, self.classes, self.weight = classifier, classes, weight
         self.classifier: nn.Module = nn.Sequential()
 
-    def start(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
+    def setup(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
         if c is not None and c.shape[1] != self.classes:
             raise UserError(
                 f"objective.classes={self.classes}: the data have {c.shape[1]}: --set objective.classes={c.shape[1]}"
@@ -72,5 +72,5 @@ class SemiSupervised(Objective):
         parts = {"loss": loss, "distortion": distortion, "rate": rate, "label": label}
         return Losses({"vae": loss, "classifier": loss}, {name: value.detach() for name, value in parts.items()})
 
-    def players(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
-        return {**super().players(vae), "classifier": list(self.classifier.parameters())}
+    def param_groups(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
+        return {**super().param_groups(vae), "classifier": list(self.classifier.parameters())}

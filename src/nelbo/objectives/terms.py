@@ -28,8 +28,8 @@ from torch.distributions import Distribution
 from nelbo.distributions import DiagonalNormal, StandardNormal, noise
 from nelbo.errors import UserError
 from nelbo.latents import LatentLevel
-from nelbo.objectives.base import StatefulTerm, Term, only, prior_draws
-from nelbo.schedules import Clock, Schedule
+from nelbo.objectives.base import StatefulTerm, Term, prior_draws, single_level
+from nelbo.schedules import Schedule, ScheduledValue
 from nelbo.vae import Trace
 
 Weights = Callable[[int, int, Tensor], Tensor]
@@ -37,7 +37,7 @@ Weights = Callable[[int, int, Tensor], Tensor]
 
 
 @singledispatch
-def factors(d: Distribution) -> Distribution:
+def per_dimension(d: Distribution) -> Distribution:
     """`d` with each number of its event a member of the batch: `(*batch, latents)` distributions of one number.
 
     Raises `UserError` for a family whose latents are not independent.
@@ -45,22 +45,22 @@ def factors(d: Distribution) -> Distribution:
     raise UserError(f"{type(d).__name__} does not factorise over latents: use a diagonal Normal")
 
 
-@factors.register
+@per_dimension.register
 def _(d: DiagonalNormal) -> DiagonalNormal:
     dims = len(d.event_shape)
     log_scale = d.log_scale.expand_as(d.loc)
     return DiagonalNormal(d.loc.flatten(-dims).unsqueeze(-1), log_scale.flatten(-dims).unsqueeze(-1))
 
 
-@factors.register
+@per_dimension.register
 def _(d: StandardNormal) -> StandardNormal:
     return StandardNormal(1, d.like)
 
 
-def latents_of(level: LatentLevel) -> LatentLevel:
+def split_level(level: LatentLevel) -> LatentLevel:
     """The level with each latent on its own: its terms are `(*sample, batch, latents)`."""
     z = level.z.flatten(level.z.dim() - len(level.q.event_shape)).unsqueeze(-1)
-    return LatentLevel(z, factors(level.q), factors(level.p))
+    return LatentLevel(z, per_dimension(level.q), per_dimension(level.p))
 
 
 class Capacity(StatefulTerm):
@@ -73,10 +73,10 @@ class Capacity(StatefulTerm):
 
     def __init__(self, capacity: float | Schedule) -> None:
         super().__init__()
-        self.capacity = Clock(capacity)
+        self.capacity = ScheduledValue(capacity)
 
     def forward(self, trace: Trace) -> Tensor:
-        return (trace.rate.mean() - self.capacity.now).abs()
+        return (trace.rate.mean() - self.capacity.value).abs()
 
 
 def free_bits(floor: float, per_level: bool = False) -> Term:
@@ -88,13 +88,13 @@ def free_bits(floor: float, per_level: bool = False) -> Term:
     """
 
     def free_bits(trace: Trace) -> Tensor:
-        rates = [level.kl.unsqueeze(-1) if per_level else latents_of(level).kl for level in trace.levels]
+        rates = [level.kl.unsqueeze(-1) if per_level else split_level(level).kl for level in trace.levels]
         return torch.stack([r.flatten(0, -2).mean(0).clamp_min(floor).sum() for r in rates]).sum()
 
     return free_bits
 
 
-def stratified(batch: int, n: int, like: Tensor) -> Tensor:
+def minibatch_stratified_sampling(batch: int, n: int, like: Tensor) -> Tensor:
     """Weights under which the aggregate posterior is unbiased: 1/n for the datum that z was drawn for, and what is
     left, (n - 1)/n, shared among the other data of the batch. Where the batch is the data, all are 1/n.
 
@@ -106,7 +106,7 @@ def stratified(batch: int, n: int, like: Tensor) -> Tensor:
     return log_weights.fill_diagonal_(-math.log(n))
 
 
-def weighted(batch: int, n: int, like: Tensor) -> Tensor:
+def minibatch_weighted_sampling(batch: int, n: int, like: Tensor) -> Tensor:
     """1 / (n * batch) for all: a biased estimate whose mean logarithm is at most that of the aggregate.
 
     Source: Chen et al. (2018), appendix C.1.
@@ -114,16 +114,18 @@ def weighted(batch: int, n: int, like: Tensor) -> Tensor:
     return like.new_full((batch, batch), -math.log(n * batch))
 
 
-def aggregate(level: LatentLevel, n: int, weights: Weights = stratified) -> tuple[Tensor, Tensor]:
+def aggregate_posterior_log_prob(
+    level: LatentLevel, n: int, weights: Weights = minibatch_stratified_sampling
+) -> tuple[Tensor, Tensor]:
     """log q(z) and log prod_j q(z_j) of the aggregate posterior over n data at the level's draws, `(*sample, batch)`.
 
-    With `stratified` weights q(z) is unbiased for the data of the batch, drawn without replacement.
+    With `minibatch_stratified_sampling` weights q(z) is unbiased for the data of the batch, drawn without replacement.
     Several processes each pair the data they hold. Raises `UserError` if q does not factorise.
     """
     if not n:
         raise ValueError("n=0: the aggregate posterior needs the number of training data; call objective.start() first")
     flat = level.z.flatten(level.z.dim() - len(level.q.event_shape))
-    pairs = factors(level.q).log_prob(flat.unsqueeze(-2).unsqueeze(-1))  # (*sample, i, j, latents)
+    pairs = per_dimension(level.q).log_prob(flat.unsqueeze(-2).unsqueeze(-1))  # (*sample, i, j, latents)
     log_weights = weights(pairs.shape[-2], n, flat)
     joint = (pairs.sum(-1) + log_weights).logsumexp(-1)
     return joint, (pairs + log_weights.unsqueeze(-1)).logsumexp(-2).sum(-1)
@@ -134,12 +136,12 @@ class TotalCorrelation(StatefulTerm):
 
     name = "total_correlation"
 
-    def __init__(self, weights: Weights = stratified) -> None:
+    def __init__(self, weights: Weights = minibatch_stratified_sampling) -> None:
         super().__init__()
         self.weights = weights
 
     def forward(self, trace: Trace) -> Tensor:
-        joint, product = aggregate(only(trace, self.name), self.n, self.weights)
+        joint, product = aggregate_posterior_log_prob(single_level(trace, self.name), self.n, self.weights)
         return joint - product
 
 
@@ -148,13 +150,13 @@ class MutualInformation(StatefulTerm):
 
     name = "mutual_information"
 
-    def __init__(self, weights: Weights = stratified) -> None:
+    def __init__(self, weights: Weights = minibatch_stratified_sampling) -> None:
         super().__init__()
         self.weights = weights
 
     def forward(self, trace: Trace) -> Tensor:
-        level = only(trace, self.name)
-        return level.log_q - aggregate(level, self.n, self.weights)[0]
+        level = single_level(trace, self.name)
+        return level.log_q - aggregate_posterior_log_prob(level, self.n, self.weights)[0]
 
 
 def covariance_of_means(level: LatentLevel) -> Tensor:
@@ -166,7 +168,7 @@ def covariance_of_means(level: LatentLevel) -> Tensor:
 
 def covariance(level: LatentLevel) -> Tensor:
     """Cov[z] of the batch's aggregate posterior: Cov_x[E[z | x]] + E_x[Cov[z | x]]. DIP-VAE II."""
-    return covariance_of_means(level) + torch.diag(factors(level.q).variance.squeeze(-1).mean(0))
+    return covariance_of_means(level) + torch.diag(per_dimension(level.q).variance.squeeze(-1).mean(0))
 
 
 def dip(off_diagonal: float, diagonal: float, of: Callable[[LatentLevel], Tensor] = covariance_of_means) -> Term:
@@ -181,7 +183,7 @@ def dip(off_diagonal: float, diagonal: float, of: Callable[[LatentLevel], Tensor
     """
 
     def dip(trace: Trace) -> Tensor:
-        c = of(only(trace, "dip"))
+        c = of(single_level(trace, "dip-vae"))
         d = c.diagonal()
         return off_diagonal * (c.square().sum() - d.square().sum()) + diagonal * (d - 1).square().sum()
 
@@ -206,7 +208,7 @@ def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
     return (x.unsqueeze(1) - y.unsqueeze(0)).square().sum(-1)
 
 
-def discrepancy(x: Tensor, y: Tensor, kernel: Kernel, biased: bool = False) -> Tensor:
+def mmd_squared(x: Tensor, y: Tensor, kernel: Kernel, biased: bool = False) -> Tensor:
     """The squared maximum mean discrepancy E[k(x, x') + k(y, y') - 2 k(x, y)] of samples `(n, dim)` and `(m, dim)`.
 
     Unbiased it leaves out the pairs of a sample with itself, and may be below 0; biased it is 0 or more.
@@ -229,8 +231,8 @@ def mmd(kernel: Kernel, biased: bool = False) -> Term:
     """
 
     def mmd(trace: Trace) -> Tensor:
-        level = only(trace, "mmd")
-        return discrepancy(level.z.flatten(1), prior_draws(level).flatten(1), kernel, biased)
+        level = single_level(trace, "mmd")
+        return mmd_squared(level.z.flatten(1), prior_draws(level).flatten(1), kernel, biased)
 
     return mmd
 
@@ -244,7 +246,7 @@ def sliced_wasserstein(projections: int = 50) -> Term:
     """
 
     def sliced_wasserstein(trace: Trace) -> Tensor:
-        level = only(trace, "sliced_wasserstein")
+        level = single_level(trace, "sliced_wasserstein")
         z, y = level.z.flatten(1), prior_draws(level).flatten(1)
         u = noise.normal(torch.Size((projections,)), torch.Size(), z.shape[1:], z)
         u = u / u.norm(dim=-1, keepdim=True)
@@ -253,7 +255,7 @@ def sliced_wasserstein(projections: int = 50) -> Term:
     return sliced_wasserstein
 
 
-def independence(blocks: Sequence[Tensor], kernel: Kernel) -> Tensor:
+def dhsic(blocks: Sequence[Tensor], kernel: Kernel) -> Tensor:
     """dHSIC of the blocks `(n, dim_b)`, with their Gram matrices K_b: 0 in the limit just where they are independent.
 
         mean_ij prod_b K_b(i, j) + prod_b mean_ij K_b(i, j) - 2 mean_i prod_b mean_j K_b(i, j)
@@ -274,9 +276,9 @@ def hsic(sizes: Sequence[int] = (), kernel: Kernel | None = None) -> Term:
     chosen = kernel or rbf()
 
     def hsic(trace: Trace) -> Tensor:
-        z = only(trace, "hsic").z.flatten(1)
+        z = single_level(trace, "hsic").z.flatten(1)
         if sizes and sum(sizes) != z.shape[1]:
             raise UserError(f"hsic sizes={list(sizes)}: give sizes that sum to the {z.shape[1]} latents")
-        return independence(z.split(list(sizes) or 1, 1), chosen)
+        return dhsic(z.split(list(sizes) or 1, 1), chosen)
 
     return hsic

@@ -9,12 +9,12 @@ from nelbo.config.registry import Count, NonNegative, register
 from nelbo.errors import UserError
 from nelbo.objectives import terms
 from nelbo.objectives import terms as discrepancy
-from nelbo.objectives.base import Term, WeightedTerms, distortion, path_rate, rate
+from nelbo.objectives.base import Term, WeightedTerms, distortion, rate, stl_kl
 from nelbo.schedules import Linear, Schedule
 
 Kernel = Literal["rbf", "imq"]
 KERNELS = {"rbf": discrepancy.rbf, "imq": discrepancy.imq}
-AGGREGATE_WEIGHTS = {"stratified": terms.stratified, "weighted": terms.weighted}
+AGGREGATE_WEIGHTS = {"stratified": terms.minibatch_stratified_sampling, "weighted": terms.minibatch_weighted_sampling}
 COVARIANCES = {"I": terms.covariance_of_means, "II": terms.covariance}
 
 
@@ -43,9 +43,9 @@ def elbo(*, beta: NonNegative | Schedule = 1.0, stl: bool = False) -> WeightedTe
 
     Args:
         beta: weight of the rate; a number, or a schedule.
-        stl: the gradient of the rate is that of `path_rate`: the same in expectation, and less noisy late in training.
+        stl: the gradient of the rate is that of `stl_kl`: the same in expectation, and less noisy late in training.
     """
-    return WeightedTerms({distortion: 1.0, path_rate if stl else rate: beta}, parts=())
+    return WeightedTerms({distortion: 1.0, stl_kl if stl else rate: beta}, parts=())
 
 
 @register("objective", "capacity", cite="burgess2018understanding")
@@ -100,7 +100,7 @@ def beta_tc(
     return _sum({distortion: 1.0, rate: gamma, information: alpha - gamma, correlation: beta - gamma})
 
 
-@register("objective", "dip", cite="kumar2018variational")
+@register("objective", "dip-vae", cite="kumar2018variational")
 def dip(
     *, version: Literal["I", "II"] = "I", off_diagonal: NonNegative = 10.0, diagonal: NonNegative = 100.0
 ) -> WeightedTerms:
@@ -121,7 +121,7 @@ def _check_info(options: Mapping[str, Any]) -> None:
         raise UserError(f"alpha = {alpha}, weight = {weight}: give alpha <= 1 and alpha + weight >= 1")
 
 
-@register("objective", "info", cite=("zhao2019infovae", "gretton2012kernel"), check=_check_info)
+@register("objective", "infovae", cite=("zhao2019infovae", "gretton2012kernel"), check=_check_info)
 def info(*, alpha: float = 0.5, weight: float = 1000.0, kernel: Kernel = "rbf", biased: bool = False) -> WeightedTerms:
     """Distortion + (1 - alpha) rate + (alpha + weight - 1) MMD^2 to the prior (InfoVAE, Zhao et al., 2019).
 

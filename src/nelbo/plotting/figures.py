@@ -77,15 +77,17 @@ def scatter(points: np.ndarray, labels: np.ndarray | None, classes: Sequence[str
     return figure
 
 
-def traversal(values: np.ndarray, order: Sequence[int], rates: Sequence[float], reach: float, schema: Schema) -> Figure:
+def traversal(
+    values: np.ndarray, order: Sequence[int], kl_per_latent: Sequence[float], span: float, schema: Schema
+) -> Figure:
     """A row for each latent, labelled with its number and rate; `values` is `(latents, steps, *shape)`."""
     from matplotlib.figure import Figure
 
     latents, steps = values.shape[:2]
     figure, draw = Figure((0.6 * steps + 1.6, 0.62 * latents + 0.6), layout="constrained"), figures_of(schema)
     for axis, latent, row in zip(figure.subplots(latents, 1, squeeze=False)[:, 0], order, values, strict=True):
-        label = draw.draw_traversal(axis, row, schema, reach)
-        axis.set_ylabel(f"z{latent}\n{rates[latent]:.2f} nats", rotation=0, ha="right", va="center", fontsize=8)
+        label = draw.draw_traversal(axis, row, schema, span)
+        axis.set_ylabel(f"z{latent}\n{kl_per_latent[latent]:.2f} nats", rotation=0, ha="right", va="center", fontsize=8)
         axis.tick_params(labelbottom=latent == order[-1], labelsize=8, length=0)
     figure.supxlabel(label, fontsize=9)
     return figure

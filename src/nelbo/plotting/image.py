@@ -48,7 +48,7 @@ def pixels(values: np.ndarray, schema: Schema) -> np.ndarray:
     return x.permute(0, 2, 3, 1).numpy()
 
 
-def oddities(
+def anomaly_figure(
     pictures: np.ndarray, remade: np.ndarray, heat: np.ndarray, titles: Sequence[str], schema: Schema
 ) -> Figure:
     """A column for each odd picture: itself, its reconstruction, and on it in colour the nats that its pixels cost.

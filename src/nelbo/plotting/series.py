@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MANY = 8  # channels up to which their names have room in the figure
 
 
-def oddities(
+def anomaly_figure(
     series: np.ndarray,
     expected: np.ndarray,
     heat: np.ndarray,

@@ -33,7 +33,7 @@ class TableFigures(Figures):
     compared = True
 
     def reconstructions(self, x: np.ndarray, remade: np.ndarray, schema: Schema) -> Image.Image:
-        return figure_image(rebuilt(x, remade, schema))
+        return figure_image(reconstruction_scatter(x, remade, schema))
 
     def samples(self, samples: Any, real: np.ndarray, schema: Schema) -> Image.Image:
         return figure_image(marginals(real, tables.encode(samples, schema), schema))
@@ -42,18 +42,18 @@ class TableFigures(Figures):
 FIGURES = TableFigures()
 
 
-def marginals(real: np.ndarray, made: np.ndarray, schema: Schema) -> Figure:
+def marginals(real: np.ndarray, samples: np.ndarray, schema: Schema) -> Figure:
     """The distribution of each column in real rows (grey) and made ones (blue), and the shares of missing cells."""
 
     def draw(axis: Axes, j: int, column: Column) -> None:
-        a, b = (v[:, j][~np.isnan(v[:, j])] for v in (real, made))
-        if column.is_choice:
+        a, b = (v[:, j][~np.isnan(v[:, j])] for v in (real, samples))
+        if column.is_categorical:
             _bars(axis, column, a, b)
         else:
-            _histograms(axis, column, tables.natural(column, a), tables.natural(column, b))
+            _histograms(axis, column, tables.inverse_transform(column, a), tables.inverse_transform(column, b))
         axis.set_yticks([])
         axis.spines["left"].set_visible(False)
-        lacking = [np.isnan(v[:, j]).mean() for v in (real, made)]
+        lacking = [np.isnan(v[:, j]).mean() for v in (real, samples)]
         if max(lacking) > 0:
             axis.set_xlabel(f"missing {lacking[0]:.1%}, drawn {lacking[1]:.1%}", fontsize=TINY)
 
@@ -82,7 +82,7 @@ def _histograms(axis: Axes, column: Column, a: np.ndarray, b: np.ndarray) -> Non
     _number_ticks(axis.xaxis, column)
 
 
-def rebuilt(original: np.ndarray, made: np.ndarray, schema: Schema) -> Figure:
+def reconstruction_scatter(original: np.ndarray, made: np.ndarray, schema: Schema) -> Figure:
     """Each column's cells rebuilt from the rows' codes (up) against the original ones (across).
 
     Of categories, the darker, the larger the share of an original one that is rebuilt as that.
@@ -91,10 +91,10 @@ def rebuilt(original: np.ndarray, made: np.ndarray, schema: Schema) -> Figure:
     def draw(axis: Axes, j: int, column: Column) -> None:
         here = ~np.isnan(original[:, j]) & ~np.isnan(made[:, j])
         a, b = original[here, j], made[here, j]
-        if column.is_choice:
+        if column.is_categorical:
             _shares(axis, column, a.astype(int), b.astype(int))
             return
-        a, b = tables.natural(column, a), tables.natural(column, b)
+        a, b = tables.inverse_transform(column, a), tables.inverse_transform(column, b)
         ends = [*np.quantile(a, [0, 1])] if len(a) else [0.0, 1.0]
         axis.plot(ends, ends, color=REAL, linewidth=1)
         axis.plot(a, b, ".", color=MADE, markersize=5, alpha=min(0.8, 0.2 + 20 / (1 + len(a))), markeredgewidth=0)
@@ -120,19 +120,21 @@ def _number_ticks(axis: Any, column: Column) -> None:
 
     axis.set_major_locator(MaxNLocator(3 if column.unit else 4, integer=column.decimals == 0))
     if column.unit:
-        axis.set_major_formatter(FuncFormatter(lambda v, _: tables.written(column, v)[:10]))
+        axis.set_major_formatter(FuncFormatter(lambda v, _: tables.format_number(column, v)[:10]))
 
 
 def _by_column(schema: Schema, title: str, draw: Callable[[Axes, int, Column], None]) -> Figure:
     """An axis for each of the first columns."""
     from matplotlib.figure import Figure
 
-    columns = schema.modelled[:MOST_COLUMNS]
+    columns = schema.feature_columns[:MOST_COLUMNS]
     across = min(ACROSS, len(columns))
     down = math.ceil(len(columns) / across)
     figure = Figure((2.3 * max(across, 2), 1.9 * down + 0.3), layout="constrained")
-    more = len(schema.modelled) - len(columns)
-    figure.suptitle(title + (f" (the first {len(columns)} of {len(schema.modelled)})" if more else ""), fontsize=SMALL)
+    more = len(schema.feature_columns) - len(columns)
+    figure.suptitle(
+        title + (f" (the first {len(columns)} of {len(schema.feature_columns)})" if more else ""), fontsize=SMALL
+    )
     axes = figure.subplots(down, across, squeeze=False)
     for axis in axes.flat[len(columns) :]:
         axis.axis("off")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nelbo import distributions
 from nelbo.distributions.conditional import apply_over_sample_dims
 from nelbo.posteriors.base import Posterior
-from nelbo.schedules import Clock, Schedule
+from nelbo.schedules import Schedule, ScheduledValue
 
 
 class _Logits(nn.Module):
@@ -23,7 +23,7 @@ class _Logits(nn.Module):
     def __init__(self, net: nn.Module, event_dims: int, temperature: float | Schedule) -> None:
         super().__init__()
         self.net, self.event_dims = net, event_dims
-        self.temperature = Clock(temperature)
+        self.temperature = ScheduledValue(temperature)
 
     def forward(self, x: Tensor | None, *context: Tensor | None) -> Tensor:
         assert x is not None
@@ -40,7 +40,7 @@ class RelaxedBernoulli(Posterior):
     def forward(self, *context: Tensor | None) -> distributions.RelaxedBernoulli | distributions.Bernoulli:
         logits = self.logits(*context)
         if self.training:
-            return distributions.RelaxedBernoulli(logits, self.logits.temperature.now)
+            return distributions.RelaxedBernoulli(logits, self.logits.temperature.value)
         return distributions.Bernoulli(logits)
 
 
@@ -57,5 +57,5 @@ class RelaxedOneHot(Posterior):
     def forward(self, *context: Tensor | None) -> distributions.RelaxedOneHot | distributions.OneHot:
         logits = self.logits(*context)
         if self.training:
-            return distributions.RelaxedOneHot(logits, self.classes, self.logits.temperature.now)
+            return distributions.RelaxedOneHot(logits, self.classes, self.logits.temperature.value)
         return distributions.OneHot(logits, self.classes)

@@ -101,7 +101,7 @@ class LowRankNormal(Posterior):
         return distributions.LowRankNormal(loc, 0.5 * logvar, factor)
 
 
-@register("posterior", "dirac")
+@register("posterior", "point-mass")
 class PointMass(Posterior):
     """z = mu(x, c): a deterministic autoencoder. Its KL counts as 0, and it has no importance weights."""
 
@@ -112,6 +112,6 @@ class PointMass(Posterior):
     def n_params(cls, dim: int, **options: Any) -> int:
         return dim
 
-    def forward(self, *context: Tensor | None) -> distributions.Dirac:
+    def forward(self, *context: Tensor | None) -> distributions.PointMass:
         (loc,) = self.params(*context)
-        return distributions.Dirac(loc)
+        return distributions.PointMass(loc)

@@ -21,18 +21,18 @@ from nelbo.priors.base import Prior
 
 
 class AutoregressivePrior(Prior):
-    """A prior over `positions` indices below `codes`, by a net of `nelbo.nets` that maps indices to logits."""
+    """A prior over `positions` indices below `codebook_size`, by a net of `nelbo.nets` that maps indices to logits."""
 
     origin: Tensor
 
-    def __init__(self, net: nn.Module, positions: int, codes: int) -> None:
+    def __init__(self, net: nn.Module, positions: int, codebook_size: int) -> None:
         super().__init__()
-        self.net, self.positions, self.codes = net, positions, codes
+        self.net, self.positions, self.codebook_size = net, positions, codebook_size
         self.register_buffer("origin", torch.zeros(()), persistent=False)
 
     @classmethod
     def space(cls, **options: Any) -> str:
-        return f"sequences of {options['codes']} codes"
+        return f"sequences of {options['codebook_size']} codes"
 
     def forward(self, *context: Tensor | None) -> distributions.AutoregressiveCodes:
         present = [c for c in context if c is not None]
@@ -41,7 +41,7 @@ class AutoregressivePrior(Prior):
         def logits(value: Tensor) -> Tensor:
             return apply_over_sample_dims(self.net, value, *present)
 
-        return distributions.AutoregressiveCodes(logits, shape, self.codes, self.origin)
+        return distributions.AutoregressiveCodes(logits, shape, self.codebook_size, self.origin)
 
 
 def _check_heads(options: Mapping[str, Any]) -> None:
@@ -54,7 +54,7 @@ class TransformerPrior(AutoregressivePrior):
     """A causal transformer over codebook indices.
 
     Args:
-        codes: size of the codebook.
+        codebook_size: size of the codebook.
         width: features of each position.
         layers: layers of attention.
         heads: heads of each layer.
@@ -65,12 +65,12 @@ class TransformerPrior(AutoregressivePrior):
         dim: int,
         context: int = 0,
         *,
-        codes: Count = 512,
+        codebook_size: Count = 512,
         width: Count = 64,
         layers: Count = 2,
         heads: Count = 4,
     ) -> None:
-        super().__init__(nets.CausalTransformer(dim, codes, width, layers, heads, context), dim, codes)
+        super().__init__(nets.CausalTransformer(dim, codebook_size, width, layers, heads, context), dim, codebook_size)
 
 
 @register("prior", "pixelcnn", cite="oord2016pixel")
@@ -78,7 +78,7 @@ class PixelCNNPrior(AutoregressivePrior):
     """A masked convolutional net over codebook indices in rows.
 
     Args:
-        codes: size of the codebook.
+        codebook_size: size of the codebook.
         channels: channels of each layer.
         blocks: residual blocks.
         row: indices in a row; None for the squarest grid.
@@ -89,7 +89,7 @@ class PixelCNNPrior(AutoregressivePrior):
         dim: int,
         context: int = 0,
         *,
-        codes: Count = 512,
+        codebook_size: Count = 512,
         channels: Count = 64,
         blocks: Count = 4,
         row: int | None = None,
@@ -97,4 +97,6 @@ class PixelCNNPrior(AutoregressivePrior):
         row = row or min(n for n in range(math.isqrt(dim - 1) + 1, dim + 1) if dim % n == 0)
         if row < 1 or dim % row:
             raise UserError(f"row={row}: {dim} indices do not fill rows of it; give a divisor of {dim}")
-        super().__init__(nets.CausalConv((dim // row, row), codes, channels, blocks, context), dim, codes)
+        super().__init__(
+            nets.CausalConv((dim // row, row), codebook_size, channels, blocks, context), dim, codebook_size
+        )

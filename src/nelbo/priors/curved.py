@@ -76,7 +76,7 @@ class MetricVolumePrior(Prior):
     def bind(self, posterior: ConditionalDistribution) -> None:
         self._posterior = (posterior,)  # in a tuple it is not a submodule, so that no weight is saved twice
 
-    def forward(self, *context: Tensor | None) -> distributions.InverseVolume:
+    def forward(self, *context: Tensor | None) -> distributions.MetricVolumePrior:
         if not self._posterior:
             raise UserError("prior metric: bind it to a posterior that has a learned metric")
-        return distributions.InverseVolume(self._posterior[0].metric(), self.moves)
+        return distributions.MetricVolumePrior(self._posterior[0].metric(), self.moves)

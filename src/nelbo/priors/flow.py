@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nelbo import distributions
 from nelbo.config.registry import Component, register
-from nelbo.nets.flows import Affine, Chain, Transform
+from nelbo.nets.flows import Chain, ElementwiseAffine, Transform
 from nelbo.priors.base import Prior
 
 
@@ -31,7 +31,7 @@ class FlowPrior(Prior):
         self, dim: int, context: int = 0, *, transform: Component[Transform] = Component("transform", "maf")
     ) -> None:
         super().__init__()
-        self.transform = Chain([transform.build(dim=dim, context=context), Affine(dim)])
+        self.transform = Chain([transform.build(dim=dim, context=context), ElementwiseAffine(dim)])
         self.context = context
         self.register_buffer("origin", torch.zeros(dim), persistent=False)
 
@@ -39,7 +39,7 @@ class FlowPrior(Prior):
     def init_from_codes(self, codes: Tensor) -> None:
         """Begin with the means and standard deviations of embeddings `(n, dim)`."""
         affine = self.transform.transforms[-1]
-        assert isinstance(affine, Affine)
+        assert isinstance(affine, ElementwiseAffine)
         affine.loc.copy_(codes.mean(0))
         affine.log_scale.copy_(codes.std(0).clamp_min(1e-6).log())
 

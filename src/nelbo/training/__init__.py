@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nelbo.training.config import Settings
+    from nelbo.training.config import TrainingConfig
     from nelbo.training.loop import State, fit
     from nelbo.training.metrics import Callback, Progress
     from nelbo.training.optim import Adam, Optimizer
@@ -19,12 +19,12 @@ _HOMES = {
     "Callback": "metrics",
     "Optimizer": "optim",
     "Progress": "metrics",
-    "Settings": "config",
+    "TrainingConfig": "config",
     "State": "loop",
     "fit": "loop",
 }
 
-__all__ = ["Adam", "Callback", "Optimizer", "Progress", "Settings", "State", "fit"]
+__all__ = ["Adam", "Callback", "Optimizer", "Progress", "State", "TrainingConfig", "fit"]
 
 
 def __getattr__(name: str) -> Any:

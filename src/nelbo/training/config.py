@@ -12,23 +12,23 @@ PRECISIONS = ("32", "bf16", "64")
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingConfig:
     """How long, how fast, and on what device to train.
 
     Args:
         epochs: passes through the training data.
         batch_size: rows of a step, over all processes and accumulated pieces together.
-        epoch_size: rows of an epoch, drawn anew for each; more than the data has go through them again; 0 for all.
+        samples_per_epoch: rows of an epoch, drawn anew for each; more than the data has go through them again; 0 for all.
         learning_rate: the learning rate where the schedule is 1.
         schedule: multiplier of the learning rate.
         optimizer: the optimizer.
-        encoder_rate: learning rate of a flat latent's encoder as a multiple of the decoder's. Below 1, the encoder
+        encoder_lr_scale: learning rate of a flat latent's encoder as a multiple of the decoder's. Below 1, the encoder
             follows a decoder that changes less under it, and both may take larger steps.
         seed: fixes everything that is random.
-        clip: largest norm of the gradient; 0 for no limit.
-        ema: weight of the past in the average of the weights that is evaluated and saved; 0 for no average.
-        accumulate: pieces that a batch is computed in, to save memory.
-        patience: stop after so many epochs without a better test loss, and keep the best; 0 for never.
+        max_grad_norm: largest norm of the gradient; 0 for no limit.
+        ema_decay: weight of the past in the average of the weights that is evaluated and saved; 0 for no average.
+        gradient_accumulation_steps: pieces that a batch is computed in, to save memory.
+        early_stopping_patience: stop after so many epochs without a better test loss, and keep the best; 0 for never.
         max_seconds: stop in good order so many seconds after the start or the resumption; 0 for never.
         checkpoint_seconds: longest time between two checkpoints; the end of each epoch has one.
         replay: record a step once and replay it without Python's overhead, where both are proved to be equal.
@@ -38,16 +38,16 @@ class Settings:
 
     epochs: int = 20
     batch_size: int = 128
-    epoch_size: int = 0
+    samples_per_epoch: int = 0
     learning_rate: float = 1e-3
     schedule: Schedule = field(default_factory=Constant)
     optimizer: Optimizer = field(default_factory=Adam)
-    encoder_rate: float = 1.0
+    encoder_lr_scale: float = 1.0
     seed: int = 42
-    clip: float = 0.0
-    ema: float = 0.0
-    accumulate: int = 1
-    patience: int = 0
+    max_grad_norm: float = 0.0
+    ema_decay: float = 0.0
+    gradient_accumulation_steps: int = 1
+    early_stopping_patience: int = 0
     max_seconds: float = 0.0
     checkpoint_seconds: float = 60.0
     replay: bool = True
@@ -55,21 +55,30 @@ class Settings:
     precision: str = "32"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate"):
+        for name in ("epochs", "batch_size", "gradient_accumulation_steps"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)}: give 1 or more")
-        for name in ("epoch_size", "clip", "patience", "max_seconds", "checkpoint_seconds", "seed"):
+        for name in (
+            "samples_per_epoch",
+            "max_grad_norm",
+            "early_stopping_patience",
+            "max_seconds",
+            "checkpoint_seconds",
+            "seed",
+        ):
             if not getattr(self, name) >= 0:
                 raise UserError(f"{name}={getattr(self, name)}: give 0 or more")
         if self.seed >= 2**32:
             raise UserError(f"seed={self.seed}: give a number below 2**32")
         if not 0 < self.learning_rate < float("inf"):
             raise UserError(f"learning_rate={self.learning_rate}: give a number above 0, such as 0.001")
-        if not 0 < self.encoder_rate < float("inf"):
-            raise UserError(f"encoder_rate={self.encoder_rate}: give a number above 0; 1 is the decoder's pace")
-        if not 0 <= self.ema < 1:
-            raise UserError(f"ema={self.ema}: give 0 (off) or a weight below 1, such as 0.999")
+        if not 0 < self.encoder_lr_scale < float("inf"):
+            raise UserError(f"encoder_lr_scale={self.encoder_lr_scale}: give a number above 0; 1 is the decoder's pace")
+        if not 0 <= self.ema_decay < 1:
+            raise UserError(f"ema_decay={self.ema_decay}: give 0 (off) or a weight below 1, such as 0.999")
         if self.precision not in PRECISIONS:
             raise UserError(f"precision={self.precision!r}: give one of {', '.join(PRECISIONS)}")
-        if self.accumulate > self.batch_size:
-            raise UserError(f"accumulate={self.accumulate}: give at most the batch size, {self.batch_size}")
+        if self.gradient_accumulation_steps > self.batch_size:
+            raise UserError(
+                f"gradient_accumulation_steps={self.gradient_accumulation_steps}: give at most the batch size, {self.batch_size}"
+            )

@@ -24,14 +24,14 @@ from nelbo.data.images.augment import draws
 from nelbo.distributions import noise
 from nelbo.errors import UserError
 from nelbo.objectives import Objective
-from nelbo.schedules import clocks
+from nelbo.schedules import scheduled_values
 from nelbo.training import checkpoint
 from nelbo.training.checkpoint import interruptions
-from nelbo.training.config import Settings
+from nelbo.training.config import TrainingConfig
 from nelbo.training.engine import Engine, engine
-from nelbo.training.metrics import Callback, Ledger, Progress
-from nelbo.training.optim import Average
-from nelbo.training.players import Piece, Players, epoch_order, pieces
+from nelbo.training.metrics import Callback, MetricAccumulator, Progress
+from nelbo.training.optim import EMA
+from nelbo.training.players import MicroBatch, OptimizerGroups, epoch_order, micro_batches
 
 LOOK_SECONDS = 0.25  # between two looks at the losses, in one process
 LOOK_STEPS = 20  # the same in several, which must look together
@@ -60,7 +60,7 @@ def fit(
     objective: Objective,
     train: Dataset,
     test: Dataset,
-    settings: Settings,
+    settings: TrainingConfig,
     folder: Path | None = None,
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
@@ -68,7 +68,7 @@ def fit(
 ) -> State:
     """Train `vae` in place and return the rows of its metrics and why it ended.
 
-    `vae` may be any module that the objective scores (a prior, say) if `encoder_rate` is 1. `alone`: in this process
+    `vae` may be any module that the objective scores (a prior, say) if `encoder_lr_scale` is 1. `alone`: in this process
     only, though others may run beside it.
 
     With `folder`, `last.safetensors` and `best.safetensors` are kept there, and `resume` goes on from the last.
@@ -79,13 +79,17 @@ def fit(
     others if the objective takes none such.
     """
     for context in (train.context, test.context):
-        if context is not None and not objective.unlabelled and (missing := int(context.isnan().any(1).sum())):
+        if (
+            context is not None
+            and not objective.accepts_missing_context
+            and (missing := int(context.isnan().any(1).sum()))
+        ):
             raise UserError(f"condition: {missing} of {len(context)} rows have none: fill it in, or use --preset m2")
     with torch.random.fork_rng(), interruptions() as interrupted:
         torch.manual_seed(settings.seed)
         c = None if train.context is None else train.context[:1]
         module: Any = vae  # the objective knows what kind of module it scores
-        objective.start(module, train.batch(torch.arange(1)), len(train), c)
+        objective.setup(module, train.batch(torch.arange(1)), len(train), c)
         run = Run(vae, objective, settings, folder, callbacks, alone)
         if resume:
             run.load()
@@ -100,7 +104,7 @@ class Run:
         self,
         vae: Any,
         objective: Objective,
-        settings: Settings,
+        settings: TrainingConfig,
         folder: Path | None,
         callbacks: Sequence[Callback],
         alone: bool = False,
@@ -108,20 +112,20 @@ class Run:
         self.settings = settings
         self.engine = engine(settings.device, settings.precision, alone)
         self.vae, self.objective = vae, objective.to(self.engine.device)
-        self.players = Players(vae, self.objective, settings, self.engine)
+        self.players = OptimizerGroups(vae, self.objective, settings, self.engine)
         self.module = self.players.module
-        self.clocks = clocks(self.objective, vae)  # found once: a step must not walk all modules
-        self.average = Average(vae, settings.ema)
+        self.clocks = scheduled_values(self.objective, vae)  # found once: a step must not walk all modules
+        self.average = EMA(vae, settings.ema_decay)
         self.state = State()
         self.best: dict[str, Tensor] = {}  # the best epoch's weights, where they will be wanted
-        self.ledger = Ledger()
+        self.ledger = MetricAccumulator()
         self.folder = folder
         self.callbacks = callbacks if self.engine.rank == 0 else ()
 
     def train(self, train: Dataset, test: Dataset, interrupted: list[int]) -> None:
         """Go on from the present state until an end is reached."""
         state, settings = self.state, self.settings
-        self.rows = settings.epoch_size or len(train)
+        self.rows = settings.samples_per_epoch or len(train)
         self.steps = math.ceil(self.rows / settings.batch_size)
         self.saved = time.monotonic()
         self.started = self.saved - state.elapsed
@@ -144,31 +148,35 @@ class Run:
         """What is left of the present epoch's batches."""
         state, settings, e = self.state, self.settings, self.engine
         order = epoch_order(len(train), settings.seed, state.epoch, self.rows)
-        mine = list(pieces(order, settings.batch_size, state.batch, e.rank, e.world, settings.accumulate))
+        mine = list(
+            micro_batches(
+                order, settings.batch_size, state.batch, e.rank, e.world, settings.gradient_accumulation_steps
+            )
+        )
         self.module.train()
         self.objective.train()
         looked = time.monotonic()
         began = looked - state.seconds
         for piece, x in zip(mine, batches(train, [p.index for p in mine]), strict=True):
             x = augmented(e.place(x), train, piece, (settings.seed, state.step))
-            self.learn(x, _context(train, piece, e), piece)
+            self.backward(x, _context(train, piece, e), piece)
             now = time.monotonic()
             if piece.last and (now - looked > LOOK_SECONDS if e.world == 1 else state.batch % LOOK_STEPS == 0):
                 looked, state.seconds = now, now - began
-                self.look(interrupted)
+                self.log_progress(interrupted)
                 if state.reason:
                     return
-        self.ledger.settle(state.step)
+        self.ledger.flush(state.step)
         state.seconds = time.monotonic() - began
 
-    def learn(self, x: Tensor, c: Tensor | None, piece: Piece) -> None:
+    def backward(self, x: Tensor, c: Tensor | None, piece: MicroBatch) -> None:
         """Add one piece's gradient, and take the step if it is the last of its batch."""
         settings, state = self.settings, self.state
         total = self.steps * settings.epochs
-        self.set_clocks(state.step / total)
+        self.update_schedules(state.step / total)
         with _rows_of(piece, self.engine.world):
-            losses = self.players.learn(x, c, piece)
-        self.ledger.add(losses, piece.weight * piece.total)
+            losses = self.players.backward(x, c, piece)
+        self.ledger.update(losses, piece.weight * piece.total)
         if not piece.last:
             return
         self.players.step(settings.learning_rate * settings.schedule(state.step / total))
@@ -176,27 +184,27 @@ class Run:
         state.batch += 1
         self.average.update(state.step)
 
-    def set_clocks(self, fraction: float) -> None:
+    def update_schedules(self, fraction: float) -> None:
         """Tell every schedule how much of training is done."""
         for clock in self.clocks:
-            clock.move(fraction)
+            clock.set_progress(fraction)
 
-    def look(self, interrupted: list[int]) -> None:
+    def log_progress(self, interrupted: list[int]) -> None:
         """Check the losses, report, save if it is time, and see whether to stop."""
         state, settings = self.state, self.settings
-        self.ledger.settle(state.step)
+        self.ledger.flush(state.step)
         state.elapsed = time.monotonic() - self.started
         seen = min(state.batch * settings.batch_size, self.rows)
         left = (self.steps * settings.epochs - state.step) * state.elapsed / state.step
-        means = self.ledger.means(self.ledger.total * self.engine.world, seen)
+        means = self.ledger.compute(self.ledger.total * self.engine.world, seen)
         progress = Progress(state.epoch, settings.epochs, seen, self.rows, means, seen / state.seconds, left)
         for callback in self.callbacks:
             callback.on_progress(progress)
-        state.reason = self.pause(interrupted)
+        state.reason = self.stop_reason(interrupted)
         if time.monotonic() - self.saved > settings.checkpoint_seconds:
             self.save()
 
-    def pause(self, interrupted: list[int]) -> str:
+    def stop_reason(self, interrupted: list[int]) -> str:
         """Why to stop now, in all processes, if there is a reason."""
         late = time.monotonic() > self.deadline
         votes = self.engine.sum(torch.tensor([bool(interrupted), late], dtype=torch.float, device=self.engine.device))
@@ -206,7 +214,7 @@ class Run:
         """Score the test data, record the epoch, keep the best, and see whether to stop."""
         state, settings = self.state, self.settings
         lr = settings.learning_rate * settings.schedule((state.step - 1) / (self.steps * settings.epochs))
-        trained = self.ledger.means(self.engine.sum(self.ledger.total), self.rows)
+        trained = self.ledger.compute(self.engine.sum(self.ledger.total), self.rows)
         began = time.monotonic()
         with self.average.applied():
             tested = self.evaluate(test)
@@ -217,33 +225,33 @@ class Run:
                 state.rows.append({"epoch": state.epoch, "split": split, **means, "seconds": seconds, "lr": lr})
             if tested["loss"] < state.best:
                 state.best, state.best_epoch = tested["loss"], state.epoch
-                if settings.patience:
+                if settings.early_stopping_patience:
                     self.best = {name: tensor.clone() for name, tensor in self.vae.state_dict().items()}
                 self.write(BEST, self.vae.state_dict(), {"epoch": state.epoch})
             for callback in self.callbacks:
                 callback.on_epoch(self.vae, state.epoch, state.rows)
-        stale = settings.patience and state.epoch - state.best_epoch >= settings.patience
+        stale = settings.early_stopping_patience and state.epoch - state.best_epoch >= settings.early_stopping_patience
         done = "no better test loss" if stale else "done" if state.epoch == settings.epochs else ""
-        state.reason = done or self.pause(interrupted)  # an epoch may be too short for a look
+        state.reason = done or self.stop_reason(interrupted)  # an epoch may be too short for a look
         state.epoch, state.batch, state.seconds = state.epoch + 1, 0, 0.0
         state.elapsed = time.monotonic() - self.started
-        self.ledger = Ledger()
+        self.ledger = MetricAccumulator()
 
     def evaluate(self, test: Dataset) -> dict[str, float]:
         """The mean losses of the test data, with final weights of the objective and noise of a fixed seed."""
-        ledger, e = Ledger(), self.engine
-        self.set_clocks(1.0)
+        ledger, e = MetricAccumulator(), self.engine
+        self.update_schedules(1.0)
         self.module.eval()
         self.objective.eval()
-        mine = list(pieces(torch.arange(len(test)), EVALUATION_BATCH, rank=e.rank, world=e.world))
+        mine = list(micro_batches(torch.arange(len(test)), EVALUATION_BATCH, rank=e.rank, world=e.world))
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(self.settings.seed)
             for piece, x in zip(mine, batches(test, [p.index for p in mine]), strict=True):
                 with _rows_of(piece, e.world), e.autocast():
                     losses = self.objective(self.module, e.place(x), _context(test, piece, e))
-                    ledger.add(losses, piece.weight * piece.total)
-        ledger.settle(self.state.step)
-        return ledger.means(e.sum(ledger.total), len(test))
+                    ledger.update(losses, piece.weight * piece.total)
+        ledger.flush(self.state.step)
+        return ledger.compute(e.sum(ledger.total), len(test))
 
     def tensors(self) -> dict[str, Tensor]:
         """The live tensors of the run, by name."""
@@ -283,7 +291,7 @@ class Run:
             for name, tensor in live.items():
                 tensor.copy_(tensors[name])
         self.state = State(**values["state"])
-        if self.settings.patience and self.state.best_epoch:
+        if self.settings.early_stopping_patience and self.state.best_epoch:
             self.best = checkpoint.read(self.folder / BEST)[0]
         self.ledger.total, self.ledger.names = tensors["ledger"], values["ledger"]
         torch.set_rng_state(tensors["generator.cpu"])
@@ -291,18 +299,18 @@ class Run:
             torch.cuda.set_rng_state(tensors["generator.cuda"], self.engine.device)
 
 
-def _context(dataset: Dataset, piece: Piece, e: Engine) -> Tensor | None:
+def _context(dataset: Dataset, piece: MicroBatch, e: Engine) -> Tensor | None:
     """What the rows of a piece are conditioned on."""
     return None if dataset.context is None else e.place(dataset.context[piece.index])
 
 
-def augmented(x: Tensor, dataset: Dataset, piece: Piece, place: tuple[int, int]) -> Tensor:
+def augmented(x: Tensor, dataset: Dataset, piece: MicroBatch, place: tuple[int, int]) -> Tensor:
     """The rows of a piece, changed at random if the dataset says so, as the place (seed, step) determines."""
     if dataset.augment is None:
         return x
     return dataset.augment(x, dataset.schema, draws(piece.total, *place)[piece.start : piece.stop])
 
 
-def _rows_of(piece: Piece, world: int) -> AbstractContextManager[None]:
+def _rows_of(piece: MicroBatch, world: int) -> AbstractContextManager[None]:
     """Noise for this piece: in several processes, its rows of the whole batch's."""
     return noise.shard(piece.start, piece.stop, piece.total) if world > 1 else nullcontext()

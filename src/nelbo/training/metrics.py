@@ -18,7 +18,7 @@ from nelbo.objectives import Losses
 from nelbo.vae import VAE
 
 
-class Ledger:
+class MetricAccumulator:
     """Sums over the data seen of the loss and each of its parts."""
 
     def __init__(self) -> None:
@@ -27,14 +27,14 @@ class Ledger:
         self.counts: list[float] = []
         self.total = torch.zeros(0, dtype=torch.float64)
 
-    def add(self, losses: Losses, count: float) -> None:
+    def update(self, losses: Losses, count: float) -> None:
         """Keep the losses of `count` data; waits for no device."""
-        named = {"loss": reduce(torch.add, losses.players.values()).detach(), **losses.parts}
+        named = {"loss": reduce(torch.add, losses.losses.values()).detach(), **losses.terms}
         self.names = list(named)
         self.rows += named.values()
         self.counts.append(count)
 
-    def settle(self, step: int) -> None:
+    def flush(self, step: int) -> None:
         """Add what was kept since the last time to the sums; `step` is the last step kept.
 
         Raises `UserError` for the first loss or part that is not finite.
@@ -49,7 +49,7 @@ class Ledger:
             name = [n for n, v in values.items() if not math.isfinite(v)][-1]  # a part rather than the loss
             raise UserError(
                 f"step {step - (len(rows) - 1 - first)}: {name} is {values[name]}; the last good checkpoint is kept; "
-                "lower the learning rate, limit the gradient with --clip 1, or look for extreme values in the data"
+                "lower the learning rate, limit the gradient with --max-grad-norm 1, or look for extreme values in the data"
             )
         counts = torch.tensor(self.counts, dtype=torch.float64)
         added = counts @ rows
@@ -57,7 +57,7 @@ class Ledger:
         self.rows.clear()
         self.counts.clear()
 
-    def means(self, total: Tensor, n: int) -> dict[str, float]:
+    def compute(self, total: Tensor, n: int) -> dict[str, float]:
         """The sums `total` divided by n, by name."""
         return dict(zip(self.names, (total / n).tolist(), strict=True))
 
@@ -70,7 +70,7 @@ class Progress:
     epochs: int
     seen: int  # data of this epoch, over all processes
     total: int  # data in an epoch
-    parts: dict[str, float] = field(default_factory=dict)  # loss, distortion, rate, ...
+    metrics: dict[str, float] = field(default_factory=dict)  # loss, distortion, rate, ...
     samples_per_second: float = 0.0
     seconds_left: float = 0.0
 

@@ -29,7 +29,7 @@ from torch.optim.adamw import adamw
 from nelbo.config.registry import NonNegative, Positive, Share, register
 
 
-class Stepper(ABC):
+class OptimizerState(ABC):
     """An optimizer at work on its parameters."""
 
     @abstractmethod
@@ -47,7 +47,7 @@ class Optimizer(ABC):
     family: ClassVar[str] = "optimizer"
 
     @abstractmethod
-    def over(self, parameters: Sequence[nn.Parameter]) -> Stepper:
+    def init(self, parameters: Sequence[nn.Parameter]) -> OptimizerState:
         """Start on these parameters."""
 
 
@@ -76,11 +76,11 @@ class Adam(Optimizer):
     eps: Positive = 1e-8
     weight_decay: NonNegative = 0.0
 
-    def over(self, parameters: Sequence[nn.Parameter]) -> Stepper:
-        return _AdamStepper(self, parameters)
+    def init(self, parameters: Sequence[nn.Parameter]) -> OptimizerState:
+        return _AdamState(self, parameters)
 
 
-class _AdamStepper(Stepper):
+class _AdamState(OptimizerState):
     def __init__(self, choice: Adam, parameters: Sequence[nn.Parameter]) -> None:
         self.parameters = list(parameters)
         self.means = [torch.zeros_like(p) for p in self.parameters]
@@ -113,7 +113,7 @@ class _AdamStepper(Stepper):
         return moments | {"step": self.taken}
 
 
-class Average:
+class EMA:
     """The average of a module's parameters; with `decay` 0 it is the parameters themselves."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:

@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 from nelbo.errors import UserError
 from nelbo.objectives import Losses, Objective
-from nelbo.training.config import Settings
+from nelbo.training.config import TrainingConfig
 from nelbo.training.engine import Engine
-from nelbo.training.optim import Stepper
-from nelbo.training.replay.tape import Taped
+from nelbo.training.optim import OptimizerState
+from nelbo.training.replay.tape import ReplayedFunction
 
 
 @dataclass(frozen=True)
-class Piece:
+class MicroBatch:
     """Rows `start:stop` of a global batch of `total`; `last` of its batch in this process."""
 
     index: Tensor
@@ -48,37 +48,39 @@ def epoch_order(n: int, seed: int, epoch: int, rows: int = 0) -> Tensor:
     return torch.cat([torch.randperm(n, generator=generator) for _ in range(-(-rows // n))])[:rows]
 
 
-def pieces(
-    order: Tensor, batch_size: int, first: int = 0, rank: int = 0, world: int = 1, accumulate: int = 1
-) -> Iterator[Piece]:
+def micro_batches(
+    order: Tensor, batch_size: int, first: int = 0, rank: int = 0, world: int = 1, gradient_accumulation_steps: int = 1
+) -> Iterator[MicroBatch]:
     """The pieces of this process, from batch number `first` on.
 
     >>> [p.index.tolist() for p in pieces(torch.arange(5), 4, rank=1, world=2)]
     [[2, 3], [4]]
     """
-    cuts = world * accumulate
+    cuts = world * gradient_accumulation_steps
     for rows in order.split(batch_size)[first:]:
         total = len(rows)
-        for cut in range(rank * accumulate, (rank + 1) * accumulate):
+        for cut in range(rank * gradient_accumulation_steps, (rank + 1) * gradient_accumulation_steps):
             start, stop = total * cut // cuts, total * (cut + 1) // cuts
             weight = (stop - start) / total
             if start == stop:  # nothing left for this piece: a row of weight 0 keeps the processes in step
                 start, stop = (start, start + 1) if start < total else (total - 1, total)
-            yield Piece(rows[start:stop], start, stop, total, weight, cut == (rank + 1) * accumulate - 1)
+            yield MicroBatch(
+                rows[start:stop], start, stop, total, weight, cut == (rank + 1) * gradient_accumulation_steps - 1
+            )
 
 
 @dataclass(frozen=True)
-class Mover:
-    """An optimizer over parameters `moved` of a player, at `rate` times the player's learning rate."""
+class OptimizerGroup:
+    """An optimizer over parameters `params` of a player, at `lr_scale` times the player's learning rate."""
 
     name: str
     player: str
-    moved: list[nn.Parameter]
-    optimizer: Stepper
-    rate: float
+    params: list[nn.Parameter]
+    optimizer: OptimizerState
+    lr_scale: float
 
 
-class Players:
+class OptimizerGroups:
     """Each player of an objective, with an optimizer over its own parameters.
 
     `module` is what to train through. A single player's loss goes backward through it, and its gradients are
@@ -89,20 +91,22 @@ class Players:
     Raises `UserError` for several players in 64 bit.
     """
 
-    def __init__(self, vae: Any, objective: Objective, settings: Settings, engine: Engine) -> None:
+    def __init__(self, vae: Any, objective: Objective, settings: TrainingConfig, engine: Engine) -> None:
         self.objective, self.settings, self.engine = objective, settings, engine
-        self.alone = len(objective.players(vae)) == 1
+        self.alone = len(objective.param_groups(vae)) == 1
         if not self.alone and settings.precision == "64":
             raise UserError(f"precision='64': {type(objective).__name__} has several players: give '32' or 'bf16'")
         self.module = engine.wrap(vae) if self.alone else vae.to(engine.device)
-        self.parameters = objective.players(vae)
+        self.parameters = objective.param_groups(vae)
         self.all = [p for moved in self.parameters.values() for p in moved]
         self.names: tuple[list[str], list[str]] = [], []
         state = [*self.module.buffers(), *self.objective.buffers()]
-        self.measure = Taped(self._measure, state) if settings.replay and engine.world == 1 else self._measure
-        self.movers = [mover for player in self.parameters for mover in self._movers(player, vae)]
+        self.measure = (
+            ReplayedFunction(self._measure, state) if settings.replay and engine.world == 1 else self._measure
+        )
+        self.groups = [mover for player in self.parameters for mover in self._groups_of(player, vae)]
 
-    def learn(self, x: Tensor, c: Tensor | None, piece: Piece) -> Losses:
+    def backward(self, x: Tensor, c: Tensor | None, piece: MicroBatch) -> Losses:
         """Add the gradient of each player's loss on a piece to that player's parameters, and to no others."""
         if self.alone and self.engine.world > 1:
             return self._backward(x, c, piece)
@@ -118,13 +122,13 @@ class Players:
                 parameter.grad = self.engine.sum(rest)
         return losses
 
-    def _backward(self, x: Tensor, c: Tensor | None, piece: Piece) -> Losses:
+    def _backward(self, x: Tensor, c: Tensor | None, piece: MicroBatch) -> Losses:
         """The same through the hooks that average a gradient over processes while the next is computed."""
         e = self.engine
         with e.without_sync(self.module, not piece.last):
             with e.autocast():
                 losses = self.objective(self.module, x, c)
-            (loss,) = losses.players.values()
+            (loss,) = losses.losses.values()
             (loss * (piece.weight * e.world)).backward()
         return losses
 
@@ -132,17 +136,17 @@ class Players:
         """The losses, their parts and, times `weight`, the gradients: those of each player in turn."""
         with self.engine.autocast():
             losses = self.objective(self.module, x, c)
-        self.names = list(losses.players), list(losses.parts)
+        self.names = list(losses.losses), list(losses.terms)
         gradients: list[Tensor | None] = []
         for i, (player, moved) in enumerate(self.parameters.items(), 1):
-            loss = losses.players[player]
+            loss = losses.losses[player]
             loss = loss if weight == 1 else loss * weight
             gradients += torch.autograd.grad(loss, moved, retain_graph=i < len(self.parameters), allow_unused=True)
-        return [*(loss.detach() for loss in losses.players.values()), *losses.parts.values(), *gradients]
+        return [*(loss.detach() for loss in losses.losses.values()), *losses.terms.values(), *gradients]
 
-    def _movers(self, player: str, vae: Any) -> list[Mover]:
+    def _groups_of(self, player: str, vae: Any) -> list[OptimizerGroup]:
         """The optimizers of a player: of what learns at its pace, and of an encoder that learns at another."""
-        moved, rate = self.parameters[player], self.settings.encoder_rate
+        moved, rate = self.parameters[player], self.settings.encoder_lr_scale
         # In a hierarchy encoder and decoder share a path, and learn at one pace.
         encoder = set(vae.latent.encoder_parameters() or ()) if rate != 1 else set()
         groups = {
@@ -150,22 +154,22 @@ class Players:
             f"{player}.encoder": [p for p in moved if p in encoder],
         }
         return [
-            Mover(name, player, group, self.settings.optimizer.over(group), 1.0 if name == player else rate)
+            OptimizerGroup(name, player, group, self.settings.optimizer.init(group), 1.0 if name == player else rate)
             for name, group in groups.items()
             if group
         ]
 
     def step(self, lr: float) -> None:
         """Move each player's parameters at its pace, and forget the gradients."""
-        if self.settings.clip:
+        if self.settings.max_grad_norm:
             for moved in self.parameters.values():
-                torch.nn.utils.clip_grad_norm_(moved, self.settings.clip)
-        for mover in self.movers:
-            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in mover.moved]
-            mover.optimizer.step(gradients, lr * self.objective.pace(mover.player) * mover.rate)
+                torch.nn.utils.clip_grad_norm_(moved, self.settings.max_grad_norm)
+        for mover in self.groups:
+            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in mover.params]
+            mover.optimizer.step(gradients, lr * self.objective.lr_scale(mover.player) * mover.lr_scale)
         for parameter in self.all:
             parameter.grad = None
 
     def state(self) -> dict[str, Tensor]:
         """The live tensors of the optimizers, by `mover.name`."""
-        return {f"{mover.name}.{k}": v for mover in self.movers for k, v in mover.optimizer.state().items()}
+        return {f"{mover.name}.{k}": v for mover in self.groups for k, v in mover.optimizer.state().items()}

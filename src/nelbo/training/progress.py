@@ -1,4 +1,4 @@
-"""Long work and who watches it: a loop is `watched`, and whoever is `watching` hears how far it is.
+"""Long work and who watches it: a loop is `track`, and whoever is `on_progress` hears how far it is.
 
     with watching(lambda what, done, total: print(f"{what}: {done} of {total}")):
         codes = model.embed("pictures/")
@@ -14,12 +14,12 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 T = TypeVar("T")
-Watcher = Callable[[str, int, int], None]
-_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+ProgressCallback = Callable[[str, int, int], None]
+_watcher: ContextVar[ProgressCallback | None] = ContextVar("watcher", default=None)
 
 
 @contextmanager
-def watching(watcher: Watcher) -> Iterator[None]:
+def on_progress(watcher: ProgressCallback) -> Iterator[None]:
     """Within it, every watched loop calls `watcher(what, done, total)`: before each of its things, and after all.
 
     Loops may be within loops. One that ends early, be it by an error, is done with all, too.
@@ -36,7 +36,7 @@ def is_watched() -> bool:
     return _watcher.get() is not None
 
 
-def watched(things: Iterable[T], what: str, total: int) -> Generator[T, None, None]:
+def track(things: Iterable[T], what: str, total: int) -> Generator[T, None, None]:
     """The things one by one, of which there are `total`, or at most; `what` says what is done with them.
 
     >>> with watching(lambda *heard: print(heard)):

@@ -1,5 +1,5 @@
 """Anomalies: scores, thresholds with a stated rate of false alarms, and explanations."""
 
-from nelbo.apps.anomaly.detector import Detector, Findings, blame
+from nelbo.apps.anomaly.detector import DetectionResult, Detector, feature_scores
 
-__all__ = ["Detector", "Findings", "blame"]
+__all__ = ["DetectionResult", "Detector", "feature_scores"]

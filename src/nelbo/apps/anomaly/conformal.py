@@ -32,7 +32,7 @@ def p_values(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return (1 + len(calibration) - below) / (1 + len(calibration))
 
 
-def alarms(n: int, false_alarms: float) -> int:
+def allowed_rank(n: int, alpha: float) -> int:
     """How many ranks among n calibration rows and a datum are odd at this rate: floor(a (n + 1)), 1 or more.
 
     Raises `UserError` for a rate outside (0, 1), and for one that so few rows cannot tell.
@@ -40,23 +40,23 @@ def alarms(n: int, false_alarms: float) -> int:
     >>> alarms(99, 0.29)
     29
     """
-    if not 0 < false_alarms < 1:
-        raise UserError(f"false_alarms={false_alarms}: give a rate above 0 and below 1, such as 0.01")
-    rate = Fraction(str(float(false_alarms)))  # 0.29 is 29/100, which no float is
+    if not 0 < alpha < 1:
+        raise UserError(f"alpha={alpha}: give a rate above 0 and below 1, such as 0.01")
+    rate = Fraction(str(float(alpha)))  # 0.29 is 29/100, which no float is
     if rate * (n + 1) < 1:
         raise UserError(
-            f"false_alarms={false_alarms}: {n} calibration rows cannot tell so small a rate: give "
+            f"alpha={alpha}: {n} calibration rows cannot tell so small a rate: give "
             f"{math.ceil(1 / rate) - 1} or more, or a rate of {math.ceil(1e4 / (n + 1)) / 1e4:g} or more"
         )
     return math.floor(rate * (n + 1))
 
 
-def threshold(calibration: np.ndarray, false_alarms: float) -> float:
-    """The score above which, and only there, p <= `false_alarms`: the ceil((1 - a)(n + 1))-th least of `(n,)`.
+def threshold(calibration: np.ndarray, alpha: float) -> float:
+    """The score above which, and only there, p <= `alpha`: the ceil((1 - a)(n + 1))-th least of `(n,)`.
 
-    Raises `UserError` as `alarms` does.
+    Raises `UserError` as `allowed_rank` does.
 
     >>> threshold(np.arange(1.0, 20.0), 0.1)
     18.0
     """
-    return float(np.sort(calibration)[len(calibration) - alarms(len(calibration), false_alarms)])
+    return float(np.sort(calibration)[len(calibration) - allowed_rank(len(calibration), alpha)])

@@ -19,12 +19,12 @@ import torch
 
 from nelbo.apps.anomaly import conformal, scores
 from nelbo.errors import UserError
-from nelbo.experiment.run import held_out
+from nelbo.experiment.run import load_test_data
 from nelbo.model import Model
 
 
 @dataclass(frozen=True)
-class Findings:
+class DetectionResult:
     """Of each of n data its score (nats), its p-value, and whether it is odd: all `(n,)`.
 
     Odd is a score above `threshold` or, what is the same, a p-value up to the rate of false alarms that was asked for.
@@ -32,16 +32,16 @@ class Findings:
 
     scores: np.ndarray
     p_values: np.ndarray
-    odd: np.ndarray
+    is_anomaly: np.ndarray
     threshold: float
 
 
 class Detector:
     """Finds odd data, at a rate of false alarms that holds whatever the model is.
 
-    `score` is "nll", "bound", "reconstruction", "latent", "regret" or "ratio" (see `nelbo.apps.anomaly.scores`); "auto"
+    `anomaly_score` is "nll", "bound", "reconstruction", "latent", "regret" or "ratio" (see `nelbo.apps.anomaly.scores`); "auto"
     is ratio for pictures, else nll, bound where the likelihood is no density, and reconstruction where draws of z have
-    no weights; `score_name` says which. `calibration` is data known to be usual and not trained on, from any form that
+    no weights; `score_name` says which. `calibration_scores` is data known to be usual and not trained on, from any form that
     training takes; by default what training held out. `samples` draws of z are taken of each datum; `seed` fixes them.
 
     Raises `UserError` for an unknown score, one that the model does not have, or one that is NaN.
@@ -59,56 +59,56 @@ class Detector:
         if samples < 1:
             raise UserError(f"samples={samples}: give 1 or more")
         self.model, self.samples, self.seed = model, samples, seed
-        self.rows = held_out(model) if calibration is None else model.rows(calibration)
-        self.score_name = scores.choose(score, model, self.rows)
+        self.calibration_data = load_test_data(model) if calibration is None else model.as_dataset(calibration)
+        self.score_name = scores.choose(score, model, self.calibration_data)
 
-    def score(self, data: Any) -> np.ndarray:
+    def anomaly_score(self, data: Any) -> np.ndarray:
         """How odd each datum is, `(n,)` nats, higher for what is odder."""
-        found = scores.SCORES[self.score_name](self.model, self.model.rows(data), self.samples, self.seed)
+        found = scores.SCORES[self.score_name](self.model, self.model.as_dataset(data), self.samples, self.seed)
         return scores.finite(found, "data")
 
     @cached_property
-    def calibration(self) -> np.ndarray:
+    def calibration_scores(self) -> np.ndarray:
         """The scores of the calibration rows, `(n,)` nats.
 
         Their draws are others than those of the data, or two rows of the same number would share them and so be no
         longer exchangeable with the rest.
         """
         of = scores.SCORES[self.score_name]
-        return scores.finite(of(self.model, self.rows, self.samples, self.seed + 1), "calibration")
+        return scores.finite(of(self.model, self.calibration_data, self.samples, self.seed + 1), "calibration")
 
     def p_values(self, data: Any) -> np.ndarray:
         """The share of usual data that are as odd, `(n,)`; see `nelbo.apps.anomaly.conformal`."""
-        return conformal.p_values(self.calibration, self.score(data))
+        return conformal.p_values(self.calibration_scores, self.anomaly_score(data))
 
-    def threshold(self, false_alarms: float = 0.01) -> float:
+    def threshold(self, alpha: float = 0.01) -> float:
         """The score above which a datum is odd, nats, so that this share of usual data is, or less.
 
         Raises `UserError` where the calibration rows are too few to tell, and says how many are needed.
         """
-        conformal.alarms(len(self.rows), false_alarms)  # raises before the work on the rows
-        return conformal.threshold(self.calibration, false_alarms)
+        conformal.allowed_rank(len(self.calibration_data), alpha)  # raises before the work on the rows
+        return conformal.threshold(self.calibration_scores, alpha)
 
-    def detect(self, data: Any, false_alarms: float = 0.01) -> Findings:
-        """What is odd among the data. Of usual data, a share of `false_alarms` or less is found odd."""
-        limit = self.threshold(false_alarms)  # before the work on what may be many data
-        found = self.score(data)
-        return Findings(found, conformal.p_values(self.calibration, found), found > limit, limit)
+    def detect(self, data: Any, alpha: float = 0.01) -> DetectionResult:
+        """What is odd among the data. Of usual data, a share of `alpha` or less is found odd."""
+        limit = self.threshold(alpha)  # before the work on what may be many data
+        found = self.anomaly_score(data)
+        return DetectionResult(found, conformal.p_values(self.calibration_scores, found), found > limit, limit)
 
-    def blame(self, data: Any) -> np.ndarray:
-        """`blame`, less what each element costs calibration rows in the mean, `(n, *shape)` nats.
+    def feature_scores(self, data: Any) -> np.ndarray:
+        """`feature_scores`, less what each element costs calibration rows in the mean, `(n, *shape)` nats.
 
-        What is above 0 is odder than usual there; see `blame` for the errors.
+        What is above 0 is odder than usual there; see `feature_scores` for the errors.
         """
-        return blame(self.model, data) - self.usual
+        return feature_scores(self.model, data) - self.baseline
 
     @cached_property
-    def usual(self) -> np.ndarray:
+    def baseline(self) -> np.ndarray:
         """What each element costs calibration rows in the mean, `(*shape)` nats."""
-        return blame(self.model, self.rows).mean(0, dtype=np.float64).astype(np.float32)
+        return feature_scores(self.model, self.calibration_data).mean(0, dtype=np.float64).astype(np.float32)
 
 
-def blame(model: Model, data: Any) -> np.ndarray:
+def feature_scores(model: Model, data: Any) -> np.ndarray:
     """What each element adds to the reconstruction score, `(n, *shape)` nats.
 
         -log p(x_j | z),   z the posterior's mean
@@ -117,4 +117,4 @@ def blame(model: Model, data: Any) -> np.ndarray:
     units. Raises `UserError` where the likelihood has no terms for single elements.
     """
     with torch.no_grad():
-        return model.over(data, partial(scores.of_elements, model.vae))
+        return model.map_batches(data, partial(scores.of_elements, model.vae))

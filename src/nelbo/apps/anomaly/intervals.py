@@ -30,7 +30,7 @@ CORE = 0.25  # of the costliest step of a stretch: steps that cost more are hidd
 
 
 @dataclass(frozen=True)
-class Stretch:
+class AnomalousInterval:
     """Steps `start` to before `end` of the row of that number, and the nats that they cost above usual."""
 
     row: int
@@ -40,49 +40,49 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """The odd `stretches` of n series, row by row, and what they were told by.
+class DetectionResult:
+    """The odd `intervals` of n series, row by row, and what they were told by.
 
-    `heat` `(n, steps)` is what each step costs above usual, nats; `expected` `(n, steps, channels)`, in the data's
+    `step_scores` `(n, steps)` is what each step costs above usual, nats; `expected` `(n, steps, channels)`, in the data's
     units, is what the rest of the series says of it.
     """
 
-    stretches: list[Stretch]
-    heat: np.ndarray
+    intervals: list[AnomalousInterval]
+    step_scores: np.ndarray
     expected: np.ndarray
 
 
-def find(detector: Detector, data: Dataset, false_alarms: float = 0.01) -> Findings:
-    """The odd stretches of each row. At most a share of `false_alarms` of usual rows has one.
+def find_intervals(detector: Detector, data: Dataset, alpha: float = 0.01) -> DetectionResult:
+    """The odd stretches of each row. At most a share of `alpha` of usual rows has one.
 
     Steps that a row shares with the row before it, where both are cut from one recording, are that row's. Raises
     `UserError` where the data are no series, or the calibration rows too few.
     """
     data.schema.require_kind("stretches", "series")
-    usual = detector.blame(detector.rows).sum(-1)
+    usual = detector.feature_scores(detector.calibration_data).sum(-1)
     spread = usual.std(0)
-    limit = conformal.threshold(best_sums(usual - spread), false_alarms)
+    limit = conformal.threshold(best_sums(usual - spread), alpha)
 
     def stretches_in(cost: np.ndarray, shared: int = 0) -> list[tuple[int, int]]:
-        return list(maximal((cost - spread)[shared:], limit, shared))
+        return list(maximal_subsequences((cost - spread)[shared:], limit, shared))
 
     with torch.no_grad():
-        told = detector.model.over(data, partial(_judge, detector, stretches_in))
+        told = detector.model.map_batches(data, partial(_judge, detector, stretches_in))
     first, again, expected = told[..., 0], told[..., 1], told[..., 2:]
     found, heat = [], first.copy()
     for row, shared in enumerate(_shared(data)):
         if own := stretches_in(first[row], shared):
             if closer := stretches_in(again[row], shared):
                 own, heat[row] = closer, again[row]
-            found += [Stretch(row, start, end, float(heat[row, start:end].sum())) for start, end in own]
-    return Findings(found, heat, expected)
+            found += [AnomalousInterval(row, start, end, float(heat[row, start:end].sum())) for start, end in own]
+    return DetectionResult(found, heat, expected)
 
 
 def _judge(
     detector: Detector, stretches_in: Callable[[np.ndarray], list[tuple[int, int]]], x: Tensor, c: Tensor | None
 ) -> Tensor:
     """What each step costs above usual, the same by what the rest says; and that: `(batch, steps, 2 + channels)`."""
-    vae, usual = detector.model.vae, torch.from_numpy(detector.usual).to(x)
+    vae, usual = detector.model.vae, torch.from_numpy(detector.baseline).to(x)
     first = (scores.of_elements(vae, x, c) - usual).sum(-1)
     hidden = torch.zeros_like(first, dtype=torch.bool)
     for i, cost in enumerate(first.cpu().numpy()):
@@ -103,7 +103,7 @@ def best_sums(excess: np.ndarray) -> np.ndarray:
     return (sums - np.minimum.accumulate(sums, 1)).max(1)
 
 
-def maximal(excess: np.ndarray, limit: float, first: int = 0) -> Iterator[tuple[int, int]]:
+def maximal_subsequences(excess: np.ndarray, limit: float, first: int = 0) -> Iterator[tuple[int, int]]:
     """(start, end) of the maximal scoring subsequences of sums above `limit`, in order.
 
     >>> list(maximal(np.array([-1.0, 3.0, -1.0, 2.0, -9.0, 5.0]), 3.0))
@@ -115,9 +115,9 @@ def maximal(excess: np.ndarray, limit: float, first: int = 0) -> Iterator[tuple[
     if not gains[end] > max(limit, 0.0):
         return
     start = end - 1 - int(sums[:end][::-1].argmin())  # the latest of the lowest: the shortest such stretch
-    yield from maximal(excess[:start], limit, first)
+    yield from maximal_subsequences(excess[:start], limit, first)
     yield first + start, first + end
-    yield from maximal(excess[end:], limit, first + end)
+    yield from maximal_subsequences(excess[end:], limit, first + end)
 
 
 def _shared(data: Dataset) -> list[int]:

@@ -10,7 +10,7 @@
 Each takes a model, rows, a number of draws and a seed, and draws for each row by itself.
 
 The first three are high for whatever is complex: under a model of clothes, the strokes of a digit are simpler than
-clothes, and its -log p is lower. `ratio` compares the model with one that is the same for all pictures, in which a
+clothes, and its -log p is lower. `critic_lr_scale` compares the model with one that is the same for all pictures, in which a
 pixel is its neighbour and an error: both with Normal errors, of the variance that is best for this one picture,
 
     ratio(x) = D/2 log (v / u),   v = mean_i (x_i - E[x_i | z])^2,   u = mean_{i ~ j} (x_i - x_j)^2
@@ -50,7 +50,7 @@ ROUNDING = 1 / 255**2 / 12  # the variance of what is lost by rounding to one of
 
 def at_mean(vae: VAE, x: Tensor, c: Tensor | None) -> Distribution:
     """p(x | z) at the posterior's mean of each datum."""
-    d = vae.decode(vae.latent.expand(vae.latent.embed(x, c), c), c)
+    d = vae.decode(vae.latent.embedding_to_features(vae.latent.embed(x, c), c), c)
     assert isinstance(d, Distribution)
     return d
 
@@ -95,7 +95,7 @@ def _drawn(function: Piecewise, draws: int = 0) -> Score:
             return torch.cat([function(model.vae, part, given, samples) for part, given in pieces])
 
         with torch.no_grad(), seeded(seed):
-            return model.over(rows, over)
+            return model.map_batches(rows, over)
 
     return score
 

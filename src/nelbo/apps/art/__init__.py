@@ -1,5 +1,5 @@
 """Pictures worth showing: scenes, their rendering, and the record of how each was made."""
 
-from nelbo.apps.art.scenes import MAKERS, MOST, attribute, classes, contact, grid, morph, walk
+from nelbo.apps.art.scenes import MAKERS, MOST, attribute_edit, class_grid, contact_sheet, grid, latent_walk, morph
 
-__all__ = ["MAKERS", "MOST", "attribute", "classes", "contact", "grid", "morph", "walk"]
+__all__ = ["MAKERS", "MOST", "attribute_edit", "class_grid", "contact_sheet", "grid", "latent_walk", "morph"]

@@ -21,7 +21,8 @@ import torch
 
 from nelbo import __version__
 from nelbo.apps.art import scenes
-from nelbo.apps.art.rendering import Piece
+from nelbo.apps.art.rendering import Rendering
+from nelbo.config.aliases import RENDER_OPTIONS, RENDERED_BY
 from nelbo.config.registry import parse
 from nelbo.errors import UserError, nearest
 from nelbo.model import Model
@@ -46,14 +47,14 @@ class Record:
     pixels: str
 
 
-def make(
+def render(
     made: str,
     path: str | Path,
     condition: str | None = None,
     size: int = 0,
     smooth: bool = False,
     **options: Any,
-) -> Piece:
+) -> Rendering:
     """The piece that the function `made` of `nelbo.apps.art` makes of a saved model, with its record.
 
     Options are the function's arguments; pictures and data are given by the names of files.
@@ -64,12 +65,12 @@ def make(
     checked = _checked(made, kept)
     model = load_given(path, condition)
     piece = dataclasses.replace(scenes.MAKERS[made](model, **checked), size=size, smooth=smooth)
-    known = (__version__, weights_of(model), digest(piece.pixels))
+    known = (__version__, weights_hash(model), pixel_hash(piece.pixels))
     record = Record(made, str(path), condition, kept, size, smooth, *known)
     return dataclasses.replace(piece, record=dataclasses.asdict(record))
 
 
-def again(path: str | Path, model: str | Path | None = None) -> Piece:
+def rerender(path: str | Path, model: str | Path | None = None) -> Rendering:
     """The piece in a file, made again; `model` says where its model is now.
 
     Raises `UserError` if the file has no record, or the model is gone or has other weights; warns if the pixels differ.
@@ -78,10 +79,10 @@ def again(path: str | Path, model: str | Path | None = None) -> Piece:
     folder = Path(model or record.model)
     if not folder.is_dir():
         raise UserError(f"{path}: its model, {folder}, is gone: say where it is with --model")
-    if weights_of(load_given(folder, record.condition)) != record.weights:
+    if weights_hash(load_given(folder, record.condition)) != record.weights:
         raise UserError(f"{path}: the weights of {folder} are not those that made it: name the right one with --model")
-    piece = make(record.made, folder, record.condition, record.size, record.smooth, **record.options)
-    if digest(piece.pixels) != record.pixels:
+    piece = render(record.made, folder, record.condition, record.size, record.smooth, **record.options)
+    if pixel_hash(piece.pixels) != record.pixels:
         warnings.warn(
             f"{path}: pixels differ from those first made: the data or another version of a library did (nelbo "
             f"{record.version} then, {__version__} now)",
@@ -100,6 +101,9 @@ def read(path: Path) -> Record:
         names = {field.name for field in dataclasses.fields(Record)}
         if not isinstance(values, dict) or set(values) != names:
             raise ValueError("is not of nelbo art")
+        values["made"] = RENDERED_BY.get(values["made"], values["made"])
+        old_names = RENDER_OPTIONS.get(values["made"], {})
+        values["options"] = {old_names.get(name, name): value for name, value in values["options"].items()}
         hints = typing.get_type_hints(Record)
         known = {name: parse(hints[name], values[name], name) for name in names - {"options"}}
         record = Record(**known, options=_checked(known["made"], values["options"]))
@@ -120,7 +124,7 @@ def _checked(made: str, options: dict[str, Any]) -> dict[str, Any]:
     return {name: parse(hints[name], value, name) for name, value in options.items()}
 
 
-def weights_of(model: Model) -> str:
+def weights_hash(model: Model) -> str:
     """The SHA-256 of a model's weights: their names, types, shapes and bytes."""
     found = hashlib.sha256()
     for name, tensor in sorted(model.vae.state_dict().items()):
@@ -129,6 +133,6 @@ def weights_of(model: Model) -> str:
     return found.hexdigest()
 
 
-def digest(pixels: np.ndarray) -> str:
+def pixel_hash(pixels: np.ndarray) -> str:
     """The SHA-256 of pixels, with their shape."""
     return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()

@@ -24,7 +24,7 @@ CELL, ALONE = 112, 256  # pixels of a cell, and of one that stands alone
 
 
 @dataclass(frozen=True)
-class Piece:
+class Rendering:
     """Pictures `(moments, cells, channels, height, width)` in the data's units; one moment, if they stand still.
 
     On a sheet, still ones stand `columns` to a row (`names` has one for each row, `captions` one for each cell), and

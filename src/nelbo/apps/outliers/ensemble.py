@@ -32,29 +32,31 @@ WIDE = 400  # columns; of more than that, only the leading eigenvectors are comp
 
 
 @dataclass(frozen=True)
-class Training:
-    """How the members are trained: Adam at one cycle of learning rates with the peak `rate`, on `batch` rows a step."""
+class EnsembleTrainingConfig:
+    """How the members are trained: Adam at one cycle of learning rates with the peak `learning_rate`, on `batch_size` rows a step."""
 
     steps: int = 500
-    batch: int = 256
-    rate: float = 3e-3
+    batch_size: int = 256
+    learning_rate: float = 3e-3
 
 
-class Stack:
-    """M VAEs of rows `(M, n, D)`, each standardised by its own mean and one scale; codes of `min(codes, D)` numbers.
+class VAEEnsemble:
+    """M VAEs of rows `(M, n, D)`, each standardised by its own mean and one scale; codes of `min(n_components, D)` numbers.
 
     `members` names the parameters with the members first: A, W and the rest as the module says.
     """
 
-    def __init__(self, x: Tensor, codes: int = 32, hidden: int = 64, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, x: Tensor, n_components: int = 32, hidden_size: int = 64, generator: torch.Generator | None = None
+    ) -> None:
         seen = x.isfinite()
         count = seen.sum(1, keepdim=True).clamp_min(1)
         self.mean = x.nan_to_num().sum(1, keepdim=True) / count
         squares = (x - self.mean).nan_to_num().square()
         self.scale = (squares.sum((1, 2), keepdim=True) / seen.sum((1, 2), keepdim=True)).sqrt().clamp_min(1e-6)
         y, members, width = self.rows(x).nan_to_num(), len(x), x.shape[2]
-        codes = min(codes, width)
-        values, vectors, noise = principal(y, codes, generator)
+        n_components = min(n_components, width)
+        values, vectors, noise = pca(y, n_components, generator)
         gains = (values - noise).clamp_min(0.01).sqrt()
 
         def normal(before: int, after: int) -> Tensor:
@@ -66,12 +68,12 @@ class Stack:
             "b": torch.zeros(members, 1, width),
             "a": (noise / (gains.square() + noise)).log()[:, None],
             "log_s2": noise.log()[:, :, None],
-            "encode": normal(width, hidden),
-            "encode_bias": torch.zeros(members, 1, hidden),
-            "encoded": torch.zeros(members, hidden, 2 * codes),
-            "decode": normal(codes, hidden),
-            "decode_bias": torch.zeros(members, 1, hidden),
-            "decoded": torch.zeros(members, hidden, width),
+            "encode": normal(width, hidden_size),
+            "encode_bias": torch.zeros(members, 1, hidden_size),
+            "encoded": torch.zeros(members, hidden_size, 2 * n_components),
+            "decode": normal(n_components, hidden_size),
+            "decode_bias": torch.zeros(members, 1, hidden_size),
+            "decoded": torch.zeros(members, hidden_size, width),
         }
         self.parameters = {name: value.clone().contiguous().requires_grad_() for name, value in start.items()}
 
@@ -101,7 +103,7 @@ class Stack:
         cells = errors.sum(2) * torch.exp(-log_s2[..., 0]) + seen.sum(2) * (log_s2[..., 0] + LOG_2PI)
         return -0.5 * cells - kl_divergence(q, StandardNormal(q.loc.shape[-1], q.loc))
 
-    def fit(self, x: Tensor, training: Training, generator: torch.Generator | None = None) -> Stack:
+    def fit(self, x: Tensor, training: EnsembleTrainingConfig, generator: torch.Generator | None = None) -> VAEEnsemble:
         """Train all members on rows of their own; each learns as if it were alone.
 
         Not by `training.fit`: members start at probabilistic PCA, with linear maps beside the perceptrons, and no net
@@ -109,11 +111,11 @@ class Stack:
         """
         y, members = self.rows(x), len(x)
         parameters = list(self.parameters.values())
-        optimizer = torch.optim.Adam(parameters, training.rate)
-        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.rate, total_steps=training.steps + 1)
+        optimizer = torch.optim.Adam(parameters, training.learning_rate)
+        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.learning_rate, total_steps=training.steps + 1)
         which = torch.arange(members)[:, None]
         for _ in range(training.steps):
-            picked = torch.randint(y.shape[1], (members, min(training.batch, y.shape[1])), generator=generator)
+            picked = torch.randint(y.shape[1], (members, min(training.batch_size, y.shape[1])), generator=generator)
             loss = -self.elbo(y[which, picked], generator).mean(1).sum() / y.shape[2]
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -138,8 +140,8 @@ class Stack:
         return torch.cat([z * gains / (gains.square() + 1).sqrt(), residual], 2)
 
 
-def principal(y: Tensor, codes: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Leading eigenvalues `(M, codes)` and eigenvectors `(M, D, codes)` of the covariance, and the noise `(M, 1)`.
+def pca(y: Tensor, n_components: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Leading eigenvalues `(M, n_components)` and eigenvectors `(M, D, n_components)` of the covariance, and the noise `(M, 1)`.
 
     The noise of probabilistic PCA is the mean of the eigenvalues left out, here at least `FLOOR`. Of many columns the
     leading space is found by subspace iteration (Halko, Martinsson, Tropp, 2011, Finding Structure with Randomness).
@@ -147,12 +149,12 @@ def principal(y: Tensor, codes: int, generator: torch.Generator | None = None) -
     members, rows, width = y.shape
     basis = torch.eye(width).expand(members, -1, -1)
     if width > WIDE:
-        basis = torch.randn(members, width, min(codes + 8, width), generator=generator)
+        basis = torch.randn(members, width, min(n_components + 8, width), generator=generator)
         for _ in range(4):
             basis = torch.linalg.qr(y.transpose(1, 2) @ (y @ basis)).Q
     inner = y @ basis if width > WIDE else y
     values, vectors = torch.linalg.eigh(inner.transpose(1, 2) @ inner / rows)
-    values, vectors = values.flip(-1).clamp_min(0)[:, :codes], (basis @ vectors.flip(-1))[..., :codes]
+    values, vectors = values.flip(-1).clamp_min(0)[:, :n_components], (basis @ vectors.flip(-1))[..., :n_components]
     total = y.square().mean(1).sum(1, keepdim=True)
-    noise = (total - values.sum(1, keepdim=True)) / max(width - codes, 1)
+    noise = (total - values.sum(1, keepdim=True)) / max(width - n_components, 1)
     return values, vectors, noise.clamp_min(FLOOR)

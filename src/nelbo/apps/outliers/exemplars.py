@@ -29,8 +29,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nelbo.apps.outliers.ensemble import Stack, Training
-from nelbo.apps.outliers.hbos import Margins
+from nelbo.apps.outliers.ensemble import EnsembleTrainingConfig, VAEEnsemble
+from nelbo.apps.outliers.hbos import HBOS
 
 CUT = 5.0  # standard deviations
 TRIMMED = 0.25  # of the rows, before the second fit
@@ -39,29 +39,29 @@ AT_ONCE = 1024  # rows scored together
 
 
 @dataclass(frozen=True)
-class Plan:
+class EnsembleConfig:
     """An ensemble: its members, the rows each is trained on at most, and its exemplars in each of some draws.
 
     `scalings` is 1 where columns are scaled to their range, 2 where for every other member to their deviation.
     """
 
-    members: int = 4
-    rows: int = 1024
-    exemplars: int = 16
+    n_estimators: int = 4
+    max_rows: int = 1024
+    n_exemplars: int = 16
     draws: int = 8
-    codes: int = 32
-    hidden: int = 64
+    n_components: int = 32
+    hidden_size: int = 64
     scalings: int = 1
-    training: Training = field(default_factory=Training)
+    training: EnsembleTrainingConfig = field(default_factory=EnsembleTrainingConfig)
 
     @property
-    def clean(self) -> Plan:
+    def clean(self) -> EnsembleConfig:
         """The same where no row is an outlier: more rows, and all of them exemplars."""
-        return replace(self, rows=4096, exemplars=4096, draws=1, scalings=2)
+        return replace(self, max_rows=4096, n_exemplars=4096, draws=1, scalings=2)
 
 
 class Scaling:
-    """x -> (x - shift) / scale, cut at `cut`, column by column; fitted by `ranged` or `standardised`; gaps stay NaN."""
+    """x -> (x - shift) / scale, cut at `cut`, column by column; fitted by `min_max_scaling` or `standard_scaling`; gaps stay NaN."""
 
     def __init__(self, shift: np.ndarray, scale: np.ndarray, cut: float = np.inf) -> None:
         self.shift = np.nan_to_num(shift)
@@ -72,12 +72,12 @@ class Scaling:
         return torch.from_numpy(((x - self.shift) / self.scale).clip(-self.cut, self.cut).astype(np.float32))
 
 
-def ranged(x: np.ndarray) -> Scaling:
+def min_max_scaling(x: np.ndarray) -> Scaling:
     """The scaling by the lowest and the highest value of each column."""
     return Scaling(np.fmin.reduce(x), np.fmax.reduce(x) - np.fmin.reduce(x))
 
 
-def standardised(x: np.ndarray) -> Scaling:
+def standard_scaling(x: np.ndarray) -> Scaling:
     """The scaling by mean and standard deviation, cut at 5."""
     seen = np.isfinite(x)
     count = np.maximum(seen.sum(0), 1)
@@ -85,23 +85,23 @@ def standardised(x: np.ndarray) -> Scaling:
     return Scaling(mean, np.sqrt((np.where(seen, x - mean, 0) ** 2).sum(0) / count), CUT)
 
 
-class Exemplars:
+class ExemplarEnsemble:
     """An ensemble fitted to the rows x, float64 `(n, D)`, NaN where a cell is missing.
 
-    `score(x)` is low where rows lie near exemplars; `floor` is e_m of the module's formula, `(M, 1)`.
+    `anomaly_score(x)` is low where rows lie near exemplars; `floor` is e_m of the module's formula, `(M, 1)`.
     """
 
-    def __init__(self, x: np.ndarray, plan: Plan, seed: int) -> None:
+    def __init__(self, x: np.ndarray, plan: EnsembleConfig, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
-        self.scalings = (ranged(x), standardised(x))[: plan.scalings]
-        self.members = [m % len(self.scalings) for m in range(plan.members)]
-        rows = max(min(plan.rows, len(x) * 9 // 10), min(len(x), 8))
+        self.scalings = (min_max_scaling(x), standard_scaling(x))[: plan.scalings]
+        self.members = [m % len(self.scalings) for m in range(plan.n_estimators)]
+        rows = max(min(plan.max_rows, len(x) * 9 // 10), min(len(x), 8))
         kept = torch.stack([torch.randperm(len(x), generator=generator)[:rows] for _ in self.members])
         trained = self._scaled(x, kept)
-        self.stack = Stack(trained, plan.codes, plan.hidden, generator)
+        self.stack = VAEEnsemble(trained, plan.n_components, plan.hidden_size, generator)
         self.stack.fit(trained, plan.training, generator)
         points = self.stack.coordinates(trained)
-        size = min(plan.exemplars, rows if plan.draws == 1 else max(rows // 2, 1))
+        size = min(plan.n_exemplars, rows if plan.draws == 1 else max(rows // 2, 1))
         # The exemplars of each draw: their coordinates, and which rows of x they are.
         self.draws: list[tuple[Tensor, Tensor]] = []
         for _ in range(plan.draws):
@@ -109,13 +109,16 @@ class Exemplars:
             places = chosen[..., None].expand(-1, -1, points.shape[2])
             self.draws.append((points.gather(1, places), kept.gather(1, chosen)))
         sample = torch.randperm(len(x), generator=generator)[: 4 * AT_ONCE]
-        self.floor = torch.zeros(plan.members, 1)
+        self.floor = torch.zeros(plan.n_estimators, 1)
         self.floor = NEAR * self._distances(x[sample.numpy()], sample).median(1, keepdim=True).values.clamp_min(1e-9)
 
-    def score(self, x: np.ndarray, left_out: bool = False) -> np.ndarray:
-        """The scores of rows, float64 `(n,)`; with `left_out`, x are those of training, none its own exemplar."""
+    def anomaly_score(self, x: np.ndarray, leave_one_out: bool = False) -> np.ndarray:
+        """The scores of rows, float64 `(n,)`; with `leave_one_out`, x are those of training, none its own exemplar."""
         found = [
-            (self._distances(x[part], torch.as_tensor(part) if left_out else None) + self.floor).double().log().mean(0)
+            (self._distances(x[part], torch.as_tensor(part) if leave_one_out else None) + self.floor)
+            .double()
+            .log()
+            .mean(0)
             for part in parts(len(x))
         ]
         return torch.cat(found).numpy()
@@ -143,28 +146,28 @@ def parts(rows: int) -> Iterator[np.ndarray]:
         yield np.arange(first, min(first + AT_ONCE, rows))
 
 
-class Outliers:
+class OutlierScorer:
     """How odd rows are beside those of x, of which most are usual; or, if they are known to be `clean`, all.
 
     `exemplars`, and where x may hold outliers `margins`, with the median and the quartiles' distance of each's scores.
     """
 
-    def __init__(self, x: np.ndarray, plan: Plan, seed: int, clean: bool = False) -> None:
-        self.margins: Margins | None = None
+    def __init__(self, x: np.ndarray, plan: EnsembleConfig, seed: int, clean: bool = False) -> None:
+        self.margins: HBOS | None = None
         if clean:
-            self.exemplars = Exemplars(x, plan.clean, seed)
+            self.exemplars = ExemplarEnsemble(x, plan.clean, seed)
             return
-        first = Exemplars(x, plan, seed).score(x)
+        first = ExemplarEnsemble(x, plan, seed).anomaly_score(x)
         kept = x[first <= np.quantile(first, 1 - TRIMMED)]
-        self.exemplars, self.margins = Exemplars(kept, plan, seed), Margins(kept)
-        both = np.stack([self.exemplars.score(x), self.margins.score(x)])
+        self.exemplars, self.margins = ExemplarEnsemble(kept, plan, seed), HBOS(kept)
+        both = np.stack([self.exemplars.anomaly_score(x), self.margins.anomaly_score(x)])
         low, self.middle, high = np.quantile(both, [0.25, 0.5, 0.75], axis=1)
         self.spread = np.maximum(high - low, 1e-9)
 
-    def score(self, x: np.ndarray, left_out: bool = False) -> np.ndarray:
-        """The scores of rows, float64 `(n,)`, high for odd ones; `left_out` as in `Exemplars.score`."""
-        distances = self.exemplars.score(x, left_out)
+    def anomaly_score(self, x: np.ndarray, leave_one_out: bool = False) -> np.ndarray:
+        """The scores of rows, float64 `(n,)`, high for odd ones; `leave_one_out` as in `ExemplarEnsemble.anomaly_score`."""
+        distances = self.exemplars.anomaly_score(x, leave_one_out)
         if self.margins is None:
             return distances
-        both = np.stack([distances, self.margins.score(x)], 1)
+        both = np.stack([distances, self.margins.anomaly_score(x)], 1)
         return ((both - self.middle) / self.spread).mean(1)

@@ -19,7 +19,7 @@ BINS = 10
 QUARTILES = 1.349  # between the quartiles of N(0, 1)
 
 
-class Margins:
+class HBOS:
     """The histograms of the rows x, float64 `(n, D)`, NaN where a cell is missing."""
 
     def __init__(self, x: np.ndarray) -> None:
@@ -36,7 +36,7 @@ class Margins:
         self.costs = np.log(n + BINS) - np.log(np.concatenate([counts + 1, np.full((1, len(n)), 0.5)]))
         self.costs[:-1, self.high <= self.low] = 0  # a constant is as it always is
 
-    def score(self, x: np.ndarray) -> np.ndarray:
+    def anomaly_score(self, x: np.ndarray) -> np.ndarray:
         """The scores of rows, nats `(n,)`."""
         v = self._even(x)
         costs = np.take_along_axis(self.costs, np.clip(self._places(v), 0, BINS), 0)

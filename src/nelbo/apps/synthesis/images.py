@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from nelbo.apps.synthesis.neighbours import Nearby, neighbours
+from nelbo.apps.synthesis.neighbours import NeighborAugmenter, nearest_neighbors
 from nelbo.data import Dataset, Schema, subset
-from nelbo.data.dataset import draw
+from nelbo.data.dataset import sample_indices
 from nelbo.errors import UserError, nearest
 from nelbo.model import Model
 from nelbo.plotting import image, images
@@ -38,76 +38,78 @@ def conditional(model: Model) -> bool:
     return model.context is not None and bool(model.context.classes)
 
 
-def names(model: Model, real: Dataset | None) -> tuple[str, ...]:
+def names(model: Model, reference: Dataset | None) -> tuple[str, ...]:
     """The classes that pictures can be made of; raises `UserError` where there are none."""
     if model.context is not None and conditional(model):
         return model.context.classes
     if model.vae.latent.discrete:
         raise UserError("augment: the model's codes are entries of a codebook: train it with --condition label")
-    if real is None:
+    if reference is None:
         raise UserError("augment: the model is not conditioned on classes: give labelled pictures (real)")
-    return class_names(real)
+    return class_names(reference)
 
 
 @dataclass(frozen=True)
-class OfClass:
-    """Pictures of the class `name`: how they are drawn, and which are good; `real` are labelled pictures."""
+class ClassSampler:
+    """Pictures of the class `name`: how they are drawn, and which are good; `reference` are labelled pictures."""
 
     model: Model
     name: str
-    real: Dataset | None
+    reference: Dataset | None
     temperature: float = 1.0
 
-    def draw(self) -> Callable[[int, int], np.ndarray]:
+    def sampler(self) -> Callable[[int, int], np.ndarray]:
         """A function of (n, seed) that draws pictures `(n, *shape)`."""
         if conditional(self.model):
-            given = self.model.given(self.name)
+            given = self.model.condition_on(self.name)
             return lambda n, seed: given.sample(n, seed, self.temperature)
-        nearby = Nearby(self.model, of_class(self._real, self.name))
-        return lambda n, seed: nearby.some(n, seed, self.temperature)
+        nearby = NeighborAugmenter(self.model, of_class(self._reference, self.name))
+        return lambda n, seed: nearby.sample(n, seed, self.temperature)
 
-    def likely(self, highest: Callable[[Model, Dataset], float], enough: int, seed: int) -> Callable[[Any], np.ndarray]:
-        """A function of pictures that tells which are of the class and score no more than `highest` of real ones."""
-        alike = of_class(self._real, self.name)
-        judge = self.model.given(self.name) if conditional(self.model) else self.model
+    def acceptance_filter(
+        self, nll_quantile: Callable[[Model, Dataset], float], enough: int, seed: int
+    ) -> Callable[[Any], np.ndarray]:
+        """A function of pictures that tells which are of the class and score no more than `nll_quantile` of real ones."""
+        alike = of_class(self._reference, self.name)
+        judge = self.model.condition_on(self.name) if conditional(self.model) else self.model
         few = len(alike) < enough
-        limit = highest(self.model if few else judge, self._real if few else alike)
+        limit = nll_quantile(self.model if few else judge, self._reference if few else alike)
         confirm = self._by_likelihood(seed) if conditional(self.model) else self._by_codes(seed)
         return lambda x: (judge.score(x, SAMPLES, seed) <= limit) & confirm(x)
 
     @property
-    def _real(self) -> Dataset:
-        if self.real is None:
+    def _reference(self) -> Dataset:
+        if self.reference is None:
             raise UserError("augment: the filter compares with real pictures: give labelled ones (real)")
-        return self.real
+        return self.reference
 
     def _by_likelihood(self, seed: int) -> Callable[[Any], np.ndarray]:
         classes = names(self.model, None)
-        given = [self.model.given(name) for name in classes]
+        given = [self.model.condition_on(name) for name in classes]
         wanted = classes.index(self.name)
         return lambda x: np.stack([m.score(x, SAMPLES, seed) for m in given]).argmin(0) == wanted
 
     def _by_codes(self, seed: int) -> Callable[[Any], np.ndarray]:
-        known = names(self.model, self.real)
-        assert self._real.labels is not None
-        of = {name: (self._real.labels == i).nonzero().flatten() for i, name in enumerate(known)}
+        known = names(self.model, self.reference)
+        assert self._reference.labels is not None
+        of = {name: (self._reference.labels == i).nonzero().flatten() for i, name in enumerate(known)}
         most = min(len(of[self.name]), MOST)
         chosen = {name: self._some(rows, most, seed) for name, rows in of.items() if len(rows)}
         codes = torch.cat(list(chosen.values()))
         mine = torch.cat([torch.full((len(c),), float(name == self.name)) for name, c in chosen.items()])
 
         def confirm(x: Any) -> np.ndarray:
-            near = neighbours(codes, torch.from_numpy(self.model.embed(x)), min(NEAREST, most))
+            near = nearest_neighbors(codes, torch.from_numpy(self.model.embed(x)), min(NEAREST, most))
             return (mine[near].mean(1) > 0.5).numpy()
 
         return confirm
 
     def _some(self, rows: torch.Tensor, most: int, seed: int) -> torch.Tensor:
         """The codes of some rows of the real pictures."""
-        return torch.from_numpy(self.model.embed(subset(self._real, rows[draw(len(rows), most, seed)])))
+        return torch.from_numpy(self.model.embed(subset(self._reference, rows[sample_indices(len(rows), most, seed)])))
 
 
-def shares(n: int, classes: Sequence[str]) -> dict[str, int]:
+def split_evenly(n: int, classes: Sequence[str]) -> dict[str, int]:
     """`n` pictures over the classes, as evenly as can be, the first ones having one more.
 
     >>> shares(5, ["a", "b"])
@@ -117,11 +119,11 @@ def shares(n: int, classes: Sequence[str]) -> dict[str, int]:
     return {name: each + (i < more) for i, name in enumerate(classes)}
 
 
-def lacking(real: Dataset) -> dict[str, int]:
+def images_to_balance(reference: Dataset) -> dict[str, int]:
     """How many pictures each class lacks to be as frequent as the largest; classes without any are left out."""
-    known = class_names(real)
-    assert real.labels is not None
-    counts = torch.bincount(real.labels[real.labels >= 0], minlength=len(known)).tolist()
+    known = class_names(reference)
+    assert reference.labels is not None
+    counts = torch.bincount(reference.labels[reference.labels >= 0], minlength=len(known)).tolist()
     if sum(count > 0 for count in counts) < 2:
         raise UserError("balance: the pictures have one class: give labelled pictures of two or more")
     return {name: max(counts) - count for name, count in zip(known, counts, strict=True) if count}
@@ -173,7 +175,7 @@ def class_names(rows: Dataset) -> tuple[str, ...]:
     return rows.schema.classes or tuple(map(str, range(int(rows.labels.max()) + 1)))
 
 
-def known(name: Any, names: Sequence[str]) -> str:
+def class_name(name: Any, names: Sequence[str]) -> str:
     """The name of a class given by its name or number; raises `UserError` if it is unknown."""
     if isinstance(name, int | np.integer) and 0 <= name < len(names):
         return names[int(name)]
@@ -185,7 +187,7 @@ def known(name: Any, names: Sequence[str]) -> str:
 def of_class(rows: Dataset, name: Any) -> Dataset:
     """The rows of a class, given by its name or number; raises `UserError` if it is unknown or has none."""
     names = class_names(rows)
-    name = known(name, names)
+    name = class_name(name, names)
     assert rows.labels is not None
     found = (rows.labels == names.index(name)).nonzero().flatten()
     if not len(found):
@@ -193,7 +195,7 @@ def of_class(rows: Dataset, name: Any) -> Dataset:
     return subset(rows, found)
 
 
-def mean_code(model: Model, rows: Dataset) -> np.ndarray:
+def mean_embedding(model: Model, rows: Dataset) -> np.ndarray:
     """The mean of the posterior means of some data, `(features,)`."""
     mean: np.ndarray = model.embed(rows).mean(0, dtype=np.float64).astype(np.float32)
     return mean

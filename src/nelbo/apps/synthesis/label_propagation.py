@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from nelbo.apps.synthesis.neighbours import neighbours
+from nelbo.apps.synthesis.neighbours import nearest_neighbors
 from nelbo.data import Dataset, subset
-from nelbo.data.dataset import draw
+from nelbo.data.dataset import sample_indices
 from nelbo.model import Model
-from nelbo.training.progress import watched
+from nelbo.training.progress import track
 
 MOST = 30_000  # pictures without a class that are looked at; of more, so many at random
 NEAREST = 10  # codes that a code is joined to
@@ -23,31 +23,31 @@ AGREED = 0.7  # the share of those about a code whose class is its own, where it
 ROUNDS = 300  # of the iteration
 
 
-def with_classes(model: Model, rows: Dataset) -> Dataset:
+def propagate_labels(model: Model, rows: Dataset) -> Dataset:
     """The rows, those of no class (label -1) given one where most of the codes about theirs have the same."""
     assert rows.labels is not None
     unknown = (rows.labels < 0).nonzero().flatten()
     if not len(unknown) or len(unknown) == len(rows):
         return rows
-    chosen = torch.cat([(rows.labels >= 0).nonzero().flatten(), unknown[draw(len(unknown), MOST)]])
+    chosen = torch.cat([(rows.labels >= 0).nonzero().flatten(), unknown[sample_indices(len(unknown), MOST)]])
     codes, known = torch.from_numpy(model.embed(subset(rows, chosen))), rows.labels[chosen]
-    near = nearest(codes)
-    found = spread(codes, near, known)
+    near = neighbor_graph(codes)
+    found = propagate_over_graph(codes, near, known)
     sure = (known >= 0) | ((found[near] == found[:, None]).float().mean(1) >= AGREED)
     named = subset(rows, range(len(rows)))
     named.labels = rows.labels.index_copy(0, chosen[sure], found[sure])
     return named
 
 
-def nearest(codes: Tensor) -> Tensor:
+def neighbor_graph(codes: Tensor) -> Tensor:
     """The numbers of the codes nearest to each, but itself, `(n, NEAREST)`."""
-    found = neighbours(codes, codes, NEAREST + 1)
+    found = nearest_neighbors(codes, codes, NEAREST + 1)
     itself = found == torch.arange(len(codes))[:, None]
     itself[~itself.any(1), -1] = True  # where more codes are equal to it than are asked for
     return found[~itself].view(len(codes), -1)
 
 
-def spread(codes: Tensor, near: Tensor, labels: Tensor) -> Tensor:
+def propagate_over_graph(codes: Tensor, near: Tensor, labels: Tensor) -> Tensor:
     """The class of each code `(n, features)`, int64 `(n,)`, from labels `(n,)` of which those unknown are -1.
 
     Each code is joined to those `near`, w_ij = exp(-4 |z_i - z_j|^2 / r_i^2), r_i the distance of the farthest of them.
@@ -72,6 +72,6 @@ def spread(codes: Tensor, near: Tensor, labels: Tensor) -> Tensor:
     classes = one_hot(labels[given]).float()
     charges = torch.zeros(n, classes.shape[1]).index_copy(0, given, classes - classes.mean(0))
     u = torch.zeros_like(charges)
-    for _ in watched(range(ROUNDS), "spreading classes", ROUNDS):
+    for _ in track(range(ROUNDS), "spreading classes", ROUNDS):
         u = (charges + torch.sparse.mm(joined, u)) / degrees  # = u + D^-1 (b - L u)
     return torch.where(u.any(1), u.argmax(1), -1).index_copy(0, given, labels[given])

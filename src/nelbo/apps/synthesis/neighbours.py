@@ -15,7 +15,7 @@ What the code does not hold of x, x' has unchanged. m(z) alone loses it, and wit
 draws teach a wrong class, and just where classes are hard to tell. A line of text has no such difference: it is written
 anew from the moved code, brought back to the length of z, as codes of lines lie on a shell.
 
-`variations` need not be of what the model was trained on: a few pictures of one kind make more of that kind. Draws like
+`vary` need not be of what the model was trained on: a few pictures of one kind make more of that kind. Draws like
 all training data stay nearer to these than draws of the prior do.
 
 Source: DeVries, Taylor (2017), Dataset Augmentation in Feature Space, for differences of codes; Vincent, Bengio (2003),
@@ -32,17 +32,17 @@ import torch
 from torch import Tensor
 
 from nelbo.data import Dataset, load_like, subset
-from nelbo.data.dataset import draw
+from nelbo.data.dataset import sample_indices
 from nelbo.distributions import check_temperature
 from nelbo.errors import UserError
 from nelbo.model import Model
-from nelbo.training.progress import watched
+from nelbo.training.progress import track
 
 NEAREST = 12  # codes that differences are taken of
 TAUGHT, SHOWN = 1.0, 0.5  # A: where a net learns from draws, they may go further than where they are shown
 
 
-class Nearby:
+class NeighborAugmenter:
     """Draws near data of any form that training takes, whose classes, if they have labels, are kept.
 
     Raises `UserError` for a table, and for a model whose codes are entries of a codebook.
@@ -50,28 +50,30 @@ class Nearby:
 
     def __init__(self, model: Model, data: Any) -> None:
         check_model(model)
-        self.model, self.rows = model, model.rows(data)
-        self.codes = torch.from_numpy(model.stand_in(self.rows))
+        self.model, self.rows = model, model.as_dataset(data)
+        self.codes = torch.from_numpy(model.encode(self.rows))
         self.counts = torch.empty(len(self.codes), dtype=torch.int64)  # how many codes of the class are near
         self.nearest = torch.empty(len(self.codes), NEAREST, dtype=torch.int64)  # which, itself among them
         labels = torch.zeros_like(self.counts) if self.rows.labels is None else self.rows.labels
         for label in labels.unique():
             own = (labels == label).nonzero().flatten()
-            found = own[neighbours(self.codes[own], self.codes[own], NEAREST)]
+            found = own[nearest_neighbors(self.codes[own], self.codes[own], NEAREST)]
             self.counts[own] = found.shape[1]
             self.nearest[own, : found.shape[1]] = found
 
     @torch.no_grad()
-    def draw(self, rows: Tensor, seed: int = 0, along: float = TAUGHT) -> Any:
-        """A datum near each of the numbers `rows` `(n,)`, `(n, *shape)` in the data's units; `along` is A."""
+    def augment(self, rows: Tensor, seed: int = 0, strength: float = TAUGHT) -> Any:
+        """A datum near each of the numbers `rows` `(n,)`, `(n, *shape)` in the data's units; `strength` is A."""
         u = torch.rand(2, len(rows), generator=torch.Generator().manual_seed(seed))
         a, b = (self.codes[self.nearest[rows, (part * self.counts[rows]).long()]] for part in u)
-        size = self.model.schema.at_once
-        codes = zip(self.codes[rows].split(size), (along * (a - b)).split(size), strict=True)
+        size = self.model.schema.inference_batch_size
+        codes = zip(self.codes[rows].split(size), (strength * (a - b)).split(size), strict=True)
         change = self._changed if self.model.schema.data_kind.varies_by == "residual" else self._written
-        return self.model.told(self.model.over(subset(self.rows, rows), lambda x, c: change(x, c, *next(codes))))
+        return self.model._to_user(
+            self.model.map_batches(subset(self.rows, rows), lambda x, c: change(x, c, *next(codes)))
+        )
 
-    def some(self, n: int, seed: int = 0, temperature: float = 1.0) -> Any:
+    def sample(self, n: int, seed: int = 0, temperature: float = 1.0) -> Any:
         """`n` data near any of them, to be looked at; the temperature scales how far they vary.
 
         Raises `UserError` where no class has 2 data, for an `n` below 1, or a temperature that is not above 0.
@@ -81,23 +83,23 @@ class Nearby:
         if not len(alike):
             raise UserError("only 1 to be like: give 2 or more, of each class")
         chosen = np.random.default_rng(seed).integers(len(alike), size=n)
-        return self.draw(alike[torch.from_numpy(chosen)], seed, SHOWN * temperature)
+        return self.augment(alike[torch.from_numpy(chosen)], seed, SHOWN * temperature)
 
     def _changed(self, x: Tensor, c: Tensor | None, z: Tensor, step: Tensor) -> Tensor:
-        z, step, show = z.to(x), step.to(x), self.model.vae.show
+        z, step, show = z.to(x), step.to(x), self.model.vae.decode_mean
         more = show(z + step, c) + (x - show(z, c)).nan_to_num(0.0)  # what is missing of x is as the model has it
         return self.model.schema.clip(self.model.schema.decode(more))
 
     def _written(self, x: Tensor, c: Tensor | None, z: Tensor, step: Tensor) -> Tensor:
         moved = z + step
         moved = moved * (z.norm(dim=1) / moved.norm(dim=1).clamp_min(1e-12))[:, None]
-        return self.model.schema.decode(self.model.vae.show(moved.to(self.model.device), c))
+        return self.model.schema.decode(self.model.vae.decode_mean(moved.to(self.model.device), c))
 
 
-def neighbours(codes: Tensor, of: Tensor, k: int) -> Tensor:
+def nearest_neighbors(codes: Tensor, of: Tensor, k: int) -> Tensor:
     """The numbers of the `k` codes (or all, if fewer) nearest to each of `of`, nearest first: `(len(of), k)`."""
     parts, most = of.split(1000), min(k, len(codes))
-    compared = watched(parts, "comparing codes", len(parts))
+    compared = track(parts, "comparing codes", len(parts))
     return torch.cat([torch.cdist(part, codes).topk(most, largest=False).indices for part in compared])
 
 
@@ -119,12 +121,12 @@ def check_draws(n: int, temperature: float) -> None:
 MOST = 10_000  # data that draws are made like; of more, so many at random
 
 
-def variations(model: Model, data: Any, n: int = 64, seed: int = 0, temperature: float = 1.0) -> Any:
-    """`n` new data like those of `data`, `(n, *shape)`, in its units: see `Nearby.some`.
+def vary(model: Model, data: Any, n: int = 64, seed: int = 0, temperature: float = 1.0) -> Any:
+    """`n` new data like those of `data`, `(n, *shape)`, in its units: see `NeighborAugmenter.sample`.
 
     Raises `UserError` for a table, for a model whose codes are entries of a codebook, and for fewer than 2 data.
     """
     check_model(model)
     check_draws(n, temperature)  # before the data are read
     rows = data if isinstance(data, Dataset) else load_like(data, model.schema, split="train")
-    return Nearby(model, subset(rows, draw(len(rows), MOST, seed))).some(n, seed, temperature)
+    return NeighborAugmenter(model, subset(rows, sample_indices(len(rows), MOST, seed))).sample(n, seed, temperature)

@@ -39,7 +39,7 @@ def report(schema: Schema, synthetic: Any, train: Dataset, held_out: Dataset, se
     features = [_features(x, schema, low, high) for x in (made, real, other)]
     few_made, few_real, few_other = (_some(f, ROWS, seed) for f in features)
     many_made, many_real = (_some(f, MOST, seed) for f in features[:2])
-    n = len(schema.modelled)
+    n = len(schema.feature_columns)
     inside, outside = closest(few_real, many_made) / n, closest(few_other, many_made) / n
     auc, error = separation(inside, outside)
     return {
@@ -85,9 +85,9 @@ def _range(x: Tensor) -> tuple[Tensor, Tensor]:
 def _features(x: Tensor, schema: Schema, low: Tensor, high: Tensor) -> Tensor:
     """Numbers whose L1 distance is `columns` times the distance of rows."""
     found = []
-    for j, column in enumerate(schema.modelled):
+    for j, column in enumerate(schema.feature_columns):
         absent = x[:, j].isnan()
-        if column.is_choice:
+        if column.is_categorical:
             codes = torch.where(absent, column.size, x[:, j].nan_to_num(0)).long()
             found.append(torch.nn.functional.one_hot(codes, column.size + 1).float() / 2)
         else:

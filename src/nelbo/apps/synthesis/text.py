@@ -20,7 +20,9 @@ AT_ONCE = 100  # lines drawn at least
 FRUITLESS = 20  # rounds without a new line, after which none is expected
 
 
-def new_lines(model: Model, n: int, known: Iterable[str], seed: int = 0, temperature: float = 1.0) -> list[str]:
+def sample_novel_lines(
+    model: Model, n: int, known: Iterable[str], seed: int = 0, temperature: float = 1.0
+) -> list[str]:
     """`n` different lines drawn from the model, none of them in `known`; spaces around a line do not count.
 
     The temperature is that of `Model.sample`. Raises `UserError` for a model of other data than text, for `n` below 1,

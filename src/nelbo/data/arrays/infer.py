@@ -25,7 +25,15 @@ import numpy as np
 from torch import Tensor
 
 from nelbo.data.arrays.layout import Items
-from nelbo.data.dataset import Arrays, Dataset, Rows, RowSource, fits_memory, tensor_dtype, to_tensor
+from nelbo.data.dataset import (
+    Dataset,
+    InMemoryDataset,
+    RowSource,
+    StreamedDataset,
+    fits_memory,
+    tensor_dtype,
+    to_tensor,
+)
 from nelbo.data.schema import Schema
 from nelbo.errors import UserError
 
@@ -33,7 +41,7 @@ CHUNK_BYTES = 2**22  # few enough to stay in the cache from one look at them to 
 
 
 @dataclass(frozen=True)
-class Part:
+class RawSplit:
     """Rows laid out as `(n, *shape)`, what to call them in messages, and their labels if known."""
 
     name: str
@@ -47,43 +55,43 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Summary:
+class ArrayStats:
     """What was seen of some rows: the range of all their values, and what is fitted to those to train on.
 
-    `only_01` and `only_0255` tell whether every value is in {0, 1}, in {0, 255}. `fitted_low` and `fitted_high`
+    `is_binary` and `is_0_or_255` tell whether every value is in {0, 1}, in {0, 255}. `fitted_low` and `fitted_high`
     are the range, `mean` and `std` the moments of the training rows, per feature (for pictures they are not used).
     """
 
     low: float
     high: float
-    only_01: bool
-    only_0255: bool
+    is_binary: bool
+    is_0_or_255: bool
     fitted_low: float
     fitted_high: float
     mean: np.ndarray
     std: np.ndarray
 
-    def __or__(self, other: Summary) -> Summary:
+    def __or__(self, other: ArrayStats) -> ArrayStats:
         """The range of both; what is fitted, of the first."""
         return replace(
             self,
             low=min(self.low, other.low),
             high=max(self.high, other.high),
-            only_01=self.only_01 and other.only_01,
-            only_0255=self.only_0255 and other.only_0255,
+            is_binary=self.is_binary and other.is_binary,
+            is_0_or_255=self.is_0_or_255 and other.is_0_or_255,
         )
 
 
-def summarise(part: Part, train: np.ndarray | None = None, brief: bool = False) -> Summary:
+def summarise(part: RawSplit, train: np.ndarray | None = None, fast: bool = False) -> ArrayStats:
     """One pass over all rows, in order; `train` (bool, `(n,)`) marks those to train on, None means all.
 
-    With `brief`, it ends where the rest can no longer change how rows are scaled: for pictures of bytes, as soon as
+    With `fast`, it ends where the rest can no longer change how rows are scaled: for pictures of bytes, as soon as
     some are neither in {0, 1} nor in {0, 255}. The ranges are then of what was read.
 
     Raises `UserError` naming the first value that is NaN or infinite.
     """
-    seen, bad, first = _Tally(len(part.shape) == 3), 0, ""
-    brief = brief and len(part.shape) == 3 and part.rows.dtype == np.uint8
+    seen, bad, first = _RunningStats(len(part.shape) == 3), 0, ""
+    fast = fast and len(part.shape) == 3 and part.rows.dtype == np.uint8
     for start, chunk in chunks(part.rows):
         flat = _flat(chunk)
         low, high = seen.extremes(flat)
@@ -95,7 +103,7 @@ def summarise(part: Part, train: np.ndarray | None = None, brief: bool = False) 
         elif not bad:
             seen.add(flat, low, high)
             seen.fit(flat, low, high, slice(None) if train is None else train[start : start + len(flat)])
-            if brief and not (seen.only_01 or seen.only_0255):
+            if fast and not (seen.only_01 or seen.only_0255):
                 break
     if bad:
         raise UserError(f"{part.name}: {bad} values are NaN or infinite, the first at [{first}]: drop or fill them")
@@ -137,7 +145,7 @@ class Moments:
         return np.sqrt(self.squares / np.maximum(self.count, 1))
 
 
-class _Tally:
+class _RunningStats:
     """What is known of the rows so far: range, and for vectors moments, per feature."""
 
     def __init__(self, pictures: bool) -> None:
@@ -171,13 +179,13 @@ class _Tally:
             self.moments.add(flat.astype(np.float64))
         self.fitted_low, self.fitted_high = np.minimum(self.fitted_low, low), np.maximum(self.fitted_high, high)
 
-    def summary(self) -> Summary:
+    def summary(self) -> ArrayStats:
         same = self.fitted_low == self.fitted_high
-        return Summary(
+        return ArrayStats(
             low=self.low,
             high=self.high,
-            only_01=bool(self.only_01),
-            only_0255=bool(self.only_0255),
+            is_binary=bool(self.only_01),
+            is_0_or_255=bool(self.only_0255),
             fitted_low=float(self.fitted_low.min()),
             fitted_high=float(self.fitted_high.max()),
             mean=self.moments.mean,
@@ -203,31 +211,31 @@ def _only(flat: np.ndarray, top: int) -> bool:
     return bool(((flat == 0) | (flat == top)).all())
 
 
-def fit_schema(part: Part, seen: Summary, classes: tuple[str, ...]) -> Schema:
+def fit_schema(part: RawSplit, stats: ArrayStats, classes: tuple[str, ...]) -> Schema:
     """The schema of rows like these, by the table at the top of this module."""
     shape = part.shape
     make = partial(Schema, "image" if len(shape) == 3 else "vector", shape, classes=classes)
-    low, high, whole = seen.low, seen.high, part.rows.dtype.kind in "iu"
-    if seen.only_01:
+    low, high, whole = stats.low, stats.high, part.rows.dtype.kind in "iu"
+    if stats.is_binary:
         return make((0.0,), (1.0,), "binary")
     if len(shape) == 1:
         if low >= 0 and high <= 1:
             return make((0.0,), (1.0,), "unit")
-        return make(tuple(seen.mean.tolist()), tuple(seen.std.tolist()), "real")
-    if seen.only_0255:
+        return make(tuple(stats.mean.tolist()), tuple(stats.std.tolist()), "real")
+    if stats.is_0_or_255:
         return make((0.0,), (255.0,), "binary")
     if low >= 0 and high <= 255:
         return make((0.0,), (255.0 if whole or high > 1 else 1.0,), "unit")
-    return make((seen.fitted_low,), (seen.fitted_high - seen.fitted_low or 1.0,), "unit")
+    return make((stats.fitted_low,), (stats.fitted_high - stats.fitted_low or 1.0,), "unit")
 
 
-def build(part: Part, schema: Schema, seen: Summary) -> Dataset:
+def build(part: RawSplit, schema: Schema, stats: ArrayStats) -> Dataset:
     """The dataset of these rows: in memory if they are or fit there, else streamed."""
     rows = part.rows
     whole = type(rows) is np.ndarray
     if not (whole or fits_memory(int(np.prod(rows.shape)) * rows.dtype.itemsize)):
-        return Rows(rows, schema, part.labels, not isinstance(rows, Items))
-    bytes_do = schema.kind == "image" and rows.dtype.kind in "iu" and seen.low >= 0 and seen.high <= 255
+        return StreamedDataset(rows, schema, part.labels, not isinstance(rows, Items))
+    bytes_do = schema.kind == "image" and rows.dtype.kind in "iu" and stats.low >= 0 and stats.high <= 255
     dtype = np.dtype(np.uint8) if bytes_do else tensor_dtype(rows.dtype)
     if whole:
         values = rows[:].astype(dtype, copy=False)
@@ -235,35 +243,35 @@ def build(part: Part, schema: Schema, seen: Summary) -> Dataset:
         values = np.empty(rows.shape, dtype)  # filled in pieces, so that nothing is there twice
         for start, chunk in chunks(rows):
             values[start : start + len(chunk)] = chunk
-    return Arrays(to_tensor(values), schema, part.labels)
+    return InMemoryDataset(to_tensor(values), schema, part.labels)
 
 
-def any_byte_does(schema: Schema) -> bool:
+def accepts_all_bytes(schema: Schema) -> bool:
     """Whether rows of bytes fit the schema whatever they hold."""
     return schema.kind == "image" and (schema.support, schema.shift, schema.scale) == ("unit", (0.0,), (255.0,))
 
 
-def check_range(part: Part, schema: Schema, seen: Summary) -> None:
+def check_range(part: RawSplit, schema: Schema, stats: ArrayStats) -> None:
     """Raise `UserError` if these values are on another scale than the schema's; warn if some lie beyond its range."""
     top = schema.scale[0]
-    if schema.support == "binary" and not (seen.only_01 if top == 1 else seen.only_0255):
+    if schema.support == "binary" and not (stats.is_binary if top == 1 else stats.is_0_or_255):
         raise UserError(
-            f"{part.name}: values reach from {seen.low:g} to {seen.high:g}, the model takes only 0 and {top:g}: "
+            f"{part.name}: values reach from {stats.low:g} to {stats.high:g}, the model takes only 0 and {top:g}: "
             "threshold them first"
         )
     if schema.support != "unit":
         return
     low, high = schema.shift[0], schema.shift[0] + top
-    inside = low <= seen.low and seen.high <= high
+    inside = low <= stats.low and stats.high <= high
     fixed = schema.kind == "image" and low == 0 and top in (1, 255)
-    fraction = top == 255 and part.rows.dtype.kind == "f" and 0 < seen.high <= 1
+    fraction = top == 255 and part.rows.dtype.kind == "f" and 0 < stats.high <= 1
     if fixed and (fraction or not inside):
         raise UserError(
-            f"{part.name}: values reach from {seen.low:g} to {seen.high:g}, the model takes {low:g} to {high:g}: "
+            f"{part.name}: values reach from {stats.low:g} to {stats.high:g}, the model takes {low:g} to {high:g}: "
             "bring them to that scale"
         )
     if not inside:
         warnings.warn(
-            f"{part.name}: values reach from {seen.low:g} to {seen.high:g}, beyond the {low:g} to {high:g} of training",
+            f"{part.name}: values reach from {stats.low:g} to {stats.high:g}, beyond the {low:g} to {high:g} of training",
             stacklevel=4,
         )

@@ -11,10 +11,10 @@ import numpy as np
 
 from nelbo.data import html, sources
 from nelbo.data.arrays import infer
-from nelbo.data.dataset import Data, Dataset, subset
+from nelbo.data.dataset import Dataset, DataSplits, subset
 from nelbo.data.kinds import DataKind, reader_of
 from nelbo.data.options import DataOptions
-from nelbo.data.schema import Fit, Schema
+from nelbo.data.schema import ResizeMode, Schema
 from nelbo.data.split import at_random
 from nelbo.errors import UserError
 
@@ -39,7 +39,7 @@ class VectorKind(ArrayKind):
     def recognises(self, source: Any, options: DataOptions) -> bool:
         return True
 
-    def load(self, source: Any, options: DataOptions, seed: int) -> Data:
+    def load(self, source: Any, options: DataOptions, seed: int) -> DataSplits:
         stored = sources.read(source, options.data_root)
         train, test, classes = sources.parts(stored)
         return fitted(Path(stored.name).stem, train, test, classes, (options.val_fraction, seed))
@@ -67,34 +67,34 @@ class VectorKind(ArrayKind):
         return f"vectors of {schema.shape[0]} numbers"
 
 
-def rows_like(part: infer.Part, schema: Schema) -> Dataset:
+def rows_like(part: infer.RawSplit, schema: Schema) -> Dataset:
     """The rows for a model of this schema; see `infer.check_range`."""
-    seen = infer.summarise(part, brief=infer.any_byte_does(schema))
-    infer.check_range(part, schema, seen)
-    return infer.build(part, schema, seen)
+    stats = infer.summarise(part, fast=infer.accepts_all_bytes(schema))
+    infer.check_range(part, schema, stats)
+    return infer.build(part, schema, stats)
 
 
 def fitted(
     name: str,
-    train: infer.Part,
-    test: infer.Part | None,
+    train: infer.RawSplit,
+    test: infer.RawSplit | None,
     classes: tuple[str, ...],
-    held_out: tuple[float, int],
-    fit: Fit = "crop",
-) -> Data:
+    split: tuple[float, int],
+    fit: ResizeMode = "crop",
+) -> DataSplits:
     """Rows scaled by what those to train on hold."""
     if test is not None:
         alike = train.rows.dtype == test.rows.dtype
-        seen, seen_test = (infer.summarise(part, brief=alike) for part in (train, test))
-        schema = replace(infer.fit_schema(train, seen | seen_test, classes), fit=fit)
-        return Data(name, infer.build(train, schema, seen), infer.build(test, schema, seen_test))
-    first, second = at_random(train.rows.shape[0], train.name, *held_out)
+        stats, seen_test = (infer.summarise(part, fast=alike) for part in (train, test))
+        schema = replace(infer.fit_schema(train, stats | seen_test, classes), resize_mode=fit)
+        return DataSplits(name, infer.build(train, schema, stats), infer.build(test, schema, seen_test))
+    first, second = at_random(train.rows.shape[0], train.name, *split)
     chosen = np.ones(train.rows.shape[0], bool)
     chosen[second.numpy()] = False
-    seen = infer.summarise(train, chosen, brief=True)
-    schema = replace(infer.fit_schema(train, seen, classes), fit=fit)
-    whole = infer.build(train, schema, seen)
-    return Data(name, subset(whole, first), subset(whole, second))
+    stats = infer.summarise(train, chosen, fast=True)
+    schema = replace(infer.fit_schema(train, stats, classes), resize_mode=fit)
+    whole = infer.build(train, schema, stats)
+    return DataSplits(name, subset(whole, first), subset(whole, second))
 
 
 def array_bytes(values: np.ndarray, ending: str) -> bytes:

@@ -15,7 +15,7 @@ Layout = Callable[[np.ndarray, str], np.ndarray]
 CHANNELS = (1, 3, 4)
 
 
-def lay_out(array: np.ndarray, name: str) -> np.ndarray:
+def as_batch_layout(array: np.ndarray, name: str) -> np.ndarray:
     """A view of the array as `(n, features)` or `(n, channels, height, width)`; `UserError` if it is neither."""
     _check(array, name, (2, 3, 4), "(n, features), (n, h, w) or (n, h, w, channels)")
     if array.ndim == 3:
@@ -27,7 +27,7 @@ def lay_out(array: np.ndarray, name: str) -> np.ndarray:
     return array
 
 
-def lay_out_series(array: np.ndarray, name: str) -> np.ndarray:
+def as_series_layout(array: np.ndarray, name: str) -> np.ndarray:
     """A view of the array as `(n, steps, channels)`; `UserError` if it is neither that nor `(n, steps)`."""
     _check(array, name, (2, 3), "series as (n, steps) or (n, steps, channels)")
     return array[..., None] if array.ndim == 2 else array
@@ -49,7 +49,7 @@ class Items:
     for. Raises `UserError` if their shapes differ.
     """
 
-    def __init__(self, items: Any, name: str, layout: Layout = lay_out) -> None:
+    def __init__(self, items: Any, name: str, layout: Layout = as_batch_layout) -> None:
         self.items, self.name, self._layout = items, name, layout
         first = _split(items[0])[0]
         self._shape = tuple(np.shape(first))

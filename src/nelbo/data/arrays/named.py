@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from nelbo.data.arrays import npy
-from nelbo.data.arrays.npy import Stored
+from nelbo.data.arrays.npy import LoadedArrays
 from nelbo.data.text.files import opened
 from nelbo.errors import UserError
 
@@ -35,7 +35,7 @@ IDX_FILES = (
 )
 
 
-def read(name: str, data_root: str | Path | None = None) -> Stored:
+def read(name: str, data_root: str | Path | None = None) -> LoadedArrays:
     """The arrays of a data set named in `CLASSES`.
 
     IDX files, plain or `.gz`, are looked for in `data_root` as torchvision lays them out (`MNIST/raw`,
@@ -47,7 +47,7 @@ def read(name: str, data_root: str | Path | None = None) -> Stored:
         places.append(SYSTEM_FASHION)
     for place in places:
         if found := _idx_files(place):
-            return Stored(name, *map(read_idx, found))
+            return LoadedArrays(name, *map(read_idx, found))
     if name == "mnist":
         return replace(npy.read(BUNDLED), name=name)
     looked = ", ".join(map(str, places))

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from nelbo.data.arrays.layout import Items, Layout, lay_out
+from nelbo.data.arrays.layout import Items, Layout, as_batch_layout
 from nelbo.errors import UserError
 
 
@@ -26,7 +26,7 @@ class FileRows:
     Raises `UserError` if the array is not laid out so, or the file can no longer be read. Several threads may read.
     """
 
-    def __init__(self, mapped: np.memmap[Any, Any], name: str, layout: Layout = lay_out) -> None:
+    def __init__(self, mapped: np.memmap[Any, Any], name: str, layout: Layout = as_batch_layout) -> None:
         assert mapped.filename is not None
         self.path, self.name, self.offset = Path(mapped.filename), name, mapped.offset
         self.dtype, self._row, self._layout = mapped.dtype, mapped.shape[1:], layout
@@ -66,7 +66,7 @@ class FileRows:
             place, left = place + got, left[got:]
 
 
-def rows_of(array: np.ndarray, name: str, layout: Layout = lay_out) -> np.ndarray | FileRows:
+def rows_of(array: np.ndarray, name: str, layout: Layout = as_batch_layout) -> np.ndarray | FileRows:
     """The array, or the rows of its file if it is mapped from one that can be read row by row."""
     if sys.platform == "win32" or not isinstance(array, np.memmap) or not array.flags.c_contiguous or array.ndim < 2:
         return array
@@ -88,7 +88,7 @@ LABELS = ("y", "Y", "labels")
 
 
 @dataclass(frozen=True)
-class Stored:
+class LoadedArrays:
     """The arrays that a source holds: rows and labels of the training split, and of the test split if any."""
 
     name: str
@@ -98,7 +98,7 @@ class Stored:
     y_test: Any = None
 
 
-def read(path: Path, member: str = "", layout: Layout = lay_out) -> Stored:
+def read(path: Path, member: str = "", layout: Layout = as_batch_layout) -> LoadedArrays:
     """The arrays of a NumPy file; a `.npy` is not read yet; `member` selects one of an `.npz`.
 
     In an `.npz`, `x_train`, `x_test` (and `y_train`, `y_test`) or `train`, `test` are splits; otherwise `x`, `X`,
@@ -109,13 +109,13 @@ def read(path: Path, member: str = "", layout: Layout = lay_out) -> Stored:
     if isinstance(loaded, np.ndarray):
         if member:
             raise UserError(f"{path}:{member}: the file holds one array without a name: leave :{member} out")
-        return Stored(str(path), rows_of(loaded, str(path), layout))
+        return LoadedArrays(str(path), rows_of(loaded, str(path), layout))
     with loaded:
         if not member:
             return _splits(path, loaded)
         if member not in loaded.files:
             raise UserError(f"{path}: holds no array {member!r}: choose among {', '.join(loaded.files)}")
-        return Stored(f"{path}:{member}", _array(path, loaded, member))
+        return LoadedArrays(f"{path}:{member}", _array(path, loaded, member))
 
 
 def _open(path: Path) -> Any:
@@ -139,7 +139,7 @@ def _array(path: Path, loaded: Any, name: str) -> np.ndarray:
         raise _damaged(f"{path}:{name}", error) from None
 
 
-def _splits(path: Path, loaded: Any) -> Stored:
+def _splits(path: Path, loaded: Any) -> LoadedArrays:
     """The arrays that the names in an `.npz` point out."""
     names = loaded.files
 
@@ -148,11 +148,11 @@ def _splits(path: Path, loaded: Any) -> Stored:
 
     for x, x_test, y, y_test in PAIRS:
         if x in names and x_test in names:
-            return Stored(str(path), _array(path, loaded, x), get(y), get(x_test), get(y_test))
+            return LoadedArrays(str(path), _array(path, loaded, x), get(y), get(x_test), get(y_test))
     if "x_train" in names:
-        return Stored(str(path), _array(path, loaded, "x_train"), get("y_train"))
+        return LoadedArrays(str(path), _array(path, loaded, "x_train"), get("y_train"))
     single = next((name for name in SINGLES if name in names), names[0] if len(names) == 1 else "")
     if not single:
         listed = ", ".join(names) or "nothing"
         raise UserError(f"{path}: holds {listed}: say which array is meant, as in {path.name}:{next(iter(names), 'x')}")
-    return Stored(str(path), _array(path, loaded, single), get(next((y for y in LABELS if y in names), "")))
+    return LoadedArrays(str(path), _array(path, loaded, single), get(next((y for y in LABELS if y in names), "")))

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nelbo.data.images.decode import Original, Target
+from nelbo.data.images.decode import ImageSource, ImageSpec
 
 BUDGET = 32 * 1024**3
 """Bytes that all files of the cache may take."""
@@ -34,7 +34,7 @@ CHECK = 4  # bytes
 class Cache:
     """`n` pictures of `target`, as far as they were put there; a folder that cannot be written keeps nothing."""
 
-    def __init__(self, path: Path, n: int, target: Target) -> None:
+    def __init__(self, path: Path, n: int, target: ImageSpec) -> None:
         self.path, self.target = path, target
         self.record = CHECK + prod(target.shape) * target.dtype.itemsize
         self.file = _opened(path, n * self.record)
@@ -58,7 +58,7 @@ class Cache:
                 os.pwritev(self.file, [_checksum(pixels).to_bytes(CHECK, "little"), pixels.data], i * self.record)
 
 
-def cache(originals: Sequence[Original], target: Target) -> Cache | None:
+def cache(originals: Sequence[ImageSource], target: ImageSpec) -> Cache | None:
     """The cache of these pictures, or None: where there is to be none, or there is no room, or no name for them."""
     folder = _folder()
     if folder is None:
@@ -85,7 +85,7 @@ def _folder() -> Path | None:
         return None
 
 
-def _stamp(original: Original) -> str:
+def _stamp(original: ImageSource) -> str:
     if not isinstance(original, str):
         return f"{original.stamp}\n"
     about = os.stat(original)

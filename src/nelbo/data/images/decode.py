@@ -15,7 +15,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from nelbo.data.schema import Fit, Schema
+from nelbo.data.schema import ResizeMode, Schema
 from nelbo.errors import UserError
 
 DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -34,43 +34,47 @@ class Encoded(Protocol):
     def open(self) -> BinaryIO: ...
 
 
-Original = str | Encoded
+ImageSource = str | Encoded
 """A picture as it is stored: the path of its file, or an `Encoded`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
-    """What is said of a picture before it is decoded; the size is (height, width), upright; `deep` is 16-bit grey."""
+class ImageHeader:
+    """What is said of a picture before it is decoded; the size is (height, width), upright; `is_16bit` is 16-bit grey."""
 
     size: tuple[int, int]
-    grey: bool
-    deep: bool
+    is_grayscale: bool
+    is_16bit: bool
 
 
 @dataclass(frozen=True)
-class Target:
-    """What pictures are brought to: `shape` is (channels, height, width); `deep` pixels have 16 bits, others 8.
+class ImageSpec:
+    """What pictures are brought to: `shape` is (channels, height, width); `is_16bit` pixels have 16 bits, others 8.
 
-    `fit` says how another size is brought to this one, always by Lanczos' filter: "crop" covers the area and cuts
+    `resize_mode` says how another size is brought to this one, always by Lanczos' filter: "crop" covers the area and cuts
     what stands out evenly, "pad" fits inside and fills up with black, "stretch" changes the proportions.
     """
 
     shape: tuple[int, ...]
-    fit: Fit
-    deep: bool = False
+    resize_mode: ResizeMode
+    is_16bit: bool = False
 
     @classmethod
-    def of(cls, schema: Schema, deep: bool = False) -> Target:
+    def of(cls, schema: Schema, is_16bit: bool = False) -> ImageSpec:
         """The target for a model of this schema; 16 bits are kept where its units are those of 16-bit pixels."""
-        return cls(schema.shape, schema.fit, deep and schema.shift[0] >= 0 and schema.shift[0] + schema.scale[0] > 255)
+        return cls(
+            schema.shape,
+            schema.resize_mode,
+            is_16bit and schema.shift[0] >= 0 and schema.shift[0] + schema.scale[0] > 255,
+        )
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
         """The type of a pixel."""
-        return np.dtype(np.uint16 if self.deep else np.uint8)
+        return np.dtype(np.uint16 if self.is_16bit else np.uint8)
 
 
-def read_header(original: Original) -> Header:
+def read_header(original: ImageSource) -> ImageHeader:
     """The header of a picture; raises `UserError` naming it if it is none."""
     try:
         with _opened(original) as picture:
@@ -83,10 +87,10 @@ def read_header(original: Original) -> Header:
     if mode in UNSUPPORTED_MODES:
         raise UserError(f"{original}: pixels are 32-bit numbers (mode {mode}): save it with 8 or 16 bits, or give .npy")
     size = (width, height) if turn in (5, 6, 7, 8) else (height, width)
-    return Header(size, mode in GREY_MODES, mode in DEEP_MODES)
+    return ImageHeader(size, mode in GREY_MODES, mode in DEEP_MODES)
 
 
-def decode(original: Original, target: Target) -> np.ndarray:
+def decode(original: ImageSource, target: ImageSpec) -> np.ndarray:
     """The pixels, `target.shape` of `target.dtype`; raises `UserError` naming the picture if it is damaged."""
     channels, height, width = target.shape
     try:
@@ -94,23 +98,23 @@ def decode(original: Original, target: Target) -> np.ndarray:
             # A JPEG that is far larger is decoded at a half, a quarter or an eighth, but at twice the size or more.
             picture.draft(None, (2 * max(height, width),) * 2)
             ImageOps.exif_transpose(picture, in_place=True)
-            plain = _numbers(picture) if target.deep else _convert(picture, MODES[channels])
+            plain = _numbers(picture) if target.is_16bit else _convert(picture, MODES[channels])
     except Exception as error:  # decoders fail in many ways on a damaged file
         raise unreadable(original, error) from None
-    pixels = np.asarray(_resize(plain, (width, height), target.fit))
-    if target.deep:
+    pixels = np.asarray(_resize(plain, (width, height), target.resize_mode))
+    if target.is_16bit:
         pixels = pixels.clip(0, 2**16 - 1).round().astype(np.uint16)
     return pixels.reshape(height, width, channels).transpose(2, 0, 1).copy()
 
 
 @contextmanager
-def _opened(original: Original) -> Iterator[Image.Image]:
+def _opened(original: ImageSource) -> Iterator[Image.Image]:
     # from an open file, as Pillow maps a named one, and then scrambles an uncompressed TIFF that is turned
     with open(original, "rb") if isinstance(original, str) else original.open() as file, Image.open(file) as picture:
         yield picture
 
 
-def unreadable(original: Original, error: Exception) -> UserError:
+def unreadable(original: ImageSource, error: Exception) -> UserError:
     """The error for a file that is no picture, a damaged one, or one of more pixels than Pillow agrees to decode."""
     reason = (str(error) or type(error).__name__).splitlines()[0]
     if isinstance(error, Image.DecompressionBombError):
@@ -137,13 +141,13 @@ def _convert(picture: Image.Image, mode: str) -> Image.Image:
     return picture if picture.mode == mode else picture.convert(mode)
 
 
-def _resize(picture: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
+def _resize(picture: Image.Image, size: tuple[int, int], resize_mode: ResizeMode) -> Image.Image:
     if picture.size == size:
         return picture
     if picture.mode == "RGBA":  # colours are weighed by how much they show, else what is clear colours its neighbours
-        return _resize(picture.convert("RGBa"), size, fit).convert("RGBA")
-    if fit == "crop":
+        return _resize(picture.convert("RGBa"), size, resize_mode).convert("RGBA")
+    if resize_mode == "crop":
         return ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
-    if fit == "pad":
+    if resize_mode == "pad":
         return ImageOps.pad(picture, size, Image.Resampling.LANCZOS)
     return picture.resize(size, Image.Resampling.LANCZOS)

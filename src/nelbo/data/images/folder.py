@@ -1,7 +1,7 @@
 """Folders of pictures: which pictures and classes they hold, and the dataset that reads them.
 
 A folder that holds `train` and `test` (or `val`) gives both splits. One whose subfolders hold pictures has those
-as classes, in order of name, unless a file of labels is given; those in `unlabelled` are of no known class. Names that
+as classes, in order of name, unless a file of labels is given; those in `accepts_missing_context` are of no known class. Names that
 start with a dot are passed over.
 """
 
@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nelbo.data.dataset import Arrays, Dataset, fits_memory
+from nelbo.data.dataset import Dataset, InMemoryDataset, fits_memory
 from nelbo.data.images import labels
 from nelbo.data.images.cache import cache
-from nelbo.data.images.decode import Header, Original, Target, decode, read_header
-from nelbo.data.parallel import every, shared
+from nelbo.data.images.decode import ImageHeader, ImageSource, ImageSpec, decode, read_header
+from nelbo.data.parallel import parallel_map, shared_array
 from nelbo.data.schema import Schema, extend
 from nelbo.errors import UserError
-from nelbo.training.progress import watched
+from nelbo.training.progress import track
 
 SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".dib", ".gif", ".webp", ".avif"),
@@ -36,7 +36,7 @@ UNLABELLED = ("unlabelled", "unlabeled")
 
 
 @dataclass(frozen=True)
-class Album:
+class ImageFolder:
     """Pictures in order, with the class of each ("" if it has none; all empty if the album has no classes).
 
     Files are strings: there may be millions, and a `Path` is four times as large. `order` are the names of classes,
@@ -44,15 +44,15 @@ class Album:
     """
 
     name: str
-    originals: tuple[Original, ...]
+    sources: tuple[ImageSource, ...]
     classes: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
 
-    def keep(self, good: list[bool]) -> Album:
+    def keep(self, good: list[bool]) -> ImageFolder:
         """The album without the pictures that are not good."""
         classes = tuple(c for c, ok in zip(self.classes, good, strict=True) if ok) if self.classes else ()
-        originals = tuple(o for o, ok in zip(self.originals, good, strict=True) if ok)
-        return replace(self, originals=originals, classes=classes)
+        originals = tuple(o for o, ok in zip(self.sources, good, strict=True) if ok)
+        return replace(self, sources=originals, classes=classes)
 
     def labels(self, classes: tuple[str, ...]) -> Tensor | None:
         """The place of each picture's class in `classes`, -1 if it has none; None if the album has no classes."""
@@ -60,14 +60,14 @@ class Album:
         return torch.tensor([place[name] for name in self.classes]) if self.classes else None
 
 
-def extend_by(classes: tuple[str, ...], albums: Iterable[Album]) -> tuple[str, ...]:
+def extend_by(classes: tuple[str, ...], albums: Iterable[ImageFolder]) -> tuple[str, ...]:
     """`classes`, then those of the albums that are not among them, in their own order or by name."""
     both = list(albums)
     own = [name for album in both for name in album.order]
     return extend((*classes, *own), {name for album in both for name in album.classes} - {""})
 
 
-def albums(root: Path, table: str | None = None) -> tuple[Album, Album | None]:
+def albums(root: Path, table: str | None = None) -> tuple[ImageFolder, ImageFolder | None]:
     """The training (or only) pictures under `root`, which may be a picture itself, and those of a test split.
 
     Their classes are their subfolders, or what the CSV file `table` says.
@@ -75,18 +75,18 @@ def albums(root: Path, table: str | None = None) -> tuple[Album, Album | None]:
     if root.is_file():
         if root.suffix.lower() not in SUFFIXES:
             raise UserError(f"{root}: is no data source: give a table, pictures, .npy, .npz or a known name")
-        return Album(str(root), (str(root),)), None
+        return ImageFolder(str(root), (str(root),)), None
     held_out = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
     folders = [root / "train", held_out] if held_out and (root / "train").is_dir() else [root]
     found = [_album(folder, table is None) for folder in folders]
     if table is not None:
-        paths = [str(original) for album in found for original in album.originals]
+        paths = [str(original) for album in found for original in album.sources]
         classes = iter(labels.read(table, root, paths))
-        found = [replace(album, classes=tuple(next(classes) for _ in album.originals)) for album in found]
+        found = [replace(album, classes=tuple(next(classes) for _ in album.sources)) for album in found]
     return found[0], found[1] if len(found) == 2 else None
 
 
-def _album(root: Path, by_folder: bool) -> Album:
+def _album(root: Path, by_folder: bool) -> ImageFolder:
     if not by_folder:
         loose, classes = tuple(_pictures(str(root))), {}
     else:
@@ -103,7 +103,7 @@ def _album(root: Path, by_folder: bool) -> Album:
     if not loose and not classes:
         raise UserError(f"{root}: holds no pictures: give a folder with files such as .png or .jpg")
     names = tuple("" if name in UNLABELLED else name for name, paths in classes.items() for _ in paths)
-    return Album(str(root), loose or tuple(path for paths in classes.values() for path in paths), names)
+    return ImageFolder(str(root), loose or tuple(path for paths in classes.values() for path in paths), names)
 
 
 def _pictures(folder: str, deep: bool = True) -> Iterator[str]:
@@ -132,14 +132,14 @@ def _pictures(folder: str, deep: bool = True) -> Iterator[str]:
 R = TypeVar("R")
 
 
-class Decoded:
+class DecodedImages:
     """Pixels `(n, channels, height, width)` of pictures, decoded when rows are asked for, and then kept if they may be.
 
     `chosen` are the numbers of those that are rows, in order; None: all. Raises `UserError` naming a picture that is
     damaged. Several threads may read.
     """
 
-    def __init__(self, originals: tuple[Original, ...], target: Target, chosen: np.ndarray | None = None) -> None:
+    def __init__(self, originals: tuple[ImageSource, ...], target: ImageSpec, chosen: np.ndarray | None = None) -> None:
         self.originals, self.target, self.dtype = originals, target, target.dtype
         self.chosen = np.arange(len(originals)) if chosen is None else chosen
         self.shape: tuple[int, ...] = (len(self.chosen), *target.shape)
@@ -157,12 +157,12 @@ class Decoded:
         return pixels
 
 
-class Files(Dataset):
+class ImageFileDataset(Dataset):
     """Pictures of 8 bits in the units of any schema, decoded when a batch asks for them."""
 
     resident, threaded = False, True
 
-    def __init__(self, rows: Decoded, schema: Schema, labels: Tensor | None = None) -> None:
+    def __init__(self, rows: DecodedImages, schema: Schema, labels: Tensor | None = None) -> None:
         self.rows, self.schema, self.labels = rows, schema, labels
 
     def __len__(self) -> int:
@@ -182,40 +182,40 @@ def from_pixels(pixels: Tensor, schema: Schema) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Survey:
+class FolderScan:
     """The readable pictures of an album with their headers, and what is wrong with the others."""
 
-    album: Album
-    headers: tuple[Header, ...]
-    bad: dict[Original, UserError]
+    album: ImageFolder
+    headers: tuple[ImageHeader, ...]
+    bad: dict[ImageSource, UserError]
 
     @property
-    def deep(self) -> bool:
+    def is_16bit(self) -> bool:
         """Whether there are pictures of 16 bits."""
-        return any(header.deep for header in self.headers)
+        return any(header.is_16bit for header in self.headers)
 
 
-def survey(album: Album) -> Survey:
+def scan_folder(album: ImageFolder) -> FolderScan:
     """The header of every picture; no pixel is decoded."""
-    headers: list[Header] = []
-    bad: dict[Original, UserError] = {}
-    known: dict[Header, Header] = {}  # equal headers are kept once
-    looked_at = _every(album, lambda i: read_header(album.originals[i]), "looking at pictures")
-    for original, found in zip(album.originals, looked_at, strict=True):
+    headers: list[ImageHeader] = []
+    bad: dict[ImageSource, UserError] = {}
+    known: dict[ImageHeader, ImageHeader] = {}  # equal headers are kept once
+    looked_at = _every(album, lambda i: read_header(album.sources[i]), "looking at pictures")
+    for original, found in zip(album.sources, looked_at, strict=True):
         if isinstance(found, UserError):
             bad[original] = found
         else:
             headers.append(known.setdefault(found, found))
-    kept = album.keep([original not in bad for original in album.originals]) if bad else album
-    return Survey(kept, tuple(headers), bad)
+    kept = album.keep([original not in bad for original in album.sources]) if bad else album
+    return FolderScan(kept, tuple(headers), bad)
 
 
-def common_shape(surveys: list[Survey], size: tuple[int, int] | None, channels: int | None) -> tuple[int, int, int]:
+def common_shape(surveys: list[FolderScan], size: tuple[int, int] | None, channels: int | None) -> tuple[int, int, int]:
     """(channels, height, width) of all pictures; raises `UserError` if sizes differ and none is given."""
     headers = [header for s in surveys for header in s.headers]
     if not headers:
-        _report(surveys[0], surveys[0].bad, skip_bad=False)
-    originals = (original for s in surveys for original in s.album.originals)
+        _report(surveys[0], surveys[0].bad, skip_unreadable=False)
+    originals = (original for s in surveys for original in s.album.sources)
     header, first = headers[0], next(originals)
     odd = next(
         (
@@ -230,45 +230,47 @@ def common_shape(surveys: list[Survey], size: tuple[int, int] | None, channels: 
             f"{first} is {_by(header)}, {odd[0]} is {_by(odd[1])} (height x width): "
             "bring all to one size by --size 64 (or 64x48)"
         )
-    return (channels or (1 if all(header.grey for header in headers) else 3), *(size or header.size))
+    return (channels or (1 if all(header.is_grayscale for header in headers) else 3), *(size or header.size))
 
 
-def read(found: Survey, target: Target, skip_bad: bool, itemsize: int = 0) -> tuple[np.ndarray | Decoded, Album]:
+def read(
+    scan: FolderScan, target: ImageSpec, skip_unreadable: bool, itemsize: int = 0
+) -> tuple[np.ndarray | DecodedImages, ImageFolder]:
     """The pixels of the pictures, in memory if they fit there at `itemsize` bytes each, and whose they are.
 
-    Raises `UserError` naming the first damaged picture and how many there are; with `skip_bad` these are left out, with
+    Raises `UserError` naming the first damaged picture and how many there are; with `skip_unreadable` these are left out, with
     a warning. Where they do not fit memory, all are decoded at once only if some may have to be left out.
     """
-    album, n = found.album, len(found.album.originals)
+    album, n = scan.album, len(scan.album.sources)
     if not fits_memory(n * prod(target.shape) * max(itemsize, target.dtype.itemsize)):
-        rows = Decoded(album.originals, target)
+        rows = DecodedImages(album.sources, target)
         # of a picture that is read only the length is told, as pixels would be sent from the process that reads
-        good = _good(found, (lambda i: len(rows[np.array([i])])) if skip_bad else None, skip_bad)
+        good = _good(scan, (lambda i: len(rows[np.array([i])])) if skip_unreadable else None, skip_unreadable)
         chosen = np.flatnonzero(good)
-        return (rows if len(chosen) == n else Decoded(album.originals, target, chosen)), album.keep(good)
-    pixels = shared((n, *target.shape), target.dtype)
+        return (rows if len(chosen) == n else DecodedImages(album.sources, target, chosen)), album.keep(good)
+    pixels = shared_array((n, *target.shape), target.dtype)
 
     def fill(i: int) -> None:
-        pixels[i] = decode(album.originals[i], target)
+        pixels[i] = decode(album.sources[i], target)
 
-    good = _good(found, fill, skip_bad)
+    good = _good(scan, fill, skip_unreadable)
     chosen = np.flatnonzero(good)
     for place, i in enumerate(chosen.tolist() if len(chosen) < n else []):
         pixels[place] = pixels[i]  # they close up one by one: a copy might not fit beside
     return pixels[: len(chosen)], album.keep(good)
 
 
-def build(found: Survey, schema: Schema, skip_bad: bool) -> Dataset:
+def build(scan: FolderScan, schema: Schema, skip_unreadable: bool) -> Dataset:
     """The pictures at 8 bits in the schema's units: decoded into memory if they fit there, else when asked for."""
     itemsize = from_pixels(torch.zeros(1, dtype=torch.uint8), schema).itemsize
-    rows, album = read(found, Target.of(schema), skip_bad, itemsize)
+    rows, album = read(scan, ImageSpec.of(schema), skip_unreadable, itemsize)
     labels = album.labels(schema.classes)
-    if isinstance(rows, Decoded):
-        return Files(rows, schema, labels)
-    return Arrays(from_pixels(torch.from_numpy(rows), schema), schema, labels)
+    if isinstance(rows, DecodedImages):
+        return ImageFileDataset(rows, schema, labels)
+    return InMemoryDataset(from_pixels(torch.from_numpy(rows), schema), schema, labels)
 
 
-def _every(album: Album, read: Callable[[int], R], what: str) -> Iterator[R | UserError]:
+def _every(album: ImageFolder, read: Callable[[int], R], what: str) -> Iterator[R | UserError]:
     """`read` of the number of every picture by all cores, in order, its errors as values; `what` says what that is."""
 
     def attempt(i: int) -> R | UserError:
@@ -277,37 +279,41 @@ def _every(album: Album, read: Callable[[int], R], what: str) -> Iterator[R | Us
         except UserError as error:
             return UserError(str(error))  # the one raised holds on to all that it passed through
 
-    files = all(isinstance(original, str) for original in album.originals)  # others may share what they read from
-    numbers = range(len(album.originals))
-    return watched(every(attempt, numbers, apart=files), what, len(numbers))
+    files = all(isinstance(original, str) for original in album.sources)  # others may share what they read from
+    numbers = range(len(album.sources))
+    return track(parallel_map(attempt, numbers, processes=files), what, len(numbers))
 
 
-def _good(found: Survey, attempt: Callable[[int], object] | None, skip_bad: bool) -> list[bool]:
+def _good(scan: FolderScan, attempt: Callable[[int], object] | None, skip_unreadable: bool) -> list[bool]:
     """Which of the pictures can be read, by an attempt at the number of each, if any.
 
     Raises, or warns of, those that cannot, be it by their headers.
     """
-    originals = found.album.originals
-    tried = list(_every(found.album, attempt, "reading pictures")) if attempt else [None] * len(originals)
-    bad = found.bad | {o: e for o, e in zip(originals, tried, strict=True) if isinstance(e, UserError)}
-    _report(found, bad, skip_bad)
+    originals = scan.album.sources
+    tried = list(_every(scan.album, attempt, "reading pictures")) if attempt else [None] * len(originals)
+    bad = scan.bad | {o: e for o, e in zip(originals, tried, strict=True) if isinstance(e, UserError)}
+    _report(scan, bad, skip_unreadable)
     return [original not in bad for original in originals] if bad else [True] * len(originals)
 
 
-def _report(found: Survey, bad: dict[Original, UserError], skip_bad: bool) -> None:
+def _report(scan: FolderScan, bad: dict[ImageSource, UserError], skip_unreadable: bool) -> None:
     """Raise, or warn of, the pictures that cannot be read."""
-    total = len(found.album.originals) + len(found.bad)
+    total = len(scan.album.sources) + len(scan.bad)
     if not bad:
         return
     first = bad[min(bad, key=str)]
     if total == 1:
         raise first
-    text = f"{found.album.name}: {len(bad)} of {total} pictures cannot be read"
-    if not skip_bad or len(bad) == total:
-        remedy = "mend or remove them" if len(bad) == total else "mend or remove them, or leave them out by --skip-bad"
+    text = f"{scan.album.name}: {len(bad)} of {total} pictures cannot be read"
+    if not skip_unreadable or len(bad) == total:
+        remedy = (
+            "mend or remove them"
+            if len(bad) == total
+            else "mend or remove them, or leave them out by --skip-unreadable"
+        )
         raise UserError(f"{text}: {remedy}; the first is {first}")
     warnings.warn(f"{text} and are left out; the first is {first}", stacklevel=2)
 
 
-def _by(header: Header) -> str:
+def _by(header: ImageHeader) -> str:
     return f"{header.size[0]}x{header.size[1]}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, BinaryIO
 
-from nelbo.data.images.folder import Album
+from nelbo.data.images.folder import ImageFolder
 from nelbo.data.images.labels import NAMES
 from nelbo.errors import UserError
 
@@ -55,7 +55,7 @@ def _columns(dataset: Any) -> list[str]:
     return [name for name, feature in (dataset.features or {}).items() if type(feature).__name__ == "Image"]
 
 
-def unwrap(source: Any) -> tuple[Album, Album | None] | Any:
+def unwrap(source: Any) -> tuple[ImageFolder, ImageFolder | None] | Any:
     """Of a dataset with pictures, the training (or only) ones and those of a test split; of another, an Arrow table.
 
     Raises `UserError` if it is a stream, or has no training split, or pictures in several columns.
@@ -79,7 +79,7 @@ def unwrap(source: Any) -> tuple[Album, Album | None] | Any:
     return _album(train, pictures[0]), None if held_out is None else _album(held_out, pictures[0])
 
 
-def _album(dataset: Any, column: str) -> Album:
+def _album(dataset: Any, column: str) -> ImageFolder:
     if len(dataset) == 0:
         raise UserError("the dataset is empty: give at least one picture")
     rows = dataset.select_columns([column]).cast_column(column, type(dataset.features[column])(decode=False))
@@ -88,10 +88,10 @@ def _album(dataset: Any, column: str) -> Album:
     known = {name: f.names for name, f in dataset.features.items() if type(f).__name__ == "ClassLabel"}
     label = next(iter(named or known), None)
     if label is None:
-        return Album("the dataset", pictures)
+        return ImageFolder("the dataset", pictures)
     order = tuple(known.get(label, ()))
     values = [_name(value, order) for value in dataset[label]]
-    return Album("the dataset", pictures, tuple(values), order)
+    return ImageFolder("the dataset", pictures, tuple(values), order)
 
 
 def _name(value: Any, order: tuple[str, ...]) -> str:

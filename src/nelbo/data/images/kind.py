@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from nelbo.data import html, sources
-from nelbo.data.arrays.infer import Part
+from nelbo.data.arrays.infer import RawSplit
 from nelbo.data.arrays.kind import ArrayKind, fitted, rows_like
-from nelbo.data.dataset import Data, Dataset
+from nelbo.data.dataset import Dataset, DataSplits
 from nelbo.data.images import folder, huggingface
-from nelbo.data.images.decode import MODES, Target
-from nelbo.data.images.folder import Album, albums, extend_by
+from nelbo.data.images.decode import MODES, ImageSpec
+from nelbo.data.images.folder import ImageFolder, albums, extend_by
 from nelbo.data.kinds import DataKind, reader_of
 from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema
@@ -41,27 +41,27 @@ class ImageKind(ArrayKind):
     def recognises(self, source: Any, options: DataOptions) -> bool:
         return huggingface.has_pictures(source) if huggingface.is_hub(source) else bool(sources.locate(source))
 
-    def load(self, source: Any, options: DataOptions, seed: int) -> Data:
+    def load(self, source: Any, options: DataOptions, seed: int) -> DataSplits:
         both = _albums(source, options.labels)
         name = "dataset" if huggingface.is_hub(source) else Path(source).expanduser().name
-        surveys = [folder.survey(album) for album in both if album is not None]
+        surveys = [folder.scan_folder(album) for album in both if album is not None]
         shape = folder.common_shape(surveys, options.height_and_width, options.channels)
-        classes = extend_by((), (found.album for found in surveys))
+        classes = extend_by((), (scan.album for scan in surveys))
         held_out = (options.val_fraction, seed)
-        if shape[0] == 1 and any(found.deep for found in surveys):
-            target, parts = Target(shape, options.fit, deep=True), []
-            for found in surveys:
-                rows, kept = folder.read(found, target, options.skip_bad)
-                parts.append(Part(kept.name, rows, kept.labels(classes)))
-            data = fitted(name, parts[0], parts[1] if len(parts) == 2 else None, classes, held_out, options.fit)
-            if not Target.of(data.schema, deep=True).deep:
+        if shape[0] == 1 and any(scan.is_16bit for scan in surveys):
+            target, parts = ImageSpec(shape, options.resize_mode, is_16bit=True), []
+            for scan in surveys:
+                rows, kept = folder.read(scan, target, options.skip_unreadable)
+                parts.append(RawSplit(kept.name, rows, kept.labels(classes)))
+            data = fitted(name, parts[0], parts[1] if len(parts) == 2 else None, classes, held_out, options.resize_mode)
+            if not ImageSpec.of(data.schema, is_16bit=True).is_16bit:
                 raise UserError(
                     f"{both[0].name}: the pictures have 16 bits, but no value above 255: save them with 8 bits"
                 )
             return data
-        schema = Schema("image", shape, (0.0,), (255.0,), "unit", classes, options.fit)
-        built = [folder.build(found, schema, options.skip_bad) for found in surveys]
-        return Data(name, *built) if len(built) == 2 else split_at_random(built[0], name, *held_out, both[0].name)
+        schema = Schema("image", shape, (0.0,), (255.0,), "unit", classes, options.resize_mode)
+        built = [folder.build(scan, schema, options.skip_unreadable) for scan in surveys]
+        return DataSplits(name, *built) if len(built) == 2 else split_at_random(built[0], name, *held_out, both[0].name)
 
     def load_like(self, source: Any, schema: Schema, split: str, options: DataOptions) -> Dataset:
         both = _albums(source)
@@ -70,12 +70,12 @@ class ImageKind(ArrayKind):
             raise UserError(
                 f"{album.name}: holds pictures, the model takes rows of shape {schema.shape}: give an array"
             )
-        known, found = replace(schema, classes=extend_by(schema.classes, [album])), folder.survey(album)
-        target = Target.of(schema, found.deep)
-        if not target.deep:
-            return folder.build(found, known, options.skip_bad)
-        rows, kept = folder.read(found, target, options.skip_bad)
-        return rows_like(Part(album.name, rows, kept.labels(known.classes)), known)
+        known, scan = replace(schema, classes=extend_by(schema.classes, [album])), folder.scan_folder(album)
+        target = ImageSpec.of(schema, scan.is_16bit)
+        if not target.is_16bit:
+            return folder.build(scan, known, options.skip_unreadable)
+        rows, kept = folder.read(scan, target, options.skip_unreadable)
+        return rows_like(RawSplit(album.name, rows, kept.labels(known.classes)), known)
 
     def reader_of(self, source: Any) -> DataKind:
         return reader_of(source, DataOptions())
@@ -101,6 +101,6 @@ class ImageKind(ArrayKind):
         return html.image_strip(values, schema)
 
 
-def _albums(source: Any, labels: str | None = None) -> tuple[Album, Album | None]:
+def _albums(source: Any, labels: str | None = None) -> tuple[ImageFolder, ImageFolder | None]:
     """The pictures of a source: of the training (or only) split, and of a test split if there is one."""
     return huggingface.unwrap(source) if huggingface.is_hub(source) else albums(Path(source).expanduser(), labels)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nelbo.data.arrays.kind import ArrayKind
-from nelbo.data.dataset import Data, Dataset
+from nelbo.data.dataset import Dataset, DataSplits
 from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema
 from nelbo.data.series import series
@@ -30,7 +30,7 @@ class SeriesKind(ArrayKind):
     def recognises(self, source: Any, options: DataOptions) -> bool:
         return options.kind is not None or options.window is not None
 
-    def load(self, source: Any, options: DataOptions, seed: int) -> Data:
+    def load(self, source: Any, options: DataOptions, seed: int) -> DataSplits:
         return series.load(source, options, seed)
 
     def load_like(self, source: Any, schema: Schema, split: str, options: DataOptions) -> Dataset:

@@ -36,10 +36,10 @@ from torch import Tensor
 from nelbo.data import sources, tables
 from nelbo.data import split as splitting
 from nelbo.data.arrays import infer
-from nelbo.data.arrays.infer import Moments, Part, Summary, chunks
-from nelbo.data.arrays.layout import lay_out_series, to_numpy
+from nelbo.data.arrays.infer import ArrayStats, Moments, RawSplit, chunks
+from nelbo.data.arrays.layout import as_series_layout, to_numpy
 from nelbo.data.arrays.npy import FileRows
-from nelbo.data.dataset import Data, Dataset, subset
+from nelbo.data.dataset import Dataset, DataSplits, subset
 from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema, Support
 from nelbo.data.split import Windows
@@ -96,90 +96,90 @@ def _numbers(column: Any) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Found:
+class LoadedSeries:
     """Series to train on and to test on (None: none of their own), and the names of classes and channels.
 
     `lists` are the series of a list, each at its own length; the rows of `train` are these ended by NaN.
     `is_recording`: the source is a table, which holds one recording.
     """
 
-    train: Part
-    test: Part | None = None
+    train: RawSplit
+    test: RawSplit | None = None
     classes: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     lists: tuple[np.ndarray, ...] = ()
     is_recording: bool = False
 
 
-def load(source: Any, options: DataOptions, seed: int) -> Data:
+def load(source: Any, options: DataOptions, seed: int) -> DataSplits:
     """Series to train on and series held out; see `nelbo.data.load`."""
-    found = _find(source, options.data_root)
+    loaded = _find(source, options.data_root)
     if options.window is not None:
-        found = _cut(found, options.window, options.window if options.stride is None else options.stride)
-    elif found.is_recording:
+        loaded = _cut(loaded, options.window, options.window if options.stride is None else options.stride)
+    elif loaded.is_recording:
         raise UserError(
-            f"{found.train.name}: is one series of {found.train.shape[0]} steps: cut it, as by --window 128"
+            f"{loaded.train.name}: is one series of {loaded.train.shape[0]} steps: cut it, as by --window 128"
         )
     held_out = (options.val_fraction, seed)
-    name, rows = Path(found.train.name).stem, found.train.rows
-    if found.test is not None:
-        seen, seen_test = summarise(found.train), summarise(found.test)
-        schema = _schema(found, seen | seen_test)
-        return Data(name, _build(found.train, schema, seen), _build(found.test, schema, seen_test))
+    name, rows = Path(loaded.train.name).stem, loaded.train.rows
+    if loaded.test is not None:
+        stats, seen_test = summarise(loaded.train), summarise(loaded.test)
+        schema = _schema(loaded, stats | seen_test)
+        return DataSplits(name, _build(loaded.train, schema, stats), _build(loaded.test, schema, seen_test))
     if isinstance(rows, Windows):
         first, second = splitting.of_windows(rows, name, *held_out)
     else:
         first, second = splitting.at_random(rows.shape[0], name, *held_out)
     chosen = np.isin(np.arange(rows.shape[0]), first.numpy())
-    seen = summarise(found.train, chosen)
-    whole = _build(found.train, _schema(found, seen), seen)
-    return Data(name, subset(whole, first), subset(whole, second))
+    stats = summarise(loaded.train, chosen)
+    whole = _build(loaded.train, _schema(loaded, stats), stats)
+    return DataSplits(name, subset(whole, first), subset(whole, second))
 
 
 def load_like(source: Any, schema: Schema, split: str, options: DataOptions) -> Dataset:
     """Series of any source for a model of this schema; see `nelbo.data.load_like`."""
-    found = _find(source, options.data_root, schema.classes, schema.names)
-    if split == "test" and found.test is not None:
-        found = replace(found, train=found.test, test=None)
+    loaded = _find(source, options.data_root, schema.classes, schema.names)
+    if split == "test" and loaded.test is not None:
+        loaded = replace(loaded, train=loaded.test, test=None)
     steps, channels = schema.shape
-    if found.train.shape[1] != channels:
+    if loaded.train.shape[1] != channels:
         listed = f" ({', '.join(schema.names)})" if schema.names else ""
         raise UserError(
-            f"{found.train.name}: has {found.train.shape[1]} channels, the model takes {channels}{listed}: give those"
+            f"{loaded.train.name}: has {loaded.train.shape[1]} channels, the model takes {channels}{listed}: give those"
         )
-    if found.lists or found.train.shape[0] != steps:
-        whole = tuple(_ended(series, max(steps, len(series))) for series in _recordings(found))
-        found = _cut(replace(found, lists=whole), steps, steps)
-    seen = summarise(found.train)
-    if schema.support == "binary" and not seen.only_01:
+    if loaded.lists or loaded.train.shape[0] != steps:
+        whole = tuple(_ended(series, max(steps, len(series))) for series in _recordings(loaded))
+        loaded = _cut(replace(loaded, lists=whole), steps, steps)
+    stats = summarise(loaded.train)
+    if schema.support == "binary" and not stats.is_binary:
         raise UserError(
-            f"{found.train.name}: values reach from {seen.low:g} to {seen.high:g}, the model takes only 0 and 1: "
+            f"{loaded.train.name}: values reach from {stats.low:g} to {stats.high:g}, the model takes only 0 and 1: "
             "threshold them first"
         )
-    return _build(found.train, replace(schema, classes=found.classes), seen)
+    return _build(loaded.train, replace(schema, classes=loaded.classes), stats)
 
 
 def _find(
     source: Any, data_root: str | Path | None, classes: tuple[str, ...] = (), channels: tuple[str, ...] = ()
-) -> Found:
+) -> LoadedSeries:
     """The series of a source, not cut; of a table, those `channels` if it has them all."""
     if tables.is_table(source):
         name, values, names = read(source)
         if channels and set(channels) <= set(names):
             values, names = values[:, [names.index(channel) for channel in channels]], channels
-        return Found(Part(name, values[None]), channels=names, is_recording=True)
+        return LoadedSeries(RawSplit(name, values[None]), channels=names, is_recording=True)
     sources.locate(source)  # a path that does not exist is said to be one
     x, y = source if isinstance(source, tuple) and len(source) == 2 else (source, None)
     lists = _listed(x) if isinstance(x, list) else ()
     if lists:
         longest = max(map(len, lists))
-        stored = sources.Stored("list", np.stack([_ended(series, longest) for series in lists]), y)
+        stored = sources.LoadedArrays("list", np.stack([_ended(series, longest) for series in lists]), y)
     else:
-        stored = sources.read(source, data_root, lay_out_series)
+        stored = sources.read(source, data_root, as_series_layout)
         if isinstance(stored.x, np.ndarray) and stored.x.ndim == 1:
             stored = replace(stored, x=stored.x[None])
-    train, test, classes = sources.parts(stored, classes, lay_out_series)
-    return Found(train, test, classes, lists=lists)
+    train, test, classes = sources.parts(stored, classes, as_series_layout)
+    return LoadedSeries(train, test, classes, lists=lists)
 
 
 def _listed(items: list[Any]) -> tuple[np.ndarray, ...]:
@@ -211,27 +211,27 @@ def _ended(series: np.ndarray, steps: int) -> np.ndarray:
     return whole
 
 
-def _recordings(found: Found) -> tuple[np.ndarray, ...]:
+def _recordings(loaded: LoadedSeries) -> tuple[np.ndarray, ...]:
     """The series to train on, each at its own length; those of a file stay there."""
-    rows = found.train.rows
+    rows = loaded.train.rows
     if isinstance(rows, FileRows):
-        rows = lay_out_series(np.load(rows.path, mmap_mode="r"), rows.name)
-    return found.lists or tuple(rows[:])
+        rows = as_series_layout(np.load(rows.path, mmap_mode="r"), rows.name)
+    return loaded.lists or tuple(rows[:])
 
 
-def _cut(found: Found, window: int, stride: int) -> Found:
+def _cut(loaded: LoadedSeries, window: int, stride: int) -> LoadedSeries:
     """All series cut into windows, each with the label of its series."""
 
-    def windows(part: Part, own: tuple[np.ndarray, ...]) -> Part:
+    def windows(part: RawSplit, own: tuple[np.ndarray, ...]) -> RawSplit:
         rows = Windows(own, window, stride, part.name)
         labels = None if part.labels is None else part.labels[torch.from_numpy(rows.recording)]
-        return Part(part.name, rows, labels)
+        return RawSplit(part.name, rows, labels)
 
-    test = found.test and windows(found.test, _recordings(Found(found.test)))
-    return replace(found, train=windows(found.train, _recordings(found)), test=test)
+    test = loaded.test and windows(loaded.test, _recordings(LoadedSeries(loaded.test)))
+    return replace(loaded, train=windows(loaded.train, _recordings(loaded)), test=test)
 
 
-def summarise(part: Part, train: np.ndarray | None = None) -> Summary:
+def summarise(part: RawSplit, train: np.ndarray | None = None) -> ArrayStats:
     """What is seen of series, gaps passed over; `fitted_low`, `fitted_high` and the moments are those to train on.
 
     Raises `UserError` naming an infinite value, a series of one step, or one of which nothing was observed.
@@ -253,23 +253,23 @@ def summarise(part: Part, train: np.ndarray | None = None) -> Summary:
         moments.add(chosen.reshape(-1, chunk.shape[-1]).astype(np.float64))
     mean = np.where(moments.count > 0, moments.mean, np.nan)
     std = np.where(moments.squares > 0, moments.std, 1.0)
-    return Summary(low, high, only_01, False, low, high, mean, std)
+    return ArrayStats(low, high, only_01, False, low, high, mean, std)
 
 
-def _schema(found: Found, seen: Summary) -> Schema:
+def _schema(loaded: LoadedSeries, stats: ArrayStats) -> Schema:
     """The schema of these series, by the table at the top of this module."""
-    if (nothing := np.isnan(seen.mean)).any():
+    if (nothing := np.isnan(stats.mean)).any():
         j = int(nothing.argmax())
-        channel = repr(found.channels[j]) if found.channels else str(j)
-        raise UserError(f"{found.train.name}: channel {channel} holds only NaN in the training part: leave it out")
-    shift, scale = ((0.0,), (1.0,)) if seen.only_01 else (tuple(seen.mean.tolist()), tuple(seen.std.tolist()))
-    support: Support = "binary" if seen.only_01 else "real"
-    return Schema("series", found.train.shape, shift, scale, support, found.classes, names=found.channels)
+        channel = repr(loaded.channels[j]) if loaded.channels else str(j)
+        raise UserError(f"{loaded.train.name}: channel {channel} holds only NaN in the training part: leave it out")
+    shift, scale = ((0.0,), (1.0,)) if stats.is_binary else (tuple(stats.mean.tolist()), tuple(stats.std.tolist()))
+    support: Support = "binary" if stats.is_binary else "real"
+    return Schema("series", loaded.train.shape, shift, scale, support, loaded.classes, names=loaded.channels)
 
 
-def _build(part: Part, schema: Schema, seen: Summary) -> Dataset:
+def _build(part: RawSplit, schema: Schema, stats: ArrayStats) -> Dataset:
     """The dataset of these rows; windows know where they begin."""
-    made = infer.build(part, schema, seen)
+    made = infer.build(part, schema, stats)
     if isinstance(part.rows, Windows):
         made.origin = torch.from_numpy(np.stack([part.rows.recording, part.rows.start], 1))
     return made

@@ -37,38 +37,38 @@ not fit memory go to temporary files.
 """
 
 from nelbo.data.tables.cells import UNITS
-from nelbo.data.tables.dataset import encode, infer, known_cells, parse_condition, read, read_like
+from nelbo.data.tables.dataset import encode, encode_evidence, infer, parse_condition, read, read_like
 from nelbo.data.tables.decoding import decode, frame_of
-from nelbo.data.tables.describe import describe, to_text, written
+from nelbo.data.tables.describe import describe, format_number, to_text
 from nelbo.data.tables.overrides import Overrides, to_toml
-from nelbo.data.tables.rewrite import appended, gaps, replaced, source_bytes, to_bytes
+from nelbo.data.tables.rewrite import append_rows, gaps, replace_cells, source_bytes, to_bytes
 from nelbo.data.tables.source import Source, is_table, open_table
-from nelbo.data.tables.transforms import forward as standard
-from nelbo.data.tables.transforms import inverse as natural
+from nelbo.data.tables.transforms import forward as transform
+from nelbo.data.tables.transforms import inverse as inverse_transform
 
 __all__ = [
     "UNITS",
     "Overrides",
     "Source",
-    "appended",
+    "append_rows",
     "decode",
     "describe",
     "encode",
+    "encode_evidence",
+    "format_number",
     "frame_of",
     "gaps",
     "infer",
+    "inverse_transform",
     "is_table",
-    "known_cells",
-    "natural",
     "open_table",
     "parse_condition",
     "read",
     "read_like",
-    "replaced",
+    "replace_cells",
     "source_bytes",
-    "standard",
     "to_bytes",
     "to_text",
     "to_toml",
-    "written",
+    "transform",
 ]

@@ -18,11 +18,11 @@ import torch
 
 from nelbo.data.arrays.npy import FileRows, rows_of
 from nelbo.data.columns import Column
-from nelbo.data.dataset import Arrays, Dataset, Rows, fits_memory
+from nelbo.data.dataset import Dataset, InMemoryDataset, StreamedDataset, fits_memory
 from nelbo.data.schema import Schema
 from nelbo.data.tables import cells, overrides, source, transforms
 from nelbo.data.tables.describe import values_of
-from nelbo.data.tables.infer import Seen, column_of, sample_size
+from nelbo.data.tables.infer import TypedStats, column_of, sample_size
 from nelbo.data.tables.overrides import Override, Overrides
 from nelbo.data.tables.source import Source, open_table, spill
 from nelbo.errors import UserError, nearest, require
@@ -59,7 +59,7 @@ def encode(table: Any, schema: Schema) -> np.ndarray:
     return dataset.batch(torch.arange(len(dataset))).numpy()
 
 
-def known_cells(known: Mapping[str, Any], schema: Schema) -> np.ndarray:
+def encode_evidence(known: Mapping[str, Any], schema: Schema) -> np.ndarray:
     """x of one row, float32 `(1, modelled columns)`: the cells given by the names of their columns, NaN elsewhere.
 
     Raises `UserError` for a column that is not modelled, or a value that the column cannot have or never had.
@@ -67,7 +67,7 @@ def known_cells(known: Mapping[str, Any], schema: Schema) -> np.ndarray:
     if not isinstance(known, Mapping):
         raise UserError(f"condition {known!r}: give cells by the names of their columns, such as {{'sex': 'Female'}}")
     pa = require("pyarrow")
-    columns = {column.name: column for column in schema.modelled}
+    columns = {column.name: column for column in schema.feature_columns}
     for name in known:
         if name not in columns:
             raise UserError(f"condition on {name!r}: the model has no such column: {nearest(str(name), columns)}")
@@ -77,7 +77,7 @@ def known_cells(known: Mapping[str, Any], schema: Schema) -> np.ndarray:
         x = next(Encoder(row, schema).chunks())
     except UserError as error:
         raise UserError(f"condition: {str(error).removeprefix(': ')}") from None
-    for j, column in enumerate(schema.modelled):
+    for j, column in enumerate(schema.feature_columns):
         if column.name in known and np.isnan(x[0, j]):
             raise UserError(f"condition {column.name}={known[column.name]}: {_remedy(column, str(known[column.name]))}")
         if column.name in known and column.is_number and not _within(column, x[0, j]):
@@ -94,7 +94,7 @@ def _within(column: Column, x: float) -> bool:
 
 
 def _remedy(column: Column, value: str) -> str:
-    if column.is_choice:
+    if column.is_categorical:
         return nearest(value, column.categories)
     return "give a date, such as 2024-05-31" if column.kind == "datetime" else "give a number"
 
@@ -124,16 +124,16 @@ def _infer(table: Source, columns: Overrides) -> Schema:
         raise UserError(f"{table.name}: {held if rows else 'has a header and no rows: give at least 2 rows'}")
     found, size = [], sample_size(len(table.names))
     for name, array in zip(table.names, table.table.columns, strict=True):
-        seen = Seen(name, array, table.frames.get(name, ""), table.dialect is not None, size)
+        typed = TypedStats(name, array, table.frames.get(name, ""), table.dialect is not None, size)
         try:
-            found.append(column_of(seen, said.get(name, Override())))
+            found.append(column_of(typed, said.get(name, Override())))
         except UserError as error:
             raise UserError(f"{table.name}: {error}") from None
     out = [c for c in found if c.note and not said.get(c.name, Override()).kind]
     for c in out:
-        remedy = "" if c.kind == "constant" else ": to have it modelled, say its kind in --schema"
+        remedy = "" if c.kind == "constant" else ": to have it modelled, say its kind in --columns"
         warnings.warn(f"{table.name}: column {c.name!r} is left out ({c.note}){remedy}", stacklevel=5)
-    if not any(c.modelled for c in found):
+    if not any(c.is_feature for c in found):
         raise UserError(f"{table.name}: no column is left to model: all are constant or look like identifiers")
     return Schema.table(tuple(found))
 
@@ -148,14 +148,14 @@ def _dataset(table: Source, schema: Schema) -> Dataset:
             x[start : start + len(chunk)] = chunk
             start += len(chunk)
         encoder.warn()
-        return Arrays(torch.from_numpy(x), schema)
+        return InMemoryDataset(torch.from_numpy(x), schema)
     with spill(".f32") as file:
         for chunk in encoder.chunks():
             file.write(chunk.data)
     encoder.warn()
     mapped: np.ndarray | FileRows = rows_of(np.memmap(file.name, np.float32, "r", shape=shape), "table")
     weakref.finalize(mapped, Path(file.name).unlink, missing_ok=True)  # at the latest, at the end of the process
-    return Rows(mapped, schema, None, threaded=True)
+    return StreamedDataset(mapped, schema, None, threaded=True)
 
 
 class Encoder:
@@ -166,7 +166,7 @@ class Encoder:
     """
 
     def __init__(self, table: Source, schema: Schema) -> None:
-        self.name, self.columns = table.name, schema.modelled
+        self.name, self.columns = table.name, schema.feature_columns
         self.unplaced: dict[str, Counter[str]] = {}
         lacking = [column.name for column in self.columns if column.name not in table.names]
         known = {column.name for column in schema.columns}

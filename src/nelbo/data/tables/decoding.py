@@ -29,7 +29,7 @@ def decode(x: Any, schema: Schema, like: Like = "pandas") -> Any:
     if not schema.columns or values.ndim != 2 or values.shape[1:] != schema.shape:
         raise UserError(f"x of shape {values.shape} is no table of the schema: give (n, {schema.shape[0]})")
     kept = [column for column in schema.columns if column.kind != "identifier"]
-    modelled = dict(zip([column.name for column in schema.modelled], values.T, strict=True))
+    modelled = dict(zip([column.name for column in schema.feature_columns], values.T, strict=True))
     arrays = [_cells(column, modelled.get(column.name, np.zeros(len(values)))) for column in kept]
     table = pa.table(arrays, names=[column.name for column in kept])
     if like == "polars":
@@ -116,4 +116,4 @@ def _to_polars(table: Any, columns: list[Column]) -> Any:
 
 def frame_of(values: np.ndarray, schema: Schema) -> Any:
     """Numbers `(n, modelled columns)` about the cells of a table, as a DataFrame with its columns' names."""
-    return require("pandas").DataFrame(values, columns=[column.name for column in schema.modelled])
+    return require("pandas").DataFrame(values, columns=[column.name for column in schema.feature_columns])

@@ -18,7 +18,7 @@ def describe(schema: Schema) -> list[dict[str, Any]]:
     rows = []
     for column in schema.columns:
         values = column.to_json()
-        values.pop("numbers", None)
+        values.pop("transform_params", None)
         rows.append(values | {"missing": column.missing, "values": values_of(column, None)})
     return rows
 
@@ -38,9 +38,9 @@ def to_text(schema: Schema) -> str:
 def values_of(column: Column, width: int | None = WIDE) -> str:
     """The range, categories or only value of a column, within a width."""
     if column.is_number:
-        return f"{written(column, column.low)} to {written(column, column.high)}"
+        return f"{format_number(column, column.low)} to {format_number(column, column.high)}"
     if column.kind == "constant" and column.constant is not None:
-        return written(column, float(column.constant)) if column.unit else column.constant
+        return format_number(column, float(column.constant)) if column.unit else column.constant
     text = ", ".join(column.categories)
     if width is None or len(text) <= width:
         return text
@@ -48,7 +48,7 @@ def values_of(column: Column, width: int | None = WIDE) -> str:
     return text[: width - len(end)].rpartition(", ")[0] + end
 
 
-def written(column: Column, value: float | None) -> str:
+def format_number(column: Column, value: float | None) -> str:
     """A number as the table would write it, about."""
     assert value is not None
     if column.unit:

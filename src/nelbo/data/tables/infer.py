@@ -73,7 +73,7 @@ def decimals_of(values: np.ndarray, single: bool = False) -> int | None:
     return next((d for d in range(FINEST + 1) if (np.round(values, d).astype(kind) == written).all()), None)
 
 
-class Seen:
+class TypedStats:
     """What the cells of a column show.
 
     `form` is that of its type (see `cells.form_of`), but "text" for whole numbers beyond float64. `numbers` and `dates`
@@ -152,61 +152,61 @@ class Seen:
         return max(((n, k) for n, k in held.items() if not (self.dates.all % k).any()), key=lambda item: item[1])
 
 
-def column_of(seen: Seen, said: Override) -> Column:
+def column_of(typed: TypedStats, said: Override) -> Column:
     """The column, as inferred or, where a user says something of it, as said.
 
     Raises `UserError` naming the value and its row if the column's cells are of several types, or infinite.
     """
     try:
-        form = _form(seen)
-        natural = _natural(seen, form)
+        form = _form(typed)
+        natural = _natural(typed, form)
     except UserError:
         if not said.kind:
             raise
         natural = None
     if said.kind == "identifier":
-        told = replace(_bare(seen), note="left out as told")
+        told = replace(_bare(typed), note="left out as told")
         return natural if natural is not None and natural.kind == said.kind else told
     if natural is None or said.kind not in ("", natural.kind):
-        return _made(seen, _forced_form(seen, said), said)
-    if natural.modelled and (said.transform or said.categories):
-        return _made(seen, form, replace(said, kind=natural.kind))
+        return _made(typed, _forced_form(typed, said), said)
+    if natural.is_feature and (said.transform or said.categories):
+        return _made(typed, form, replace(said, kind=natural.kind))
     return natural
 
 
-def _bare(seen: Seen) -> Column:
+def _bare(typed: TypedStats) -> Column:
     """What needs no inference."""
-    missing = (seen.rows - seen.known) / max(seen.rows, 1)
-    return Column(seen.name, "identifier", cells.dtype_name(seen.type), seen.frame, missing=missing)
+    missing = (typed.rows - typed.known) / max(typed.rows, 1)
+    return Column(typed.name, "identifier", cells.dtype_name(typed.type), typed.frame, missing=missing)
 
 
-def _form(seen: Seen) -> str:
+def _form(typed: TypedStats) -> str:
     """What the cells are. Raises `UserError` for a few words among numbers or dates, and for infinite numbers."""
-    if seen.first_infinite is not None and seen.numbers.count:
+    if typed.first_infinite is not None and typed.numbers.count:
         raise UserError(
-            f"column {seen.name!r}: row {seen.first_infinite} is infinite: drop or fill it, or leave the column out"
+            f"column {typed.name!r}: row {typed.first_infinite} is infinite: drop or fill it, or leave the column out"
         )
-    if seen.form != "text" or not seen.known:
-        return seen.form
-    if {text.lower() for text in seen.texts or ()} == {"true", "false"}:
+    if typed.form != "text" or not typed.known:
+        return typed.form
+    if {text.lower() for text in typed.texts or ()} == {"true", "false"}:
         return "bool"
     for what, count, first in (
-        ("number", seen.numbers.count, seen.first_word),
-        ("date", seen.dates.count, seen.first_undated),
+        ("number", typed.numbers.count, typed.first_word),
+        ("date", typed.dates.count, typed.first_undated),
     ):
-        if count == seen.known and (seen.as_numbers or what != "number"):
-            return _one_zone(seen) if what == "date" else what
-        if first and 0 < seen.known - count <= ODD * seen.known and (seen.as_numbers or what != "number"):
-            others = seen.known - count
+        if count == typed.known and (typed.as_numbers or what != "number"):
+            return _one_zone(typed) if what == "date" else what
+        if first and 0 < typed.known - count <= ODD * typed.known and (typed.as_numbers or what != "number"):
+            others = typed.known - count
             raise UserError(
-                f"column {seen.name!r}: row {first[0]} has {first[1]!r}, which is no {what} as others are "
-                f"({others} of {seen.known} cells are none): mend it, or say kind={_remedy(what)} in --schema"
+                f"column {typed.name!r}: row {first[0]} has {first[1]!r}, which is no {what} as others are "
+                f"({others} of {typed.known} cells are none): mend it, or say kind={_remedy(what)} in --columns"
             )
-    if seen.first_word and all(COMMAS.match(text) for text in (seen.first_word[1], *(seen.texts or ()))):
-        row, text = seen.first_word
+    if typed.first_word and all(COMMAS.match(text) for text in (typed.first_word[1], *(typed.texts or ()))):
+        row, text = typed.first_word
         raise UserError(
-            f"column {seen.name!r}: row {row} has {text!r}, a comma within a number: write 1.5 for 1,5 and 1234 for "
-            '1,234, or say kind="categorical" (or "leave out") in --schema'
+            f"column {typed.name!r}: row {row} has {text!r}, a comma within a number: write 1.5 for 1,5 and 1234 for "
+            '1,234, or say kind="categorical" (or "leave out") in --columns'
         )
     return "text"
 
@@ -216,103 +216,103 @@ def _remedy(what: str) -> str:
     return f'"{"continuous" if what == "number" else "datetime"}" (missing then) or "categorical"'
 
 
-def _one_zone(seen: Seen) -> str:
-    if 0 < seen.zoned < seen.known:
+def _one_zone(typed: TypedStats) -> str:
+    if 0 < typed.zoned < typed.known:
         raise UserError(
-            f"column {seen.name!r}: {seen.zoned} of {seen.known} times name a time zone, others none: give all one"
+            f"column {typed.name!r}: {typed.zoned} of {typed.known} times name a time zone, others none: give all one"
         )
     return "date"
 
 
-def _forced_form(seen: Seen, said: Override) -> str:
+def _forced_form(typed: TypedStats, said: Override) -> str:
     """What the cells are taken as under a kind that a user names."""
-    if seen.form != "text":
-        return seen.form
+    if typed.form != "text":
+        return typed.form
     if said.kind == "datetime":
         return "date"
     if said.kind in NUMBERS:
         return "number"
-    return "number" if seen.numbers.count == seen.known and seen.as_numbers else "text"
+    return "number" if typed.numbers.count == typed.known and typed.as_numbers else "text"
 
 
-def _natural(seen: Seen, form: str) -> Column:
+def _natural(typed: TypedStats, form: str) -> Column:
     """The column as inferred."""
-    bare = _bare(seen)
+    bare = _bare(typed)
     if form == "other":
-        return replace(bare, note=f"holds {seen.type} values")
-    if not seen.known:
+        return replace(bare, note=f"holds {typed.type} values")
+    if not typed.known:
         return replace(bare, kind="constant", note="all cells are missing")
     if form == "date":
-        return _constant(seen, form) if seen.dates.low == seen.dates.high else _date(seen, "")
-    distinct = len(seen.numbers.unique) if form == "number" else MOST + 1 if seen.texts is None else len(seen.texts)
+        return _constant(typed, form) if typed.dates.low == typed.dates.high else _date(typed, "")
+    distinct = len(typed.numbers.unique) if form == "number" else MOST + 1 if typed.texts is None else len(typed.texts)
     if distinct == 1:
-        return _constant(seen, form)
+        return _constant(typed, form)
     if form == "number":
-        return _natural_number(seen, distinct)
-    n = max(distinct, len(seen.declared))
+        return _natural_number(typed, distinct)
+    n = max(distinct, len(typed.declared))
     if n > MOST:
         return replace(bare, note=f"has more than {MOST} categories")
-    if n > PLENTY and distinct > seen.known / 2:
-        return replace(bare, note=f"{distinct} of {seen.known} texts differ")
-    ordered = form == "choice" and seen.type.ordered
-    return _choice(seen, form, "binary" if n == 2 else "ordinal" if ordered else "categorical", ())
+    if n > PLENTY and distinct > typed.known / 2:
+        return replace(bare, note=f"{distinct} of {typed.known} texts differ")
+    ordered = form == "choice" and typed.type.ordered
+    return _choice(typed, form, "binary" if n == 2 else "ordinal" if ordered else "categorical", ())
 
 
-def _natural_number(seen: Seen, distinct: int) -> Column:
-    v, known = seen.numbers, seen.known
-    bare = replace(_bare(seen), dtype=_number_dtype(seen))
-    if known >= SEQUENCE and seen.whole and not bare.missing:
+def _natural_number(typed: TypedStats, distinct: int) -> Column:
+    v, known = typed.numbers, typed.known
+    bare = replace(_bare(typed), dtype=_number_dtype(typed))
+    if known >= SEQUENCE and typed.whole and not bare.missing:
         if distinct == v.count == v.high - v.low + 1:
             return replace(bare, note=f"counts from {v.low:g} to {v.high:g}")
         if ID_NAME.search(bare.name) and (np.diff(v.sample) > 0).all():
             return replace(bare, note=f"is named {bare.name!r}, and no two values are alike")
     if distinct == 2 and known >= 4:
-        return _choice(seen, "number", "binary", ())
-    if seen.whole and distinct <= FEW and 2 * distinct <= known:
-        return _choice(seen, "number", "ordinal", ())
-    return _number(seen, "count" if seen.whole and v.low >= 0 else "continuous", "")
+        return _choice(typed, "number", "binary", ())
+    if typed.whole and distinct <= FEW and 2 * distinct <= known:
+        return _choice(typed, "number", "ordinal", ())
+    return _number(typed, "count" if typed.whole and v.low >= 0 else "continuous", "")
 
 
-def _constant(seen: Seen, form: str) -> Column:
-    bare = _bare(seen)
+def _constant(typed: TypedStats, form: str) -> Column:
+    bare = _bare(typed)
     if form == "number":
-        value, dtype = cells.canonical(seen.numbers.low, seen.single), _number_dtype(seen)
+        value, dtype = cells.canonical(typed.numbers.low, typed.single), _number_dtype(typed)
     elif form == "date":
-        unit, size = seen.coarsest()
-        value, dtype, bare = str(seen.dates.low // size), _date_dtype(seen, unit), replace(bare, unit=unit)
+        unit, size = typed.coarsest()
+        value, dtype, bare = str(typed.dates.low // size), _date_dtype(typed, unit), replace(bare, unit=unit)
     else:
-        value, dtype = (seen.texts or [""])[0], bare.dtype
-    return replace(bare, kind="constant", constant=value, dtype=dtype, categories=seen.declared)
+        value, dtype = (typed.texts or [""])[0], bare.dtype
+    return replace(bare, kind="constant", constant=value, dtype=dtype, categories=typed.declared)
 
 
-def _made(seen: Seen, form: str, said: Override) -> Column:
+def _made(typed: TypedStats, form: str, said: Override) -> Column:
     """The column of a kind that a user names, if its cells can be that."""
-    kind, name = said.kind, seen.name
+    kind, name = said.kind, typed.name
     if kind == "constant":
         raise UserError(f"column {name!r}: kind='constant', but it has several values: leave it out instead")
-    if kind == "datetime" and (form != "date" or not seen.dates.count):
+    if kind == "datetime" and (form != "date" or not typed.dates.count):
         raise UserError(f"column {name!r}: kind='datetime', but it holds no ISO dates such as 2024-12-31")
-    if kind in ("continuous", "count") and (form != "number" or not seen.numbers.count):
+    if kind in ("continuous", "count") and (form != "number" or not typed.numbers.count):
         raise UserError(f"column {name!r}: kind={kind!r}, but it holds no numbers")
-    if kind == "count" and not (seen.whole and seen.numbers.low >= 0):
-        raise UserError(f"column {name!r}: kind='count', but {seen.numbers.low:g} is among its values: say continuous")
+    if kind == "count" and not (typed.whole and typed.numbers.low >= 0):
+        raise UserError(f"column {name!r}: kind='count', but {typed.numbers.low:g} is among its values: say continuous")
     if kind in CHOICES:
-        return _choice(seen, form, kind, said.categories)
+        return _choice(typed, form, kind, said.categories)
     if said.categories:
         raise UserError(f"column {name!r}: kind={kind!r} has no categories: say kind='ordinal' too")
-    return _date(seen, said.transform) if kind == "datetime" else _number(seen, kind, said.transform)
+    return _date(typed, said.transform) if kind == "datetime" else _number(typed, kind, said.transform)
 
 
-def _number(seen: Seen, kind: str, transform: Transform) -> Column:
-    v, dtype = seen.numbers, _number_dtype(seen)
-    bare = replace(_bare(seen), dtype=dtype, decimals=seen.decimals, missing=(seen.rows - v.count) / seen.rows)
+def _number(typed: TypedStats, kind: str, transform: Transform) -> Column:
+    v, dtype = typed.numbers, _number_dtype(typed)
+    bare = replace(_bare(typed), dtype=dtype, decimals=typed.decimals, missing=(typed.rows - v.count) / typed.rows)
     return _scaled(replace(bare, low=v.low, high=v.high), kind, transform, v.sample)
 
 
-def _date(seen: Seen, transform: Transform) -> Column:
-    v, (unit, size) = seen.dates, seen.coarsest()
-    missing = (seen.rows - v.count) / seen.rows
-    bare = replace(_bare(seen), dtype=_date_dtype(seen, unit), decimals=0, missing=missing)
+def _date(typed: TypedStats, transform: Transform) -> Column:
+    v, (unit, size) = typed.dates, typed.coarsest()
+    missing = (typed.rows - v.count) / typed.rows
+    bare = replace(_bare(typed), dtype=_date_dtype(typed, unit), decimals=0, missing=missing)
     bare = replace(bare, low=float(v.low // size), high=float(v.high // size), unit=unit)
     return _scaled(bare, "datetime", transform, (v.sample // size).astype(np.float64))
 
@@ -325,40 +325,40 @@ def _scaled(bare: Column, kind: Any, transform: Transform, values: np.ndarray) -
     if transform == "log" and low <= 0:
         raise UserError(f"column {bare.name!r}: transform='log', but {low:g} is among its values: say quantile")
     chosen = transform or transforms.choose(values)
-    return replace(bare, kind=kind, transform=chosen, numbers=transforms.fit(chosen, values, low, high))
+    return replace(bare, kind=kind, transform=chosen, transform_params=transforms.fit(chosen, values, low, high))
 
 
-def _number_dtype(seen: Seen) -> str:
-    if seen.typed or not seen.untyped:
-        return cells.dtype_name(seen.type)
-    return "int64" if seen.integers and max(-seen.numbers.low, seen.numbers.high) < 2**63 else "double"
+def _number_dtype(typed: TypedStats) -> str:
+    if typed.typed or not typed.untyped:
+        return cells.dtype_name(typed.type)
+    return "int64" if typed.integers and max(-typed.numbers.low, typed.numbers.high) < 2**63 else "double"
 
 
-def _date_dtype(seen: Seen, unit: str) -> str:
-    if seen.typed or not seen.untyped:
-        return cells.dtype_name(seen.type)
-    if unit == "D" and not seen.zoned:
+def _date_dtype(typed: TypedStats, unit: str) -> str:
+    if typed.typed or not typed.untyped:
+        return cells.dtype_name(typed.type)
+    if unit == "D" and not typed.zoned:
         return "date32[day]"
-    return f"timestamp[{unit if unit in ('ms', 'us') else 's'}{', tz=UTC' if seen.zoned else ''}]"
+    return f"timestamp[{unit if unit in ('ms', 'us') else 's'}{', tz=UTC' if typed.zoned else ''}]"
 
 
-def _choice(seen: Seen, form: str, kind: Any, said: tuple[str, ...]) -> Column:
+def _choice(typed: TypedStats, form: str, kind: Any, said: tuple[str, ...]) -> Column:
     """A column of categories: those that are said, else those declared by its type, else those seen, sorted."""
-    bare = _bare(seen)
+    bare = _bare(typed)
     found: Sequence[str] | None = None
     if form == "number":
-        bare = replace(bare, dtype=_number_dtype(seen))
-        if len(values := seen.numbers.unique) <= MOST:
-            found = [cells.canonical(value, seen.single) for value in values.tolist()]
+        bare = replace(bare, dtype=_number_dtype(typed))
+        if len(values := typed.numbers.unique) <= MOST:
+            found = [cells.canonical(value, typed.single) for value in values.tolist()]
         said = tuple(map(_written_as_number, said))
-    elif form == "bool" and (seen.typed or seen.untyped):
+    elif form == "bool" and (typed.typed or typed.untyped):
         found, bare = ["False", "True"], replace(bare, dtype="bool")
     elif form == "choice":
-        found = seen.declared
-    elif form != "date" and seen.texts is not None:
-        found = sorted(seen.texts)
+        found = typed.declared
+    elif form != "date" and typed.texts is not None:
+        found = sorted(typed.texts)
     if found is None:
-        why = f"more than {MOST} values" if form != "date" else f"{seen.type} values"
+        why = f"more than {MOST} values" if form != "date" else f"{typed.type} values"
         raise UserError(f"column {bare.name!r}: kind={kind!r}, but it holds {why}: leave it out")
     if said and (unlisted := [category for category in found if category not in said]):
         raise UserError(f"column {bare.name!r}: {unlisted[0]!r} is not among the categories that are said: add it")

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from nelbo.data import html, sources, tables
-from nelbo.data.dataset import Data, Dataset
+from nelbo.data.dataset import Dataset, DataSplits
 from nelbo.data.images import huggingface
 from nelbo.data.kinds import DataKind
 from nelbo.data.options import DataOptions
@@ -39,7 +39,7 @@ class TableKind(DataKind):
     def recognises(self, source: Any, options: DataOptions) -> bool:
         return tables.is_table(source) or (huggingface.is_hub(source) and not huggingface.has_pictures(source))
 
-    def load(self, source: Any, options: DataOptions, seed: int) -> Data:
+    def load(self, source: Any, options: DataOptions, seed: int) -> DataSplits:
         name = Path(source).name.partition(".")[0] if isinstance(source, str | Path) else "table"
         whole = tables.read(_table(source), options.columns)
         return split_at_random(whole, name, options.val_fraction, seed)
@@ -61,12 +61,12 @@ class TableKind(DataKind):
         return "table"
 
     def net_sizes(self, schema: Schema) -> dict[str, Any]:
-        gaps = tuple(j for j, column in enumerate(schema.modelled) if column.missing)
-        return {"sizes": tuple(column.size for column in schema.modelled), "gaps": gaps}
+        gaps = tuple(j for j, column in enumerate(schema.feature_columns) if column.missing)
+        return {"sizes": tuple(column.size for column in schema.feature_columns), "gaps": gaps}
 
     def check_schema(self, schema: Schema) -> None:
         super().check_schema(schema)
-        if (n := len(schema.modelled)) != schema.shape[0]:
+        if (n := len(schema.feature_columns)) != schema.shape[0]:
             raise UserError(f"{n} columns to model, shape={schema.shape}: give a table a shape of them")
 
     def describe(self, schema: Schema) -> str:
@@ -85,18 +85,18 @@ class TableKind(DataKind):
         return tables.to_bytes(values, ending)
 
     def element_names(self, schema: Schema) -> list[str]:
-        return [column.name for column in schema.modelled]
+        return [column.name for column in schema.feature_columns]
 
     def element_texts(self, x: Tensor, schema: Schema) -> list[list[str]]:
         table = tables.decode(x.numpy(), schema, "arrow")
-        columns = [table.column(column.name).to_pylist() for column in schema.modelled]
+        columns = [table.column(column.name).to_pylist() for column in schema.feature_columns]
         return [["missing" if cell is None else str(cell) for cell in row] for row in zip(*columns, strict=True)]
 
     def parse_condition(self, text: str) -> dict[str, str]:
         return tables.parse_condition(text)
 
     def known_cells(self, condition: Any, schema: Schema) -> np.ndarray:
-        return tables.known_cells(condition, schema)
+        return tables.encode_evidence(condition, schema)
 
 
 def _table(source: Any) -> Any:

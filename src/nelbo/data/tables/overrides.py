@@ -87,7 +87,7 @@ def _one(where: str, value: Any) -> Override:
 def to_toml(schema: Schema) -> str:
     """The kinds, transforms and categories of a table's columns as TOML, to be edited and given to `load` again."""
     lines = [
-        "# Edit, then: nelbo train FILE --schema THIS_FILE",
+        "# Edit, then: nelbo train FILE --columns THIS_FILE",
         f"# kind: {', '.join((*NUMBERS, *CHOICES))}, or leave out",
         f"# transform of numbers: {', '.join(TRANSFORMS)}; categories of an ordinal column: lowest first",
     ]
@@ -97,7 +97,7 @@ def to_toml(schema: Schema) -> str:
 
 
 def _settings(column: Column) -> list[str]:
-    if not column.modelled:
+    if not column.is_feature:
         comment = f"  # {column.note}" if column.note else ""
         return [f"kind = {_text('leave out' if column.kind == 'identifier' else column.kind)}{comment}"]
     lines = [f"kind = {_text(column.kind)}"]

@@ -27,7 +27,7 @@ def _missing(array: Any) -> np.ndarray:
     return np.asarray(array.is_null(nan_is_null=True))
 
 
-def replaced(source: Source, at: np.ndarray, frame: Any) -> Source:
+def replace_cells(source: Source, at: np.ndarray, frame: Any) -> Source:
     """The table with the cells `at` `(n, columns)` replaced by those of a DataFrame, found by the column's name."""
     pa, pc = require("pyarrow"), require("pyarrow.compute")
     table = source.table
@@ -39,7 +39,7 @@ def replaced(source: Source, at: np.ndarray, frame: Any) -> Source:
     return replace(source, table=table)
 
 
-def appended(source: Source, frame: Any) -> Source:
+def append_rows(source: Source, frame: Any) -> Source:
     """The table with the rows of a DataFrame after its own; columns that the DataFrame lacks are empty there."""
     pa = require("pyarrow")
     columns = []

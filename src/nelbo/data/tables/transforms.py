@@ -88,9 +88,9 @@ def forward(column: Column, v: np.ndarray) -> np.ndarray:
     if column.transform == "quantile":
         knots, scores = _tables(column)
         return _piecewise(v, knots, scores)
-    mean, std = column.numbers[:2]
+    mean, std = column.transform_params[:2]
     if column.transform == "log":
-        low = column.numbers[2]
+        low = column.transform_params[2]
         v = np.where(v < low, np.log(low) + (v - low) / low, np.log(np.maximum(v, low)))
     return (v - mean) / std
 
@@ -101,18 +101,18 @@ def inverse(column: Column, x: np.ndarray) -> np.ndarray:
     if column.transform == "quantile":
         knots, scores = _tables(column)
         return _piecewise(x, scores, knots)
-    mean, std = column.numbers[:2]
+    mean, std = column.transform_params[:2]
     v = x * std + mean
     if column.transform == "log":
-        low = column.numbers[2]
+        low = column.transform_params[2]
         v = np.where(v < np.log(low), low + low * (v - np.log(low)), np.exp(np.minimum(v, BIGGEST)))
     return v
 
 
 def _tables(column: Column) -> tuple[np.ndarray, np.ndarray]:
     """(knots, scores) of a quantile transform."""
-    half = len(column.numbers) // 2
-    return np.array(column.numbers[:half]), np.array(column.numbers[half:])
+    half = len(column.transform_params) // 2
+    return np.array(column.transform_params[:half]), np.array(column.transform_params[half:])
 
 
 def _piecewise(v: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -13,6 +13,6 @@ Source: Sennrich, Haddow, Birch (2016), Neural Machine Translation of Rare Words
 """
 
 from nelbo.data.text.files import is_text, lines_of
-from nelbo.data.text.rows import encode, learn
+from nelbo.data.text.rows import encode, fit_vocabulary
 
-__all__ = ["encode", "is_text", "learn", "lines_of"]
+__all__ = ["encode", "fit_vocabulary", "is_text", "lines_of"]

@@ -52,15 +52,15 @@ def holds_table(path: Path) -> bool:
     return False
 
 
-def lines_of(source: Any, skip_bad: bool = False) -> tuple[str, list[str]]:
-    """The name and the lines of text; with `skip_bad`, without those that are not in the file's encoding.
+def lines_of(source: Any, skip_unreadable: bool = False) -> tuple[str, list[str]]:
+    """The name and the lines of text; with `skip_unreadable`, without those that are not in the file's encoding.
 
     A string that names no file is a line. Raises `UserError` for a file that holds no text.
     """
     name, lines = "text", [source] if isinstance(source, str) else source
     if isinstance(source, Path) or (isinstance(source, str) and (_exists(source) or _meant(source))):
         path = Path(source).expanduser()
-        name, lines = str(path), _read(path, skip_bad)
+        name, lines = str(path), _read(path, skip_unreadable)
     kept = [line for line in map(str.strip, lines) if line]
     if not kept:
         raise UserError(f"{name}: is empty: give a line of text or more")
@@ -74,7 +74,7 @@ def _meant(source: str) -> bool:
     return source.lower().endswith(ENDINGS) and len(source.split()) == 1
 
 
-def _read(path: Path, skip_bad: bool) -> list[str]:
+def _read(path: Path, skip_unreadable: bool) -> list[str]:
     try:
         with opened(path) as file:
             content = file.read()
@@ -91,13 +91,13 @@ def _read(path: Path, skip_bad: bool) -> list[str]:
     try:
         return _cut(content.decode(encoding))
     except UnicodeDecodeError as error:
-        if skip_bad and encoding == "utf-8-sig":
+        if skip_unreadable and encoding == "utf-8-sig":
             return _good(content, path)
         line = content[: error.start].count(b"\n") + 1
         raise UserError(
             f"{path}: is not {encoding.removesuffix('-sig').upper()} at byte {error.start} "
             f"(0x{content[error.start]:02x}, line {line}): convert it, as by `iconv -f latin1 -t utf-8 {path.name} > "
-            "utf8.txt`, or leave such lines out with --skip-bad"
+            "utf8.txt`, or leave such lines out with --skip-unreadable"
         ) from None
 
 

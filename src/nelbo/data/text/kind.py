@@ -9,13 +9,13 @@ import numpy as np
 from torch import Tensor
 
 from nelbo.data import html
-from nelbo.data.dataset import Data, Dataset, subset
+from nelbo.data.dataset import Dataset, DataSplits, subset
 from nelbo.data.kinds import DataKind
 from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema
 from nelbo.data.split import at_random
 from nelbo.data.text.files import is_text, lines_of
-from nelbo.data.text.rows import encode, learn
+from nelbo.data.text.rows import encode, fit_vocabulary
 from nelbo.errors import UserError
 
 
@@ -39,12 +39,12 @@ class TextKind(DataKind):
     def recognises(self, source: Any, options: DataOptions) -> bool:
         return is_text(source)
 
-    def load(self, source: Any, options: DataOptions, seed: int) -> Data:
-        name, lines = lines_of(source, options.skip_bad)
+    def load(self, source: Any, options: DataOptions, seed: int) -> DataSplits:
+        name, lines = lines_of(source, options.skip_unreadable)
         train, test = at_random(len(lines), name, options.val_fraction, seed)
-        schema = learn([lines[i] for i in train.tolist()], options)
+        schema = fit_vocabulary([lines[i] for i in train.tolist()], options)
         whole = encode(lines, schema, name)
-        return Data(Path(name).name.partition(".")[0], subset(whole, train), subset(whole, test))
+        return DataSplits(Path(name).name.partition(".")[0], subset(whole, train), subset(whole, test))
 
     def load_like(self, source: Any, schema: Schema, split: str, options: DataOptions) -> Dataset:
         self.check_source(str(source) if isinstance(source, str | Path) else "a list of strings", schema)
@@ -52,7 +52,7 @@ class TextKind(DataKind):
             raise UserError(
                 f"a {type(source).__name__} is no text as the model takes: give a line, a list of lines, a .txt"
             )
-        name, lines = lines_of(source, options.skip_bad)
+        name, lines = lines_of(source, options.skip_unreadable)
         return encode(lines, schema, name)
 
     def default_net(self, schema: Schema) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nelbo.data import vocabulary
-from nelbo.data.dataset import Arrays
+from nelbo.data.dataset import InMemoryDataset
 from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema
 from nelbo.data.vocabulary import UNKNOWN
@@ -20,7 +20,7 @@ DEFAULT = 4000  # numbers of a vocabulary
 LONGEST = 512  # tokens of a row, unless more are asked for
 
 
-def learn(lines: Sequence[str], options: DataOptions) -> Schema:
+def fit_vocabulary(lines: Sequence[str], options: DataOptions) -> Schema:
     """The schema of such lines: the vocabulary and the length that they ask for."""
     short = np.quantile([len(line) for line in lines], 0.9) <= SHORT
     characters = options.tokens == "characters" or (options.tokens is None and short)
@@ -31,7 +31,7 @@ def learn(lines: Sequence[str], options: DataOptions) -> Schema:
     return Schema("text", (options.length or most,), (0.0,), (1.0,), "real", vocabulary=known)
 
 
-def encode(lines: Sequence[str], schema: Schema, name: str) -> Arrays:
+def encode(lines: Sequence[str], schema: Schema, name: str) -> InMemoryDataset:
     """The rows of lines; warns how many lines are cut, and how many characters are unknown."""
     assert schema.vocabulary is not None
     length, found = schema.shape[0], schema.vocabulary.numbers(lines)
@@ -39,7 +39,7 @@ def encode(lines: Sequence[str], schema: Schema, name: str) -> Arrays:
     for row, tokens in zip(rows, found, strict=True):
         row[: len(tokens)] = torch.tensor(tokens[:length], dtype=torch.int32)
     _warn(name, rows, [len(tokens) for tokens in found], length)
-    return Arrays(rows, schema)
+    return InMemoryDataset(rows, schema)
 
 
 def _warn(name: str, rows: Tensor, lengths: Sequence[int], length: int) -> None:

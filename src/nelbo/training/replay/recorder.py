@@ -24,15 +24,15 @@ ALIASES = {"aten::detach", "aten::alias", "aten::lift_fresh"}
 LARGEST = 2**29  # bytes of results: a step of more is not bound by its bookkeeping, and keeping them would cost memory
 
 
-class Tape:
+class ReplayProgram:
     """A list of operations on numbered values: call it with inputs like those it was recorded from.
 
     `values` holds the constants, and None where an input or a result goes. A step is (function, what picks its
     arguments out of the values, where its result goes, which values are done with).
     """
 
-    def __init__(self, values: list[Any], steps: Sequence[Step], ends: Callable[[list[Any]], Sequence[Any]]) -> None:
-        self.values, self.steps, self.ends = values, steps, ends
+    def __init__(self, values: list[Any], steps: Sequence[Step], outputs: Callable[[list[Any]], Sequence[Any]]) -> None:
+        self.values, self.steps, self.outputs = values, steps, outputs
 
     def __call__(self, *inputs: Any) -> Sequence[Tensor | None]:
         values = [*inputs, *self.values[len(inputs) :]]
@@ -41,10 +41,10 @@ class Tape:
                 values[target] = function(*given(values))
                 for i in dead:
                     values[i] = None
-        return self.ends(values)
+        return self.outputs(values)
 
 
-class Recorder(TorchDispatchMode):
+class OpRecorder(TorchDispatchMode):
     """Keeps each operation done within it, as `calls`, and every tensor, so that identities stay unique.
 
     `calls` is None once the results take more than `LARGEST` bytes.
@@ -70,17 +70,19 @@ class Recorder(TorchDispatchMode):
         return result
 
 
-def record(function: Callable[..., Any], inputs: Sequence[Any]) -> tuple[Sequence[Tensor | None], Tape | None]:
+def record_ops(
+    function: Callable[..., Any], inputs: Sequence[Any]
+) -> tuple[Sequence[Tensor | None], ReplayProgram | None]:
     """The outputs of `function(*inputs)`, and a tape of it; None where its course depends on values, or it is large."""
-    with Recorder() as recorder:
+    with OpRecorder() as recorder:
         outputs = function(*inputs)
     calls = [call for call in recorder.calls or () if any(True for _ in _tensors(call[1:]))]
     if recorder.calls is None or any(map(_reads_values, calls)):
         return outputs, None
-    writer = _Writer(inputs, calls)
+    writer = _ProgramBuilder(inputs, calls)
     for call in calls:
         writer.add(call)
-    return outputs, writer.tape([writer.place(o) for o in outputs])
+    return outputs, writer.program([writer.place(o) for o in outputs])
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
@@ -102,7 +104,7 @@ def _reads_values(call: Call) -> bool:
 
 @dataclass
 class _Op:
-    """One operation before it becomes a step; `must` be done whoever reads its result.
+    """One operation before it becomes a step; `has_side_effects` be done whoever reads its result.
 
     `reuse` are its tensor arguments in whose place the result may lie, each as (value, function that writes there).
     """
@@ -110,11 +112,11 @@ class _Op:
     function: Callable[..., Any]
     reads: list[int]
     target: int
-    must: bool = False
+    has_side_effects: bool = False
     reuse: Sequence[tuple[int, Callable[..., Any], list[int]]] = ()
 
 
-class _Writer:
+class _ProgramBuilder:
     """Numbers the values of recorded calls, and writes the calls as operations on them."""
 
     def __init__(self, inputs: Sequence[Any], calls: Sequence[Call]) -> None:
@@ -174,19 +176,19 @@ class _Writer:
             return
         op.target = self.place(result)
         if torch.Tag.pointwise in func.tags and not must and not kwargs:
-            forms = [(self.place(t), *_into(func, t is args[0])) for t in _tensors(args) if _alike(t, result)]
+            forms = [(self.place(t), *_into(func, t is args[0])) for t in _tensors(args) if _matching_rows(t, result)]
             op.reuse = [
                 (place, _bound(form, {}, [keyword] if keyword else []), [*reads, place] if keyword else reads)
                 for place, form, keyword in forms
                 if form
             ]
 
-    def tape(self, ends: list[int]) -> Tape:
-        """The operations that have an effect on `ends`, each value dropped after its last use."""
-        last, kept = dict.fromkeys(ends, len(self.ops)), []
+    def program(self, outputs: list[int]) -> ReplayProgram:
+        """The operations that have an effect on `outputs`, each value dropped after its last use."""
+        last, kept = dict.fromkeys(outputs, len(self.ops)), []
         for i in reversed(range(len(self.ops))):
             op = self.ops[i]
-            if op.must or op.target in last:
+            if op.has_side_effects or op.target in last:
                 kept.append(i)
                 for value in (*op.reads, op.target):
                     last.setdefault(value, i)
@@ -203,7 +205,7 @@ class _Writer:
                     break
             dead = [v for v in {*op.reads, op.target} if v >= self.free and v not in self.constant and last[v] == i]
             steps.append((op.function, _picker(op.reads), op.target, dead))
-        return Tape(self.values, steps, _picker(ends))
+        return ReplayProgram(self.values, steps, _picker(outputs))
 
 
 def _memory(tensor: Tensor) -> int:
@@ -236,7 +238,7 @@ def _number(value: float, like: Any) -> Any:
     return torch.tensor(value, dtype=like.dtype) if exact else value
 
 
-def _alike(a: Tensor, b: Tensor) -> bool:
+def _matching_rows(a: Tensor, b: Tensor) -> bool:
     """Whether b's values can lie where a's do."""
     whole = a.untyped_storage().nbytes() == a.numel() * a.element_size()
     return whole and (a.shape, a.dtype, a.stride(), a.device) == (b.shape, b.dtype, b.stride(), b.device)

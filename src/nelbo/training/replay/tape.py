@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nelbo.training.replay.recorder import Tape, record
+from nelbo.training.replay.recorder import ReplayProgram, record_ops
 
 Function = Callable[..., Sequence[Tensor | None]]
 
 
-class Taped:
+class ReplayedFunction:
     """`function(*inputs)`, from a tape where inputs of these shapes have been seen before and the tape is proved.
 
     `function` takes tensors, `None` or plain numbers, and returns tensors; it may change `state` (buffers) in
@@ -34,7 +34,7 @@ class Taped:
     def __init__(self, function: Function, state: Iterable[Tensor] = ()) -> None:
         self.function, self.state = function, list(state)
         self.seen: set[Any] = set()
-        self.tapes: dict[Any, Tape | None] = {}
+        self.tapes: dict[Any, ReplayProgram | None] = {}
         self.proved: set[Any] = set()
 
     def __call__(self, *inputs: Any) -> Sequence[Tensor | None]:
@@ -45,13 +45,13 @@ class Taped:
         if key not in self.seen:
             self.seen.add(key)
         elif key not in self.tapes:
-            outputs, self.tapes[key] = record(self.function, inputs)
+            outputs, self.tapes[key] = record_ops(self.function, inputs)
             return outputs
         elif tape:
             return self._prove(key, tape, inputs)
         return self.function(*inputs)
 
-    def _prove(self, key: Any, tape: Tape, inputs: Sequence[Any]) -> Sequence[Tensor | None]:
+    def _prove(self, key: Any, tape: ReplayProgram, inputs: Sequence[Any]) -> Sequence[Tensor | None]:
         """Do the step both ways; from now on the tape's way if nothing differs."""
         before, states = [s.clone() for s in self.state], _generators()
         try:
