@@ -16,8 +16,9 @@ OF_MIXTURES = (*OF_NORMAL_NOISE, MultivariateNormal)  # drawn by the mixture, fr
 def has_normal_noise(d: Distribution) -> bool:
     """Whether draws of d are made of Normal noise alone.
 
-    >>> has_normal_noise(StandardNormal(2)), has_normal_noise(MultivariateNormal(torch.zeros(2), torch.eye(2)))
-    (True, False)
+    >>> import torch
+    >>> has_normal_noise(StandardNormal(2, torch.zeros(())))
+    True
     """
     if isinstance(d, Mixture):
         return isinstance(d.components, OF_MIXTURES)

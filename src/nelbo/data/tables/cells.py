@@ -81,10 +81,13 @@ def texts(array: Any) -> tuple[Any, np.ndarray]:
     encoded = array if pa.types.is_dictionary(array.type) else pc.dictionary_encode(array)
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.unify_dictionaries().combine_chunks()
-    trimmed = pc.utf8_trim_whitespace(encoded.dictionary.cast(pa.string()))
-    absent = pc.is_in(trimmed, value_set=pa.array(MARKERS))
-    distinct = pc.if_else(absent, pa.scalar(None, pa.string()), trimmed).dictionary_encode()
-    return distinct.dictionary, np.asarray(distinct.indices.take(encoded.indices).fill_null(-1))
+    written, place = encoded.dictionary.cast(pa.string()), encoded.indices
+    trimmed = pc.utf8_trim_whitespace(written)
+    distinct = pc.if_else(pc.is_in(trimmed, value_set=pa.array(MARKERS)), pa.scalar(None, pa.string()), trimmed)
+    if not distinct.equals(written):
+        again = distinct.dictionary_encode()
+        distinct, place = again.dictionary, again.indices.take(place)
+    return distinct, np.asarray(place.fill_null(-1))
 
 
 def numbers_in(distinct: Any) -> np.ndarray:

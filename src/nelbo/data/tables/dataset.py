@@ -22,7 +22,7 @@ from nelbo.data.dataset import Dataset, InMemoryDataset, StreamedDataset, fits_m
 from nelbo.data.schema import Schema
 from nelbo.data.tables import cells, overrides, source, transforms
 from nelbo.data.tables.describe import values_of
-from nelbo.data.tables.infer import TypedStats, column_of, sample_size
+from nelbo.data.tables.infer import ColumnStats, column_of, sample_size
 from nelbo.data.tables.overrides import Override, Overrides
 from nelbo.data.tables.source import Source, open_table, spill
 from nelbo.errors import UserError, nearest, require
@@ -124,9 +124,9 @@ def _infer(table: Source, columns: Overrides) -> Schema:
         raise UserError(f"{table.name}: {held if rows else 'has a header and no rows: give at least 2 rows'}")
     found, size = [], sample_size(len(table.names))
     for name, array in zip(table.names, table.table.columns, strict=True):
-        typed = TypedStats(name, array, table.frames.get(name, ""), table.dialect is not None, size)
+        stats = ColumnStats(name, array, table.frames.get(name, ""), table.dialect is not None, size)
         try:
-            found.append(column_of(typed, said.get(name, Override())))
+            found.append(column_of(stats, said.get(name, Override())))
         except UserError as error:
             raise UserError(f"{table.name}: {error}") from None
     out = [c for c in found if c.note and not said.get(c.name, Override()).kind]
@@ -199,27 +199,19 @@ class Encoder:
             v = cells.numbers(array)
             if np.isinf(v).any():
                 raise UserError(f"row {rows + int(np.isinf(v).argmax()) + 1} is infinite: drop or fill it")
-            x = transforms.forward(column, v) if column.is_number else _places(column, v)
+            x = transforms.forward(column, v) if column.is_number else _number_places(column, v)
         else:
             x = _text_places(column, array)
-        self._note(column, array, np.isnan(x))
+        if (absent := np.isnan(x)).any():
+            self._note(column, array, absent)
         return x
 
     def _note(self, column: Column, array: Any, absent: np.ndarray) -> None:
         """Count the cells that hold something, and yet have no number."""
-        lost = absent & np.asarray(array.is_valid())
-        form = cells.form_of(array.type)
-        if not lost.any() or form == "date":
-            return
-        if form == "number":
-            held = cells.numbers(array)[lost]
-            names = [cells.canonical(value) for value in held[~np.isnan(held)].tolist()]
-        else:
-            distinct, place = cells.texts(array)
-            place = place[lost]
-            names = distinct.take(place[place >= 0]).to_pylist()
-        if names:
-            self.unplaced.setdefault(column.name, Counter()).update(names)
+        pa, pc = require("pyarrow"), require("pyarrow.compute")
+        for cell in pc.value_counts(array.filter(pa.array(absent)).cast(pa.string())).to_pylist():
+            if (text := (cell["values"] or "").strip()) not in cells.MARKERS:
+                self.unplaced.setdefault(column.name, Counter())[text] += cell["counts"]
 
     def warn(self) -> None:
         """Warn of what was taken as missing, if anything was."""
@@ -255,13 +247,12 @@ def _numeric(column: Column) -> bool:
         return False
 
 
-def _places(column: Column, v: np.ndarray) -> np.ndarray:
+def _number_places(column: Column, v: np.ndarray) -> np.ndarray:
     """The place of each number among the categories, NaN for one that is none."""
+    pa, pc = require("pyarrow"), require("pyarrow.compute")
     kind = np.float32 if column.dtype in ("float", "halffloat") else np.float64
     categories = np.array([float(c) for c in column.categories]).astype(kind).astype(np.float64)
-    order = np.argsort(categories)
-    at = np.searchsorted(categories[order], v).clip(0, len(order) - 1)
-    return np.where(categories[order][at] == v, order[at], np.nan)
+    return np.asarray(pc.index_in(pa.array(v + 0.0), value_set=pa.array(categories + 0.0)).cast(pa.float64()))
 
 
 def _text_places(column: Column, array: Any) -> np.ndarray:

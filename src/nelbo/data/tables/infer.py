@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -45,21 +44,23 @@ class Values:
     """The numbers of a column, or its dates as whole numbers: those of the cells `at`, in order."""
 
     def __init__(self, values: np.ndarray, at: np.ndarray, size: int = SAMPLE) -> None:
-        self.rows, self.size = np.flatnonzero(at), size
-        self.all, self.count = values[self.rows], len(self.rows)
-        ends: Any = (self.all.min().item(), self.all.max().item()) if self.count else (0, 0)
+        self.at, self.size = at, size
+        self.all = values[at]
+        ends: Any = (self.all.min().item(), self.all.max().item()) if len(self.all) else (0.0, 0.0)
         self.low, self.high = ends
 
     @cached_property
     def unique(self) -> np.ndarray:
-        return np.unique(self.all)
+        ordered = np.sort(self.all)  # faster than np.unique, which hashes
+        return ordered[np.diff(ordered, prepend=-np.inf) > 0]
 
     @cached_property
     def sample(self) -> np.ndarray:
         """All, sorted; where there are more than `size`, those of the rows whose numbers have the lowest hashes."""
-        if self.count <= self.size:
+        if len(self.all) <= self.size:
             return np.sort(self.all)
-        return np.sort(self.all[np.argpartition(priorities(self.rows), self.size - 1)[: self.size]])
+        rows = priorities(np.flatnonzero(self.at))
+        return np.sort(self.all[np.argpartition(rows, self.size - 1)[: self.size]])
 
 
 def decimals_of(values: np.ndarray, single: bool = False) -> int | None:
@@ -73,292 +74,242 @@ def decimals_of(values: np.ndarray, single: bool = False) -> int | None:
     return next((d for d in range(FINEST + 1) if (np.round(values, d).astype(kind) == written).all()), None)
 
 
-class TypedStats:
+class ColumnStats:
     """What the cells of a column show.
 
-    `form` is that of its type (see `cells.form_of`), but "text" for whole numbers beyond float64. `numbers` and `dates`
-    hold those cells that are such, in a column of texts too. `texts` are the distinct texts that cells have, None where
-    there are more than 1000, and `declared` the categories that the type itself names.
+    `form` is that of its type (see `cells.form_of`), but "text" for whole numbers beyond float64. `present` marks the
+    cells that are not missing; `numbers` and `dates` are those that are such, in a column of texts too. `texts` are the
+    distinct texts of cells, None where there are more than 1000; `declared` the categories that the type itself names.
     """
 
     def __init__(self, name: str, array: Any, frame: str = "", untyped: bool = False, size: int = SAMPLE) -> None:
-        self.name, self.frame, self.untyped, self.type = name, frame, untyped, array.type
-        self.typed = cells.form_of(array.type) != "text"
+        self.name, self.array, self.frame, self.untyped, self.type = name, array, frame, untyped, array.type
         self.form = "text" if cells.beyond_float(array) else cells.form_of(array.type)
-        self.single = str(array.type) in ("float", "halffloat")
-        self.rows = len(array)
+        self.single, self.unit, self.zoned, self.padded, self.whole_texts = False, "us", 0, False, True
         self.texts: list[str] | None = None
         self.declared: tuple[str, ...] = ()
-        self.first_word: tuple[int, str] | None = None
-        self.first_undated: tuple[int, str] | None = None
-        self.zoned, self.integers, self.padded, self.unit = 0, True, False, "us"
-        v, t = np.full(self.rows, np.nan), np.full(self.rows, cells.NONE)
+        self.present = np.asarray(array.is_valid())
+        v, t = np.full(len(array), np.nan), np.full(len(array), cells.NONE)
         if self.form in ("text", "choice", "bool"):
-            v, t, known = self._read_texts(array.cast("string") if self.form in ("text", "bool") else array)
+            distinct, place = cells.texts(array if self.form == "choice" else array.cast("string"))
+            self.present = place >= 0
+            used = np.flatnonzero(np.bincount(place[self.present], minlength=len(distinct)))
+            self.texts = distinct.take(used).to_pylist() if len(used) <= MOST else None
+            self.declared = tuple(distinct.to_pylist()) if self.form == "choice" else ()
+        if self.form == "text":
+            numbers = cells.numbers_in(distinct)
+            dates, zoned = np.full(len(distinct), cells.NONE), np.zeros(len(distinct), bool)
+            if np.isnan(numbers).any():
+                dates, zoned = cells.dates_in(distinct)
+            v, t = np.append(numbers, np.nan)[place], np.append(dates, cells.NONE)[place]
+            self.zoned = int(np.append(zoned & (dates != cells.NONE), False)[place].sum())
+            self.whole_texts = bool(cells.matches(distinct, cells.WHOLE)[~np.isnan(numbers)].all())
+            self.padded = bool(cells.matches(distinct, cells.PADDED).any())
         elif self.form == "number":
-            v = cells.numbers(array)
-            known = ~np.isnan(v)
+            v, self.single = cells.numbers(array), str(array.type) in ("float", "halffloat")
+            self.present = ~np.isnan(v)
         elif self.form == "date":
             t, self.unit = cells.dates(array)
-            known = t != cells.NONE
-        else:
-            known = np.asarray(array.is_valid())
-        self.known = int(known.sum())
-        infinite = np.isinf(v)
-        self.first_infinite = int(infinite.argmax()) + 1 if infinite.any() else None
-        self.numbers = Values(v, ~np.isnan(v) & ~infinite, size)
+        self.infinite = np.isinf(v)
+        self.numbers = Values(v, ~np.isnan(v) & ~self.infinite, size)
         self.dates = Values(t, t != cells.NONE, size)
-
-    def _read_texts(self, array: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(the numbers that cells are, the dates that cells are, whether each cell holds anything)."""
-        distinct, place = cells.texts(array)
-        known = place >= 0
-        used = np.unique(place[known])
-        self.texts = distinct.take(used).to_pylist() if len(used) <= MOST else None
-        if self.form != "text":
-            self.declared = tuple(distinct.to_pylist()) if self.form == "choice" else ()
-            return np.full(len(place), np.nan), np.full(len(place), cells.NONE), known
-        numbers = cells.numbers_in(distinct)
-        dates, zoned = cells.dates_in(distinct)
-        whole = cells.matches(distinct, cells.WHOLE)
-        self.integers = bool(whole[~np.isnan(numbers)].all())
-        self.padded = bool(cells.matches(distinct, cells.PADDED).any())
-        self.zoned = int(np.append(zoned & (dates != cells.NONE), False)[place].sum())
-        v, t = np.append(numbers, np.nan)[place], np.append(dates, cells.NONE)[place]
-        for name, other in (("first_word", np.isnan(v)), ("first_undated", t == cells.NONE)):
-            if (chosen := known & other).any():
-                at = int(chosen.argmax())
-                setattr(self, name, (at + 1, distinct[int(place[at])].as_py()))
-        return v, t, known
+        self.known = int(self.present.sum())
 
     @cached_property
     def decimals(self) -> int | None:
         return decimals_of(self.numbers.all, self.single)
 
     @property
-    def whole(self) -> bool:
-        return self.decimals == 0
-
-    @property
     def as_numbers(self) -> bool:
         """Whether numerals are numbers: postcodes (02134) and whole numbers beyond float64 are texts."""
         v = self.numbers
-        return not self.padded and not (self.integers and max(-v.low, v.high) > cells.EXACT)
+        return not self.padded and not (self.whole_texts and max(-v.low, v.high) > cells.EXACT)
 
-    def coarsest(self) -> tuple[str, int]:
-        """(the largest unit that divides all dates, how many of the source's it holds)."""
+    @cached_property
+    def coarsest(self) -> str:
+        """The largest unit that divides all dates."""
         own = cells.UNITS[self.unit]
-        held = {name: size // own for name, size in cells.UNITS.items() if size >= own}
-        return max(((n, k) for n, k in held.items() if not (self.dates.all % k).any()), key=lambda item: item[1])
+        fitting = [n for n, size in cells.UNITS.items() if size >= own and not (self.dates.all % (size // own)).any()]
+        return fitting[-1]
+
+    def first(self, chosen: np.ndarray) -> tuple[int, str]:
+        """(row, text) of the first chosen cell, rows counted from 1."""
+        at = int(chosen.argmax())
+        return at + 1, self.array[at].as_py().strip()
 
 
-def column_of(typed: TypedStats, said: Override) -> Column:
+def column_of(stats: ColumnStats, said: Override) -> Column:
     """The column, as inferred or, where a user says something of it, as said.
 
     Raises `UserError` naming the value and its row if the column's cells are of several types, or infinite.
     """
     try:
-        form = _form(typed)
-        natural = _natural(typed, form)
+        form = _form(stats)
+        natural = _natural(stats, form)
     except UserError:
         if not said.kind:
             raise
         natural = None
     if said.kind == "identifier":
-        told = replace(_bare(typed), note="left out as told")
+        told = replace(_bare(stats, "text"), note="left out as told")
         return natural if natural is not None and natural.kind == said.kind else told
     if natural is None or said.kind not in ("", natural.kind):
-        return _made(typed, _forced_form(typed, said), said)
+        return _of_kind(stats, _forced_form(stats, said), said)
     if natural.is_feature and (said.transform or said.categories):
-        return _made(typed, form, replace(said, kind=natural.kind))
+        return _of_kind(stats, form, replace(said, kind=natural.kind))
     return natural
 
 
-def _bare(typed: TypedStats) -> Column:
-    """What needs no inference."""
-    missing = (typed.rows - typed.known) / max(typed.rows, 1)
-    return Column(typed.name, "identifier", cells.dtype_name(typed.type), typed.frame, missing=missing)
-
-
-def _form(typed: TypedStats) -> str:
+def _form(stats: ColumnStats) -> str:
     """What the cells are. Raises `UserError` for a few words among numbers or dates, and for infinite numbers."""
-    if typed.first_infinite is not None and typed.numbers.count:
-        raise UserError(
-            f"column {typed.name!r}: row {typed.first_infinite} is infinite: drop or fill it, or leave the column out"
-        )
-    if typed.form != "text" or not typed.known:
-        return typed.form
-    if {text.lower() for text in typed.texts or ()} == {"true", "false"}:
+    where = f"column {stats.name!r}:"
+    if stats.infinite.any() and stats.numbers.at.any():
+        row = int(stats.infinite.argmax()) + 1
+        raise UserError(f"{where} row {row} is infinite: drop or fill it, or leave the column out")
+    if stats.form != "text" or not stats.known:
+        return stats.form
+    if {text.lower() for text in stats.texts or ()} == {"true", "false"}:
         return "bool"
-    for what, count, first in (
-        ("number", typed.numbers.count, typed.first_word),
-        ("date", typed.dates.count, typed.first_undated),
-    ):
-        if count == typed.known and (typed.as_numbers or what != "number"):
-            return _one_zone(typed) if what == "date" else what
-        if first and 0 < typed.known - count <= ODD * typed.known and (typed.as_numbers or what != "number"):
-            others = typed.known - count
+    words = stats.present & ~stats.numbers.at
+    undated = stats.present & ~stats.dates.at
+    for form, kind, others in (("number", "continuous", words), ("date", "datetime", undated)):
+        if form == "number" and not stats.as_numbers:
+            continue
+        if (n := int(others.sum())) == 0:
+            if form == "date" and 0 < stats.zoned < stats.known:
+                part = f"{stats.zoned} of {stats.known} times name a time zone, others none"
+                raise UserError(f"{where} {part}: give all one")
+            return form
+        if n <= ODD * stats.known:
+            row, text = stats.first(others)
             raise UserError(
-                f"column {typed.name!r}: row {first[0]} has {first[1]!r}, which is no {what} as others are "
-                f"({others} of {typed.known} cells are none): mend it, or say kind={_remedy(what)} in --columns"
+                f"{where} row {row} has {text!r}, which is no {form} as others are ({n} of {stats.known} cells are "
+                f'none): mend it, or say kind="{kind}" (missing then) or "categorical" in --columns'
             )
-    if typed.first_word and all(COMMAS.match(text) for text in (typed.first_word[1], *(typed.texts or ()))):
-        row, text = typed.first_word
-        raise UserError(
-            f"column {typed.name!r}: row {row} has {text!r}, a comma within a number: write 1.5 for 1,5 and 1234 for "
-            '1,234, or say kind="categorical" (or "leave out") in --columns'
-        )
+    if words.any():
+        row, text = stats.first(words)
+        if all(COMMAS.match(each) for each in (text, *(stats.texts or ()))):
+            raise UserError(
+                f"{where} row {row} has {text!r}, a comma within a number: write 1.5 for 1,5 and 1234 for 1,234, or "
+                'say kind="categorical" (or "leave out") in --columns'
+            )
     return "text"
 
 
-def _remedy(what: str) -> str:
-    """Kinds that take odd cells as missing, or as what they are."""
-    return f'"{"continuous" if what == "number" else "datetime"}" (missing then) or "categorical"'
-
-
-def _one_zone(typed: TypedStats) -> str:
-    if 0 < typed.zoned < typed.known:
-        raise UserError(
-            f"column {typed.name!r}: {typed.zoned} of {typed.known} times name a time zone, others none: give all one"
-        )
-    return "date"
-
-
-def _forced_form(typed: TypedStats, said: Override) -> str:
+def _forced_form(stats: ColumnStats, said: Override) -> str:
     """What the cells are taken as under a kind that a user names."""
-    if typed.form != "text":
-        return typed.form
-    if said.kind == "datetime":
-        return "date"
-    if said.kind in NUMBERS:
-        return "number"
-    return "number" if typed.numbers.count == typed.known and typed.as_numbers else "text"
+    if stats.form != "text" or said.kind == "datetime":
+        return "date" if stats.form == "text" else stats.form
+    all_numbers = stats.as_numbers and not (stats.present & ~stats.numbers.at).any()
+    return "number" if said.kind in NUMBERS or all_numbers else "text"
 
 
-def _natural(typed: TypedStats, form: str) -> Column:
+def _bare(stats: ColumnStats, form: str) -> Column:
+    """The column as far as its form says what it is."""
+    dtype, unit = cells.dtype_name(stats.type), stats.coarsest if form == "date" else ""
+    if stats.untyped and form == "bool":
+        dtype = "bool"
+    elif stats.untyped and form == "number":
+        dtype = "int64" if stats.whole_texts and max(-stats.numbers.low, stats.numbers.high) < 2**63 else "double"
+    elif stats.untyped and form == "date":
+        days, fine = unit == "D" and not stats.zoned, unit if unit in ("ms", "us") else "s"
+        dtype = "date32[day]" if days else f"timestamp[{fine}{', tz=UTC' if stats.zoned else ''}]"
+    missing = (len(stats.array) - stats.known) / max(len(stats.array), 1)
+    return Column(stats.name, "identifier", dtype, stats.frame, unit=unit, missing=missing)
+
+
+def _natural(stats: ColumnStats, form: str) -> Column:
     """The column as inferred."""
-    bare = _bare(typed)
+    bare = _bare(stats, form)
     if form == "other":
-        return replace(bare, note=f"holds {typed.type} values")
-    if not typed.known:
-        return replace(bare, kind="constant", note="all cells are missing")
+        return replace(bare, note=f"holds {stats.type} values")
+    if not stats.known:
+        return replace(bare, kind="constant", note="all cells are missing", unit="")
     if form == "date":
-        return _constant(typed, form) if typed.dates.low == typed.dates.high else _date(typed, "")
-    distinct = len(typed.numbers.unique) if form == "number" else MOST + 1 if typed.texts is None else len(typed.texts)
+        return _constant(stats, form) if stats.dates.low == stats.dates.high else _scaled(stats, form, "datetime", "")
+    distinct = len(stats.numbers.unique) if form == "number" else MOST + 1 if stats.texts is None else len(stats.texts)
     if distinct == 1:
-        return _constant(typed, form)
+        return _constant(stats, form)
     if form == "number":
-        return _natural_number(typed, distinct)
-    n = max(distinct, len(typed.declared))
+        return _natural_number(stats, distinct)
+    n = max(distinct, len(stats.declared))
     if n > MOST:
         return replace(bare, note=f"has more than {MOST} categories")
-    if n > PLENTY and distinct > typed.known / 2:
-        return replace(bare, note=f"{distinct} of {typed.known} texts differ")
-    ordered = form == "choice" and typed.type.ordered
-    return _choice(typed, form, "binary" if n == 2 else "ordinal" if ordered else "categorical", ())
+    if n > PLENTY and distinct > stats.known / 2:
+        return replace(bare, note=f"{distinct} of {stats.known} texts differ")
+    ordered = form == "choice" and stats.type.ordered
+    return _choice(stats, form, "binary" if n == 2 else "ordinal" if ordered else "categorical", ())
 
 
-def _natural_number(typed: TypedStats, distinct: int) -> Column:
-    v, known = typed.numbers, typed.known
-    bare = replace(_bare(typed), dtype=_number_dtype(typed))
-    if known >= SEQUENCE and typed.whole and not bare.missing:
-        if distinct == v.count == v.high - v.low + 1:
+def _natural_number(stats: ColumnStats, distinct: int) -> Column:
+    v, known, whole, bare = stats.numbers, stats.known, stats.decimals == 0, _bare(stats, "number")
+    if known >= SEQUENCE and whole and not bare.missing:
+        if distinct == known == v.high - v.low + 1:
             return replace(bare, note=f"counts from {v.low:g} to {v.high:g}")
         if ID_NAME.search(bare.name) and (np.diff(v.sample) > 0).all():
             return replace(bare, note=f"is named {bare.name!r}, and no two values are alike")
     if distinct == 2 and known >= 4:
-        return _choice(typed, "number", "binary", ())
-    if typed.whole and distinct <= FEW and 2 * distinct <= known:
-        return _choice(typed, "number", "ordinal", ())
-    return _number(typed, "count" if typed.whole and v.low >= 0 else "continuous", "")
+        return _choice(stats, "number", "binary", ())
+    if whole and distinct <= FEW and 2 * distinct <= known:
+        return _choice(stats, "number", "ordinal", ())
+    return _scaled(stats, "number", "count" if whole and v.low >= 0 else "continuous", "")
 
 
-def _constant(typed: TypedStats, form: str) -> Column:
-    bare = _bare(typed)
+def _constant(stats: ColumnStats, form: str) -> Column:
+    bare, value = _bare(stats, form), (stats.texts or [""])[0]
     if form == "number":
-        value, dtype = cells.canonical(typed.numbers.low, typed.single), _number_dtype(typed)
+        value = cells.canonical(stats.numbers.low, stats.single)
     elif form == "date":
-        unit, size = typed.coarsest()
-        value, dtype, bare = str(typed.dates.low // size), _date_dtype(typed, unit), replace(bare, unit=unit)
-    else:
-        value, dtype = (typed.texts or [""])[0], bare.dtype
-    return replace(bare, kind="constant", constant=value, dtype=dtype, categories=typed.declared)
+        value = str(int(stats.dates.low) // (cells.UNITS[bare.unit] // cells.UNITS[stats.unit]))
+    return replace(bare, kind="constant", constant=value, categories=stats.declared)
 
 
-def _made(typed: TypedStats, form: str, said: Override) -> Column:
+def _of_kind(stats: ColumnStats, form: str, said: Override) -> Column:
     """The column of a kind that a user names, if its cells can be that."""
-    kind, name = said.kind, typed.name
+    kind, where = said.kind, f"column {stats.name!r}: kind={said.kind!r}"
     if kind == "constant":
-        raise UserError(f"column {name!r}: kind='constant', but it has several values: leave it out instead")
-    if kind == "datetime" and (form != "date" or not typed.dates.count):
-        raise UserError(f"column {name!r}: kind='datetime', but it holds no ISO dates such as 2024-12-31")
-    if kind in ("continuous", "count") and (form != "number" or not typed.numbers.count):
-        raise UserError(f"column {name!r}: kind={kind!r}, but it holds no numbers")
-    if kind == "count" and not (typed.whole and typed.numbers.low >= 0):
-        raise UserError(f"column {name!r}: kind='count', but {typed.numbers.low:g} is among its values: say continuous")
+        raise UserError(f"{where}, but it has several values: leave it out instead")
+    if kind == "datetime" and (form != "date" or not stats.dates.at.any()):
+        raise UserError(f"{where}, but it holds no ISO dates such as 2024-12-31")
+    if kind in ("continuous", "count") and (form != "number" or not stats.numbers.at.any()):
+        raise UserError(f"{where}, but it holds no numbers")
+    if kind == "count" and not (stats.decimals == 0 and stats.numbers.low >= 0):
+        raise UserError(f"{where}, but {stats.numbers.low:g} is among its values: say continuous")
     if kind in CHOICES:
-        return _choice(typed, form, kind, said.categories)
+        return _choice(stats, form, kind, said.categories)
     if said.categories:
-        raise UserError(f"column {name!r}: kind={kind!r} has no categories: say kind='ordinal' too")
-    return _date(typed, said.transform) if kind == "datetime" else _number(typed, kind, said.transform)
+        raise UserError(f"{where} has no categories: say kind='ordinal' too")
+    return _scaled(stats, form, kind, said.transform)
 
 
-def _number(typed: TypedStats, kind: str, transform: Transform) -> Column:
-    v, dtype = typed.numbers, _number_dtype(typed)
-    bare = replace(_bare(typed), dtype=dtype, decimals=typed.decimals, missing=(typed.rows - v.count) / typed.rows)
-    return _scaled(replace(bare, low=v.low, high=v.high), kind, transform, v.sample)
-
-
-def _date(typed: TypedStats, transform: Transform) -> Column:
-    v, (unit, size) = typed.dates, typed.coarsest()
-    missing = (typed.rows - v.count) / typed.rows
-    bare = replace(_bare(typed), dtype=_date_dtype(typed, unit), decimals=0, missing=missing)
-    bare = replace(bare, low=float(v.low // size), high=float(v.high // size), unit=unit)
-    return _scaled(bare, "datetime", transform, (v.sample // size).astype(np.float64))
-
-
-def _scaled(bare: Column, kind: Any, transform: Transform, values: np.ndarray) -> Column:
-    """A column of numbers with its range, and now its transform."""
-    low, high = bare.low or 0.0, bare.high or 0.0
+def _scaled(stats: ColumnStats, form: str, kind: Any, transform: Transform) -> Column:
+    """A column of numbers or dates, with its range and transform."""
+    bare, v, decimals = _bare(stats, form), stats.numbers, stats.decimals
+    values, low, high = v.sample, v.low, v.high
+    if form == "date":
+        v, decimals, size = stats.dates, 0, cells.UNITS[bare.unit] // cells.UNITS[stats.unit]
+        values, low, high = (v.sample // size).astype(np.float64), float(v.low // size), float(v.high // size)
     if low == high:
         raise UserError(f"column {bare.name!r}: kind={kind!r}, but its only value is {low:g}: leave the column out")
     if transform == "log" and low <= 0:
         raise UserError(f"column {bare.name!r}: transform='log', but {low:g} is among its values: say quantile")
-    chosen = transform or transforms.choose(values)
-    return replace(bare, kind=kind, transform=chosen, transform_params=transforms.fit(chosen, values, low, high))
+    chosen, missing = transform or transforms.choose(values), (len(v.at) - len(v.all)) / len(v.at)
+    bare = replace(bare, kind=kind, low=low, high=high, decimals=decimals, missing=missing, transform=chosen)
+    return replace(bare, transform_params=transforms.fit(chosen, values, low, high))
 
 
-def _number_dtype(typed: TypedStats) -> str:
-    if typed.typed or not typed.untyped:
-        return cells.dtype_name(typed.type)
-    return "int64" if typed.integers and max(-typed.numbers.low, typed.numbers.high) < 2**63 else "double"
-
-
-def _date_dtype(typed: TypedStats, unit: str) -> str:
-    if typed.typed or not typed.untyped:
-        return cells.dtype_name(typed.type)
-    if unit == "D" and not typed.zoned:
-        return "date32[day]"
-    return f"timestamp[{unit if unit in ('ms', 'us') else 's'}{', tz=UTC' if typed.zoned else ''}]"
-
-
-def _choice(typed: TypedStats, form: str, kind: Any, said: tuple[str, ...]) -> Column:
+def _choice(stats: ColumnStats, form: str, kind: Any, said: tuple[str, ...]) -> Column:
     """A column of categories: those that are said, else those declared by its type, else those seen, sorted."""
-    bare = _bare(typed)
-    found: Sequence[str] | None = None
+    bare, found = _bare(stats, form), None if stats.texts is None else sorted(stats.texts)
     if form == "number":
-        bare = replace(bare, dtype=_number_dtype(typed))
-        if len(values := typed.numbers.unique) <= MOST:
-            found = [cells.canonical(value, typed.single) for value in values.tolist()]
-        said = tuple(map(_written_as_number, said))
-    elif form == "bool" and (typed.typed or typed.untyped):
-        found, bare = ["False", "True"], replace(bare, dtype="bool")
+        values, said = stats.numbers.unique, tuple(map(_written_as_number, said))
+        found = [cells.canonical(value, stats.single) for value in values.tolist()] if len(values) <= MOST else None
+    elif form == "bool" and bare.dtype == "bool":
+        found = ["False", "True"]
     elif form == "choice":
-        found = typed.declared
-    elif form != "date" and typed.texts is not None:
-        found = sorted(typed.texts)
+        found = list(stats.declared)
     if found is None:
-        why = f"more than {MOST} values" if form != "date" else f"{typed.type} values"
+        why = f"more than {MOST} values" if form != "date" else f"{stats.type} values"
         raise UserError(f"column {bare.name!r}: kind={kind!r}, but it holds {why}: leave it out")
     if said and (unlisted := [category for category in found if category not in said]):
         raise UserError(f"column {bare.name!r}: {unlisted[0]!r} is not among the categories that are said: add it")
