@@ -143,17 +143,20 @@ def masses(d: Distribution) -> tuple[Tensor, Tensor]:
     return points, d.log_prob(points.view(-1, *[1] * len(d.batch_shape), *d.event_shape)).exp()
 
 
-def total(members: Callable[[], list[tuple[Distribution, tuple[Tensor, Tensor]]]]) -> Row:
-    """The largest deviation, over members of a family, of mass, mean and variance."""
+def total(members: Callable[[], list[tuple[Distribution, tuple[Tensor, Tensor]]]], moments: bool) -> Row:
+    """The largest deviation, over members of a family, of mass, and of mean and variance if it has `moments`."""
     rows = []
     for d, (x, mass) in members():
-        mean, square = (torch.tensordot(mass, power, ([0], [0])) for power in (x, x**2))
-        around = square - 2 * d.mean * mean + d.mean**2
-        if d.event_shape == (1,):  # about the mean, as the square of a large mean would cancel
-            around = torch.tensordot(mass, (x - d.mean) ** 2, ([0], [0]))
-        off = (mass.sum(0) - 1, (mean - d.mean) / d.stddev, around / d.variance - 1)
+        off = [mass.sum(0) - 1]
+        if moments:
+            mean, square = (torch.tensordot(mass, power, ([0], [0])) for power in (x, x**2))
+            around = square - 2 * d.mean * mean + d.mean**2
+            if d.event_shape == (1,):  # about the mean, as the square of a large mean would cancel
+                around = torch.tensordot(mass, (x - d.mean) ** 2, ([0], [0]))
+            off += [(mean - d.mean) / d.stddev, around / d.variance - 1]
         rows.append([gap.abs().max().item() for gap in off])
-    return (len(rows), *(max(column) for column in zip(*rows, strict=True)))
+    largest = [max(column) for column in zip(*rows, strict=True)]
+    return (len(rows), *largest, *[None] * (3 - len(largest)))
 
 
 def totals() -> Parts:
@@ -163,10 +166,10 @@ def totals() -> Parts:
     def discrete(family: zoo.Family) -> list[tuple[Distribution, tuple[Tensor, Tensor]]]:
         return [(d, masses(d)) for d in (family.make((3,)),)]
 
-    zoo_rows = zoo.DISTRIBUTIONS.items()
-    integrals = {f"{name} (integral)": partial(total, partial(lines, f)) for name, f in zoo_rows if f.line()}
-    sums = {f"{n} (sum)": partial(total, partial(discrete, f)) for n, f in zoo_rows if f.make(()).support.is_discrete}
-    return {**integrals, **sums}
+    rows = zoo.DISTRIBUTIONS.values()
+    finite = [f for f in rows if f.make(()).support.is_discrete]  # type: ignore[attr-defined, union-attr]
+    integrals = {f"{f.name} (integral)": partial(total, partial(lines, f), f.moments) for f in rows if f.line()}
+    return integrals | {f"{f.name} (sum)": partial(total, partial(discrete, f), f.moments) for f in finite}
 
 
 def moments(make: Callable[[], Distribution], variance: bool) -> Row:
