@@ -593,7 +593,7 @@ def test_a_fitted_prior_finds_what_codes_have_in_common(kind: str) -> None:
     torch.testing.assert_close(again().log_prob(codes), prior().log_prob(codes))
     built = Component("latent", "vq", groups=4, codebook_size=4, dim=2, prior=found)
     vae_with_latent(built).latent.prior.load_state_dict(prior.state_dict())
-    with pytest.raises(UserError, match=r"prior.codes = 4: the codebook has 5 entries"):
+    with pytest.raises(UserError, match=r"prior.codebook_size = 4: the codebook has 5 entries"):
         _ = Component("latent", "vq", codebook_size=5, prior=found).options
 
 
@@ -617,7 +617,7 @@ def test_fitting_refuses_what_it_cannot_fit() -> None:
         (lambda: Component("latent", "product", parts={}).options, "parts = {}: give "),
         (lambda: Component("latent", "vq", groups=0).options, "groups = 0: give "),
         (lambda: Component("latent", "vq", decay=1.0).options, "decay = 1.0: give "),
-        (lambda: Component("latent", "vq", restart_threshold=1.0).options, "revive = 1.0: give "),
+        (lambda: Component("latent", "vq", restart_threshold=1.0).options, "restart_threshold = 1.0: give "),
         (lambda: Component("latent", "vq", prior=Component("prior", "standard-normal")).options, "give transformer"),
         (
             lambda: Component("latent", "flat", prior=Component("prior", "transformer", codebook_size=8)).build(

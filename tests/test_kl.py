@@ -21,7 +21,7 @@ from zoo.divergences import RELAXED, Pair, oracle_kl
 from zoo.spaces import UNIFORM
 
 STANDARD = StandardNormal(2, torch.zeros((), dtype=torch.float64))
-NAMES = ["loc", "log_scale", "logits", "scale_tril", "factorvae", "concentration", "rate"]
+NAMES = ["loc", "log_scale", "logits", "scale_tril", "factor", "concentration", "rate"]
 over_pairs = over(PAIRS.values(), "pair")
 
 

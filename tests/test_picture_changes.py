@@ -100,7 +100,7 @@ def test_a_turn_is_rigid_where_pictures_are_not_square() -> None:
     assert (turned - truth).abs().max() < 0.02
 
 
-@pytest.mark.parametrize(("u", "factorvae"), [(1.0, 1.5), (0.0, 1 / 1.5)])
+@pytest.mark.parametrize(("u", "factor"), [(1.0, 1.5), (0.0, 1 / 1.5)])
 def test_scale_is_a_ratio(u: float, factor: float) -> None:
     down, across = torch.meshgrid(torch.arange(40) - 19.5, torch.arange(60) - 29.5, indexing="ij")
     disc = lambda width: (-(down**2 + across**2) / width**2).exp()[None, None]  # noqa: E731

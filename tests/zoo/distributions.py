@@ -220,7 +220,7 @@ DISTRIBUTIONS = table(
         lambda batch: distributions.LowRankNormal(
             parameter(*batch, LATENT), parameter(*batch, LATENT, spread=0.3), parameter(*batch, LATENT, 2, spread=0.8)
         ),
-        ("loc", "log_scale", "factorvae"),
+        ("loc", "log_scale", "factor"),
     ),
     Family("mixture", lambda batch: mixture(), ("logits",), lambda: [(mixture(1), -20.0, 20.0)]),
     _rotational("von mises-fisher", distributions.VonMisesFisher, LATENT, 4.0),

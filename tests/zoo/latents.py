@@ -41,7 +41,7 @@ class LatentRow(Row):
 
 
 TRANSFORMER = {"kind": "transformer", "width": 8, "layers": 1, "heads": 2}
-VQ = {"groups": 3, "codes": 5, "dim": 2}
+VQ = {"groups": 3, "codebook_size": 5, "dim": 2}
 
 HIERARCHIES = table(  # every parametrization of the posterior, and both kinds of state
     LatentRow("ladder", {"dims": (2, 3, 4), "width": 8}),
@@ -74,21 +74,21 @@ DISCRETE = table(
         },
     ),
     LatentRow("vq", VQ, penalty=True),
-    LatentRow("vq", {**VQ, "decay": "gradient", "commitment": 0.5, "revive": 0.0}, "gradient", penalty=True),
-    LatentRow("vq", {"groups": 2, "codes": 5, "dim": 3, "depth": 2}, "residual", penalty=True),
-    LatentRow("vq", {**VQ, "prior": {**TRANSFORMER, "codes": 5}}, "transformer prior", penalty=True),
+    LatentRow("vq", {**VQ, "decay": "gradient", "commitment": 0.5, "restart_threshold": 0.0}, "gradient", penalty=True),
+    LatentRow("vq", {"groups": 2, "codebook_size": 5, "dim": 3, "depth": 2}, "residual", penalty=True),
+    LatentRow("vq", {**VQ, "prior": {**TRANSFORMER, "codebook_size": 5}}, "transformer prior", penalty=True),
     LatentRow(
         "vq",
-        {**VQ, "groups": 4, "prior": {"kind": "pixelcnn", "codes": 5, "channels": 6, "blocks": 1}},
+        {**VQ, "groups": 4, "prior": {"kind": "pixelcnn", "codebook_size": 5, "channels": 6, "blocks": 1}},
         "pixelcnn prior",
         penalty=True,
     ),
     LatentRow("fsq", {"groups": 2, "levels": (3, 4)}),
-    LatentRow("fsq", {"groups": 3, "levels": (3, 4), "prior": {**TRANSFORMER, "codes": 12}}, "transformer prior"),
+    LatentRow("fsq", {"groups": 3, "levels": (3, 4), "prior": {**TRANSFORMER, "codebook_size": 12}}, "transformer prior"),
     LatentRow("lfq", {"groups": 2, "bits": 3}, penalty=True),
     LatentRow(
         "lfq",
-        {"groups": 2, "bits": 3, "entropy": 0.2, "commitment": 0.5, "prior": {**TRANSFORMER, "codes": 8}},
+        {"groups": 2, "bits": 3, "entropy": 0.2, "commitment": 0.5, "prior": {**TRANSFORMER, "codebook_size": 8}},
         "transformer prior",
         penalty=True,
     ),

@@ -61,11 +61,11 @@ OBJECTIVES = table(
     ObjectiveRow("rae", {"latent": 0.1, "weight": 0.1}, "l2"),
     ObjectiveRow("rae", {"latent": 0.1, "weight": 0.1, "regularizer": "gradient"}, "gradient"),
     ObjectiveRow("rae", {"latent": 0.1, "weight": 0.1, "regularizer": "spectral"}, "spectral"),
-    ObjectiveRow("factorvae", {"weight": 2.0, "hidden": (8,), "ratio": 0.5}),
-    ObjectiveRow("aae", {"weight": 2.0, "hidden": (8,), "ratio": 0.5}),
+    ObjectiveRow("factorvae", {"weight": 2.0, "hidden": (8,), "critic_lr_scale": 0.5}),
+    ObjectiveRow("aae", {"weight": 2.0, "hidden": (8,), "critic_lr_scale": 0.5}),
     ObjectiveRow(
         "vae-gan",
-        {"weight": 2.0, "features": 5, "critic": {"kind": "mlp", "hidden": (8,)}, "ratio": 0.5, "pixels": 0.5},
+        {"weight": 2.0, "features": 5, "critic": {"kind": "mlp", "hidden": (8,)}, "critic_lr_scale": 0.5, "pixels": 0.5},
     ),
     ObjectiveRow(
         "semi-supervised",

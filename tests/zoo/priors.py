@@ -29,7 +29,7 @@ class PriorRow(Row):
     @property
     def over_codes(self) -> bool:
         """Whether z are indices of a codebook: the rows of quantized latents have it."""
-        return "codes" in self.component.options
+        return "codebook_size" in self.component.options
 
     def build(self, context: int = 0) -> Prior:
         """The prior by itself."""
@@ -56,8 +56,8 @@ PRIORS = table(
     PriorRow("vamp", {"components": 5}),
     PriorRow("exemplar", {"components": 5}),
     *(PriorRow("flow", {"transform": row.plain}, row.name, elsewhere=row.elsewhere) for row in TRANSFORMS.values()),
-    PriorRow("transformer", {"codes": 5, "width": 8, "layers": 1, "heads": 2}),
-    PriorRow("pixelcnn", {"codes": 5, "channels": 6, "blocks": 1, "row": 3}),
+    PriorRow("transformer", {"codebook_size": 5, "width": 8, "layers": 1, "heads": 2}),
+    PriorRow("pixelcnn", {"codebook_size": 5, "channels": 6, "blocks": 1, "row": 3}),
     PriorRow("two-stage", {"hidden": (5,), "samples": 3}, elsewhere="test_priors"),
     PriorRow("metric", {"moves": 7}, elsewhere="test_riemannian"),
 )

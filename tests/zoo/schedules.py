@@ -39,7 +39,7 @@ SCHEDULES = table(
     ScheduleRow("constant", corners={0.0: 1, 1.0: 1}),
     ScheduleRow(
         "linear",
-        {"start": 0.5, "end": 4.5, "begin": 0.1, "until": 0.5},
+        {"start_value": 0.5, "end_value": 4.5, "start_at": 0.1, "end_at": 0.5},
         corners={0.0: 0.5, 0.1: 0.5, 0.3: 2.5, 0.5: 4.5, 1.0: 4.5},
     ),
     ScheduleRow("cosine", corners={0.0: 1, 0.5: 0.5, 1.0: 0}),
