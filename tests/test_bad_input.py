@@ -67,7 +67,7 @@ def test_a_folder_that_is_no_model(user_error_of: Refused, verb: str) -> None:
     Path("empty").mkdir()
     Path("file.txt").write_text("x")
     for name in ("empty", "missing", "file.txt"):
-        assert f"{name} is no nelbo model: give a folder" in user_error_of(verb, name)
+        assert f"{name} is not a nelbo model: give a folder" in user_error_of(verb, name)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, -1])
@@ -306,7 +306,7 @@ def full(*_: object) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["sample", "-n", 0], "1 sample or more"),
+        (["sample", "-n", 0], "at least 1 sample"),
         (["sample", "--temperature", 0], "temperature=0"),
         (["sample", "--temperature", "nan"], "temperature=nan"),
         (["sample", "--out", "x.jpg"], ".png, .npy or .csv"),
@@ -330,5 +330,5 @@ def test_an_impossible_request(user_error_of: Refused, copied: Path, arguments: 
 
 
 def test_debug_shows_the_whole_error(run: Run) -> None:
-    with pytest.raises(ValueError, match="no nelbo model"):
+    with pytest.raises(ValueError, match="not a nelbo model"):
         run("--debug", "sample", "missing")

@@ -301,4 +301,4 @@ def test_the_installed_program_runs(picture_run: Path, tmp_path: Path) -> None:
     done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "") and done.stdout == "Wrote x.png (4, 1, 8, 8)\n"
     failed = subprocess.run([program, "sample", "nowhere"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert failed.returncode == 2 and failed.stderr.startswith("Error: nowhere is no nelbo model")
+    assert failed.returncode == 2 and failed.stderr.startswith("Error: nowhere is not a nelbo model")

@@ -236,7 +236,7 @@ def test_mistakes_are_named(model: Model) -> None:
             model.condition_on(cells)
         assert "\n" not in str(caught.value)
     given = model.condition_on({"rooms": 1})
-    with pytest.raises(UserError, match=r"temperature=0.5: samples given cells have none"):
+    with pytest.raises(UserError, match=r"temperature=0.5: sampling given cells does not support it"):
         given.sample(3, temperature=0.5)
     for use in (given.embed, given.score, given.reconstruct, given.impute, given.complete, given.evaluate):
         with pytest.raises(UserError, match="a condition on cells is for samples"):

@@ -84,7 +84,7 @@ def test_kinds_that_do_not_suit_are_refused(model: nelbo.Model) -> None:
     ladder = nelbo.fit(
         ROWS, epochs=1, model__latent={"kind": "ladder", "dims": [2, 2], "width": 8}, model__encoder="mlp"
     )
-    with pytest.raises(UserError, match="TopDown latents share a path"):
+    with pytest.raises(UserError, match="only to single-level latents, and this model has TopDown latents"):
         nelbo.fit_prior(ladder, ROWS)
 
 

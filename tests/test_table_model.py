@@ -331,9 +331,12 @@ def test_a_wrong_condition_is_refused_in_one_line(
 
 def test_what_a_verb_cannot_do_with_a_table_is_refused(table_run: Path, tmp_path: Path, run: Run) -> None:
     for arguments, said in (
-        (["traverse", table_run], "the model is of a table: use map or interpolate"),
+        (["traverse", table_run], "the model is of a table: use plot-latent or interpolate"),
         (["sample", table_run, "--out", tmp_path / "a.png"], "the file must end in .csv, .tsv or .parquet"),
-        (["sample", table_run, "--condition", "grade=2", "--temperature", 0.5], "samples given cells have none"),
+        (
+            ["sample", table_run, "--condition", "grade=2", "--temperature", 0.5],
+            "sampling given cells does not support it",
+        ),
         (["evaluate", table_run, "--condition", "grade=2"], "a condition on cells is for samples"),
         (["train", "mnist", "--recipe", "table", "--out", tmp_path / "o"], "a table net takes tables"),
         (["train", table_run.parent / "people.csv", "--recipe", "mnist", "--out", tmp_path / "o"], "are a table"),

@@ -251,7 +251,10 @@ def test_what_is_odd_is_blamed_on_its_tokens(folder: Path, model: Model, run: Ru
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["traverse"], "traverse draws curves and pictures, and the model is of text: use map or interpolate"),
+        (
+            ["traverse"],
+            "traverse supports curves and pictures, and the model is of text: use plot-latent or interpolate",
+        ),
         (["sample", "--out", "a.png"], "--out a.png: the file must end in .txt"),
         (["reconstruct", "missing.txt"], "missing.txt: no such file: give a path that exists, or a line of text"),
         (["interpolate", "9999"], "item 9999: the data has 40 rows"),

@@ -1,4 +1,4 @@
-"""What a model is, in numbers and in words: for `repr`, for a notebook, and for the messages of training."""
+"""Summaries of a model, as numbers and as text: for `repr`, for a notebook, and for the messages of training."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from nelbo.model.model import Model
 
 CARRIED = 0.01
-"""Nats above which a latent carries something."""
+"""Nats of KL above which a latent counts as active."""
 PARTS = ("latent", "prior", "posterior", "likelihood", "encoder", "decoder")
 SAMPLES = 8  # shown in a notebook
 
 
 def info(model: Model) -> dict[str, Any]:
-    """What a model is, as numbers, strings, lists and dictionaries; see `Model.info`."""
+    """Summarize a model as numbers, strings, lists and dictionaries; see `Model.info`."""
     recipe, spec = model.recipe, model.recipe.model
     tensors = model.vae.state_dict().values()
     held = {**vars(spec), **{name: spec.latent.options.get(name) for name in ("prior", "posterior")}}
@@ -41,12 +41,12 @@ def info(model: Model) -> dict[str, Any]:
 
 
 def _kind(part: Any) -> str | None:
-    """The kind of a part; a hierarchy has no posterior of its own, but a word for how it parametrizes them."""
+    """The kind of a component; for a hierarchy, which has no single posterior, how it parametrizes its posteriors."""
     return part if part is None or isinstance(part, str) else kind_of(part)
 
 
 def lines(model: Model) -> dict[str, str]:
-    """What a model is, in words under headings."""
+    """Summarize a model in text, as heading -> line."""
     i = info(model)
     nets = f"{i['encoder']} encoder, {i['decoder']} decoder, {i['parameters']:,} parameters"
     words = {
@@ -70,18 +70,18 @@ def lines(model: Model) -> dict[str, str]:
 
 
 def carried(model: Model) -> str:
-    """How many latents carry something."""
+    """How many latents are active, in words."""
     return f"{sum(rate > CARRIED for rate in model.kl_per_latent)} carry more than {CARRIED} nats"
 
 
 def objective(table: Mapping[str, Any]) -> str:
-    """An objective with those of its options that are single values."""
+    """An objective's kind, with those of its options that are single values."""
     options = [f"{name}={value}" for name, value in table.items() if not isinstance(value, dict) and name != "kind"]
     return f"{table['kind']} ({', '.join(options)})" if options else table["kind"]
 
 
 def loss(trained: Mapping[str, Any]) -> str:
-    """The test loss and its two parts."""
+    """The test loss and its two terms, in words."""
     losses, epochs = trained["test"], trained["epochs"]
     parts = f"distortion {losses['distortion']:.2f}, rate {losses['rate']:.2f}"
     after = f"after {epochs} {'epoch' if epochs == 1 else 'epochs'}"
@@ -90,12 +90,12 @@ def loss(trained: Mapping[str, Any]) -> str:
 
 
 def as_text(model: Model) -> str:
-    """The lines below each other."""
+    """The summary, one line for each heading."""
     return "\n".join(["nelbo.Model", *(f"  {heading:11} {text}" for heading, text in lines(model).items())])
 
 
 def as_html(model: Model) -> str:
-    """A small table above a few samples."""
+    """The summary as a small table, above a few samples."""
     rows = "".join(
         f'<tr><th style="text-align:left">{heading}</th><td style="text-align:left">{html.escape(text)}</td></tr>'
         for heading, text in lines(model).items()

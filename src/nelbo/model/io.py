@@ -1,4 +1,4 @@
-"""A saved model, back from its folder."""
+"""Loading of a saved model."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from nelbo.model.model import Model
 
 
 def load(path: str | Path) -> Model:
-    """A saved model, from its folder or the results folder that holds it in `model/`.
+    """Load a saved model.
 
-    Raises `UserError` if it is none, is damaged, or was written by another format of nelbo.
+    Args:
+        path: the model's folder, or a results folder that holds it in `model/`.
+
+    Raises `UserError` if the folder does not hold a model, is damaged, or was written in another format of nelbo.
     """
     folder, tensors, values = storage.read(Path(path))
     try:
@@ -39,7 +42,7 @@ def load(path: str | Path) -> Model:
 
 
 def _renamed(name: str) -> str:
-    """The name that a tensor of a saved model has now."""
+    """The current name of a tensor of a saved model."""
     for old, new in WEIGHTS.items():
         if name.startswith(old):
             return new + name.removeprefix(old)
@@ -47,9 +50,13 @@ def _renamed(name: str) -> str:
 
 
 def load_given(path: str | Path, condition: str | None = None) -> Model:
-    """A saved model under the condition that a text says: a class, numbers, or cells of a table's row.
+    """Load a saved model and fix its condition.
 
-    Raises `UserError` if the model is not conditioned on such a thing.
+    Args:
+        path: the model's folder, or a results folder that holds it in `model/`.
+        condition: a class, comma-separated numbers, or cells of a table's row, as text; None leaves it free.
+
+    Raises `UserError` if the model does not support such a condition.
     """
     loaded = load(path)
     if condition is None:
@@ -61,4 +68,4 @@ def load_given(path: str | Path, condition: str | None = None) -> Model:
         return loaded.condition_on([float(value) for value in condition.split(",")])
     except ValueError:
         wanted = loaded.context.width
-        raise UserError(f"condition {condition!r}: give {wanted} numbers, with commas between them") from None
+        raise UserError(f"condition {condition!r}: give {wanted} numbers, separated by commas") from None

@@ -1,4 +1,4 @@
-"""Ways and planes through a latent space, for whatever can embed data and decode codes."""
+"""Paths and planes through a latent space, for any model that can embed data and decode embeddings."""
 
 from __future__ import annotations
 
@@ -17,44 +17,55 @@ from nelbo.errors import UserError
 
 
 class LatentSpaceMixin(ABC):
-    """What is done with codes `(n, features)` alone; `kl_per_latent` `(features,)` is what each number of a code carries."""
+    """Operations on embeddings `(n, features)` alone; `kl_per_latent` `(features,)` is the mean KL of each feature."""
 
     schema: Schema
     kl_per_latent: Sequence[float]
 
     @abstractmethod
     def embed(self, data: Any) -> np.ndarray:
-        """The code of each datum."""
+        """Embed each datum: `(n, features)`."""
 
     def encode(self, data: Any) -> np.ndarray:
-        """The code that each datum is rebuilt from; unless a model says otherwise, `embed`."""
+        """The embedding from which each datum is reconstructed: `embed`, unless a subclass overrides it."""
         return self.embed(data)
 
     @abstractmethod
     def decode(self, h: np.ndarray | Tensor) -> Any:
-        """Data given codes, in the data's units."""
+        """Decode embeddings `(n, features)`, in the data's units."""
 
     def interpolate(self, *items: Any, steps: int = 10) -> Any:
-        """`steps` decoded points from each datum to the next, all data included once: `(points, *shape)`.
+        """Decode points between data: `(points, *shape)`.
 
-        The way is along the great circle between two codes, at the radius in between, since most of a Normal
+        The path follows the great circle between two embeddings, at the radius in between, since most of a Normal
         prior's mass lies near a sphere (White, 2016, Sampling Generative Networks).
+
+        Args:
+            items: two or more data, each without or with a batch dimension of 1.
+            steps: the number of points from each datum to the next, both included; at least 2.
         """
         if steps < 2 or len(items) < 2:
-            raise UserError(f"{len(items)} items, steps={steps}: give 2 items and 2 steps or more")
+            raise UserError(f"{len(items)} items, steps={steps}: give at least 2 items and 2 steps")
         codes = [self.encode(self._as_batch(item))[0] for item in items]
         return self.decode(way(codes, steps))
 
     def traverse(self, origin: Any = None, steps: int = 9, span: float = 3.0) -> tuple[np.ndarray, list[int]]:
-        """Each latent moved from -reach to reach, the others held at `origin`'s mean (None: at 0).
+        """Move each latent from -span to span, with the others fixed.
 
-        Returns decoded data `(latents, steps, *shape)` and the latents' numbers, the one of highest rate first.
+        Args:
+            origin: the datum whose posterior mean fixes the other latents; None fixes them at 0.
+            steps: the number of values of each latent; at least 2.
+            span: the largest absolute value, in standard deviations of a Normal prior; above 0.
+
+        Returns:
+            Decoded data `(latents, steps, *shape)`, and the indices of the latents, the one of highest KL first.
         """
         if steps < 2 or not 0 < span < math.inf:
-            raise UserError(f"steps={steps}, span={span}: give steps of 2 or more and a reach above 0")
+            raise UserError(f"steps={steps}, span={span}: give at least 2 steps and a span above 0")
         if not (kind := self.schema.data_kind).is_array:
             raise UserError(
-                f"traverse draws curves and pictures, and the model is of {kind.noun}: use map or interpolate"
+                f"traverse supports curves and pictures, and the model is of {kind.noun}: "
+                "use plot-latent or interpolate"
             )
         order = np.argsort(self.kl_per_latent)[::-1].tolist()
         centre = np.zeros(len(order), np.float32) if origin is None else self.embed(self._as_batch(origin))[0]
@@ -62,32 +73,36 @@ class LatentSpaceMixin(ABC):
         return self.decode(points.reshape(-1, len(order))).reshape(len(order), steps, *self.schema.shape), order
 
     def decode_manifold(self, n_per_axis: int = 20) -> Any:
-        """A model of 2 latents decoded at `n_per_axis` x `n_per_axis` quantiles of its Normal prior, `(n_per_axis * n_per_axis, *shape)`.
+        """Decode a model of 2 latents at a grid of quantiles of its Normal prior: `(n_per_axis * n_per_axis, *shape)`.
 
         Source: Kingma, Welling (2014), Auto-Encoding Variational Bayes, figure 4.
+
+        Args:
+            n_per_axis: the number of quantiles of each latent; at least 1.
         """
         if n_per_axis < 1 or len(self.kl_per_latent) != 2:
             raise UserError(
-                f"n_per_axis={n_per_axis}, {len(self.kl_per_latent)} latents: a grid takes side >= 1 and 2 latents; use project()"
+                f"n_per_axis={n_per_axis}, {len(self.kl_per_latent)} latents: decode_manifold needs n_per_axis of 1 or "
+                "more and 2 latents; for more latents use pca_projection()"
             )
         return self.decode(quantiles(n_per_axis))
 
     def pca_projection(self, data: Any) -> tuple[np.ndarray, float]:
-        """The posterior means on their first two principal components, `(n, 2)`, and their share of the variance."""
+        """Project posterior means on two principal components, `(n, 2)`, and return their share of the variance."""
         return principal_plane(self.embed(data))
 
     def _as_batch(self, item: Any) -> Any:
-        """A single datum, given without its batch dimension, as a batch of one."""
+        """Add a batch dimension to a single datum that has none."""
         if isinstance(item, np.ndarray | Tensor) and tuple(item.shape) in (self.schema.shape, self.schema.shape[1:]):
             return item[None]
         return item
 
 
-LEG_PARTS = 256  # in which the length of a leg is measured
+LEG_PARTS = 256  # segments that approximate the length of a path between two embeddings
 
 
 def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Points at fractions t of the way from a to b: directions along the great circle, lengths in between.
+    """Spherical interpolation at fractions t from a to b: directions on the great circle, lengths linear between.
 
     Source: Shoemake (1985), Animating Rotation with Quaternion Curves.
 
@@ -105,14 +120,14 @@ def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
 
 
 def way(codes: Sequence[np.ndarray], steps: int) -> np.ndarray:
-    """`steps` points from each code to the next by `slerp`, all codes included once: `(points, features)`."""
+    """`steps` points by `slerp` between successive embeddings, all embeddings included once: `(points, features)`."""
     fractions = np.arange(steps - 1) / (steps - 1)
     legs = [slerp(a, b, fractions) for a, b in itertools.pairwise(codes)]
     return np.concatenate([*legs, codes[-1][None]])
 
 
 def chain(values: np.ndarray, steps: int) -> np.ndarray:
-    """`steps` values from each to the next in straight lines, all included once; the values are of any shape.
+    """Linear interpolation in `steps` values between successive values of any shape, all included once.
 
     >>> chain(np.array([0.0, 1.0, 3.0]), 3).tolist()
     [0.0, 0.5, 1.0, 2.0, 3.0]
@@ -125,9 +140,9 @@ def chain(values: np.ndarray, steps: int) -> np.ndarray:
 
 
 def tour(codes: Sequence[np.ndarray], points: int, closed: bool = False) -> np.ndarray:
-    """Points `(points, features)` at equal distances along the way by `slerp` through all codes, from first to last.
+    """Points `(points, features)` at equal distances on the path by `slerp` through all embeddings.
 
-    Closed, it goes on to the first, which is not said twice: the step from the last point to the first is as any other.
+    Closed, the path returns to the first embedding, which is not repeated: all steps have the same length.
 
     >>> corners = [np.array([1.0, 0.0]), np.array([0.0, 1.0]), np.array([-1.0, 0.0])]
     >>> tour(corners, 5).round(3).tolist()
@@ -144,7 +159,7 @@ def tour(codes: Sequence[np.ndarray], points: int, closed: bool = False) -> np.n
 
 
 def along_axes(centre: np.ndarray, order: Sequence[int], steps: int, span: float) -> np.ndarray:
-    """The centre with each number in turn moved from -reach to reach: `(len(order), steps, features)`."""
+    """Copies of the centre with one feature each moved from -span to span: `(len(order), steps, features)`."""
     points = np.tile(centre, (len(order), steps, 1))
     for row, number in enumerate(order):
         points[row, :, number] = np.linspace(-span, span, steps)
@@ -152,7 +167,7 @@ def along_axes(centre: np.ndarray, order: Sequence[int], steps: int, span: float
 
 
 def principal_plane(codes: np.ndarray) -> tuple[np.ndarray, float]:
-    """Codes `(n, features)` on their first two principal components, `(n, 2)`, and these' share of the variance.
+    """Project embeddings `(n, features)` on two principal components, `(n, 2)`; also their share of the variance.
 
     Source: Pearson (1901), On Lines and Planes of Closest Fit to Systems of Points in Space.
 
@@ -168,7 +183,7 @@ def principal_plane(codes: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def quantiles(n_per_axis: int) -> np.ndarray:
-    """`n_per_axis` x `n_per_axis` quantiles of N(0, I) in two dimensions, `(n_per_axis * n_per_axis, 2)`, as a picture is read.
+    """A grid of quantiles of N(0, I) in two dimensions, `(n_per_axis * n_per_axis, 2)`, row by row from the top left.
 
     The first coordinate grows to the right, the second upwards.
 

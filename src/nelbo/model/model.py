@@ -1,7 +1,7 @@
-"""What a user holds: a VAE, the schema of its data, and what one does with them.
+"""The model that a user works with: a VAE, the schema of its data, and methods for both.
 
 Every method takes data in the forms that training takes (arrays, tensors, files, folders, named sets), in the
-data's own units, and returns NumPy arrays, pictures channels first; data of a table come back as a DataFrame.
+data's own units. It returns NumPy arrays, with the channels of pictures first, and a DataFrame for tables.
 """
 
 from __future__ import annotations
@@ -32,17 +32,24 @@ from nelbo.training import Callback, State, fit
 from nelbo.training.progress import track
 from nelbo.vae import VAE
 
-NOT_LOSSES = ("epoch", "split", "seconds", "lr")  # of a row of metrics.jsonl
+NOT_LOSSES = ("epoch", "split", "seconds", "lr")  # keys of a row of metrics.jsonl
 
 
 class Model(LatentSpaceMixin, ScoringMixin):
-    """A VAE with the schema of its data and the recipe that made it.
+    """A VAE with the schema of its data and the recipe that built it.
 
-    `kl_per_latent` is the mean KL of each latent over the test data, nats: near 0 for one that carries nothing.
-    `context` says what the model is conditioned on, if it is; `condition_on` fixes a condition.
-    `trained` is empty before training, and then has the name of the data, their number of `as_dataset`, the `epochs`, and the
-    mean losses, nats per datum, of the `train` and `test` data in the epoch whose weights these are.
-    `seed` arguments fix what is random; `temperature` scales the spread of the prior (below 1: more typical).
+    `seed` arguments fix all random draws; `temperature` scales the spread of the prior (below 1: more typical).
+
+    Args:
+        vae: the network; it is set to evaluation mode.
+        schema: the kind, the shape and the units of the data.
+        recipe: the settings of the model, its objective and its training.
+        kl_per_latent: the mean KL of each latent over the test data, nats: near 0 for an inactive latent. Default: 0
+            for each.
+        context: encodes the condition of a conditional model; None for an unconditional one. `condition_on` fixes a
+            condition.
+        trained: empty before training; then the name of the data (`data`), their number (`rows`), the number of
+            `epochs`, and the mean losses, nats per datum, of the `train` and `test` data in the epoch of the weights.
     """
 
     def __init__(
@@ -65,16 +72,22 @@ class Model(LatentSpaceMixin, ScoringMixin):
         self.kl_per_latent = list(kl_per_latent) or [0.0] * width
         if len(self.kl_per_latent) != width:
             raise UserError(
-                f"{len(self.kl_per_latent)} rates for a code of {width} numbers: restore the model, or train again"
+                f"kl_per_latent has {len(self.kl_per_latent)} values and an embedding {width}: restore the model's "
+                "folder, or train again"
             )
         self._fixed_context: Tensor | None = None
-        self.evidence: Tensor | None = None  # of a table's row, NaN where free
+        self.evidence: Tensor | None = None  # the known cells of a table's row, NaN elsewhere
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, schema: Schema, context: ConditionEncoder | None = None) -> Model:
-        """An untrained model for data of this schema and context, with weights that the recipe's seed determines.
+        """Build an untrained model, with weights that the recipe's seed determines.
 
-        Raises `UserError` if the likelihood cannot hold the data.
+        Args:
+            recipe: the settings of the model.
+            schema: the schema of the data to model.
+            context: encodes the condition; None for an unconditional model.
+
+        Raises `UserError` if the likelihood does not support the data.
         """
         recipe = dataclasses.replace(recipe, model=resolve(recipe.model, schema), versions=versions())
         with torch.random.fork_rng():
@@ -86,7 +99,14 @@ class Model(LatentSpaceMixin, ScoringMixin):
     def fit(
         self, data: DataSplits, folder: Path | None = None, callbacks: Sequence[Callback] = (), resume: bool = False
     ) -> State:
-        """Train on `data` by the model's recipe; see `nelbo.training.fit`."""
+        """Train the model by its recipe; see `nelbo.training.fit`.
+
+        Args:
+            data: the training and test data.
+            folder: where checkpoints and metrics are written; None writes none.
+            callbacks: objects whose methods are called during training.
+            resume: whether to continue from the checkpoint in `folder`.
+        """
         if not resume:  # the checkpoint holds all that `init_from_data` sets
             rows = sample_rows(data.train, self.schema.data_kind.n_init_rows, self.recipe.training.seed)
             init_from_data(self.vae, self.recipe.model, mean(data.train), rows)
@@ -98,7 +118,7 @@ class Model(LatentSpaceMixin, ScoringMixin):
         return state
 
     def _trained(self, data: DataSplits, state: State) -> dict[str, Any]:
-        """What is kept of a run with the model."""
+        """The record of a training run that is kept with the model."""
         epoch = (
             state.best_epoch
             if self.recipe.training.early_stopping_patience
@@ -111,7 +131,7 @@ class Model(LatentSpaceMixin, ScoringMixin):
         return {"data": data.name, "rows": len(data.train), "epochs": epoch, **losses}
 
     def save(self, folder: str | Path) -> None:
-        """Write `weights.safetensors` and `model.json` into a folder."""
+        """Write `weights.safetensors` and `model.json` into a folder, which is created if needed."""
         values = {"schema": self.schema.to_json(), "rates": self.kl_per_latent, "recipe": dump(self.recipe)}
         values |= {"trained": self.trained}
         context = {} if self.context is None else {"context": self.context.to_json()}
@@ -121,22 +141,22 @@ class Model(LatentSpaceMixin, ScoringMixin):
         return description.as_text(self)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: what the model is, and a few samples."""
+        """A summary of the model and a few samples, as HTML for a notebook."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return description.as_html(self)
-        except Exception:  # whatever it is, a cell that ends in a model must not fail
+        except Exception:  # a notebook cell that ends in a model must not fail
             return f"<pre>{html.escape(repr(self))}</pre>"
 
     def info(self) -> dict[str, Any]:
-        """What the model is, as numbers, strings, lists and dictionaries that JSON can hold.
+        """Summarize the model as numbers, strings, lists and dictionaries that JSON can hold.
 
-        `kind`, `shape` and `classes` of the data, `_fixed_context` (its classes or its number of values, or None); the kinds
-        of `latent`, `prior`, `posterior`, `likelihood`, `encoder` and `decoder`; the `objective` with its options, the
-        `preset`; the number of `parameters`, and the `bytes` of the weights; the number of `latents`, and those
-        `carrying` more than 0.01 nats as pairs of number and nats, the first the most; what it was `trained` on and its
-        losses; the `versions` of nelbo, torch and python.
+        The keys are `kind`, `shape` and `classes` of the data, and `condition` (its classes, its number of values, or
+        None); the kinds of `latent`, `prior`, `posterior`, `likelihood`, `encoder` and `decoder`; the `objective` with
+        its options, and the `preset`; the number of `parameters`, and the `bytes` of the weights; the number of
+        `latents`, and those `carrying` more than 0.01 nats as pairs of index and nats, the largest first; the data and
+        the losses that it was `trained` with; the `versions` of nelbo, torch and python.
         """
         return description.info(self)
 
@@ -145,12 +165,14 @@ class Model(LatentSpaceMixin, ScoringMixin):
         return next(self.vae.parameters()).device
 
     def condition_on(self, condition: Any) -> Model:
-        """The same model under one condition, a class or numbers: all it does is then given that.
+        """Copy the model with a fixed condition, which all its methods then use.
 
-        Of a table, the condition is some cells of a row by name, `{"sex": "Female"}`: samples have them, and the
-        others as the model has them given these; nothing is drawn to be rejected.
+        Args:
+            condition: a class, or numbers, of a conditional model. For any model of a table, some cells of a row by
+                name, `{"sex": "Female"}`: samples contain these cells, and the others are sampled from the model's
+                conditional distribution, without rejection.
 
-        Raises `UserError` if the model is not conditioned on anything, or on other things.
+        Raises `UserError` if the model does not support such a condition.
         """
         fixed = copy.copy(self)
         if self.context is None or isinstance(condition, Mapping):
@@ -166,59 +188,70 @@ class Model(LatentSpaceMixin, ScoringMixin):
         return fixed
 
     def as_dataset(self, data: Any) -> Dataset:
-        """Data that fits the model's schema, from any form that training takes."""
+        """Convert data, in any form that training takes, to a dataset of the model's schema."""
         return data if isinstance(data, Dataset) else load_like(data, self.schema)
 
     @torch.no_grad()
     def embed(self, data: Any) -> np.ndarray:
-        """The posterior means of the data, `(n, features)`."""
+        """Posterior means of the data, `(n, features)`."""
         return self.map_batches(data, self.vae.latent.embed)
 
     @torch.no_grad()
     def encode(self, data: Any) -> np.ndarray:
-        """The codes that data are rebuilt from: their means, and of text typical draws (`distributions.typical`)."""
+        """Embeddings for reconstruction: posterior means, and for text typical draws (`distributions.typical`)."""
         return self.map_batches(data, self.vae.encode)
 
     @torch.no_grad()
     def sample_posterior(self, data: Any, seed: int = 0) -> Tensor:
-        """One draw of the posterior for each datum, `(n, *z)`, of the first level."""
+        """Draw from the posterior of each datum, `(n, *z)`, of the first level.
+
+        Args:
+            data: data in any form that training takes.
+            seed: fixes the draws.
+        """
         with seeded(seed):
             return torch.from_numpy(self.map_batches(data, lambda x, c: self.vae.latent.infer(x, c)[1][0].z))
 
     @torch.no_grad()
     def reconstruct(self, data: Any) -> Any:
-        """What the code of each datum, see `encode`, shows (`VAE.decode_mean`): `(n, *shape)` in the data's units."""
+        """Reconstruct each datum from its embedding (see `encode`): `(n, *shape)` in the data's units."""
         return self._to_user(self.map_batches(data, lambda x, c: self.schema.decode(self._reconstruct_batch(x, c))))
 
     def _reconstruct_batch(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """`reconstruct` in the model's units: x `(batch, *shape)` through a code and back."""
+        """Reconstruct x `(batch, *shape)` in the model's units."""
         return self.vae.decode_mean(self.vae.encode(x, c), c)
 
     @torch.no_grad()
     def sample(self, n: int, seed: int = 0, temperature: float = 1.0, sample_likelihood: bool = False) -> Any:
-        """`n` draws from the model, `(n, *shape)`: z from its own prior, then the likelihood's mean given z.
+        """Draw `n` samples from the model, `(n, *shape)`: z from its prior, then the likelihood's mean given z.
 
-        With `sample_likelihood`, and always for a table or text, a draw of the likelihood instead of its mean; the temperature is
-        that of a text's tokens, too. A conditional model under no one condition goes through its classes in turn.
+        A conditional model without a fixed condition cycles through its classes.
+
+        Args:
+            n: the number of samples, at least 1.
+            seed: fixes the draws.
+            temperature: scales the spread of the prior, and of the tokens of a text; 1 is the model itself.
+            sample_likelihood: whether to draw from the likelihood instead of taking its mean; always so for tables and
+                text.
         """
         if n < 1:
-            raise UserError(f"n={n}: give 1 sample or more")
+            raise UserError(f"n={n}: ask for at least 1 sample")
         check_temperature(temperature)
         c = self._default_context(n)
-        made = torch.from_numpy(np.empty((n, *self.schema.shape), np.float32))  # NumPy takes large pages
+        samples = torch.from_numpy(np.empty((n, *self.schema.shape), np.float32))  # NumPy takes large pages
         parts = torch.arange(n).split(self.schema.inference_batch_size)
         seeds = torch.randint(2**62, (len(parts),), generator=torch.Generator().manual_seed(seed)).tolist()
         for index, part_seed in track(zip(parts, seeds, strict=True), "drawing", len(parts)):
-            with seeded(part_seed):  # so that the same z are drawn with and without noise
-                given = None if c is None else c[index]
-                made[index[0] : index[-1] + 1] = self._sample_batch(len(index), given, temperature, sample_likelihood)
-        return self._to_user(made.numpy())
+            with seeded(part_seed):  # the same z with and without noise
+                context = None if c is None else c[index]
+                batch = self._sample_batch(len(index), context, temperature, sample_likelihood)
+                samples[index[0] : index[-1] + 1] = batch
 
     def _sample_batch(self, n: int, c: Tensor | None, temperature: float, sample_likelihood: bool) -> Tensor:
-        """Data of `sample`, as numbers."""
+        """One batch of `sample`, as numbers."""
         if self.evidence is not None:
             if temperature != 1.0:
-                raise UserError(f"temperature={temperature}: samples given cells have none: leave it at 1")
+                raise UserError(f"temperature={temperature}: sampling given cells does not support it: leave it at 1")
             return imputation.sample_missing(self.vae, self.evidence.expand(n, -1), c, gaps=True)
         d = self.vae.generate(n, c, temperature)
         return self.schema.decode(
@@ -226,7 +259,7 @@ class Model(LatentSpaceMixin, ScoringMixin):
         )
 
     def _to_user(self, values: np.ndarray) -> Any:
-        """Data in their own units, as a user holds them."""
+        """Convert model output to the user's type and units."""
         return self.schema.data_kind.to_user(values, self.schema)
 
     @torch.no_grad()
@@ -254,13 +287,13 @@ class Model(LatentSpaceMixin, ScoringMixin):
 
     @torch.no_grad()
     def decode(self, h: np.ndarray | Tensor) -> Any:
-        """What codes `(n, features)` as `embed` gives them show (`VAE.decode_mean`), in the data's units."""
+        """Decode embeddings `(n, features)` to the likelihood's mean (`VAE.decode_mean`), in the data's units."""
         points = torch.as_tensor(np.asarray(h), dtype=torch.float32).to(self.device)
         means = [self.vae.decode_mean(part, c) for part, c in self._parts(points, self._default_context(len(points)))]
         return self._to_user(self.schema.decode(torch.cat(means).cpu()).numpy())
 
     def _default_context(self, n: int) -> Tensor | None:
-        """The context of n things that are not data: the fixed condition, or a default."""
+        """Context for n samples that are not data: the fixed condition, or a default one."""
         if self.context is None:
             return None
         return (self.context.default(n) if self._fixed_context is None else self._fixed_context.expand(n, -1)).to(
@@ -268,15 +301,17 @@ class Model(LatentSpaceMixin, ScoringMixin):
         )
 
     def _parts(self, h: Tensor, c: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Features and their context, in batches."""
+        """Split features and their context into batches."""
         parts = h.split(self.schema.inference_batch_size)
         given = [None] * len(parts) if c is None else c.split(self.schema.inference_batch_size)
         return track(zip(parts, given, strict=True), "decoding", len(parts))
 
     def get_context(self, rows: Dataset) -> Tensor | None:
-        """The context of rows of data: the fixed condition, their own, or that of their labels."""
+        """The context of a dataset: the fixed condition, the rows' own context, or that of their labels."""
         if self.evidence is not None:
-            raise UserError("a condition on cells is for samples: give rows that have these cells instead")
+            raise UserError(
+                "a condition on cells works for samples only: use the model without it, on rows that have these cells"
+            )
         if self.context is None:
             return None
         if self._fixed_context is not None:
@@ -285,12 +320,12 @@ class Model(LatentSpaceMixin, ScoringMixin):
             return rows.context
         if rows.labels is None or not self.context.classes:
             raise UserError(
-                "the model is conditional and these data have no labels: use --condition, or model.given(...)"
+                "the model is conditional and these data have no labels: use --condition, or model.condition_on(...)"
             )
         return self.context.encode(rows.labels)
 
     def map_batches(self, data: Any, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
-        """Apply to the data and their context in batches, and put the results together."""
+        """Apply `function(x, context)` to the data in batches, and concatenate the results."""
         rows = self.as_dataset(data)
         order = torch.arange(len(rows)).split(self.schema.inference_batch_size)
         c = self.get_context(rows)

@@ -1,9 +1,9 @@
-"""Priors fitted to the codes of a trained model, to replace its own.
+"""Priors fitted to the embeddings of a trained model, to replace its own prior.
 
-A posterior that is trained against p(z) seldom has the aggregate (1/N) sum_n q(z | x_n) = p(z); a prior fitted to
-draws z_n from it closes that gap, and samples of the model get better at no cost to the rest.
+A posterior that is trained against p(z) seldom has the aggregate (1/N) sum_n q(z | x_n) = p(z). A prior fitted to
+draws z_n from that aggregate closes the gap: samples improve, and the rest of the model stays as it is.
 
-    fit_prior(codes, "gmm") -> the conditional p(z), and the spec that builds it again
+    fit_prior_to_embeddings(z, "gmm") -> the prior p(z), and the component that builds it again
 
 Sources: Ghosh et al. (2020), From Variational to Deterministic Autoencoders (a mixture after training); Dai, Wipf
 (2019), Diagnosing and Enhancing VAE Models (a second VAE); Dempster, Laird, Rubin (1977), Maximum Likelihood from
@@ -39,20 +39,26 @@ from nelbo.training.progress import track
 Fitted = tuple[Prior, Component[Prior]]
 HELD_OUT = 0.2
 LOOKS = 30
-RIDGE = 1e-7  # of the mean variance, added to covariances
-CHUNK = 2000  # codes at once in a mixture
-TOLERANCE = 1e-4  # nats a code: EM ends where it gains less in a round
-DEARER = 4  # how much longer a fit takes than the last, of a quarter of the components
-LEAST_CODES = 10  # of a component, for each number of a code
+RIDGE = 1e-7  # fraction of the mean variance that is added to covariances
+CHUNK = 2000  # embeddings at once in a mixture
+TOLERANCE = 1e-4  # nats per embedding: EM stops when a round gains less
+DEARER = 4  # cost of a fit relative to the last one, which had a quarter of the components
+LEAST_CODES = 10  # embeddings per component, for each feature
 TRIED = ("normal", "gmm", "flow-maf", "flow-realnvp")
 
 
 @dataclass(frozen=True)
 class PriorFitConfig:
-    """How long to fit: `steps` of Adam on batches of `batch_size` codes, or so many `rounds` of EM.
+    """How long to fit a prior.
 
-    A mixture has that number of `components`, of those listed from the fewest, that suits the codes best, and is fitted
-    within about so many `seconds`.
+    Args:
+        steps: optimizer steps of Adam.
+        batch_size: embeddings per step.
+        learning_rate: the learning rate of Adam.
+        rounds: rounds of expectation-maximisation, for a mixture.
+        components: the numbers of components to try for a mixture, from the fewest; the best by held-out likelihood is
+            kept.
+        seconds: the approximate time limit of a fit of a mixture or of a prior over codes.
     """
 
     steps: int = 1500
@@ -64,21 +70,25 @@ class PriorFitConfig:
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch_size, self.learning_rate, self.rounds, *self.components, self.seconds) <= 0:
-            raise UserError(f"{self}: give numbers above 0")
+            raise UserError(f"{self}: all numbers must be above 0")
 
 
 def fit_prior_to_embeddings(
     codes: Tensor, kind: str = "auto", effort: PriorFitConfig | None = None, seed: int = 0
 ) -> Fitted:
-    """A prior of this kind, fitted to `codes` `(n, dim)`, draws of the posterior over the training data.
+    """Fit a prior to embeddings, draws of the posterior over the training data; torch's generators are left unchanged.
 
-    Kinds: "normal" (full covariance), "gmm", "flow-maf", "flow-iaf", "flow-realnvp", "two-stage", and "auto": of
-    `TRIED`, the one whose log-likelihood of held-out codes is highest. Torch's generators are left as they were.
+    Args:
+        codes: the embeddings `(n, dim)`.
+        kind: "normal" (full covariance), "gmm", "flow-maf", "flow-iaf", "flow-realnvp", "two-stage", or "auto": the
+            kind in `TRIED` with the highest log-likelihood of held-out embeddings.
+        effort: how long to fit; None for the defaults.
+        seed: fixes the draws.
 
-    Raises `UserError` for an unknown kind, and for codes that are no finite matrix of 2 rows or more.
+    Raises `UserError` for an unknown kind, and for embeddings that are not a finite matrix of at least 2 rows.
     """
     if codes.dim() != 2 or len(codes) < 2 or not codes.isfinite().all():
-        raise UserError(f"codes of shape {tuple(codes.shape)}: give finite codes (n, dim), n of 2 or more")
+        raise UserError(f"embeddings of shape {tuple(codes.shape)}: give finite embeddings (n, dim), n of 2 or more")
     if kind not in (*KINDS, "auto"):
         raise UserError(f"kind={kind!r}: {nearest(kind, (*KINDS, 'auto'))}")
     codes, effort = codes.detach().float(), effort or PriorFitConfig()
@@ -88,22 +98,22 @@ def fit_prior_to_embeddings(
 
 
 def choose(codes: Tensor, effort: PriorFitConfig) -> str:
-    """The kind, of `TRIED`, whose log-likelihood of held-out codes is highest."""
+    """The kind in `TRIED` with the highest log-likelihood of held-out embeddings."""
     held, rest = codes[torch.randperm(len(codes))].tensor_split([max(1, int(HELD_OUT * len(codes)))])
     return max(TRIED, key=lambda kind: log_likelihood(KINDS[kind](rest, effort)[0], held))
 
 
 @torch.no_grad()
 def log_likelihood(prior: Prior, codes: Tensor) -> float:
-    """The mean of log p(z) over codes, nats; minus infinity where it is not a number."""
+    """The mean of log p(z) over embeddings, nats; minus infinity where it is not a number."""
     value = prior.eval()(None).log_prob(codes).mean().item()
     return value if math.isfinite(value) else -math.inf
 
 
 def fit_mixture(codes: Tensor, components: int, rounds: int) -> Fitted:
-    """A mixture of full-covariance Normals by expectation-maximisation, from centres spread as by k-means++.
+    """Fit a mixture of full-covariance Normals by expectation-maximisation, from centres chosen as in k-means++.
 
-    scikit-learn's was weighed: this one obeys a time limit, runs where the codes are, and needs no extra package.
+    scikit-learn's was weighed: this one obeys a time limit, runs on the embeddings' device, and needs no extra package.
 
     r_nk = w_k N(z_n; mu_k, S_k) / p(z_n);   w_k = mean_n r_nk, and mu_k, S_k are the moments weighted by r_nk.
     """
@@ -131,7 +141,7 @@ def fit_mixture(codes: Tensor, components: int, rounds: int) -> Fitted:
 
 
 def _joints(z: Tensor, weights: Tensor, loc: Tensor, root: Tensor) -> list[Tensor]:
-    """log w_k N(z_n; mu_k, L_k L_k') of each part of z, `(part, k)`: |L_k^-1 (z - mu_k)|^2 by one matrix product."""
+    """log w_k N(z_n; mu_k, L_k L_k') of each chunk of z, `(chunk, k)`: |L_k^-1 (z - mu_k)|^2 by one matrix product."""
     inverse = torch.linalg.solve_triangular(root, torch.eye(z.shape[1]).to(z), upper=False)
     centres = torch.einsum("kij,kj->ki", inverse, loc)
     level = weights.log() - root.diagonal(dim1=-2, dim2=-1).log().sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)
@@ -142,7 +152,7 @@ def _joints(z: Tensor, weights: Tensor, loc: Tensor, root: Tensor) -> list[Tenso
 def _moments(z: Tensor, squares: Sequence[Tensor], shares: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """The weight, mean, and root of the covariance of each component, from its share in each datum.
 
-    `squares` are the z z' of each part of z, flattened: all sums are matrix products.
+    `squares` are the z z' of each chunk of z, flattened: all sums are matrix products.
     """
     mass, first, second = (torch.zeros((), dtype=z.dtype, device=z.device) for _ in range(3))
     for part, square, share in zip(z.split(CHUNK), squares, shares, strict=True):
@@ -157,10 +167,10 @@ def _moments(z: Tensor, squares: Sequence[Tensor], shares: Iterable[Tensor]) -> 
 
 
 def fit_best_mixture(codes: Tensor, effort: PriorFitConfig) -> Fitted:
-    """`fit_mixture` with the number of components, of `effort.components`, under which held-out codes are likeliest.
+    """`fit_mixture` with the number of components in `effort.components` that makes held-out embeddings likeliest.
 
-    One after the other is tried, from the fewest, for as long as it helps, codes are enough for that many covariances,
-    and `effort.seconds` for a fit that takes `DEARER` times as long as the last, and then one to all codes.
+    Numbers are tried from the fewest, for as long as the likelihood rises, the embeddings suffice for that many
+    covariances, and `effort.seconds` allow a fit `DEARER` times as long as the last and a final one on all embeddings.
     """
     held, rest = codes[torch.randperm(len(codes))].tensor_split([max(1, int(HELD_OUT * len(codes)))])
     best, chosen, end, last = -math.inf, effort.components[0], time.monotonic() + effort.seconds, 0.0
@@ -181,7 +191,7 @@ def _draw_row(i: int, masses: Tensor) -> Tensor:
 
 
 class LogLikelihood(Objective):
-    """-log p(z), nats: what a prior is fitted to codes by. The module that it scores is the prior itself."""
+    """-log p(z), nats, the loss of a prior fitted to embeddings. The module it evaluates is the prior itself."""
 
     def forward(self, vae: Any, x: Tensor, c: Tensor | None = None) -> Losses:
         p = vae()
@@ -189,7 +199,7 @@ class LogLikelihood(Objective):
 
 
 class _Watched(Callback):
-    """Reports each epoch to whoever is watching; see `nelbo.training.progress`."""
+    """Report each epoch to the progress listener; see `nelbo.training.progress`."""
 
     def __init__(self, epochs: int) -> None:
         self.loop = track(range(epochs), "fitting the prior", epochs)
@@ -203,9 +213,9 @@ class _Watched(Callback):
 
 
 def _train(module: nn.Module, objective: Objective, codes: Tensor, settings: TrainingConfig) -> None:
-    """Train `module` on codes; the weights kept are those of the epoch with the least loss on a tenth held out.
+    """Train `module` on embeddings; keep the weights of the epoch with the least loss on a held-out tenth.
 
-    Raises `KeyboardInterrupt` where it was interrupted.
+    Raises `KeyboardInterrupt` if training is interrupted.
     """
     schema = Schema("vector", codes.shape[1:], (0.0,), (1.0,), "real")
     held, rest = codes.cpu()[torch.randperm(len(codes))].tensor_split([max(1, len(codes) // 10)])
@@ -224,7 +234,7 @@ def _train(module: nn.Module, objective: Objective, codes: Tensor, settings: Tra
 
 
 def _settings(codes: Tensor, effort: PriorFitConfig) -> TrainingConfig:
-    """Adam on `effort.steps` batches, in epochs after which the codes held out are looked at: `LOOKS` times."""
+    """Adam for `effort.steps` batches, in `LOOKS` epochs, after each of which the held-out loss is computed."""
     looks, batch = min(LOOKS, effort.steps), min(effort.batch_size, len(codes))
     return TrainingConfig(
         epochs=looks,
@@ -237,12 +247,12 @@ def _settings(codes: Tensor, effort: PriorFitConfig) -> TrainingConfig:
 
 
 def _limit(seconds: float) -> float:
-    """A time limit as `TrainingConfig` has it: 0 for none."""
+    """Convert a time limit to that of `TrainingConfig`, where 0 means no limit."""
     return seconds if math.isfinite(seconds) else 0.0
 
 
 def fit_flow(codes: Tensor, effort: PriorFitConfig, transform: str) -> Fitted:
-    """A flow by maximum likelihood, from the codes' own means and standard deviations."""
+    """Fit a flow by maximum likelihood, initialized to the means and standard deviations of the embeddings."""
     made_by: Component[Any] = Component("prior", "flow", transform=transform)
     prior = made_by.build(dim=codes.shape[1]).to(codes.device)
     prior.init_from_codes(codes)
@@ -251,7 +261,7 @@ def fit_flow(codes: Tensor, effort: PriorFitConfig, transform: str) -> Fitted:
 
 
 def fit_two_stage(codes: Tensor, effort: PriorFitConfig) -> Fitted:
-    """A second VAE on the codes, by its own ELBO."""
+    """Fit a second VAE to the embeddings, by its own ELBO."""
     made_by: Component[Any] = Component("prior", "two-stage")
     prior = made_by.build(dim=codes.shape[1]).to(codes.device)
     prior.vae.likelihood.init_output_bias(codes.mean(0))
@@ -281,10 +291,19 @@ def fit_code_prior(
     seed: int = 0,
     seconds: float = math.inf,
 ) -> Fitted:
-    """A prior fitted by maximum likelihood to codes `(n, positions)` that a trained model chose, and its spec.
+    """Fit a prior by maximum likelihood to the codes that a trained model chose, and return it with its component.
 
-    Of the epochs, of which none begins after so many `seconds`, the weights are those that gave a held-out tenth the
-    highest likelihood. Put the conditional in `Quantised.prior`, and the spec in the latent's `prior`.
+    The weights are those of the epoch in which a held-out tenth was likeliest. To use the prior, set it as the
+    `prior` of the latent, and its component as the latent's `prior` in the recipe.
+
+    Args:
+        indices: codes `(n, positions)`, integers below `codebook_size`.
+        codebook_size: the number of entries of the codebook.
+        kind: "transformer" or "pixelcnn".
+        epochs: the largest number of epochs.
+        learning_rate: the learning rate of Adam.
+        seed: fixes the draws.
+        seconds: the time limit; no epoch begins later.
 
     Raises `UserError` for an unknown kind or too few data.
     """
@@ -311,11 +330,16 @@ OF_POSTERIOR: dict[str, Component[Prior]] = {"metric": Component("prior", "metri
 
 
 def fit_prior(model: Model, data: Any, kind: str = "auto", seed: int = 0, seconds: float = math.inf) -> Model:
-    """The model with a prior of this kind, fitted to draws of its posterior over `data`; see `nelbo.priors`.
+    """Copy the model with a prior of this kind, fitted to draws of its posterior over `data`; see `nelbo.priors`.
 
-    "auto" takes the kind under which held-out codes are likeliest. A model of codes from a codebook takes the kinds
-    "transformer" and "pixelcnn", one of vectors the others; "metric" is for a posterior that learned one. A mixture,
-    or a prior over codes, takes about so many `seconds` at most.
+    Args:
+        model: the trained model, which is not changed.
+        data: data in any form that training takes; usually the training data.
+        kind: "transformer" or "pixelcnn" for a model with a codebook; "normal", "gmm", "flow-maf", "flow-iaf",
+            "flow-realnvp" or "two-stage" for other single-level latents; "metric" for a posterior with a learned metric;
+            "auto" takes the kind that makes held-out embeddings likeliest.
+        seed: fixes the draws.
+        seconds: the approximate time limit of a mixture, or of a prior over codes.
 
     Raises `UserError` for a hierarchy, and for a kind that does not suit the latents.
     """
@@ -333,10 +357,11 @@ def fit_prior(model: Model, data: Any, kind: str = "auto", seed: int = 0, second
         )
     else:
         raise UserError(
-            f"{type(latent).__name__} latents share a path with their priors: only flat latents can be refitted"
+            f"A prior can be fitted only to single-level latents, and this model has {type(latent).__name__} latents: "
+            "train a model of a preset without a hierarchy, such as beta"
         )
     latent.prior = fitted[0].to(model.device)
-    latent.bind(vae.likelihood)  # a posterior that heads for the prior heads for this one, as it will when loaded
+    latent.bind(vae.likelihood)  # a posterior that depends on the prior now uses this one
     made = model.recipe.model.latent.replace(prior=fitted[1])
     recipe = dataclasses.replace(model.recipe, model=dataclasses.replace(model.recipe.model, latent=made))
     trained = {**model.trained, "prior": fitted[1].kind} if model.trained else {}
@@ -344,15 +369,15 @@ def fit_prior(model: Model, data: Any, kind: str = "auto", seed: int = 0, second
 
 
 def _of_posterior(posterior: Posterior, kind: str) -> Fitted:
-    """A prior that has nothing to fit, being made of the posterior."""
+    """The prior that is derived from the posterior, without a fit."""
     prior = OF_POSTERIOR[kind].build().eval()
     prior.bind(posterior)
-    prior(None)  # raises where the posterior is not of the right kind
+    prior(None)  # raises if the posterior is not of the right kind
     return prior, OF_POSTERIOR[kind]
 
 
 def _over_codes(codes: Tensor, size: int, kind: str, seed: int, seconds: float) -> Fitted:
-    """A prior over codes of a codebook; "auto" compares the kinds on a held-out tenth."""
+    """Fit a prior over codes of a codebook; "auto" compares the kinds on a held-out tenth."""
     if kind == "auto":
         with seeded(seed):
             held, rest = codes[torch.randperm(len(codes))].tensor_split([max(1, len(codes) // 10)])

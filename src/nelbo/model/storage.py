@@ -1,4 +1,4 @@
-"""How a model lies on disk: `weights.safetensors` beside `model.json`, and never a pickle."""
+"""Files of a saved model: `weights.safetensors` beside `model.json`, never a pickle."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ FORMAT = 1
 
 
 def write(folder: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-    """Write the weights, and what else a model is, into a folder."""
+    """Write the weights and the other values of a model into a folder."""
     checkpoint.write(folder / "weights.safetensors", tensors, {"format": FORMAT})
     text = json.dumps({"format": FORMAT, **values}, indent=1)
     checkpoint.write_bytes(folder / "model.json", (text + "\n").encode())
 
 
 def read(path: Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
-    """The folder that holds the model (`path`, or `model/` in it), its weights and its values.
+    """Read the folder that holds the model (`path`, or `model/` in it), its weights and its values.
 
-    Raises `UserError` if there is none, it is damaged, or it was written in another format.
+    Raises `UserError` if there is no such folder, it is damaged, or it was written in another format.
     """
     folder = path / "model" if (path / "model" / "model.json").is_file() else path
     if not (folder / "model.json").is_file():
-        raise UserError(f"{path} is no nelbo model: give a folder with model.json, such as results/mnist")
+        raise UserError(f"{path} is not a nelbo model: give a folder that holds model.json, such as results/mnist")
     try:
         values = json.loads((folder / "model.json").read_text("utf-8"))
         written = values["format"]
