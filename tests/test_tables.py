@@ -362,6 +362,22 @@ def test_whole_numbers_beyond_float64_come_back(first: int, dtype: str, tmp_path
     assert list(map(int, back["v"])) == values and (dtype == "text" or back.equals(table) or first > 2**63)
 
 
+def test_categories_that_are_intervals_or_dates_are_read_as_texts() -> None:
+    ages = pd.cut(pd.Series(np.arange(60) % 90), [-1, 18, 65, 99])
+    column = infer(pd.DataFrame({"age": ages, "v": np.arange(60) % 7 + 0.5})).columns[0]
+    assert column.kind == "ordinal" and column.categories == ("(-1, 18]", "(18, 65]", "(65, 99]")
+    days = pd.Series(pd.to_datetime(["2020-01-01", "2021-05-05"] * 9)).astype("category")
+    assert infer(pd.DataFrame({"day": days, "v": np.arange(18) % 7 + 0.5})).columns[0].kind == "binary"
+
+
+def test_the_line_that_names_the_separator_is_understood(tmp_path: Path) -> None:
+    (path := tmp_path / "t.csv").write_text("sep=;\na;b\n" + "1,5;x\n2,5;y\n" * 5 + "3;x;z\n")
+    with pytest.raises(UserError, match="line 13 has 3 cells, the header 2"):
+        infer(path)
+    path.write_text("sep=;\ntown;n\n" + "Bonn;1\nKiel;2\n" * 5)
+    assert kinds(infer(path)) == {"town": "binary", "n": "binary"}
+
+
 def test_a_table_is_written_again_as_it_was(tmp_path: Path) -> None:
     content = '\ufeffsep=;\r\n id ;"v;w";when\r\n007;1.50;01/02/2020\r\n;1e3; x \r\n18446744073709551615;-0;"a\nb"\r\n'
     (path := tmp_path / "t.csv").write_bytes(content.encode())
