@@ -246,6 +246,7 @@ class Model(LatentSpaceMixin, ScoringMixin):
                 context = None if c is None else c[index]
                 batch = self._sample_batch(len(index), context, temperature, sample_likelihood)
                 samples[index[0] : index[-1] + 1] = batch
+        return self._to_user(samples.numpy())
 
     def _sample_batch(self, n: int, c: Tensor | None, temperature: float, sample_likelihood: bool) -> Tensor:
         """One batch of `sample`, as numbers."""
