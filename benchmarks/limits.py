@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,13 +157,14 @@ def uses(rounds: int, full: bool) -> Iterator[tuple[str, dict[str, float]]]:
     few = max(rounds // 8, 3)
     yield "sample 100 000", compare(lambda: model.sample(100_000), lambda: [thousand() for _ in range(100)], few)
     scored = products(lambda: vae(x).distortion)
-    yield "score 60 000", compare(lambda: model.score(raw), lambda: [scored() for _ in range(60)], few)
+    yield "score 60 000", compare(lambda: model.elbo(raw), lambda: [scored() for _ in range(60)], few)
     chunk = scoring.ROWS // scoring.DRAWS
     drawn = products(lambda: vae(x[:chunk], None, (scoring.DRAWS,)).log_weight)
     n, draws = (10_000, 5000) if full else (100, 5000)
     passes = n * draws // scoring.ROWS
     test = raw[:n]
-    scores = compare(lambda: model.score(test, draws), lambda: [drawn() for _ in range(passes)], 1 if full else few)
+    bound = partial(scoring.importance_weighted_bound, model, test, draws)
+    scores = compare(bound, lambda: [drawn() for _ in range(passes)], 1 if full else few)
     yield f"{n} digits, 5000 draws", scores
     with folder_of_pictures(10_000) as folder:
         colour = nelbo.fit(str(folder), epochs=1, max_seconds=1.0)

@@ -171,9 +171,9 @@ def captions(folder: Path, work: Path, samples: int, settings: dict[str, Any]) -
         | {"parameters": sum(p.numel() for p in model.vae.likelihood.parameters())}
     }
     for name, lines in (("val", val), ("test", test)):
-        exact = plain.nll(lines, 1)
+        exact = -plain.log_likelihood(lines, 1)
         parts = model.evaluate(lines)
-        bound = widened.nll(lines, samples)
+        bound = -widened.log_likelihood(lines, samples)
         means = model.embed(lines)
         difference = bound - exact
         found[name] = {

@@ -30,6 +30,7 @@ from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
 from nelbo.latents import SingleLevelLatent
 from nelbo.model import Model
+from nelbo.model.scoring import importance_weighted_bound
 from nelbo.vae import VAE
 
 RATES = [0.01, 0.05, 0.07, 0.1, 0.29, 0.5, 0.999]
@@ -186,9 +187,11 @@ def test_regret_refuses_another_posterior() -> None:
 
 def test_scores_are_what_the_model_says(density_model: Model, model: Model, pictures: np.ndarray) -> None:
     x = pictures[:30]
-    for score, expected in (("nll", density_model.nll(x, 7, 3)), ("bound", density_model.score(x, 7, 3))):
+    expected = -density_model.log_likelihood(x, 7, 3)
+    for score in ("nll", "bound"):
         np.testing.assert_array_equal(anomaly.Detector(density_model, score, x, 7, 3).anomaly_score(x), expected)
-    np.testing.assert_array_equal(anomaly.Detector(model, "bound", x, 7, 3).anomaly_score(x), model.score(x, 7, 3))
+    bound = importance_weighted_bound(model, x, 7, 3)
+    np.testing.assert_array_equal(anomaly.Detector(model, "bound", x, 7, 3).anomaly_score(x), -bound)
     codes = model.vae.latent.posterior(model.as_dataset(x).batch(torch.arange(30)))  # type: ignore[operator]
     kl = 0.5 * (codes.loc**2 + codes.variance - 1 - codes.variance.log()).sum(-1).detach()
     np.testing.assert_allclose(anomaly.Detector(model, "latent", x).anomaly_score(x), kl, rtol=1e-4)
@@ -223,7 +226,7 @@ def test_the_ratio_is_of_pictures(vector_model: Model, vectors: np.ndarray) -> N
 def test_the_default_suits_the_model(vector_model: Model, model: Model, pictures: np.ndarray) -> None:
     x = pictures[:30]
     assert anomaly.Detector(model, calibration=x).score_name == "ratio"
-    with pytest.raises(UserError, match="no density"):
+    with pytest.raises(UserError, match="not normalized"):
         anomaly.Detector(model, "nll", x).anomaly_score(x)
     data = load(x.reshape(30, -1))
     for normalized, posterior, name in (
@@ -391,7 +394,7 @@ def test_columns_are_named_in_their_own_units() -> None:
     ("arguments", "words"),
     [
         (["--score", "recontruction"], ["score='recontruction'", "did you mean reconstruction?"]),
-        (["--score", "nll", "--alpha", 0.1], ["no density", "score()"]),
+        (["--score", "nll", "--alpha", 0.1], ["not normalized", "elbo()"]),
         (["--alpha", 0], ["alpha=0.0", "above 0 and below 1"]),
         (["--alpha", 1], ["alpha=1.0", "above 0 and below 1"]),
         (["--alpha", "nan"], ["alpha=nan", "above 0 and below 1"]),

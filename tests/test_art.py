@@ -157,7 +157,7 @@ def test_truncation_of_a_hierarchy_bounds_each_level_given_those_above() -> None
 
 def test_truncation_of_fitted_priors(model: Model, pictures: np.ndarray) -> None:
     """About the centre chosen for a mixture; of the base for a flow."""
-    codes = model.sample_posterior(pictures)
+    codes = torch.from_numpy(model.sample_posterior(pictures))
     fitted = copy.deepcopy(model)
     latent: Any = fitted.vae.latent
     latent.prior = fit_prior_to_embeddings(codes, "gmm", PriorFitConfig(rounds=5, components=(3,)))[0]

@@ -60,9 +60,9 @@ def test_balance_makes_classes_equally_frequent(
 def test_the_filter_keeps_likely_rows(run: Run, people_run: Path, people_model: Model, split: DataSplits) -> None:
     limit = augment.nll_quantile(people_model, split.train, 0.5)
     rows = augment.augment(people_model, 100, max_nll_quantile=0.5, reference=split.train)
-    assert len(rows) == 100 and (people_model.score(rows, 4, 0) <= limit).mean() > 0.8  # draws of z differ
+    assert len(rows) == 100 and (-people_model.log_likelihood(rows, 4, 0) <= limit).mean() > 0.8  # draws of z differ
     free = augment.augment(people_model, 100)
-    assert 0.2 < (people_model.score(free, 4, 0) <= limit).mean() < 0.8
+    assert 0.2 < (-people_model.log_likelihood(free, 4, 0) <= limit).mean() < 0.8
     assert (
         run("augment", people_run, "-n", 50, "--max-nll-quantile", 0.9, "--out", "f.csv").out == "Wrote f.csv (50, 4)\n"
     )

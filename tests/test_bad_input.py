@@ -173,7 +173,7 @@ def test_the_remedy_for_grey_values_works(run: Run, picture_file: Path) -> None:
     assert code == 2 and err.count("\n") == 1
     remedy = err.split("train with ")[1].split(", or")[0].split()
     assert run("train", picture_file, "--out", "s", *remedy, *TINY).code == 0
-    assert "nll" in json.loads(run("evaluate", "s", "--samples", 3, "--json").out)
+    assert "log_likelihood" in json.loads(run("evaluate", "s", "--samples", 3, "--json").out)
 
 
 @pytest.mark.parametrize("rows", [0, 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -173,20 +174,24 @@ def test_conditions_are_exact_and_their_order_is_free(model: Model) -> None:
 
 def test_a_seed_fixes_what_is_drawn(model: Model) -> None:
     gappy = frame(40)
-    for function in (model.complete, lambda data, seed=0: model.condition_on({"rooms": 3}).sample(9, seed=seed)):
+    draw = partial(model.impute, sample_posterior=True)
+    for function in (draw, lambda data, seed=0: model.condition_on({"rooms": 3}).sample(9, seed=seed)):
         pd.testing.assert_frame_equal(function(gappy), function(gappy))
         assert not function(gappy).equals(function(gappy, seed=1))
-    for a, b in zip(model.impute(gappy), model.impute(gappy), strict=True):
+    for a, b in zip(model.impute(gappy, return_std=True), model.impute(gappy, return_std=True), strict=True):
         pd.testing.assert_frame_equal(a, b)
+    pd.testing.assert_frame_equal(model.impute(gappy), model.impute(gappy, return_std=True)[0])
+    with pytest.raises(UserError, match="return_std or sample_posterior, not both"):
+        model.impute(gappy, return_std=True, sample_posterior=True)
 
 
 def test_impute_keeps_what_is_known_and_is_sure_of_it(model: Model) -> None:
     gappy = frame(60)
     gappy.loc[3, :] = None  # nothing is known
     gappy["rooms"] = gappy["rooms"].astype("Int64")
-    filled, unsure = model.impute(gappy)
-    drawn = model.complete(gappy)
-    assert list(filled) == list(gappy) == list(unsure) and len(filled) == len(unsure) == 60
+    filled, std = model.impute(gappy, return_std=True)
+    drawn = model.impute(gappy, sample_posterior=True)
+    assert list(filled) == list(gappy) == list(std) and len(filled) == len(std) == 60
     there = gappy.notna()
     for made in (filled, drawn):
         assert made.notna().all().all()
@@ -194,15 +199,15 @@ def test_impute_keeps_what_is_known_and_is_sure_of_it(model: Model) -> None:
         assert np.allclose(made["pay"][there["pay"]], gappy["pay"][there["pay"]], atol=0.006)
         assert (made["day"][there["day"]] == gappy["day"][there["day"]]).all()
         assert (made["rooms"][there["rooms"]] == gappy["rooms"][there["rooms"]]).all()
-    assert (unsure.to_numpy()[there.to_numpy()] == 0).all() and (unsure.to_numpy()[~there.to_numpy()] > 0).all()
-    assert (unsure[["colour", "rooms"]] < 1).all().all() and 100 < unsure["day"][3] < 400
+    assert (std.to_numpy()[there.to_numpy()] == 0).all() and (std.to_numpy()[~there.to_numpy()] > 0).all()
+    assert (std[["colour", "rooms"]] < 1).all().all() and 100 < std["day"][3] < 400
 
 
 def test_rows_without_gaps_come_back(model: Model) -> None:
     whole = frame(20, gaps=False)
-    filled, unsure = model.impute(whole)
-    assert (unsure == 0).all().all()
-    pd.testing.assert_frame_equal(filled, model.complete(whole))
+    filled, std = model.impute(whole, return_std=True)
+    assert (std == 0).all().all()
+    pd.testing.assert_frame_equal(filled, model.impute(whole, sample_posterior=True))
     assert (filled["colour"] == whole["colour"]).all() and np.allclose(filled["pay"], whole["pay"], atol=0.006)
 
 
@@ -211,12 +216,12 @@ def test_what_a_model_never_saw_is_imputed(model: Model) -> None:
     odd = frame(4, gaps=False).astype({"colour": object})
     odd.loc[1, "colour"] = "mauve"
     with pytest.warns(UserWarning, match="1 cells hold values that the schema does not know.*colour 'mauve'"):
-        filled, unsure = model.impute(odd)
-    assert filled["colour"][1] in COLOURS and unsure["colour"][1] > 0
+        filled, std = model.impute(odd, return_std=True)
+    assert filled["colour"][1] in COLOURS and std["colour"][1] > 0
     with pytest.warns(UserWarning, match="taken as missing"):
-        scores = model.score(odd)
+        scores = model.elbo(odd)
     plain = odd.assign(colour=odd["colour"].where(odd["colour"] != "mauve", None))
-    np.testing.assert_array_equal(scores, model.score(plain))
+    np.testing.assert_array_equal(scores, model.elbo(plain))
 
 
 def test_mistakes_are_named(model: Model) -> None:
@@ -238,15 +243,15 @@ def test_mistakes_are_named(model: Model) -> None:
     given = model.condition_on({"rooms": 1})
     with pytest.raises(UserError, match=r"temperature=0.5: sampling given cells does not support it"):
         given.sample(3, temperature=0.5)
-    for use in (given.embed, given.score, given.reconstruct, given.impute, given.complete, given.evaluate):
+    for use in (given.embed, given.elbo, given.log_likelihood, given.reconstruct, given.impute, given.evaluate):
         with pytest.raises(UserError, match="a condition on cells is for samples"):
             use(frame(9))
 
 
 def test_a_model_of_other_data_imputes_nothing(density_model: Model, pictures: np.ndarray) -> None:
-    for function in (density_model.impute, density_model.complete):
+    for options in ({}, {"return_std": True}, {"sample_posterior": True}):
         with pytest.raises(UserError, match="impute: the model is of data of kind image: train on a table"):
-            function(pictures[:3])
+            density_model.impute(pictures[:3], **options)
 
 
 def test_a_conditional_model_completes_under_its_context() -> None:
@@ -258,6 +263,6 @@ def test_a_conditional_model_completes_under_its_context() -> None:
     small = {"model__encoder": net, "model__decoder": net, "samples_per_epoch": 64, "batch_size": 32, "epochs": 1}
     model = nelbo.fit(table, condition=numbers, **small)
     under = model.condition_on([3.0])
-    assert not under.impute(table)[0].isna().any().any()
+    assert not under.impute(table).isna().any().any()
     both = under.condition_on({"colour": "red"}).sample(5)
     assert (both["colour"] == "red").all() and len(model.condition_on([1.0]).sample(4)) == 4

@@ -119,7 +119,7 @@ def test_scores_are_lower_for_unlikely_rows(embed: VAETransformer, x: np.ndarray
     assert embed.score(np.random.default_rng(0).permuted(x, axis=0)) < embed.score(x) - 0.5
     np.testing.assert_allclose(embed.score_samples(x[[7]]), scores[[7]], rtol=1e-4)
     assert embed.score(x) == pytest.approx(
-        -embed.model_.nll(pandas.DataFrame(x, columns=embed._names())).mean(), abs=1.0
+        embed.model_.log_likelihood(pandas.DataFrame(x, columns=embed._names())).mean(), abs=1.0
     )
 
 

@@ -30,7 +30,7 @@ def test_cells_that_are_there_stay_text_for_text(
 ) -> None:
     code, out, _ = run("impute", people_run, people_file, "--out", "f.csv", "--uncertainty", "u.csv")
     assert (code, out) == (0, "Wrote f.csv (400, 5)\n")
-    expected, unsure = people_model.impute(people_file)
+    expected, std = people_model.impute(people_file, return_std=True)
     missing = 0
     for i, (was, now) in enumerate(zip(cells(people_file)[1:], cells("f.csv")[1:], strict=True)):
         for name, a, b in zip(census_table.HEADER.split(";"), was, now, strict=True):
@@ -40,11 +40,11 @@ def test_cells_that_are_there_stay_text_for_text(
                 assert float(b) == expected[name][i] and "." not in b
             else:
                 assert b == (expected[name][i] if gap else a)
-            assert gap == (name in unsure and bool(unsure[name][i] > 0))
+            assert gap == (name in std and bool(std[name][i] > 0))
     assert missing > 60 and cells("f.csv")[0] == cells(people_file)[0]
     doubt = pandas.read_csv("u.csv")
     assert list(doubt) == ["age", "sex", "income"]
-    np.testing.assert_allclose(doubt.to_numpy(), unsure.to_numpy(), rtol=1e-5)
+    np.testing.assert_allclose(doubt.to_numpy(), std.to_numpy(), rtol=1e-5)
     assert Path("f.csv").read_text().splitlines()[8].startswith("8; ")  # spaces, too
 
 
@@ -52,16 +52,16 @@ def test_filled_cells_are_near_what_others_say(people_model: Model) -> None:
     frame = pandas.DataFrame(
         {"age": [None, None, 60.0], "sex": ["Female", "Male", None], "income": ["<=50K", ">50K", None]}
     )
-    filled, unsure = imputation.impute_table(people_model, frame)
+    filled, std = imputation.impute_table(people_model, frame, return_std=True)
     age, _, income = (filled.table[name].to_pylist() for name in ("age", "sex", "income"))
     assert abs(age[0] - 30) < 8 and abs(age[1] - 60) < 8 and age[2] == 60
-    assert income[2] == ">50K" and 0 < unsure["income"][2] < 0.5 and unsure["income"][0] == 0
+    assert income[2] == ">50K" and 0 < std["income"][2] < 0.5 and std["income"][0] == 0
 
 
 def test_draws_alone_compute_no_means(
     run: Run, people_run: Path, people_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(imputation, "impute_table", lambda *_: pytest.fail("the means are thrown away"))
+    monkeypatch.setattr("nelbo.model.imputation.expected_values", lambda *_: pytest.fail("the means are thrown away"))
     assert run("impute", people_run, people_file, "--n-imputations", 1, "--out", "one.csv").code == 0
 
 

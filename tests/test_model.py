@@ -19,6 +19,7 @@ from nelbo.data import load as load_data
 from nelbo.errors import UserError
 from nelbo.experiment.run import load_test_data
 from nelbo.model import Model
+from nelbo.model.scoring import importance_weighted_bound
 from nelbo.plotting import figures, image
 
 METHODS: dict[str, Callable[[Model, Any], Any]] = {
@@ -31,7 +32,8 @@ METHODS: dict[str, Callable[[Model, Any], Any]] = {
     "traverse": lambda m, x: m.traverse(x[0], steps=3)[0],
     "project": lambda m, x: m.pca_projection(x)[0],
     "measure_rates": lambda m, x: m.compute_kl_per_latent(x),
-    "score": lambda m, x: m.score(x, 3, seed=5),
+    "elbo": lambda m, x: m.elbo(x, seed=5),
+    "bound": lambda m, x: importance_weighted_bound(m, x, 3, seed=5),
     "evaluate": lambda m, x: np.array(list(m.evaluate(x, seed=5).values())),
 }
 
@@ -72,7 +74,7 @@ def test_saving_twice_writes_the_same_files(model: Model, tmp_path: Path) -> Non
 def test_another_seed_gives_another_draw(case: tuple[Model, np.ndarray]) -> None:
     model, x = case
     assert not np.array_equal(model.sample(4, seed=0), model.sample(4, seed=1))
-    assert not np.array_equal(model.score(x, seed=0), model.score(x, seed=1))
+    assert not np.array_equal(model.elbo(x, seed=0), model.elbo(x, seed=1))
 
 
 def test_data_is_taken_in_every_form(model: Model, pictures: np.ndarray, tmp_path: Path) -> None:
@@ -96,41 +98,56 @@ def test_a_row_does_not_depend_on_its_batch(case: tuple[Model, np.ndarray], monk
     np.testing.assert_allclose(model.reconstruct(x), whole[1], rtol=1e-3, atol=1e-2)
 
 
-def test_the_score_falls_with_more_samples_and_converges(density_model: Model, pictures: np.ndarray) -> None:
+def test_the_log_likelihood_rises_with_more_samples_and_converges(density_model: Model, pictures: np.ndarray) -> None:
     x = pictures[:40]
-    means = {k: np.mean([density_model.score(x, k, seed).mean() for seed in range(3)]) for k in (1, 5, 50)}
-    assert means[1] > means[5] + 0.05 and means[5] > means[50] + 0.01
-    far = [density_model.score(x, 200, seed).mean() for seed in (0, 1)]
-    assert means[50] > min(far) - 0.02
+    means = {k: np.mean([density_model.log_likelihood(x, k, seed).mean() for seed in range(3)]) for k in (1, 5, 50)}
+    assert means[1] < means[5] - 0.05 and means[5] < means[50] - 0.01
+    far = [density_model.log_likelihood(x, 200, seed).mean() for seed in (0, 1)]
+    assert means[50] < max(far) + 0.02
     assert abs(far[0] - far[1]) < 0.1
 
 
-def test_the_score_does_not_depend_on_how_its_samples_are_cut(
+def test_the_log_likelihood_does_not_depend_on_how_its_samples_are_cut(
     density_model: Model, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = pictures[:20]
-    whole = density_model.score(x, 12)
+    whole = density_model.log_likelihood(x, 12)
     monkeypatch.setattr("nelbo.model.scoring.DRAWS", 3)  # at once
-    cut = density_model.score(x, 12)
+    cut = density_model.log_likelihood(x, 12)
     np.testing.assert_allclose(cut.mean(), whole.mean(), atol=1.0)
     assert cut.shape == whole.shape
 
 
-def test_one_sample_scores_the_negative_elbo_on_average(density_model: Model, pictures: np.ndarray) -> None:
-    scores = [density_model.score(pictures, 1, seed).mean() for seed in range(10)]
+def test_the_elbo_is_minus_the_loss_on_average(density_model: Model, pictures: np.ndarray) -> None:
+    elbos = [density_model.elbo(pictures, seed).mean() for seed in range(10)]
     losses = [density_model.evaluate(pictures, seed=seed)["loss"] for seed in range(10)]
-    error = np.hypot(np.std(scores), np.std(losses)) / 3
-    assert abs(np.mean(scores) - np.mean(losses)) < 4 * error + 1e-3
+    error = np.hypot(np.std(elbos), np.std(losses)) / 3
+    assert abs(np.mean(elbos) + np.mean(losses)) < 4 * error + 1e-3
 
 
-def test_nll_refuses_what_is_no_density_by_name(model: Model, density_model: Model, pictures: np.ndarray) -> None:
-    with pytest.raises(UserError, match=r"the Bernoulli likelihood .* no density.*continuous-bernoulli.*score"):
-        model.nll(pictures[:5])
-    with pytest.raises(UserError, match="no density"):
-        model.evaluate(pictures[:5], n_importance_samples=3)
-    nll = density_model.nll(pictures[:5], 20)
-    np.testing.assert_array_equal(nll, density_model.score(pictures[:5], 20))
-    assert density_model.evaluate(pictures[:5], n_importance_samples=20)["nll"] == pytest.approx(nll.mean(), rel=1e-6)
+def test_a_likelier_datum_has_a_higher_log_likelihood(density_model: Model, pictures: np.ndarray) -> None:
+    noise = np.random.default_rng(0).permuted(pictures[:40].reshape(40, -1), axis=1).reshape(pictures[:40].shape)
+    for of in (lambda x: density_model.log_likelihood(x, 5), density_model.elbo):
+        assert of(pictures[:40]).mean() > of(noise).mean() + 1
+
+
+def test_log_likelihood_refuses_what_is_not_normalized_by_name(
+    model: Model, density_model: Model, pictures: np.ndarray
+) -> None:
+    x = pictures[:5]
+    with pytest.raises(UserError, match=r"the Bernoulli likelihood .* not normalized.*elbo\(\).*continuous-bernoulli"):
+        model.log_likelihood(x)
+    with pytest.raises(UserError, match="not normalized"):
+        model.evaluate(x, n_importance_samples=3)
+    assert np.isfinite(model.elbo(x)).all(), "the remedy works"
+    np.testing.assert_array_equal(density_model.elbo(x, 3), density_model.log_likelihood(x, 1, 3))
+    expected = density_model.log_likelihood(x, 20)
+    np.testing.assert_array_equal(expected, importance_weighted_bound(density_model, x, 20))
+    found = density_model.evaluate(x, n_importance_samples=20)
+    assert found["log_likelihood"] == pytest.approx(expected.mean(), rel=1e-6)
+    assert found["standard_error"] == pytest.approx(expected.std(ddof=1) / 5**0.5, rel=1e-5)
+    with pytest.raises(UserError, match="n_importance_samples=0: give 1 or more"):
+        density_model.log_likelihood(x, 0)
 
 
 def test_evaluate_equals_the_test_row_of_the_metrics(model: Model, picture_run: Path, picture_file: Path) -> None:

@@ -31,7 +31,9 @@ def model() -> nelbo.Model:
 def codes_log_p(model: nelbo.Model) -> float:
     """The mean of log p(z) over draws of the posterior, nats."""
     with torch.no_grad():
-        return model.vae.latent.prior(None).log_prob(model.sample_posterior(ROWS, seed=7)).mean().item()
+        return (
+            model.vae.latent.prior(None).log_prob(torch.from_numpy(model.sample_posterior(ROWS, seed=7))).mean().item()
+        )
 
 
 @pytest.mark.parametrize(

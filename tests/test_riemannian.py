@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -269,7 +270,7 @@ def test_trained_refitted_saved_and_loaded(tmp_path: Path) -> None:
     for action in (
         lambda m: m.sample(5, seed=2),
         lambda m: m.embed(given.test),
-        lambda m: m.sample_posterior(given.test, 1).numpy(),
+        lambda m: m.sample_posterior(given.test, 1),
     ):
         assert (action(fitted) == action(loaded)).all()
     assert (model.sample_posterior(given.test, 1) == fitted.sample_posterior(given.test, 1)).all()
@@ -309,5 +310,5 @@ def test_a_refitted_hamiltonian_posterior_heads_for_the_new_prior_as_it_does_whe
     model.fit(given)
     fitted = nelbo.fit_prior(model, given.test, "normal")
     fitted.save(tmp_path)
-    assert torch.equal(fitted.sample_posterior(given.test, 1), nelbo.load(tmp_path).sample_posterior(given.test, 1))
-    assert not torch.allclose(fitted.sample_posterior(given.test, 1), model.sample_posterior(given.test, 1))
+    assert np.array_equal(fitted.sample_posterior(given.test, 1), nelbo.load(tmp_path).sample_posterior(given.test, 1))
+    assert not np.allclose(fitted.sample_posterior(given.test, 1), model.sample_posterior(given.test, 1))

@@ -76,7 +76,7 @@ def test_a_model_of_series_is_saved_and_answers_the_same(kind: str, tmp_path: Pa
     assert np.array_equal(back.embed(x), made.embed(x)) and np.isfinite(made.embed(x)).all()
     assert np.array_equal(back.sample(3, sample_likelihood=True), made.sample(3, sample_likelihood=True))
     assert made.sample(3).shape == (3, WINDOW, 2) and not np.isnan(made.sample(3)).any()
-    assert np.isfinite(made.score(x, 5)).all() and np.isfinite(made.reconstruct(x)).all()
+    assert np.isfinite(made.log_likelihood(x, 5)).all() and np.isfinite(made.reconstruct(x)).all()
     assert made.interpolate(x[0], x[1], steps=4).shape == (4, WINDOW, 2)
     assert made.traverse(x[0], steps=3)[0].shape == (20, 3, WINDOW, 2)
 
@@ -93,7 +93,9 @@ def test_what_a_gap_hides_is_never_seen(model: Model) -> None:
     x = waves(20, 4)
     hidden = np.where(np.arange(WINDOW)[:, None] % 3 == 0, np.nan, x)
     assert np.array_equal(model.embed(hidden), model.embed(np.where(np.isnan(x), 0, hidden)))
-    assert (model.score(hidden, 20) > model.score(x, 20)).mean() > 0.9  # each step gains: sigma is below 0.24
+    assert (
+        model.log_likelihood(hidden, 20) < model.log_likelihood(x, 20)
+    ).mean() > 0.9  # each step gains: sigma is below 0.24
 
 
 def test_missing_steps_are_filled_from_the_others(model: Model) -> None:
@@ -101,13 +103,13 @@ def test_missing_steps_are_filled_from_the_others(model: Model) -> None:
     x = waves(200, 5)
     missing = np.zeros(x.shape, bool)
     missing[:, 5:9, 0] = True
-    filled, unsure = model.impute(np.where(missing, np.nan, x))
+    filled, std = model.impute(np.where(missing, np.nan, x), return_std=True)
     np.testing.assert_allclose(filled[~missing], x[~missing], rtol=1e-5, atol=1e-4)
-    assert (unsure[~missing] == 0).all() and (unsure[missing] > 0).all()
+    assert (std[~missing] == 0).all() and (std[missing] > 0).all()
     error = np.sqrt(np.square(filled - x)[missing].mean())
     assert error < 0.4 * x[missing].std()
-    assert 0.4 < np.sqrt(np.square(unsure[missing]).mean()) / error < 2.5
-    first, second = (model.complete(np.where(missing, np.nan, x), seed) for seed in (0, 1))
+    assert 0.4 < np.sqrt(np.square(std[missing]).mean()) / error < 2.5
+    first, second = (model.impute(np.where(missing, np.nan, x), seed, sample_posterior=True) for seed in (0, 1))
     assert not np.isnan(first).any() and not np.array_equal(first[missing], second[missing])
 
 
@@ -212,7 +214,7 @@ def test_verbs(folder: Path, run: Run, tmp_path: Path) -> None:
     assert lines[1 + WINDOW][:2] == ["1", "0"]
     for verb in ("traverse", "plot-latent"):
         assert run(verb, folder / "run", "--out", tmp_path / f"{verb}.png").code == 0
-    assert json.loads(run("evaluate", folder / "run", "--samples", 5, "--json").out)["nll"] > -1e4
+    assert json.loads(run("evaluate", folder / "run", "--samples", 5, "--json").out)["log_likelihood"] < 1e4
     assert {p.name for p in (folder / "run").glob("*_2.png")} == {
         "reconstruction_2.png", "sample_2.png", "loss_curve_2.png"
     }  # fmt: skip

@@ -77,8 +77,8 @@ def test_it_learns_the_language(model: Model) -> None:
     samples = model.sample(200, seed=3)
     assert sum(line in WORDS for line in samples) > 160 and set(WORDS) <= set(samples)
     assert sum(a == b for a, b in zip(model.reconstruct(WORDS), WORDS, strict=True)) > 12
-    assert np.log(16) - 0.01 < model.nll(WORDS, 100).mean() < np.log(16) + 0.4
-    assert model.nll(["sasadodo"], 100)[0] > 8
+    assert np.log(16) - 0.01 < -model.log_likelihood(WORDS, 100).mean() < np.log(16) + 0.4
+    assert model.log_likelihood(["sasadodo"], 100)[0] < -8
 
 
 def test_new_lines_are_the_draws_that_are_not_known(model: Model) -> None:
@@ -143,7 +143,7 @@ def test_a_saved_model_is_the_model(kind: str) -> None:
     made.save("made")
     again = nelbo.load("made")
     assert again.schema == made.schema and again.sample(4, seed=2) == made.sample(4, seed=2)
-    np.testing.assert_array_equal(again.nll(lines[:5], 3), made.nll(lines[:5], 3))
+    np.testing.assert_array_equal(again.log_likelihood(lines[:5], 3), made.log_likelihood(lines[:5], 3))
 
 
 def test_interrupted_and_resumed_is_the_uninterrupted_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +233,9 @@ def test_verbs_write_lines(folder: Path, model: Model, run: Run) -> None:
     assert run("embed", folder, "two.txt", "--out", "codes.npy").code == 0
     np.testing.assert_array_equal(np.load("codes.npy"), model.embed("two.txt"))
     result = json.loads(run("evaluate", folder, "two.txt", "--samples", 20, "--json").out)
-    assert result["n"] == 2 and result["nll"] == pytest.approx(model.nll("two.txt", 20, seed=1).mean(), rel=1e-5)
+    assert result["n"] == 2 and result["log_likelihood"] == pytest.approx(
+        model.log_likelihood("two.txt", 20, seed=1).mean(), rel=1e-5
+    )
     assert run("plot-latent", folder).code == 0 and Path("map.png").is_file()
 
 

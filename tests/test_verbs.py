@@ -83,7 +83,7 @@ def test_evaluate(run: Run, picture_run: Path, picture_file: Path, model: Model)
 def test_evaluate_with_importance_samples(run: Run, density_folder: Path, density_model: Model) -> None:
     result = json.loads(run("evaluate", density_folder, "squares.npy", "--samples", 5, "--seed", 1, "--json").out)
     assert result == density_model.evaluate("squares.npy", 5, 1)
-    assert result["nll"] < result["loss"]
+    assert -result["log_likelihood"] < result["loss"]
 
 
 def test_sample(run: Run, picture_run: Path, model: Model) -> None:

@@ -66,9 +66,11 @@ def test_work_on_many_data_is_told_of(tmp_path: Path) -> None:
     assert_whole(heard_of(lambda: model.embed(x)), "going through the data", parts)
     assert_whole(heard_of(lambda: model.sample(len(x))), "drawing", parts)
     assert_whole(heard_of(lambda: model.decode(np.zeros((len(x), len(model.kl_per_latent))))), "decoding", parts)
-    assert any(h[0] == "scoring" for h in heard_of(lambda: model.score(x)))
+    assert any(h[0] == "scoring" for h in heard_of(lambda: model.elbo(x)))
     told: list[object] = []
-    assert heard_of(lambda: model.score(x, callback=told.append)) == [] and told  # who asks by itself hears once
+    assert (
+        heard_of(lambda: model.log_likelihood(x, 1, callback=told.append)) == [] and told
+    )  # who asks by itself hears once
     codes = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
     assert_whole(
         heard_of(lambda: fit_prior_to_embeddings(codes, "two-stage", PriorFitConfig(steps=5))), "fitting the prior", 5

@@ -23,40 +23,51 @@ from nelbo.errors import UserError, require
 from nelbo.model import Model
 
 
-def impute_table(model: Model, source: Any, seed: int = 0) -> tuple[tables.Source, Any]:
-    """(the table with its missing cells filled, how unsure each is); `source` is a file, DataFrame or Arrow table.
+def impute_table(
+    model: Model, source: Any, seed: int = 0, return_std: bool = False, sample_posterior: bool = False
+) -> Any:
+    """The table with its missing cells filled by `Model.impute`, a `tables.Source`; with `return_std`, (table, std).
 
-    `unsure` is a DataFrame of the modelled columns: 0 for a cell that is there, else the standard deviation of a number
-    (in its own units) or the probability of another category. A table that is one recording, of a model of series, is
-    filled window by window. Raises `UserError` if columns are missing.
+    `source` is a file, DataFrame or Arrow table. `std` is a DataFrame of the modelled columns. A table that is one
+    recording, of a model of series, is filled window by window. Raises `UserError` if columns are missing.
     """
     raw, at = _gaps(model, source)
+    parts = model.impute(source, seed, return_std, sample_posterior)
+    filled, *std = parts if return_std else (parts,)
     if model.schema.data_kind.is_sequence:
-        filled, unsure = (_joined(model, source, values, len(at)) for values in model.impute(source, seed))
-    else:
-        filled, unsure = model.impute(source, seed)
-    place = [raw.names.index(name) for name in unsure.columns]
-    return tables.replace_cells(raw, at, filled), unsure.where(at[:, place], 0.0)
+        filled, *std = (_joined(model, source, values, len(at)) for values in (filled, *std))
+    table = tables.replace_cells(raw, at, filled)
+    if not return_std:
+        return table
+    place = [raw.names.index(name) for name in std[0].columns]
+    return table, std[0].where(at[:, place], 0.0)
 
 
-def multiple_imputation(model: Model, source: Any, n: int, seed: int = 0) -> Iterator[tables.Source]:
-    """`n` complete tables, each with the missing cells drawn anew given those that are there."""
+def multiple_imputation(model: Model, source: Any, n: int, seed: int = 0) -> Iterator[Any]:
+    """`n` complete tables, or arrays of series: each has other draws of the missing values, given the observed ones."""
     if n < 1:
-        raise UserError(f"draws={n}: give 1 or more")
-    raw, at = _gaps(model, source)
+        raise UserError(f"n={n}: give 1 or more")
+    impute = impute_series if is_series(model, source) else impute_table
     for own in np.random.SeedSequence(seed).generate_state(n).tolist():
-        drawn = model.complete(source, own)
-        series = model.schema.data_kind.is_sequence
-        yield tables.replace_cells(raw, at, _joined(model, source, drawn, len(at)) if series else drawn)
+        yield impute(model, source, own, sample_posterior=True)
 
 
-def impute_series(model: Model, source: Any, seed: int = 0, draw: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """(series `(n, steps, channels)` with their gaps filled, or drawn; how unsure each step is, 0 if it is there)."""
+def impute_series(
+    model: Model, source: Any, seed: int = 0, return_std: bool = False, sample_posterior: bool = False
+) -> Any:
+    """Series `(n, steps, channels)`, their missing steps filled by `Model.impute`; with `return_std`, (series, std)."""
     rows = model.as_dataset(source)
     model.schema.require_kind("impute", "series")
     raw = rows.read(torch.arange(len(rows))).numpy()
-    filled, unsure = (model.complete(rows, seed), np.zeros_like(raw)) if draw else model.impute(rows, seed)
-    return np.where(np.isnan(raw), filled, raw), unsure
+    parts = model.impute(rows, seed, return_std, sample_posterior)
+    filled, *std = parts if return_std else (parts,)
+    whole = np.where(np.isnan(raw), filled, raw)
+    return (whole, *std) if return_std else whole
+
+
+def is_series(model: Model, source: Any) -> bool:
+    """Whether `impute_series` fills this source, and not `impute_table`."""
+    return model.schema.data_kind.is_sequence and not tables.is_table(source)
 
 
 def _joined(model: Model, source: Any, values: np.ndarray, steps: int) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from nelbo.cli.options import JSON, ModelPath, Out, Seed
 if TYPE_CHECKING:
     from nelbo.model import Model
 
-ENDINGS = (".csv", ".tsv", ".txt", ".parquet")
+TABLES = (".csv", ".tsv", ".txt", ".parquet")
 SERIES = (".npy", ".csv", ".png")
 
 
@@ -40,47 +40,39 @@ def impute(
 
     \b
     Examples:
-      nelbo impute results/people survey.csv --out filled.csv --uncertainty unsure.csv
+      nelbo impute results/people survey.csv --out filled.csv --uncertainty uncertainty.csv
       nelbo impute results/people survey.csv --n-imputations 5 --out filled.csv
       nelbo impute results/heartbeats gaps.npy --out filled.npy
     """
     from nelbo.apps import imputation as app
-    from nelbo.data import tables
     from nelbo.errors import UserError
 
     if n_imputations is not None and n_imputations < 1:
         raise UserError(f"--n-imputations {n_imputations}: give 1 or more, or leave it out")
     m = io.model(model, None)
-    if m.schema.data_kind.is_sequence and not tables.is_table(data):
-        return _series(m, data, n_imputations, uncertainty, out, seed, as_json)
-    out = io.named(out, "filled.csv", ENDINGS)
-    uncertainty = uncertainty and io.named(uncertainty, "unsure.csv", ENDINGS)
+    series = app.is_series(m, data)
+    impute_data, endings = (app.impute_series, SERIES) if series else (app.impute_table, TABLES)
+    out = io.named(out, f"filled{endings[0]}", endings)
+    uncertainty = uncertainty and io.named(uncertainty, "", endings)
     made = app.multiple_imputation(m, data, n_imputations, seed) if n_imputations else []
     if uncertainty or not n_imputations:
-        filled, doubt = app.impute_table(m, data, seed)
+        filled, std = impute_data(m, data, seed, return_std=True)
         made = made or [filled]
     if uncertainty:
-        io.write(uncertainty, tables.to_bytes(doubt, uncertainty.suffix.lower()))
-    for number, table in enumerate(made, 1):
+        io.write(uncertainty, _encoded(m, std, uncertainty))
+    for number, values in enumerate(made, 1):
         path = out.with_stem(f"{out.stem}_{number}") if n_imputations else out
-        io.write(path, tables.source_bytes(table, path.suffix.lower()))
-        io.announce(path, (table.table.num_rows, table.table.num_columns), as_json)
-    return None
+        io.write(path, _encoded(m, values, path))
+        io.announce(path, values.shape if series else values.table.shape, as_json)
 
 
-def _series(
-    m: Model, data: str, n_imputations: int | None, uncertainty: Path | None, out: Path | None, seed: int, as_json: bool
-) -> None:
-    """Fill series that are not a table."""
-    from nelbo.apps import imputation as app
+def _encoded(m: Model, values: Any, path: Path) -> bytes:
+    """Series, a table or the uncertainty of its cells as a file of this ending."""
+    import numpy as np
 
-    out = io.named(out, "filled.npy", SERIES)
-    uncertainty = uncertainty and io.named(uncertainty, "unsure.npy", SERIES)
-    for number in range(1, (n_imputations or 1) + 1):
-        filled, doubt = app.impute_series(m, data, seed + number - 1, draw=n_imputations is not None)
-        path = out.with_stem(f"{out.stem}_{number}") if n_imputations else out
-        io.write(path, io.encode_data(m, filled, path))
-        io.announce(path, filled.shape, as_json)
-    if uncertainty:
-        doubt = app.impute_series(m, data, seed)[1] if n_imputations else doubt
-        io.write(uncertainty, io.encode_data(m, doubt, uncertainty))
+    from nelbo.data import tables
+
+    ending = path.suffix.lower()
+    if isinstance(values, np.ndarray):
+        return io.encode_data(m, values, path)
+    return tables.source_bytes(values, ending) if isinstance(values, tables.Source) else tables.to_bytes(values, ending)

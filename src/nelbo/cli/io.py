@@ -124,7 +124,7 @@ def announce(out: Path, shape: tuple[int, ...], as_json: bool, shown: int = 0, o
         print(f"Wrote {out} {tuple(shape)}{part}")
 
 
-def stream_nll(heard: list[Estimate]) -> Callable[[Estimate], None]:
+def stream_log_likelihood(heard: list[Estimate]) -> Callable[[Estimate], None]:
     """What keeps each estimate of the likelihood in `heard`, and shows it on a terminal."""
 
     def show(e: Estimate) -> None:
@@ -132,7 +132,9 @@ def stream_nll(heard: list[Estimate]) -> Callable[[Estimate], None]:
         if sys.stderr.isatty():
             end = "\n" if e.done == e.total else ""
             print(
-                f"\rnll {e.mean:.3f} +- {e.error:.3f} nats, {e.done:,} of {e.total:,} data ", end=end, file=sys.stderr
+                f"\rlog-likelihood {e.mean:.3f} +- {e.error:.3f} nats, {e.done:,} of {e.total:,} data ",
+                end=end,
+                file=sys.stderr,
             )
 
     return show

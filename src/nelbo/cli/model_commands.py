@@ -23,7 +23,7 @@ SHOWN = 64  # data that `reconstruct` shows, if there are more
 def evaluate(
     model: ModelPath,
     data: DataPath = "",
-    samples: Annotated[int, typer.Option(help="Importance samples for -log p(x); 0: only the loss.")] = 0,
+    samples: Annotated[int, typer.Option(help="Importance samples for log p(x); 0: only the loss.")] = 0,
     quality: Annotated[bool, typer.Option("--quality", help="Compare samples with DATA, which are digits.")] = False,
     seed: Annotated[
         int | None, typer.Option(help="Fixes the draws of z.  [default: that of training]", show_default=False)
@@ -34,8 +34,9 @@ def evaluate(
 ) -> None:
     """Print loss, distortion and rate of DATA, in nats per datum.
 
-    With --samples, -log p(x) too: its estimate is shown as it grows, and is the result where Ctrl-C ends it early. With
-    --quality, as many samples as data are compared with these on the features of a small digit classifier.
+    With --samples, log p(x) too, which is higher for likelier data: its estimate is shown as it grows, and is the
+    result where Ctrl-C ends it early. With --quality, as many samples as data are compared with these on the features
+    of a small digit classifier.
 
     \b
     Examples:
@@ -52,7 +53,7 @@ def evaluate(
     rows, seed = io.rows(m, data), m.recipe.training.seed if seed is None else seed
     heard: list[Estimate] = []
     try:
-        result: dict[str, float | str] = {**m.evaluate(rows, samples, seed, io.stream_nll(heard))}
+        result: dict[str, float | str] = {**m.evaluate(rows, samples, seed, io.stream_log_likelihood(heard))}
         if quality:
             made = m.schema.encode(torch.from_numpy(m.sample(len(rows), seed)))
             result |= metrics.quality(made, sample_rows(rows, len(rows)))
@@ -60,8 +61,8 @@ def evaluate(
         if not heard:
             raise
         e = heard[-1]
-        result = {"nll": e.mean, "nll_error": e.error, "n": e.done}
-    lines = "\n".join(f"{name:10} " + (f"{v:.4f}" if isinstance(v, float) else str(v)) for name, v in result.items())
+        result = {"log_likelihood": e.mean, "standard_error": e.error, "n": e.done}
+    lines = "\n".join(f"{name:14} " + (f"{v:.4f}" if isinstance(v, float) else str(v)) for name, v in result.items())
     if out:
         io.write(out, json.dumps(result).encode() + b"\n")
     print(json.dumps(result) if as_json else lines)

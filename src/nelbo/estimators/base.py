@@ -116,7 +116,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         return whole.set_axis(self.form_.columns, axis=1)
 
     def _scores(self, table: pandas.DataFrame) -> np.ndarray:
-        """A lower bound on log p of each row, `(n,)` nats; see `nelbo.Model.score`.
+        """A lower bound on log p of each row, `(n,)` nats; see `nelbo.Model.log_likelihood`.
 
         log (1/K) sum_k p(x | z_k) p(z_k) / q(z_k | x),   z_k ~ q(z | x),   K = 16
         """

@@ -67,11 +67,12 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):  # typ
 
     def _filled(self, table: pandas.DataFrame) -> pandas.DataFrame:
         if self.sample_posterior:
-            return self.model_.complete(table, int(self.random_state_.randint(2**31 - 1)))
+            seed = int(self.random_state_.randint(2**31 - 1))
+            return self.model_.impute(table, seed, sample_posterior=True)
         step = self.model_.schema.inference_batch_size
         parts = [table.iloc[first : first + step] for first in range(0, len(table), step)]
         with noise.shared_noise():  # so that a row is filled alike in whatever company
-            return pandas.concat([self.model_.impute(part, self.seed_)[0] for part in parts], ignore_index=True)
+            return pandas.concat([self.model_.impute(part, self.seed_) for part in parts], ignore_index=True)
 
 
 def fill_column(old: pandas.Series, new: pandas.Series, gaps: np.ndarray) -> pandas.Series:

@@ -11,6 +11,7 @@ import dataclasses
 import html
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +203,7 @@ class Model(LatentSpaceMixin, ScoringMixin):
         return self.map_batches(data, self.vae.encode)
 
     @torch.no_grad()
-    def sample_posterior(self, data: Any, seed: int = 0) -> Tensor:
+    def sample_posterior(self, data: Any, seed: int = 0) -> np.ndarray:
         """Draw from the posterior of each datum, `(n, *z)`, of the first level.
 
         Args:
@@ -210,7 +211,7 @@ class Model(LatentSpaceMixin, ScoringMixin):
             seed: fixes the draws.
         """
         with seeded(seed):
-            return torch.from_numpy(self.map_batches(data, lambda x, c: self.vae.latent.infer(x, c)[1][0].z))
+            return self.map_batches(data, lambda x, c: self.vae.latent.infer(x, c)[1][0].z)
 
     @torch.no_grad()
     def reconstruct(self, data: Any) -> Any:
@@ -264,27 +265,36 @@ class Model(LatentSpaceMixin, ScoringMixin):
         return self.schema.data_kind.to_user(values, self.schema)
 
     @torch.no_grad()
-    def impute(self, data: Any, seed: int = 0) -> tuple[Any, Any]:
-        """Rows of a table, or series, with what is missing filled, and how unsure that is; both in the data's form.
+    def impute(self, data: Any, seed: int = 0, return_std: bool = False, sample_posterior: bool = False) -> Any:
+        """Fill the missing values of a table's rows or of series, given the observed ones, which stay as they are.
 
-        A number is filled with its mean given what is there, and is unsure by its standard deviation, in its own units
-        (days, for a date); a category with the likeliest, and is unsure by the probability of another. What is there is
-        kept, and 0. See `nelbo.model.imputation`.
+        Args:
+            data: a table or series, in any form that training takes.
+            seed: fixes the draws of z and, with `sample_posterior`, of the missing values.
+            return_std: also return the uncertainty of each value: the standard deviation of a number, in its own units
+                (days, for a date); the probability of another category; 0 for an observed value.
+            sample_posterior: draw missing values from the model given the observed ones, instead of their mean (a
+                category: the likeliest). Each seed gives another draw: several are a multiple imputation.
+
+        Returns:
+            The filled data in the data's form, or with `return_std` the pair (filled, std).
+
+        Raises:
+            UserError: if the model is not of tables or series, or for `return_std` of a draw.
+
+        See `nelbo.model.imputation`.
         """
-        filled = self._cells_of(data, seed, lambda x, c: imputation.expected_values(self.vae, x, self.schema, c))
-        return self._to_user(filled[:, 0]), self.schema.data_kind.to_user_uncertainty(filled[:, 1], self.schema)
-
-    @torch.no_grad()
-    def complete(self, data: Any, seed: int = 0) -> Any:
-        """The same with what is missing drawn, given what is there: another seed, another imputation."""
-        drawn = self._cells_of(data, seed, lambda x, c: self.schema.decode(imputation.sample_missing(self.vae, x, c)))
-        return self._to_user(drawn)
-
-    def _cells_of(self, data: Any, seed: int, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
         if not self.schema.data_kind.allows_missing:
             raise UserError(f"impute: the model is of data of kind {self.schema.kind}: train on a table or series")
+        if return_std and sample_posterior:
+            raise UserError("impute: a draw has no standard deviation: give return_std or sample_posterior, not both")
         with seeded(seed):
-            return self.map_batches(data, function)
+            if sample_posterior:
+                draw = partial(imputation.sample_missing, self.vae)
+                return self._to_user(self.map_batches(data, lambda x, c: self.schema.decode(draw(x, c))))
+            moments = self.map_batches(data, lambda x, c: imputation.expected_values(self.vae, x, self.schema, c))
+        filled = self._to_user(moments[:, 0])
+        return (filled, self.schema.data_kind.to_user_uncertainty(moments[:, 1], self.schema)) if return_std else filled
 
     @torch.no_grad()
     def decode(self, h: np.ndarray | Tensor) -> Any:

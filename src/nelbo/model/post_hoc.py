@@ -346,15 +346,13 @@ def fit_prior(model: Model, data: Any, kind: str = "auto", seed: int = 0, second
     vae = copy.deepcopy(model.vae)
     latent: Any = vae.latent
     if latent.prior_over == "codes":
-        fitted: Fitted = _over_codes(
-            model.sample_posterior(data, seed).long(), latent.quantizer.codebook_size, kind, seed, seconds
-        )
+        codes = torch.from_numpy(model.sample_posterior(data, seed)).long()
+        fitted: Fitted = _over_codes(codes, latent.quantizer.codebook_size, kind, seed, seconds)
     elif latent.prior_over and kind in OF_POSTERIOR:
         fitted = _of_posterior(latent.posterior, kind)
     elif latent.prior_over:
-        fitted = fit_prior_to_embeddings(
-            model.sample_posterior(data, seed), kind, PriorFitConfig(seconds=seconds), seed
-        )
+        codes = torch.from_numpy(model.sample_posterior(data, seed))
+        fitted = fit_prior_to_embeddings(codes, kind, PriorFitConfig(seconds=seconds), seed)
     else:
         raise UserError(
             f"A prior can be fitted only to single-level latents, and this model has {type(latent).__name__} latents: "

@@ -1,10 +1,10 @@
-"""-log p(x) by importance sampling at the speed of the decoder, its parts, and what each latent carries.
+"""log p(x) by importance sampling at the speed of the decoder, its parts, and what each latent carries.
 
-    -log p(x) <= -E log (1/K) sum_k w_k,   w_k = p(x | z_k) p(z_k) / q(z_k | x),   z_k ~ q(z | x)
+    log p(x) >= E log (1/K) sum_k w_k,   w_k = p(x | z_k) p(z_k) / q(z_k | x),   z_k ~ q(z | x)
 
-The bound falls to -log p(x) as K grows. A few data with many draws each are decoded at a time, so that what is made of
-a draw is still in the processor's cache when it is scored; data are taken in a random order, so that the mean of those
-done is an estimate of the mean of all, with a standard error, at any time.
+The bound rises to log p(x) as K grows; with K = 1 it is the ELBO. A few data with many draws each are decoded at a time,
+so that what is made of a draw is still in the processor's cache when it is scored; data are taken in a random order, so
+that the mean of those done is an estimate of the mean of all, with a standard error, at any time.
 
 How much each number of a code carries, its rate, is for one level of diagonal Normals under N(0, I) the mean KL,
 
@@ -45,7 +45,7 @@ REPORT_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean of the scores of `done` of `total` data, nats, and its standard error."""
+    """The mean of the bounds of `done` of `total` data, nats, and its standard error."""
 
     mean: float
     error: float
@@ -53,14 +53,14 @@ class Estimate:
     total: int
 
 
-def scores(
+def _bounds(
     vae: VAE,
     rows: Dataset,
     c: Tensor | None,
     n_importance_samples: int,
     callback: Callable[[Estimate], None] | None = None,
 ) -> Tensor:
-    """The bound of each datum from `n_importance_samples` draws, `(n,)` nats; `callback` hears of the estimate as it grows."""
+    """The bound of each datum, `(n,)` nats; see `importance_weighted_bound`."""
     draws = [min(DRAWS, n_importance_samples - first) for first in range(0, n_importance_samples, DRAWS)]
     device = next(vae.parameters()).device
     order = torch.arange(len(rows)) if n_importance_samples == 1 else torch.randperm(len(rows))
@@ -72,7 +72,7 @@ def scores(
         for index, x in parts if callback else track(parts, "scoring", len(pieces)):
             given = None if c is None else c[index].to(device)
             sums = [weigh(x.to(device), given, k)[0] for k in draws]
-            found[index] = (math.log(n_importance_samples) - torch.stack(sums).logsumexp(0)).cpu()  # type: ignore[arg-type]
+            found[index] = (torch.stack(sums).logsumexp(0) - math.log(n_importance_samples)).cpu()  # type: ignore[arg-type]
             done += len(index)
             if callback and (done == len(rows) or time.monotonic() - told > REPORT_SECONDS):
                 told = time.monotonic()
@@ -81,7 +81,7 @@ def scores(
 
 
 def estimate(values: Tensor, total: int) -> Estimate:
-    """Mean and standard error of the scores found so far.
+    """Mean and standard error of the bounds of the data done so far.
 
     >>> estimate(torch.tensor([1.0, 3.0]), 10)
     Estimate(mean=2.0, error=1.0, done=2, total=10)
@@ -112,7 +112,7 @@ EstimateCallback = Callable[[Estimate], None]
 
 
 class ScoringMixin(ABC):
-    """What is told of data by their bound on log p(x)."""
+    """Likelihood-based scores of data."""
 
     vae: VAE
 
@@ -135,45 +135,51 @@ class ScoringMixin(ABC):
             moments = self.map_batches(data, partial(posterior_moments, self.vae))
         return kl_from_moments(moments)
 
-    def score(
-        self, data: Any, n_importance_samples: int = 1, seed: int = 0, callback: EstimateCallback | None = None
-    ) -> np.ndarray:
-        """How surprising each datum is, `(n,)` nats: minus the importance-weighted bound.
-
-            -log (1/K) sum_k p(x | z_k) p(z_k) / q(z_k | x),   z_k ~ q(z | x)
-
-        With one sample it is a draw of the negative ELBO; with many it approaches -log p(x), if the likelihood
-        is normalized. `callback` is called with an `Estimate` of the mean as it grows. Source: Burda, Grosse,
-        Salakhutdinov (2016), Importance Weighted Autoencoders.
-        """
-        if n_importance_samples < 1:
-            raise UserError(f"n_importance_samples={n_importance_samples}: give 1 or more")
-        rows = self.as_dataset(data)
-        with seeded(seed):
-            return scores(self.vae, rows, self.get_context(rows), n_importance_samples, callback).numpy()
-
-    def nll(
+    def log_likelihood(
         self, data: Any, n_importance_samples: int = 100, seed: int = 0, callback: EstimateCallback | None = None
     ) -> np.ndarray:
-        """An upper bound on -log p(x) of each datum, nats, from `n_importance_samples` importance samples; see `score`.
+        """The log-likelihood of each datum, estimated by the importance-weighted bound: higher is more likely.
 
-        x is in the model's units: pictures in [0, 1], columns standardised.
+            log (1/K) sum_k p(x | z_k) p(z_k) / q(z_k | x),   z_k ~ q(z | x)
 
-        Raises `UserError` where the likelihood is not a density.
+        The estimate is a lower bound on log p(x) in the mean, and rises to it with the number of samples. x is in the
+        model's units: pictures in [0, 1], columns standardised.
+
+        Args:
+            data: data in any form that training takes.
+            n_importance_samples: K, the draws of z for each datum.
+            seed: fixes the draws of z.
+            callback: is called with an `Estimate` of the mean over the data as it grows.
+
+        Returns:
+            `(n,)` nats.
+
+        Raises:
+            UserError: if the likelihood is not normalized; `elbo` works for any likelihood.
+
+        Source: Burda, Grosse, Salakhutdinov (2016), Importance Weighted Autoencoders.
         """
         if not self.vae.likelihood.normalized:
             raise UserError(
-                f"the {self.vae.likelihood.name} likelihood as it is used here is no density, so the model has no "
-                "-log p(x): train with --set model.likelihood=continuous-bernoulli, or use score()"
+                f"log_likelihood: the {self.vae.likelihood.name} likelihood of these data is not normalized, so that "
+                "the model has no log p(x): use elbo(), or train with --set model.likelihood=continuous-bernoulli"
             )
-        return self.score(data, n_importance_samples, seed, callback)
+        return importance_weighted_bound(self, data, n_importance_samples, seed, callback)
+
+    def elbo(self, data: Any, seed: int = 0) -> np.ndarray:
+        """The ELBO of each datum from one draw of z, `(n,)` nats: higher is better. It works for any likelihood.
+
+        log p(x | z) + log p(z) - log q(z | x),   z ~ q(z | x)
+        """
+        return importance_weighted_bound(self, data, 1, seed)
 
     def evaluate(
         self, data: Any, n_importance_samples: int = 0, seed: int = 0, callback: EstimateCallback | None = None
     ) -> dict[str, float]:
         """Means over the data, nats per datum: loss, distortion, rate, each with one draw of z.
 
-        With `n_importance_samples`, also `nll` from that many importance samples and its standard error over the data.
+        With `n_importance_samples`, also the mean `log_likelihood` from that many importance samples, and its
+        `standard_error` over the data.
         """
 
         def parts(x: Tensor, c: Tensor | None) -> Tensor:
@@ -185,6 +191,18 @@ class ScoringMixin(ABC):
             distortion, rate = self.map_batches(rows, parts).mean(0, dtype=np.float64).tolist()
         result = {"n": len(rows), "loss": distortion + rate, "distortion": distortion, "rate": rate}
         if n_importance_samples:
-            mean_estimate = estimate(torch.from_numpy(self.nll(rows, n_importance_samples, seed, callback)), len(rows))
-            result |= {"nll": mean_estimate.mean, "nll_error": mean_estimate.error}
+            bounds = torch.from_numpy(self.log_likelihood(rows, n_importance_samples, seed, callback))
+            mean_estimate = estimate(bounds, len(rows))
+            result |= {"log_likelihood": mean_estimate.mean, "standard_error": mean_estimate.error}
         return result
+
+
+def importance_weighted_bound(
+    model: ScoringMixin, data: Any, n_importance_samples: int, seed: int = 0, callback: EstimateCallback | None = None
+) -> np.ndarray:
+    """`Model.log_likelihood` for any likelihood, `(n,)` nats: where it is not normalized, a score and not a bound."""
+    if n_importance_samples < 1:
+        raise UserError(f"n_importance_samples={n_importance_samples}: give 1 or more")
+    rows = model.as_dataset(data)
+    with seeded(seed):
+        return _bounds(model.vae, rows, model.get_context(rows), n_importance_samples, callback).numpy()

@@ -40,6 +40,7 @@ from nelbo.distributions import Distribution
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError, nearest
 from nelbo.model import Model
+from nelbo.model.scoring import importance_weighted_bound
 from nelbo.vae import VAE
 
 Score = Callable[[Model, Dataset, int, int], np.ndarray]
@@ -101,8 +102,8 @@ def _drawn(function: Piecewise, draws: int = 0) -> Score:
 
 
 SCORES: dict[str, Score] = {
-    "nll": lambda model, rows, samples, seed: model.nll(rows, samples, seed),
-    "bound": lambda model, rows, samples, seed: model.score(rows, samples, seed),
+    "nll": lambda model, rows, samples, seed: -model.log_likelihood(rows, samples, seed),
+    "bound": lambda model, rows, samples, seed: -importance_weighted_bound(model, rows, samples, seed),
     "reconstruction": _drawn(_reconstruction, 1),
     "latent": _drawn(_latent),
     "regret": _drawn(regret, 2),

@@ -3,7 +3,7 @@
 A model conditioned on classes draws them given the class. Of another, they are like the class's real pictures
 (`nelbo.apps.synthesis.neighbours`). The filter confirms the class, and holds the score to that of real ones:
 
-    conditional    the class is the one under which the model finds the picture likeliest: argmin_y -log p(x | y)
+    conditional    the class is the one under which the model finds the picture likeliest: argmax_y log p(x | y)
     unconditional  it is that of most of the 3 nearest codes, among as many real pictures of each class
 
 Labelled pictures are written as a folder with a subfolder for each class, or as one .npz with x and y.
@@ -25,12 +25,13 @@ from nelbo.data import Dataset, Schema, subset
 from nelbo.data.dataset import sample_indices
 from nelbo.errors import UserError, nearest
 from nelbo.model import Model
+from nelbo.model.scoring import importance_weighted_bound
 from nelbo.plotting import image, images
 from nelbo.training.checkpoint import write_bytes
 
 NEAREST = 3
 MOST = 1000  # real pictures of a class whose codes are compared
-SAMPLES = 4  # of z for a score
+SAMPLES = 4  # of z for a bound on log p(x)
 
 
 def conditional(model: Model) -> bool:
@@ -69,13 +70,13 @@ class ClassSampler:
     def acceptance_filter(
         self, nll_quantile: Callable[[Model, Dataset], float], enough: int, seed: int
     ) -> Callable[[Any], np.ndarray]:
-        """A function of pictures that tells which are of the class and score no more than `nll_quantile` of real ones."""
+        """A function of pictures: which are of the class, and have a -log p(x) up to `nll_quantile` of real ones."""
         alike = of_class(self._reference, self.name)
         judge = self.model.condition_on(self.name) if conditional(self.model) else self.model
         few = len(alike) < enough
         limit = nll_quantile(self.model if few else judge, self._reference if few else alike)
         confirm = self._by_likelihood(seed) if conditional(self.model) else self._by_codes(seed)
-        return lambda x: (judge.score(x, SAMPLES, seed) <= limit) & confirm(x)
+        return lambda x: (-importance_weighted_bound(judge, x, SAMPLES, seed) <= limit) & confirm(x)
 
     @property
     def _reference(self) -> Dataset:
@@ -87,7 +88,7 @@ class ClassSampler:
         classes = names(self.model, None)
         given = [self.model.condition_on(name) for name in classes]
         wanted = classes.index(self.name)
-        return lambda x: np.stack([m.score(x, SAMPLES, seed) for m in given]).argmin(0) == wanted
+        return lambda x: np.stack([importance_weighted_bound(m, x, SAMPLES, seed) for m in given]).argmax(0) == wanted
 
     def _by_codes(self, seed: int) -> Callable[[Any], np.ndarray]:
         known = names(self.model, self.reference)

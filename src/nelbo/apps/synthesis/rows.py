@@ -6,8 +6,8 @@ it finds real data:
 
     -log p(x) <= the q-quantile of -log p over the real data of the class or cells asked for (all, if fewer than 20)
 
-with the bound of `nelbo.Model.score` for -log p of both, and for pictures, if their class is confirmed; what is dropped
-is drawn anew.
+with minus the importance-weighted bound of `nelbo.Model.log_likelihood` for -log p of both, and for pictures, if their
+class is confirmed; what is dropped is drawn anew.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from nelbo.apps.synthesis.label_propagation import propagate_labels
 from nelbo.data import Dataset, Schema, subset, tables
 from nelbo.errors import UserError, nearest
 from nelbo.model import Model
+from nelbo.model.scoring import importance_weighted_bound
 
 ENOUGH, MOST = 20, 2000  # real rows that tell a quantile
 ROUNDS = 20  # of drawing anew
@@ -64,7 +65,10 @@ def augment(
     def draw(count: int, own: int) -> Any:
         return conditioned.sample(count, own, temperature)
 
-    rows = _rejection_sample(n, max_nll_quantile, seed, draw, lambda drawn: model.score(drawn, SAMPLES, seed) <= limit)
+    def accept(rows: Any) -> np.ndarray:
+        return -importance_weighted_bound(model, rows, SAMPLES, seed) <= limit
+
+    rows = _rejection_sample(n, max_nll_quantile, seed, draw, accept)
     return _concatenated(rows)[:n]
 
 
@@ -163,9 +167,10 @@ def rows_to_balance(schema: Schema, column: str, rows: Dataset) -> dict[str, int
 
 
 def nll_quantile(model: Model, reference: Dataset, max_nll_quantile: float, seed: int = 0) -> float:
-    """The `max_nll_quantile`-quantile of the score of real rows, nats."""
+    """The `max_nll_quantile`-quantile of -log p(x) over real rows, nats."""
     chosen = torch.randperm(len(reference), generator=torch.Generator().manual_seed(seed))[:MOST]
-    return float(np.quantile(model.score(subset(reference, chosen), SAMPLES, seed), max_nll_quantile))
+    nll = -importance_weighted_bound(model, subset(reference, chosen), SAMPLES, seed)
+    return float(np.quantile(nll, max_nll_quantile))
 
 
 def _matching_rows(model: Model, reference: Dataset, condition: Mapping[str, Any]) -> Dataset:
