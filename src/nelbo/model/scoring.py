@@ -2,9 +2,9 @@
 
     log p(x) >= E log (1/K) sum_k w_k,   w_k = p(x | z_k) p(z_k) / q(z_k | x),   z_k ~ q(z | x)
 
-The bound rises to log p(x) as K grows; with K = 1 it is the ELBO. A few data with many draws each are decoded at a time,
-so that what is made of a draw is still in the processor's cache when it is scored; data are taken in a random order, so
-that the mean of those done is an estimate of the mean of all, with a standard error, at any time.
+The bound rises to log p(x) as K grows; with K = 1 it is the ELBO. A few data with many draws each are decoded at a
+time, so that what is made of a draw is still in the processor's cache when it is scored; data are taken in a random
+order, so that the mean of those done is an estimate of the mean of all, with a standard error, at any time.
 
 How much each number of a code carries, its rate, is for one level of diagonal Normals under N(0, I) the mean KL,
 
