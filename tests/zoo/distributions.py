@@ -364,7 +364,7 @@ DISTRIBUTIONS = table(
     Family(
         "cells, numbers",
         lambda batch: cells.distribution(NUMBERS, *batch),
-        ("begun",),
+        ("state",),
         reference=_middle_of_columns,
         tempered=False,
         moments=False,
@@ -373,7 +373,7 @@ DISTRIBUTIONS = table(
         Family(
             f"tokens, {kind}",
             lambda batch, net=net: tokens.distribution(net, *batch),  # type: ignore[misc]
-            ("begun",),
+            ("line_state",),
             tempered=False,
             moments=False,
         )

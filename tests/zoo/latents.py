@@ -84,7 +84,9 @@ DISCRETE = table(
         penalty=True,
     ),
     LatentRow("fsq", {"groups": 2, "levels": (3, 4)}),
-    LatentRow("fsq", {"groups": 3, "levels": (3, 4), "prior": {**TRANSFORMER, "codebook_size": 12}}, "transformer prior"),
+    LatentRow(
+        "fsq", {"groups": 3, "levels": (3, 4), "prior": {**TRANSFORMER, "codebook_size": 12}}, "transformer prior"
+    ),
     LatentRow("lfq", {"groups": 2, "bits": 3}, penalty=True),
     LatentRow(
         "lfq",

@@ -65,7 +65,13 @@ OBJECTIVES = table(
     ObjectiveRow("aae", {"weight": 2.0, "hidden": (8,), "critic_lr_scale": 0.5}),
     ObjectiveRow(
         "vae-gan",
-        {"weight": 2.0, "features": 5, "critic": {"kind": "mlp", "hidden": (8,)}, "critic_lr_scale": 0.5, "pixels": 0.5},
+        {
+            "weight": 2.0,
+            "features": 5,
+            "critic": {"kind": "mlp", "hidden": (8,)},
+            "critic_lr_scale": 0.5,
+            "pixels": 0.5,
+        },
     ),
     ObjectiveRow(
         "semi-supervised",
