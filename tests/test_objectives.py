@@ -423,7 +423,8 @@ def test_labels_partly_missing() -> None:
 
 
 @pytest.mark.parametrize(("kind", "settings"), [
-    ("factorvae", {}), ("aae", {"objective.hidden": [8], "max_grad_norm": 1.0}), ("vae-gan", {"objective.critic_lr_scale": 0.5}),
+    ("factorvae", {}), ("aae", {"objective.hidden": [8], "max_grad_norm": 1.0}),
+    ("vae-gan", {"objective.critic_lr_scale": 0.5}),
     ("piwae", {"gradient_accumulation_steps": 2}), ("chivi", {"ema_decay": 0.9}), ("beta-tc", {}), ("geco", {}),
     ("free-bits", {"objective.beta": {"kind": "cyclical"}}), ("rae", {"objective.regularizer": "gradient"}),
 ])  # fmt: skip
