@@ -267,8 +267,8 @@ def test_the_sampler_is_deterministic_and_keeps_the_form_of_labels(sampler: Any)
 
 
 BAD_PICTURES: dict[str, tuple[Any, dict[str, Any], str]] = {
-    "a shape of other numbers": (np.zeros((6, 10)), {"shape": (3, 4)}, "of as many numbers"),
-    "a shape of one number": (np.zeros((6, 10)), {"shape": (10,)}, "of as many numbers"),
+    "a shape of other numbers": (np.zeros((6, 10)), {"shape": (3, 4)}, "with as many values"),
+    "a shape of one number": (np.zeros((6, 10)), {"shape": (10,)}, "with as many values"),
     "five dimensions": (np.zeros((6, 2, 2, 2, 2)), {}, "give numbers"),
     "texts": (np.full((6, 2, 2), "a"), {}, "give numbers"),
     "other lengths": (np.zeros((5, 4, 4)), {}, "X has 5 rows and y 6"),

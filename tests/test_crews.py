@@ -71,7 +71,7 @@ def test_a_worker_that_is_killed_is_an_error_and_no_wait_without_end() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return i
 
-    with pytest.raises(UserError, match="ended from outside: is there enough memory"):
+    with pytest.raises(UserError, match="was killed, probably for lack of memory"):
         list(parallel.parallel_map(work, range(100), processes=True))
 
 

@@ -64,7 +64,7 @@ def test_schema_survives_json() -> None:
         ({"shape": (5, 6)}, "shape=(5, 6)"),
         ({"shift": (0.0, 1.0)}, "shift has 2 numbers"),
         ({"scale": (0.0,)}, "scale=0.0"),
-        ({"scale": (float("inf"),)}, "scale holds a number beyond float32"),
+        ({"scale": (float("inf"),)}, "scale exceeds the range of float32"),
         ({"support": "byte"}, "support='byte'"),
     ],
 )

@@ -70,10 +70,10 @@ def test_unknown_names_and_missing_paths(tmp_path: Path) -> None:
     assert_user_error(lambda: load("fashon-mnist"), "did you mean 'fashion-mnist'?")
     assert_user_error(lambda: load(tmp_path / "none.npy"), "none.npy: no such file or folder")
     (tmp_path / "table.xls").write_text("1,2\n")
-    assert_user_error(lambda: load(tmp_path / "table.xls"), "table.xls: is no data source")
+    assert_user_error(lambda: load(tmp_path / "table.xls"), "table.xls: is not a data source")
     assert_user_error(lambda: load(""), "'': no such file")
     assert_user_error(lambda: load(np.ma.masked_array(VECTORS, VECTORS > 0)), "a masked array", "filled")
-    assert_user_error(lambda: load([[1.0, 2.0]]), "a list is no data source")
+    assert_user_error(lambda: load([[1.0, 2.0]]), "a list is not a data source")
     assert_user_error(lambda: load((VECTORS, VECTORS, VECTORS)), "a tuple of 3")
 
 
@@ -84,13 +84,13 @@ def test_unknown_names_and_missing_paths(tmp_path: Path) -> None:
         (np.zeros((2, 2, 2, 2, 2)), "has shape (2, 2, 2, 2, 2)"),
         (np.zeros((2, 5, 6, 7)), "1, 3 or 4 channels"),
         (np.zeros((0, 3)), "is empty, of shape (0, 3)"),
-        (np.zeros((1, 3)), "holds 1 row"),
+        (np.zeros((1, 3)), "has 1 row"),
         (np.array([["a", "b"]] * 3), "<U1 values"),
         (np.array([[1, None]] * 3), "object values"),
         (np.ones((3, 2), complex), "complex128 values"),
         (np.full((3, 3), -np.inf), "9 values are NaN or infinite, the first at [0, 0]"),
         (np.where(np.arange(20).reshape(5, 4) > 17, np.nan, 1.0), "2 values are NaN or infinite, the first at [4, 2]"),
-        (np.array([[1e300, 0], [-1e300, 0], [0, 1]]), "beyond float32: rescale the data"),
+        (np.array([[1e300, 0], [-1e300, 0], [0, 1]]), "exceeds the range of float32: rescale the data"),
     ],
 )
 def test_arrays_that_are_refused(array: np.ndarray, says: str) -> None:
@@ -107,10 +107,10 @@ def test_nan_is_found_in_the_held_out_rows_too() -> None:
 @pytest.mark.parametrize(
     ("labels", "says"),
     [
-        (np.arange(39), "labels have shape (39,), rows number 40"),
+        (np.arange(39), "labels have shape (39,) for 40 rows"),
         (np.zeros((40, 10)), "labels have shape (40, 10)"),
-        (np.linspace(0, 1, 40), "labels hold float64 values"),
-        ([None] * 40, "labels hold object values"),
+        (np.linspace(0, 1, 40), "labels have type float64"),
+        ([None] * 40, "labels have type object"),
     ],
 )
 def test_labels_that_are_refused(labels: Any, says: str) -> None:
@@ -168,17 +168,17 @@ def test_torch_datasets_that_are_refused() -> None:
         def __iter__(self) -> Iterator[Any]:
             return iter([])
 
-    assert_user_error(lambda: load(Endless()), "Endless: is no map-style dataset")
+    assert_user_error(lambda: load(Endless()), "Endless is not a map-style dataset")
 
 
 def test_folders_that_are_refused(tmp_path: Path) -> None:
-    assert_user_error(lambda: load(tmp_path), f"{tmp_path}: holds no pictures")
+    assert_user_error(lambda: load(tmp_path), f"{tmp_path}: has no pictures")
     (tmp_path / "notes.txt").write_text("no picture")
-    assert_user_error(lambda: load(tmp_path), f"{tmp_path}: holds no pictures")
+    assert_user_error(lambda: load(tmp_path), f"{tmp_path}: has no pictures")
     save_pictures(tmp_path, GREYS[:1])
-    assert_user_error(lambda: load(tmp_path), f"{tmp_path}: holds 1 row")
+    assert_user_error(lambda: load(tmp_path), f"{tmp_path} has 1 row")
     save_pictures(tmp_path / "class", GREYS[:1])
-    assert_user_error(lambda: load(tmp_path), "holds pictures beside folders of pictures (class)")
+    assert_user_error(lambda: load(tmp_path), "has pictures beside folders of pictures (class)")
 
 
 def test_mixed_sizes_name_two_files_and_the_remedy(tmp_path: Path) -> None:
@@ -234,17 +234,17 @@ def test_floating_point_pictures_name_the_remedy(tmp_path: Path) -> None:
         ({"val_fraction": 0}, "val_fraction=0:"),
         ({"val_fraction": 1.0}, "val_fraction=1.0:"),
         ({"val_fraction": float("nan")}, "val_fraction=nan:"),
-        ({"size": "big"}, "size='big': give 64, or 64x48"),
+        ({"size": "big"}, "size='big': use 64, or 64x48"),
         ({"size": 0}, "size=0:"),
         ({"size": "64x"}, "size='64x':"),
         ({"size": (1, 2, 3)}, "size=(1, 2, 3):"),
-        ({"resize_mode": "squash"}, "fit='squash': give one of crop, pad, stretch"),
+        ({"resize_mode": "squash"}, "resize_mode='squash': use one of crop, pad, stretch"),
         ({"channels": 2}, "channels=2:"),
-        ({"labels": "labels.csv"}, "labels=labels.csv: this is for folders of pictures"),
-        ({"augment": "flop"}, "augment='flop': 'flop' is unknown: give some of flip, vflip"),
+        ({"labels": "labels.csv"}, "labels=labels.csv applies only to folders of pictures"),
+        ({"augment": "flop"}, "augment='flop': 'flop' is unknown: use some of flip, vflip"),
         ({"augment": "rotate=much"}, "'rotate=much': give a number from 0 to 180, as rotate=15"),
         ({"augment": "flip=1.5"}, "'flip=1.5': give a number from 0 to 1"),
-        ({"size": 8}, "size=8: this is for folders of pictures"),
+        ({"size": 8}, "size=8 applies only to folders of pictures"),
     ],
 )
 def test_options_that_are_refused(options: dict[str, Any], says: str) -> None:

@@ -105,7 +105,7 @@ def test_hub_datasets_that_are_refused(hub: Any) -> None:
     assert_user_error(lambda: load(source.to_iterable_dataset()), "IterableDataset: is a stream", "streaming=False")
     assert_user_error(lambda: load(source.select([])), "the dataset is empty")
     two = hub.concatenate_datasets([source, source.rename_column("image", "mask")], axis=1)
-    assert_user_error(lambda: load(two), "pictures in image, mask: keep one, as by .remove_columns('mask')")
+    assert_user_error(lambda: load(two), "pictures in image, mask: keep one, such as with .remove_columns('mask')")
     mixed = dataset(hub, [COLOURS[0], COLOURS[1][:3]])
     assert_user_error(lambda: load(mixed), "Dataset[0] is 5x6, Dataset[1] is 3x6", "--size 64")
     rows = [

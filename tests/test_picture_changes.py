@@ -198,7 +198,9 @@ def test_test_rows_are_as_they_were() -> None:
 
 
 def test_what_cannot_be_changed_is_refused() -> None:
-    assert_user_error(lambda: load(VECTORS, augment="flip"), "augment: these are changes of pictures", "kind vector")
+    assert_user_error(
+        lambda: load(VECTORS, augment="flip"), "augment supports pictures, and the data are of kind", "kind vector"
+    )
     assert_user_error(
         lambda: load(GREYS > 99, augment="contrast"), "black and white pictures have no brightness or contrast"
     )

@@ -96,14 +96,14 @@ def test_both_splits_are_labelled(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("file,label\n000.png,cat\n", "5 of 6 pictures have no row: add rows for them"),
-        ("file,label\n" + rows() + "009.png,cat\n", "line 8: '009.png' is no picture in"),
+        ("file,label\n" + rows() + "009.png,cat\n", "line 8: '009.png' is not a picture in"),
         ("file,label\n" + rows() + "000.png,dog\n", "lines 2 and 8 are both of '000.png': remove one"),
-        ("file,label\n" + rows() + "007.png\n", "line 8 has 1 cells, the first 2: make them alike"),
+        ("file,label\n" + rows() + "007.png\n", "line 8 has 1 cells, the first 2: give all lines equally many"),
         ("name,label\nx.png,cat\n", "no column names pictures in"),
-        ("file\n000.png\n", "has 1 columns: give a column of pictures' names and one of classes"),
+        ("file\n000.png\n", "has 1 columns: give one of pictures' names and one of classes"),
         ("", "has 0 columns"),
         ("file,label\n", "no column names pictures"),
-        (rows(), "its first line is of a picture: write the columns' names above it"),
+        (rows(), "its first line is of a picture: add a line of column names above it"),
     ],
 )
 def test_tables_that_are_refused(text: str, says: str, folder: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_name_of_two_pictures(tmp_path: Path) -> None:
     save_pictures(tmp_path / "two", GREYS[:1])
     table = write(tmp_path, "file,label\n000.png,cat\none/000.png,cat\n")
     assert_user_error(
-        lambda: load(tmp_path, labels=table), "line 2: '000.png' is the name of 2 pictures", "give the path"
+        lambda: load(tmp_path, labels=table), "line 2: '000.png' is the name of 2 pictures", "use the path"
     )
 
 

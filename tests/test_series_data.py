@@ -182,19 +182,19 @@ def test_what_is_wrong_with_series_is_said() -> None:
     said(series, "series 3 holds only NaN: leave it out")
     said(infinite, "infinite values, the first at [4, 2, 1]")
     said(STEPS[None], "has shape (1, 20, 9, 2): give series as (n, steps)")
-    said([np.zeros((3, 2)), np.zeros((3, 1))], "item 1 of the list has 1 channels, item 0 2: make them alike")
+    said([np.zeros((3, 2)), np.zeros((3, 1))], "item 1 of the list has 1 channels, item 0 2: give all the same number")
     said([np.zeros((3, 2, 1))], "item 0 of the list has shape (3, 2, 1)")
     said([["a", "b"]], "item 0 of the list", "give numbers")
     said([], "the list of series is empty")
-    said(STEPS, "window=10", "array: series 0 has 9 steps, window=10: give one of 9 or less", window=10)
+    said(STEPS, "window=10", "array: series 0 has 9 steps, window=10: use a window of 9 or less", window=10)
     said(STEPS, "window=1, stride=1", window=1)
     said(STEPS, "window=4, stride=5", window=4, stride=5)
-    said(STEPS[:1, :4], "give a shorter window than 4", window=4)
-    assert_user_error(lambda: load(STEPS, stride=3), "stride=3: goes with a window")
+    said(STEPS[:1, :4], "use a shorter window than 4", window=4)
+    assert_user_error(lambda: load(STEPS, stride=3), "stride=3 requires a window")
     assert_user_error(lambda: load(STEPS, kind="serie"), "kind='serie'")  # type: ignore[arg-type]
-    assert_user_error(lambda: load(STEPS, kind="series", size=3), "this is for folders of pictures")
+    assert_user_error(lambda: load(STEPS, kind="series", size=3), "applies only to folders of pictures")
     schema = load(STEPS, kind="series").schema
-    assert_user_error(lambda: load_like(STEPS[..., :1], schema), "has 1 channels, the model takes 2")
+    assert_user_error(lambda: load_like(STEPS[..., :1], schema), "has 1 channels, and the model 2")
     assert_user_error(lambda: load_like("nowhere.npy", schema), "nowhere.npy: no such file")
 
 
@@ -205,12 +205,12 @@ def test_what_is_wrong_with_a_table_of_steps_is_said(tmp_path: Path) -> None:
     assert_user_error(lambda: load(table(tmp_path, load=a), kind="series"), "is one series of 20 steps", "--window 128")
     assert_user_error(lambda: load(table(tmp_path, load=a), window=21), "sensors.csv has 20 steps", "window=21")
     day = pandas.date_range("2024-01-01", periods=20)
-    assert_user_error(lambda: load(table(tmp_path, day=day), window=5), "has a column of times only")
+    assert_user_error(lambda: load(table(tmp_path, day=day), window=5), "has only a column of times")
     assert_user_error(lambda: load(table(tmp_path, a=a, day=day), window=5), "column 'day'")
     assert_user_error(lambda: load(table(tmp_path, load=a[:0]), window=5), "sensors.csv: has no rows")
     (tmp_path / "sensors.csv").write_text("")
     assert_user_error(lambda: load(tmp_path / "sensors.csv", window=5), "sensors.csv: is empty")
     schema = load(pandas.DataFrame({"load": a, "temp": a}), window=5).schema
     assert_user_error(
-        lambda: load_like(table(tmp_path, load=a), schema), "has 1 channels, the model takes 2 (load, temp)"
+        lambda: load_like(table(tmp_path, load=a), schema), "has 1 channels, and the model 2 (load, temp)"
     )

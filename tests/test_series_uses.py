@@ -229,7 +229,7 @@ BAD: dict[str, tuple[Any, list[Any], str]] = {
         "series 3 holds",
     ),
     "a long window": (np.zeros((1, 50)), ["--window", 51], "has 50 steps"),
-    "a stride alone": (np.zeros((9, 5)), ["--stride", 2], "stride=2: goes with a window"),
+    "a stride alone": (np.zeros((9, 5)), ["--stride", 2], "stride=2 requires a window"),
     "words": ("a,b\n1,x\n2,y\n", ["--window", 2], "column 'b' holds 'x'"),
     "an empty file": ("", ["--window", 2], "is empty"),
     "no window": ("a,b\n1,2\n2,3\n", ["--kind", "series"], "--window"),
@@ -256,7 +256,7 @@ def test_what_cannot_be_done_with_series_is_said(model: Model, run: Run, tmp_pat
     np.save(tmp_path / "x.npy", waves(3, 0)[..., :1])
     for verb, *more in (("detect", "--calibration", tmp_path / "x.npy"), ("impute",)):
         code, _, err = run(verb, tmp_path / "m", tmp_path / "x.npy", *more)
-        assert code == 2 and "has 1 channels, the model takes 2" in err, err
+        assert code == 2 and "has 1 channels, and the model 2" in err, err
     pictures = nelbo.fit(torch.rand(30, 4), epochs=1)
     with pytest.raises(nelbo.errors.UserError, match="train on a table or series"):
         pictures.impute(np.zeros((2, 4)))

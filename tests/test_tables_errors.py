@@ -31,7 +31,7 @@ BAD: dict[str, tuple[str | bytes, list[str]]] = {
     "blank": (" \n\n", ["t.csv: is empty"]),
     "mark only": ("\ufeff", ["t.csv: is empty"]),
     "header only": ("age,name\n", ["t.csv: has a header and no rows"]),
-    "one row": ("age,name\n1,x\n", ["t.csv: holds 1 row: give at least 2"]),
+    "one row": ("age,name\n1,x\n", ["t.csvhas 1 row: give at least 2"]),
     "long line": (GOOD + "1,2,3\n", ["t.csv: line 6 has 3 cells, the header 2: mend the line", "holds commas"]),
     "short line": (GOOD + "1\n", ["t.csv: line 6 has 1 cells"]),
     "after a quoted line end": ('a,b\n"x\ny",1\n2\n', ["t.csv: line 4 has 1 cells"]),
@@ -90,8 +90,8 @@ def test_a_bad_frame_is_refused() -> None:
     assert_user_error(lambda: load(pd.DataFrame({"a\tb": ["1", "3"]})), "parted by tabs")
     assert_user_error(lambda: load(good.assign(a=[1.5, np.inf, 2])), "column 'a': row 2 is infinite")
     assert_user_error(lambda: load(pl.DataFrame({"a": [1.5, -np.inf, 2]})), "column 'a': row 2 is infinite")
-    assert_user_error(lambda: load(good, size=64), "this is for folders of pictures")
-    assert_user_error(lambda: load(np.eye(3), columns={"a": "count"}), "this is for tables")
+    assert_user_error(lambda: load(good, size=64), "applies only to folders of pictures")
+    assert_user_error(lambda: load(np.eye(3), columns={"a": "count"}), "applies only to tables")
 
 
 def test_what_cannot_be_modelled_is_left_out_with_a_warning() -> None:
@@ -173,7 +173,8 @@ def test_rows_that_do_not_fit_the_schema_are_refused() -> None:
     assert_user_error(lambda: load_like("nothing.csv", schema), "nothing.csv: no such file")
     assert_user_error(lambda: load_like("mnist", schema), "mnist: is no table")
     assert_user_error(
-        lambda: load_like(table, load(np.eye(3)).schema), "a DataFrame: is a table, the model takes rows of shape (3,)"
+        lambda: load_like(table, load(np.eye(3)).schema),
+        "a DataFrame is a table, and the model needs data of shape (3,)",
     )
     assert_user_error(
         lambda: tables.decode(np.zeros((2, 9)), schema), "x of shape (2, 9) is no table of the schema: give (n, 3)"

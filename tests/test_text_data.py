@@ -95,7 +95,7 @@ def test_rows_are_tokens_then_ends() -> None:
     with pytest.warns(UserWarning, match=r"1 of 3 lines are cut to 4 tokens \(the longest is line 3, of 6: --length 6"):
         rows = load_like(["ab", "b", "abbaba"], schema)
     assert rows.batch(torch.arange(3)).tolist() == [[2, 3, 0, 0], [3, 0, 0, 0], [2, 3, 3, 2]]
-    with pytest.warns(UserWarning, match="text: 2 characters are not in the vocabulary, and taken as one"):
+    with pytest.warns(UserWarning, match="text: 2 characters are not in the vocabulary and become UNKNOWN"):
         assert load_like("axby", schema).batch(torch.arange(1)).tolist() == [[2, 1, 3, 1]]
 
 
@@ -145,17 +145,17 @@ def test_lines_in_another_encoding_can_be_left_out() -> None:
 
 
 BAD: dict[str, tuple[bytes, str]] = {
-    "empty.txt": (b"", "empty.txt: is empty: give a line of text or more"),
-    "blank.txt": (b"\n \n\r\n", "blank.txt: is empty: give a line of text or more"),
-    "one.txt": (b"only this\n", "one.txt: holds 1 row: give at least 2, one to train on and one to hold out"),
+    "empty.txt": (b"", "empty.txt: is empty: give at least one line of text"),
+    "blank.txt": (b"\n \n\r\n", "blank.txt: is empty: give at least one line of text"),
+    "one.txt": (b"only this\n", "one.txt has 1 row: give at least 2, one for training and one for testing"),
     "latin.txt": (
         b"anna\nben\nb\xe9n\n",
         "latin.txt: is not UTF-8 at byte 10 (0xe9, line 3): convert it, as by `iconv -f latin1 -t utf-8 latin.txt > "
         "utf8.txt`, or leave such lines out with --skip-unreadable",
     ),
     "cut.txt": (codecs.BOM_UTF16_LE + "anna\nben".encode("utf-16-le")[:-1], "cut.txt: is not UTF-16 at byte 16"),
-    "picture.txt": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "picture.txt: holds a zero byte at byte 8: it is no text, or"),
-    "same.txt": (b"aaa\naa\na\n", "a vocabulary of 1, only 'a': give text of 2 or more different characters"),
+    "picture.txt": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "picture.txt: has a zero byte at byte 8, so it is not text, or"),
+    "same.txt": (b"aaa\naa\na\n", "a vocabulary of 1, only 'a': give text with 2 or more different characters"),
     "torn.txt.gz": (gzip.compress(b"anna\nben\n" * 99)[:20], "torn.txt.gz: cannot be read"),
 }
 
@@ -172,13 +172,13 @@ def test_a_bad_file_is_one_clear_line(name: str, run: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--vocabulary", "1"], "vocabulary=1: give 4 or more: two tokens, the end and the unknown"),
-        (["--vocabulary", "100", "--tokens", "subwords"], "vocabulary=100: subwords take 258 or more"),
+        (["--vocabulary", "1"], "vocabulary=1: use 4 or more, for two tokens, END and UNKNOWN"),
+        (["--vocabulary", "100", "--tokens", "subwords"], "vocabulary=100: subwords need 258 or more"),
         (["--tokens", "words"], "tokens = 'words': give one of 'characters', 'subwords'"),
-        (["--length", "0"], "length=0: give 1 token or more"),
-        (["--size", "64"], "this is for folders of pictures"),
-        (["--set", "model.encoder=mlp"], "the data are text, which a mlp net or likelihood does not take"),
-        (["--set", "model.likelihood=normal"], "the data are text, which a normal net or likelihood does not take"),
+        (["--length", "0"], "length=0: use at least 1 token"),
+        (["--size", "64"], "applies only to folders of pictures"),
+        (["--set", "model.encoder=mlp"], "a mlp net or likelihood does not support text"),
+        (["--set", "model.likelihood=normal"], "a normal net or likelihood does not support text"),
         (["--set", "model.encoder.width=7"], "width=7, layers=1, vocabulary=0: give an even width >= 2"),
         (["--set", "model.encoder.dropout=1.0"], "dropout=1.0, word_dropout="),
     ],
@@ -192,7 +192,7 @@ def test_a_bad_option_is_one_clear_line(options: list[str], message: str, run: A
 def test_options_of_text_are_for_text() -> None:
     for option in ({"tokens": "characters"}, {"vocabulary": 99}, {"length": 3}):
         (name,) = option
-        with pytest.raises(UserError, match=f"{name}=.*: this is for text: leave it out, or give a .txt file"):
+        with pytest.raises(UserError, match=f"{name}=.* applies only to text: remove it, or give a .txt file"):
             load(np.eye(4), **option)  # type: ignore[arg-type]
 
 
@@ -206,11 +206,11 @@ def test_text_that_no_model_takes() -> None:
     schema, vector = load(NAMES).schema, load(np.eye(4)).schema
     with pytest.raises(UserError, match=r"missing.txt: no such file: give a path that exists, or a line of text"):
         load_like("missing.txt", schema)
-    with pytest.raises(UserError, match="a ndarray is no text as the model takes"):
+    with pytest.raises(UserError, match="a ndarray is not text, which the model needs"):
         load_like(np.eye(4), schema)
-    with pytest.raises(UserError, match=r"a list of strings: is text, the model takes rows of shape \(4,\)"):
+    with pytest.raises(UserError, match=r"a list of strings is text, and the model needs data of shape \(4,\)"):
         load_like(NAMES, vector)
-    with pytest.raises(UserError, match="kind=text: text has a vocabulary, and nothing else has one"):
+    with pytest.raises(UserError, match="kind=text requires a vocabulary"):
         Schema("text", (4,), (0.0,), (1.0,), "real")
     Path("anna.md").write_text("emil\nemil\n")
     with warnings.catch_warnings():
@@ -222,5 +222,5 @@ def test_text_that_no_model_takes() -> None:
 
 def test_without_the_library_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
-    with pytest.raises(UserError, match=r"subwords need tokenizers.*pip install 'nelbo\[text\]', or give tokens=char"):
+    with pytest.raises(UserError, match=r"subwords need tokenizers.*pip install 'nelbo\[text\]', or use tokens=char"):
         load(SENTENCES)

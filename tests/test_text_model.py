@@ -272,7 +272,7 @@ def test_what_makes_no_sense_is_one_line(folder: Path, run: Run, arguments: list
 def test_what_makes_no_sense_from_python(model: Model) -> None:
     with pytest.raises(UserError, match="impute: the model is of data of kind text: train on a table"):
         model.impute(["lu"])
-    with pytest.raises(UserError, match="is text, the model takes rows of shape"):
+    with pytest.raises(UserError, match="is text, the model needs data of shape"):
         load_like(["lu"], load(np.eye(4)).schema)
     with pytest.raises(UserError, match="label"):
         nelbo.fit(LINES, condition="label", epochs=1)

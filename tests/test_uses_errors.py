@@ -63,8 +63,8 @@ ARGUMENTS = {
         ["impute", "MODEL", "one.csv", "--out", "f.png"],
         "--out f.png: the file must end in .csv, .tsv, .txt or .parquet",
     ),
-    "pictures": (["impute", "PICTURES", "one.csv"], "one.csv: is a table, the model takes rows of shape (1, 8, 8): "),
-    "one row to train on": (["train", "single.csv"], "single.csv: holds 1 row: give at least 2, one to train on"),
+    "pictures": (["impute", "PICTURES", "one.csv"], "one.csv: is a table, the model needs data of shape (1, 8, 8): "),
+    "one row to train on": (["train", "single.csv"], "single.csvhas 1 row: give at least 2, one to train on"),
 }
 
 
@@ -95,7 +95,7 @@ def estimators() -> dict[str, tuple[object, str]]:
     from nelbo.estimators import VAEImputer, VAESampler, VAETransformer
 
     return {
-        "one class": (lambda: VAESampler().fit_resample(X, np.zeros(20)), "y has one class, 0.0: give rows of two"),
+        "one class": (lambda: VAESampler().fit_resample(X, np.zeros(20)), "y has one class, 0.0: give rows of at least two"),
         "lengths": (lambda: VAESampler().fit_resample(X, Y[:10]), "X has 20 rows and y 10: give y a class for each"),
         "a strategy": (
             lambda: VAESampler(sampling_strategy="most").fit_resample(X, Y),
@@ -103,7 +103,7 @@ def estimators() -> dict[str, tuple[object, str]]:
         ),
         "fewer rows": (
             lambda: VAESampler(sampling_strategy={True: 2}).fit_resample(X, Y),
-            "sampling_strategy: class True has 5 rows: give as many or more, not 2",
+            "sampling_strategy: class True has 5 rows: use that or more, not 2",
         ),
         "an unknown class": (
             lambda: VAESampler(sampling_strategy={"a": 2}).fit_resample(X, Y),
@@ -111,11 +111,11 @@ def estimators() -> dict[str, tuple[object, str]]:
         ),
         "a ratio reached": (
             lambda: VAESampler(sampling_strategy=0.2).fit_resample(X, Y),
-            "sampling_strategy=0.2: the rarer class has that share already: give more",
+            "sampling_strategy=0.2: the rarer class already has that share: use a larger number",
         ),
         "a ratio of 3": (
             lambda: VAESampler(sampling_strategy=0.5).fit_resample(X, np.arange(20) % 3),
-            "sampling_strategy=0.5, 3 classes: a number is above 0, at most 1, for 2 classes",
+            "sampling_strategy=0.5, 3 classes: use a number above 0, at most 1, with 2 classes",
         ),
         "one row": (lambda: VAETransformer().fit(X[:1]), "Found array with 1 sample"),
         "one row of a table": (lambda: VAEImputer().fit(pandas.DataFrame(X[:1])), "holds 1 row: give at least 2"),

@@ -1,4 +1,4 @@
-"""Sources of data -> rows in model units with a schema; batches of them. It knows no model."""
+"""Reads sources of data into rows in model units with a schema, and batches them. Knows nothing of models."""
 
 from nelbo.data.columns import Column
 from nelbo.data.conditioning import ConditionEncoder, condition

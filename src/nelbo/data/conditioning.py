@@ -1,8 +1,8 @@
-"""What a model is conditioned on: a class, as a one-hot vector, or numbers, standardised.
+"""Conditions of a model: a class, as a one-hot vector, or numbers, standardized.
 
     c = one_hot(class)    or    c = (values - shift) / scale,    of shape (n, width)
 
-A row whose class is missing (a negative label) is NaN throughout; only objectives that say so accept it.
+A row whose class is missing (a negative label) is NaN throughout; only objectives that support it accept it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,14 @@ from nelbo.errors import UserError
 
 @dataclass(frozen=True)
 class ConditionEncoder:
-    """How conditions become vectors: by `classes`, or by `shift` and `scale`; saved with the model.
+    """Encodes conditions as vectors: by `classes`, or by `shift` and `scale`. It is saved with the model.
 
-    >>> Context(("cat", "dog")).encode(["dog", 0]).tolist()
+    Args:
+        classes: the names of the classes, for one-hot vectors; empty for numbers.
+        shift: the mean of each number over the training rows.
+        scale: the standard deviation of each number over the training rows.
+
+    >>> ConditionEncoder(("cat", "dog")).encode(["dog", 0]).tolist()
     [[0.0, 1.0], [1.0, 0.0]]
     """
 
@@ -36,10 +41,10 @@ class ConditionEncoder:
         return len(self.classes) or len(self.shift)
 
     def encode(self, values: Any) -> Tensor:
-        """Vectors `(n, width)` of n conditions, or of one (then n is 1).
+        """Encode n conditions, or a single one (n = 1), as vectors `(n, width)`.
 
-        A class is given by its name or number, numbers as `(n, width)`, or `(n,)` where width is 1. Raises
-        `UserError` for an unknown class or another width.
+        A class is a name or an index; numbers are `(n, width)`, or `(n,)` where the width is 1. Raises `UserError` for
+        an unknown class or another width.
         """
         if self.classes:
             several = values.tolist() if isinstance(values, np.ndarray | Tensor) else values
@@ -57,7 +62,7 @@ class ConditionEncoder:
         return torch.nn.functional.one_hot(torch.tensor(number), self.width).float()
 
     def default(self, n: int) -> Tensor:
-        """Conditions to show when none is asked for: the classes in turn, or the mean of the numbers."""
+        """Default conditions for n samples: the classes in turn, or the mean of the numbers."""
         return self.encode(np.arange(n) % self.width) if self.classes else torch.zeros(n, self.width)
 
     def to_json(self) -> dict[str, Any]:
@@ -69,20 +74,24 @@ class ConditionEncoder:
 
 
 def condition(data: DataSplits, on: Any) -> ConditionEncoder:
-    """Give both splits their context: the vectors of their labels (`on` "label"), or of numbers, a row each.
+    """Set the context of both splits, and return its encoder.
 
-    Numbers are for sources without a test split of their own, in the source's order. Raises `UserError` if there
-    are no labels, or another number of rows.
+    Args:
+        data: the splits, whose `context` is set.
+        on: "label" for the labels, or an array of numbers with a row for each datum, in the source's order; numbers
+            require a source without a test split of its own.
+
+    Raises `UserError` if there are no labels, or the number of rows differs.
     """
     if isinstance(on, str):
         return _on_labels(data, on)
     values = np.asarray(on, np.float64)
     values = values.reshape(len(values), -1)
     if not isinstance(data.train, Subset) or not isinstance(data.test, Subset):
-        raise UserError('condition: numbers are for data without a test split of its own: condition on "label"')
+        raise UserError('condition: numbers require data without a test split of its own: use condition="label"')
     if len(values) != len(data.train.whole) or not np.isfinite(values).all():
         raise UserError(
-            f"condition: {len(values)} rows for {len(data.train.whole)} data: give finite numbers, a row each"
+            f"condition: {len(values)} rows for {len(data.train.whole)} data: give one row of finite numbers per datum"
         )
     rows = values[data.train.index.numpy()]
     scale = np.where(rows.std(0) > 0, rows.std(0), 1.0)
@@ -94,7 +103,7 @@ def condition(data: DataSplits, on: Any) -> ConditionEncoder:
 
 def _on_labels(data: DataSplits, on: str) -> ConditionEncoder:
     if on != "label":
-        raise UserError(f'condition={on!r}: give "label", or from Python an array of numbers, a row for each datum')
+        raise UserError(f'condition={on!r}: use "label", or in Python an array of numbers with one row per datum')
     splits: list[Dataset] = [data.train, data.test]
     if data.train.labels is None or data.test.labels is None:
         raise UserError(

@@ -1,6 +1,6 @@
-"""Rows of data in model units, wherever they lie: in memory, in a mapped file, or behind another Dataset.
+"""Datasets of rows in model units: in memory, in a file, or as a view of another dataset.
 
-A dataset is read in batches of row numbers and knows nothing of order: the caller says which rows, when.
+A dataset is read in batches of row indices and has no order of its own: the caller chooses the rows.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from nelbo.data.parallel import CORES, prefetch_map
 from nelbo.data.schema import Schema
 
 MEMORY_BUDGET = 2 * 1024**3
-"""Bytes of raw data up to which a source is read into memory whole."""
+"""Bytes of raw data up to which a source is read into memory."""
 SAMPLE = 4000
-"""Rows that stand for all where reading all would take long."""
-LEAST = 8  # rows that are worth a thread's while
+"""Rows in a random sample that replaces a pass over all rows."""
+LEAST = 8  # the fewest rows that one thread reads
 
 
 def fits_memory(nbytes: int) -> bool:
@@ -32,7 +32,7 @@ def fits_memory(nbytes: int) -> bool:
 
 
 class RowSource(Protocol):
-    """What a stream reads from: as much of a NumPy array as is needed to fetch rows `(len(index), *shape)`."""
+    """The part of a NumPy array's interface that a stream needs to read rows `(len(index), *shape)`."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -42,13 +42,15 @@ class RowSource(Protocol):
 
 
 class Dataset(ABC):
-    """`len(dataset)` rows of the type that `schema` names.
+    """`len(dataset)` rows that `schema` describes.
 
-    `labels` is int64 of shape `(n,)`, or None; where the schema names classes, labels index them. `context`
-    `(n, width)` is what a model of these rows is conditioned on, or None. `augment` changes pictures at random when
-    they are trained on, and only then. `resident` tells whether the rows lie in memory, so that a batch costs no
-    reading; `threaded`, whether several threads may read at once, and should. `origin` `(n, 2)` says where each row was
-    cut from: the number of the recording, and the step at which it begins.
+    Attributes:
+        labels: int64 of shape `(n,)`, or None; they index the schema's classes if it has any.
+        context: the condition of each row, `(n, width)`, or None.
+        augment: changes pictures at random in training; None: unchanged.
+        resident: whether the rows are in memory, so that a batch needs no reading.
+        threaded: whether several threads may read at once.
+        origin: where each row was cut from, `(n, 2)`: the index of the recording, and the step at which it begins.
     """
 
     schema: Schema
@@ -64,21 +66,26 @@ class Dataset(ABC):
 
     @abstractmethod
     def read(self, index: Tensor) -> Tensor:
-        """The rows `index` as they are stored: `(len(index), *schema.shape)` of any dtype."""
+        """The rows `index` as stored: `(len(index), *schema.shape)` of any dtype."""
 
     def batch(self, index: Tensor) -> Tensor:
         """The rows `index` in model units: float32 of shape `(len(index), *schema.shape)`."""
         return self.schema.encode(self.read(index))
 
     def __getitem__(self, index: Sequence[int] | Tensor) -> Tensor:
-        """`batch` of a list of row numbers, as a DataLoader with `batch_size=None` asks for it."""
+        """`batch` of a list of row indices, for a DataLoader with `batch_size=None`."""
         return self.batch(torch.as_tensor(index, dtype=torch.int64))
 
 
 class InMemoryDataset(Dataset):
-    """Rows in memory: `raw` of shape `(n, *schema.shape)`, kept in its own dtype and encoded per batch.
+    """Rows in memory, kept in their own dtype and encoded per batch.
 
-    >>> digits = Arrays(torch.full((5, 2), 3), Schema("vector", (2,), (1.0,), (2.0,), "real"))
+    Args:
+        raw: values in the data's units, `(n, *schema.shape)`.
+        schema: the shape and the units of the data.
+        labels: int64 of shape `(n,)`; None for unlabelled data.
+
+    >>> digits = InMemoryDataset(torch.full((5, 2), 3), Schema("vector", (2,), (1.0,), (2.0,), "real"))
     >>> digits.batch(torch.tensor([0, 4])).tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """
@@ -96,7 +103,7 @@ class InMemoryDataset(Dataset):
 
 
 class StreamedDataset(Dataset):
-    """Rows read from a file's array or from a Torch dataset, batch by batch; `threaded` if the source allows it."""
+    """Rows read batch by batch from a file's array or a Torch dataset; `threaded` if several threads may read it."""
 
     resident = False
 
@@ -111,7 +118,7 @@ class StreamedDataset(Dataset):
 
 
 class Subset(Dataset):
-    """A view of the rows `index` (int64, `(n,)`) of another dataset: nothing is copied but labels."""
+    """A view of the rows `index` (int64, `(n,)`) of another dataset; only labels are copied."""
 
     def __init__(self, whole: Dataset, index: Tensor) -> None:
         self.whole, self.index = whole, index
@@ -129,7 +136,7 @@ class Subset(Dataset):
 
 @dataclass(frozen=True)
 class DataSplits:
-    """Rows to train on and rows held out, of one schema."""
+    """Training rows and test rows, with the same schema."""
 
     name: str
     train: Dataset
@@ -149,10 +156,10 @@ def subset(dataset: Dataset, index: Tensor | Sequence[int]) -> Dataset:
 
 
 def batches(dataset: Dataset, order: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The batch of each index tensor in `order`, in that order; float32 `(len(index), *shape)`.
+    """Yield the batch of each index tensor in `order`, in that order; float32 `(len(index), *shape)`.
 
-    Rows in files are read ahead by all cores, two batches beyond the present one, so `order` is asked for early. The
-    global random state is left alone. Raises `UserError` for a row that cannot be read, in the place of its batch.
+    Rows in files are prefetched by all cores, two batches ahead, so `order` is consumed early. The global random state
+    is unchanged. Raises `UserError` for a row that cannot be read, in place of its batch.
     """
     if not dataset.threaded:
         yield from map(dataset.batch, order)
@@ -164,16 +171,16 @@ def batches(dataset: Dataset, order: Iterable[Tensor]) -> Iterator[Tensor]:
 
 
 def mean(data: Dataset) -> Tensor:
-    """The mean of the data in the model's units, `(*shape)`; gaps (NaN) are passed over.
+    """The mean of the data in the model's units, `(*shape)`, without missing values (NaN).
 
-    Of data that do not lie in memory, that of `SAMPLE` rows drawn at random: to read all may take hours.
+    If the data are not in memory, it is the mean of `SAMPLE` random rows, since reading all may take hours.
     """
     rows = torch.arange(len(data)) if data.resident else sample_indices(len(data), SAMPLE)
     total = torch.zeros(data.schema.shape, dtype=torch.float64)
     count = torch.zeros(data.schema.shape)
     for x in batches(data, rows.split(data.schema.inference_batch_size)):
         own, seen = x.sum(0), torch.tensor(len(x))
-        if own.isnan().any():  # to look for gaps takes ten times as long as to add
+        if own.isnan().any():  # testing for NaN takes ten times as long as adding
             own, seen = x.nansum(0), (~x.isnan()).sum(0)
         total += own
         count += seen
@@ -181,12 +188,21 @@ def mean(data: Dataset) -> Tensor:
 
 
 def sample_rows(dataset: Dataset, n: int, seed: int = 0) -> Tensor:
-    """`n` rows, or all if there are fewer, drawn without replacement; in the order of the dataset."""
+    """Draw `n` rows without replacement, or all if there are fewer.
+
+    Args:
+        dataset: the rows to draw from.
+        n: the largest number of rows.
+        seed: fixes the draw.
+
+    Returns:
+        The rows in model units, `(n, *shape)`, in the order of the dataset.
+    """
     return torch.cat(list(batches(dataset, sample_indices(len(dataset), n, seed).split(100))))
 
 
 def sample_indices(n: int, k: int, seed: int = 0) -> Tensor:
-    """`k` of n row numbers, or all if there are fewer, drawn without replacement; in order."""
+    """Draw `k` of n row indices without replacement, or all if there are fewer; sorted."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:k].sort().values
 
 
@@ -194,10 +210,10 @@ _WIDER = {"uint16": "int32", "uint32": "int64", "uint64": "float64", "longdouble
 
 
 def tensor_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The type that holds the same values in a tensor."""
+    """The dtype that represents the same values in a tensor."""
     return np.dtype(_WIDER.get(dtype.name, dtype.name)).newbyteorder("=")
 
 
 def to_tensor(array: np.ndarray) -> Tensor:
-    """The array as a tensor of the same values; it shares memory where that is possible."""
+    """The array as a tensor of the same values, sharing memory if possible."""
     return torch.from_numpy(np.require(array, tensor_dtype(array.dtype), ["C", "W"]))

@@ -1,4 +1,4 @@
-"""A few data of each kind as HTML, for a notebook: an inline picture, inline curves, a table, or lines."""
+"""A few data of each kind as HTML for a notebook: inline pictures, inline curves, a table, or lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nelbo.data.schema import Schema
 
 HEIGHT = 64  # pixels of an image and of a curve's panel
 WIDTH = 110  # pixels of a curve's panel
-MAX_POINTS = 200  # of a curve
+MAX_POINTS = 200  # points of a curve
 MAX_CHANNELS = 8  # curves in a panel
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f")
 
@@ -45,7 +45,7 @@ def curve_strip(values: np.ndarray, schema: Schema) -> str:
 
 
 def _panel(across: np.ndarray, curves: np.ndarray) -> str:
-    """One datum: `curves` `(points, channels)` are heights in pixels."""
+    """Draw one datum; `curves` `(points, channels)` are heights in pixels."""
     lines = []
     for colour, curve in zip(COLOURS, curves.T, strict=False):
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, curve, strict=True) if np.isfinite(b))

@@ -1,7 +1,7 @@
-"""A kind of data as one object: how a source is read, what a model of it is made of, how its values are handled.
+"""Kinds of data as objects: each knows how to read a source, default parts of a model, and how to convert values.
 
-`kind_of` finds the kind by its name, `reader_of` the kind that reads a source. Nothing outside `nelbo.data` asks which
-kind data are: it asks the kind for what it needs.
+`kind_of` finds a kind by its name, `reader_of` the kind that reads a source. Code outside `nelbo.data` never tests the
+name of a kind: it uses the attributes and methods below.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
 
 
 class DataKind(ABC):
-    """One kind of data; what most kinds share is the default.
+    """One kind of data. Defaults are those of most kinds.
 
     Attributes:
         name: the kind of a `Schema`.
-        noun: what a message calls data of this kind.
-        source_nouns: what a message calls the sources that this kind reads, and one of them.
-        options: the fields of `DataOptions` that only such sources have.
-        recipe: the shipped recipe for such a source; None: all is chosen from the data.
-        axes: what the dimensions of one datum are.
-        scaled_by_feature: whether `shift` and `scale` may have a number for each entry of the last axis.
-        figures: the module of figures of such data; see `nelbo.plotting.preview`.
-        endings: the files that data of this kind are written to, by ending.
-        default_ending: the ending where the user names no file; "": the data are printed.
+        noun: the name of such data in messages.
+        source_nouns: the name in messages of the sources that this kind reads (plural), and of an example.
+        options: the fields of `DataOptions` that apply only to such sources.
+        recipe: the shipped recipe for such a source; None: defaults are chosen from the data.
+        axes: the names of the dimensions of one datum.
+        scaled_by_feature: whether `shift` and `scale` may have one number per entry of the last axis.
+        figures: the module that draws figures of such data; see `nelbo.plotting.preview`.
+        endings: the extensions of the files that such data can be written to.
+        default_ending: the extension if the user names no file; "": the data are printed.
         is_array: whether a user gets an array, and not a table or text.
         is_picture: whether a datum is a picture.
         is_sequence: whether a datum is a sequence of steps.
         allows_missing: whether elements may be missing (NaN).
-        masks_missing: whether a model needs telling which elements are missing: its nets and likelihood do not know it.
-        sample_likelihood: whether a sample is a draw from the likelihood, because its mean is not such a datum.
-        n_init_rows: how many training rows a model is initialized from.
-        varies_by: how a datum like another is made: its "residual" is kept, or all of it comes from "decoding"; "":
-            not at all.
-        own_parts: with what the kinds of nets and likelihoods begin that model such data; "": any will do.
+        masks_missing: whether a model needs a mask of missing elements, since its nets and likelihood have none.
+        sample_likelihood: whether samples are draws from the likelihood, because its mean is not a valid datum.
+        n_init_rows: the number of training rows from which a model is initialized.
+        varies_by: how a variation of a datum is generated: with its "residual" added back, or by "decoding" alone;
+            "": not supported.
+        own_parts: the prefix of the kinds of nets and likelihoods that model such data; "": any.
         refused_posteriors: posteriors that cannot encode such data.
     """
 
@@ -72,105 +72,105 @@ class DataKind(ABC):
 
     @abstractmethod
     def recognises(self, source: Any, options: DataOptions) -> bool:
-        """Whether this kind reads the source; a kind is asked after those before it in `kinds`."""
+        """Whether this kind reads the source; kinds are tried in the order of `kinds`."""
 
     @abstractmethod
     def load(self, source: Any, options: DataOptions, seed: int) -> DataSplits:
-        """The data of a source to train on; see `nelbo.data.load`."""
+        """Load a source for training; see `nelbo.data.load`."""
 
     @abstractmethod
     def load_like(self, source: Any, schema: Schema, split: str, options: DataOptions) -> Dataset:
-        """The rows of a source that this kind reads, for a model of data of this schema; see `nelbo.data.load_like`."""
+        """Load a source that this kind reads for a model with this schema; see `nelbo.data.load_like`."""
 
     def reader_of(self, source: Any) -> DataKind:
         """The kind that reads a source for a model of data of this kind."""
         return self
 
     def default_recipe(self, source: Any) -> str | None:
-        """The shipped recipe that suits a source which this kind reads."""
+        """The shipped recipe for a source of this kind."""
         return self.recipe
 
     @abstractmethod
     def default_net(self, schema: Schema) -> dict[str, Any]:
-        """The table of the encoder and decoder where a recipe leaves them open."""
+        """The options of the encoder and decoder if a recipe sets none."""
 
     def default_likelihood(self, schema: Schema) -> str:
-        """The likelihood where a recipe leaves it open."""
+        """The likelihood if a recipe sets none."""
         return "bernoulli" if schema.support == "binary" else "normal"
 
     def net_sizes(self, schema: Schema) -> dict[str, Any]:
-        """The options of a net of this kind's own that the schema sets."""
+        """The options of this kind's own nets that follow from the schema."""
         return {}
 
     def check_part(self, part: str) -> None:
-        """Raise `UserError` for a net or likelihood, by its kind in the registry, that cannot model such data."""
+        """Raise `UserError` for a net or likelihood, by its kind in the registry, that does not support such data."""
         if not part.startswith(self.own_parts):
             raise UserError(
-                f"the data are {self.noun}, which a {part} net or likelihood does not take: leave it out, or give the "
+                f"a {part} net or likelihood does not support {self.noun}: remove it from the recipe, or give the "
                 "data as an array of numbers (.npy, .npz)"
             )
 
     def check_schema(self, schema: Schema) -> None:
-        """Raise `UserError` for values of a schema that do not fit this kind."""
+        """Raise `UserError` for a schema that does not fit this kind."""
         if len(schema.shape) != len(self.axes) or min(schema.shape) < 1:
             wanted = f"({self.axes[0]},)" if len(self.axes) == 1 else f"({', '.join(self.axes)})"
             raise UserError(f"shape={schema.shape}: give {wanted} for {self.name}")
         for name, values in (("shift", schema.shift), ("scale", schema.scale)):
             if len(values) not in {1, schema.shape[-1] if self.scaled_by_feature else 1}:
                 raise UserError(
-                    f"{name} has {len(values)} numbers: give 1, or one per feature or channel of {schema.shape}"
+                    f"{name} has {len(values)} numbers: give 1, or one per feature or channel of shape {schema.shape}"
                 )
 
     @abstractmethod
     def describe(self, schema: Schema) -> str:
-        """Data of this schema in words."""
+        """Describe data of this schema in words."""
 
     @abstractmethod
     def to_html(self, values: Any, schema: Schema) -> str:
-        """A few data as a user gets them, for a notebook."""
+        """Show a few data, of the user's type, as HTML for a notebook."""
 
     def to_user(self, values: np.ndarray, schema: Schema) -> Any:
-        """Values `(n, *shape)` in the data's units as a user gets them."""
+        """Convert values `(n, *shape)` in the data's units to the user's type."""
         return values
 
     def to_user_uncertainty(self, values: np.ndarray, schema: Schema) -> Any:
-        """The same of one number of uncertainty for each element."""
+        """Convert one uncertainty per element, `(n, *shape)`, to the user's type."""
         return values
 
     def check_source(self, name: str, schema: Schema) -> None:
-        """Raise `UserError` where a source of this kind is meant for a model of data of another."""
+        """Raise `UserError` if a source of this kind is used with a model of another kind of data."""
         if schema.kind != self.name:
             raise UserError(
-                f"{name}: is {self.noun}, the model takes rows of shape {schema.shape}: give an array or pictures"
+                f"{name} is {self.noun}, and the model needs data of shape {schema.shape}: give an array or pictures"
             )
 
     @abstractmethod
     def to_bytes(self, values: Any, schema: Schema, ending: str) -> bytes:
-        """The file with this ending of values as a user gets them; not a picture, which `figures` draws."""
+        """Serialize values of the user's type to a file with this ending; pictures are drawn by `figures`."""
 
     def element_names(self, schema: Schema) -> list[str]:
-        """What the elements of a datum `(features,)` are called."""
+        """The names of the elements of a datum `(features,)`."""
         return [f"x{j}" for j in range(schema.shape[0])]
 
     def element_texts(self, x: Tensor, schema: Schema) -> list[list[str]]:
-        """Each element of x `(n, features)` as the source has it."""
+        """Format each element of x `(n, features)` as in the source."""
         return [[f"{value:.6g}" for value in row] for row in schema.decode(x).tolist()]
 
     def parse_condition(self, text: str) -> Any:
-        """A condition of the command line; a text where the kind gives it no meaning of its own."""
+        """Parse a condition from the command line; a string if the kind has no syntax of its own."""
         return text
 
     def known_cells(self, condition: Any, schema: Schema) -> np.ndarray | None:
-        """x `(1, *shape)` of a datum of which only the elements in `condition` are known, the others NaN.
+        """x `(1, *shape)` with the elements in `condition`, the others NaN.
 
-        None where data of this kind cannot be completed from some of their elements.
+        None if data of this kind cannot be completed from some of their elements.
         """
         return None
 
 
 @cache
 def kinds() -> dict[str, DataKind]:
-    """All kinds by name, in the order in which they are asked for a source."""
+    """All kinds by name, in the order in which they are tried for a source."""
     from nelbo.data.arrays.kind import VectorKind
     from nelbo.data.images.kind import ImageKind
     from nelbo.data.series.kind import SeriesKind

@@ -1,11 +1,19 @@
-"""`load`: a source to train on, split in two; `load_like`: a source for a model that is trained already.
+"""`load` reads a source for training, in two splits; `load_like` reads a source for a trained model.
 
-A source is "mnist", "fashion-mnist" (IDX files under `data_root`), a `.npy` or `.npz` file (`file.npz:name` selects an
-array), a folder of pictures, a NumPy array, a tensor, a tuple (x, y) of them, a Torch map-style dataset of x or (x, y),
-a Hugging Face dataset, a table: a CSV, TSV or Parquet file, a pandas or polars DataFrame, an Arrow table; or text: a
-`.txt` file, a list of strings. By `kind="series"` or a `window`, an array, a list of arrays of any lengths and a table
-of a row for each step are series. `nelbo.data.options` has the options; what becomes of values is described in
-`nelbo.data.arrays.infer`, `.series`, `.tables` and `.text`.
+A source is one of these:
+
+    "mnist", "fashion-mnist"      a named data set (IDX files under `data_root`)
+    a path                        a `.npy` or `.npz` file (`file.npz:name` selects an array), a folder of pictures, a
+                                  CSV, TSV or Parquet table, or a `.txt` file
+    an array or tensor            rows, or a tuple (x, y) of rows and labels
+    a Torch map-style dataset     of x or (x, y)
+    a Hugging Face dataset        of pictures, or a table
+    a DataFrame or Arrow table    of pandas, polars or pyarrow
+    a list of strings             text
+
+With `kind="series"` or a `window`, an array, a list of arrays of any lengths, and a table with one row per step are
+series. `nelbo.data.options` has the options; the modules `nelbo.data.arrays.infer`, `.series`, `.tables` and `.text`
+describe how values are converted.
 """
 
 from __future__ import annotations
@@ -23,16 +31,16 @@ from nelbo.errors import UserError
 
 
 def load(source: Any, options: DataOptions | None = None, *, seed: int = 42, **changes: Any) -> DataSplits:
-    """Data to train on, from any source.
+    """Load data for training from any source.
 
     Args:
         source: see the top of `nelbo.data.load`.
-        options: how the source is read.
-        seed: fixes which rows are held out where the source has no test split.
+        options: how the source is read; None for the defaults.
+        seed: fixes the random split of a source without a test split.
         changes: fields of `DataOptions` to replace in `options`.
 
     Raises:
-        UserError: for anything wrong with the source or the options.
+        UserError: for any fault of the source or the options.
 
     >>> import numpy as np
     >>> data = load(np.eye(10), val_fraction=0.2)
@@ -50,12 +58,12 @@ def load(source: Any, options: DataOptions | None = None, *, seed: int = 42, **c
 
 
 def _check_options(reader: DataKind, options: DataOptions) -> None:
-    """Raise `UserError` for an option of other sources than the reader's."""
+    """Raise `UserError` for an option that does not apply to the reader's sources."""
     for kind in kinds().values():
         for name in kind.options if kind is not reader else ():
             if (value := getattr(options, name)) is not None:
                 plural, example = kind.source_nouns
-                raise UserError(f"{name}={value}: this is for {plural}: leave it out, or give {example}")
+                raise UserError(f"{name}={value} applies only to {plural}: remove it, or give {example}")
 
 
 def load_like(
@@ -66,13 +74,21 @@ def load_like(
     data_root: str | Path | None = None,
     skip_unreadable: bool = False,
 ) -> Dataset:
-    """Rows of any source, or a single picture file, for a model trained on data of this schema.
+    """Load rows of any source, or a single picture file, for a model trained on data of this schema.
 
-    Pictures in files are brought to the schema's size and channels, series to its length; arrays must have its shape.
-    All are scaled by its shift and scale. Of two splits it gives the one named by `split`, of any other source all rows
-    in order. Classes that the schema does not know are added after its own. A table's columns are found by name; what
-    the schema does not know is passed over, or missing. Raises `UserError` if the source does not fit; warns if values
-    lie beyond the range of training. For text, a string that names no file is a line.
+    Pictures in files are converted to the schema's size and channels, and series to its length; arrays must have its
+    shape. All are scaled by its shift and scale. Classes that the schema does not have are added after its own. The
+    columns of a table are found by name: others are ignored, and absent ones are missing. For text, a string that is
+    not the name of a file is a line.
+
+    Args:
+        source: see the top of `nelbo.data.load`.
+        schema: the schema of the model's data.
+        split: "train" or "test", for a source with two splits; other sources are read whole, in order.
+        data_root: the folder of the named data sets; None for the default.
+        skip_unreadable: whether to skip pictures or lines that cannot be read, with a warning.
+
+    Raises `UserError` if the source does not fit. Warns if values lie outside the range of training.
 
     >>> import numpy as np
     >>> schema = load(np.eye(10)).schema
@@ -80,6 +96,6 @@ def load_like(
     torch.Size([1, 10])
     """
     if split not in ("train", "test"):
-        raise UserError(f"split={split!r}: give train or test")
+        raise UserError(f"split={split!r}: use train or test")
     options = DataOptions(data_root=None if data_root is None else str(data_root), skip_unreadable=skip_unreadable)
     return schema.data_kind.reader_of(source).load_like(source, schema, split, options)

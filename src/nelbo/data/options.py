@@ -13,25 +13,25 @@ from nelbo.errors import UserError
 
 @dataclass(frozen=True)
 class DataOptions:
-    """What to train on, how to read it, and what to condition the model on.
+    """The source of training data, how to read it, and the condition of the model.
 
     Args:
-        source: what `nelbo.data.load` takes; "" for data that have no name, such as an array.
-        val_fraction: share of the rows that is held out where the source has no test split.
+        source: a source of `nelbo.data.load`; "" for data without a name, such as an array.
+        val_fraction: fraction of the rows that is held out if the source has no test split.
         data_root: folder of the named data sets, in torchvision's layout.
-        size: of encoded pictures: "64", or "64x48" for height x width; from Python also an integer or a pair.
+        size: of encoded pictures: "64", or "64x48" for height x width; in Python also an integer or a pair.
         resize_mode: how pictures of another shape are resized: "crop", "pad" or "stretch".
         channels: of encoded pictures: 1 (grey), 3 (colour) or 4 (with transparency); None: 1 if all are grey, else 3.
         labels: a CSV file of the classes of encoded pictures; see `nelbo.data.images.labels`.
         augment: random changes of pictures in training, such as "flip,shift"; see `nelbo.data.images.augment`.
-        skip_unreadable: leave out pictures or lines that cannot be read.
-        columns: a TOML file that describes the columns of a table; from Python also a dictionary.
+        skip_unreadable: whether to skip pictures or lines that cannot be read, with a warning.
+        columns: a TOML file that describes the columns of a table; in Python also a dictionary.
         kind: "series" for arrays `(n, steps)` or `(n, steps, channels)`.
-        window: steps of the windows into which recordings are cut; the data are series then.
+        window: steps of the windows into which recordings are cut; the data are then series.
         stride: steps from one window to the next; None: `window`.
         tokens: of text: "characters" or "subwords"; None: chosen by the length of the lines.
-        vocabulary: of text: how many tokens there are at most; None: 4000.
-        length: of text: how many tokens a row has; None: chosen from the lines.
+        vocabulary: of text: the largest number of tokens; None: 4000.
+        length: of text: the number of tokens per row; None: chosen from the lines.
         condition: "label" to condition the model on the labels.
     """
 
@@ -56,35 +56,35 @@ class DataOptions:
     def __post_init__(self) -> None:
         _ = self.height_and_width
         if not 0 < self.val_fraction < 1:
-            raise UserError(f"val_fraction={self.val_fraction}: give a fraction of the rows, 0 < val_fraction < 1")
+            raise UserError(f"val_fraction={self.val_fraction}: use a fraction of the rows, 0 < val_fraction < 1")
         for name, choices in (
             ("resize_mode", get_args(ResizeMode)),
             ("tokens", get_args(Tokens)),
             ("kind", ("series",)),
         ):
             if (value := getattr(self, name)) not in (*choices, None):
-                raise UserError(f"{name}={value!r}: give one of {', '.join(choices)}")
+                raise UserError(f"{name}={value!r}: use one of {', '.join(choices)}")
         if self.channels not in (None, *CHANNELS):
             raise UserError(
-                f"channels={self.channels}: give 1 (grey), 3 (colour), 4 (with transparency), or leave it out"
+                f"channels={self.channels}: use 1 (grey), 3 (colour) or 4 (with transparency), or leave it out"
             )
         if self.stride is not None and self.window is None:
-            raise UserError(f"stride={self.stride}: goes with a window: give that too")
+            raise UserError(f"stride={self.stride} requires a window: set that too")
         if self.vocabulary is not None and self.vocabulary < RESERVED + 2:
             raise UserError(
-                f"vocabulary={self.vocabulary}: give {RESERVED + 2} or more: two tokens, the end and the unknown"
+                f"vocabulary={self.vocabulary}: use {RESERVED + 2} or more, for two tokens, END and UNKNOWN"
             )
         if self.length is not None and self.length < 1:
-            raise UserError(f"length={self.length}: give 1 token or more")
+            raise UserError(f"length={self.length}: use at least 1 token")
 
     @property
     def height_and_width(self) -> tuple[int, int] | None:
-        """The size of pictures in pixels, if it is given."""
+        """The size of pictures in pixels; None if it is not set."""
         if self.size is None:
             return None
         size = self.size
         pair = size.lower().split("x") if isinstance(size, str) else size if isinstance(size, tuple | list) else [size]
         sides = [int(side) for side in pair if str(side).strip().isdecimal() and int(side) > 0]
         if len(sides) != len(pair) or len(sides) not in (1, 2):
-            raise UserError(f"size={size!r}: give 64, or 64x48 for height x width, in pixels")
+            raise UserError(f"size={size!r}: use 64, or 64x48 for height x width, in pixels")
         return sides[0], sides[-1]

@@ -1,8 +1,8 @@
-"""Work on many files at once: on threads that read ahead, or on processes that share the work.
+"""Parallel maps over many files: threads that prefetch, or processes.
 
-Threads suffice where reading a file and decoding a picture release the interpreter. Very many small files need
-processes, since their threads would wait for the interpreter. ProcessPoolExecutor was weighed: its workers outlive a
-parent that is killed, and workers that are spawned must import torch.
+Threads suffice if reading a file and decoding a picture release the interpreter. Very many small files need
+processes, since threads would be limited by the interpreter's lock. ProcessPoolExecutor was weighed: its workers
+outlive a parent that is killed, and spawned workers must import torch.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import numpy as np
 
 from nelbo.errors import UserError
 
-# A process may be confined to some of the cores, which only Linux tells.
+# Only Linux reports to which cores a process is confined.
 CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-THREADS = max(4, CORES)  # where cores are few, more than them, as some threads wait for the disk
+THREADS = max(4, CORES)  # on few cores, more threads than cores, as some wait for the disk
 AHEAD = 2
 
 A = TypeVar("A")
@@ -34,12 +34,11 @@ R = TypeVar("R")
 
 
 def prefetch_map(fn: Callable[[A], R], groups: Iterable[Iterable[A]]) -> Generator[list[R], None, None]:
-    """`fn` of all things of each group, in order, while the next two groups are read by all cores.
+    """Apply `fn` to all items of each group, in order, and prefetch the next two groups on all cores.
 
-    An error is raised in the place of its group. A caller that stops early waits for what is being read, and nothing
-    more is begun.
+    An error is raised in place of its group. If the caller stops early, only the items being read are finished.
 
-    >>> list(ahead(abs, [[-1, 2], [], [-3]]))
+    >>> list(prefetch_map(abs, [[-1, 2], [], [-3]]))
     [[1, 2], [], [3]]
     """
     begun: deque[list[Future[R]]] = deque()
@@ -56,7 +55,7 @@ def prefetch_map(fn: Callable[[A], R], groups: Iterable[Iterable[A]]) -> Generat
 
 
 def groups(things: int, size: int) -> Iterator[list[range]]:
-    """The numbers below `things` in ranges of `size`, as many in a group as there are threads.
+    """Split the numbers below `things` into ranges of `size`, grouped by the number of threads.
 
     >>> [len(group) for group in groups(1 + THREADS * 10, 10)] == [THREADS, 1]
     True
@@ -66,23 +65,23 @@ def groups(things: int, size: int) -> Iterator[list[range]]:
         yield [range(start, min(start + size, last)) for start in range(first, last, size)]
 
 
-AT_ONCE = 16  # things that a worker takes at once: a task for each would cost as much as opening a file
-LEAST = 500  # things for which a process is worth its start
+AT_ONCE = 16  # items per task of a worker: one task per item would cost as much as opening a file
+LEAST = 500  # the fewest items that justify starting processes
 
 
 def parallel_map(fn: Callable[[A], R], items: Sequence[A], processes: bool) -> Generator[R, None, None]:
-    """`fn` of every thing by all cores, in order, a little ahead of who asks.
+    """Apply `fn` to every item on all cores, in order, a little ahead of the consumer.
 
-    By processes if it may be done `processes` and there are many things, where processes can be forked; else by threads.
-    What comes back from a process is a copy, and what `fn` changes there is lost, save in files and `shared_array` arrays.
-    Raises what `fn` raises, or `UserError` if a process is ended from outside.
+    With `processes`, many items are shared by forked processes, where the system supports it; otherwise by threads.
+    Results of a process are copies, and its changes are lost, except in files and arrays of `shared_array`.
+    Raises the errors of `fn`, and `UserError` if a process is killed.
     """
 
     def several(numbers: range) -> list[R]:
         return [fn(items[i]) for i in numbers]
 
     ranges, workers = groups(len(items), AT_ONCE), min(THREADS, len(items) // LEAST)
-    # what is itself a worker of a pool may have no children
+    # a worker of a pool may not have children itself
     if not processes or workers < 2 or sys.platform != "linux" or multiprocessing.current_process().daemon:
         for group in prefetch_map(several, ranges):
             yield from chain.from_iterable(group)
@@ -91,12 +90,12 @@ def parallel_map(fn: Callable[[A], R], items: Sequence[A], processes: bool) -> G
 
 
 def shared_array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    """An array of zeros to which the processes of `parallel_map` can write."""
+    """An array of zeros that the processes of `parallel_map` can write to."""
     return np.frombuffer(mmap.mmap(-1, max(1, prod(shape) * dtype.itemsize)), dtype, prod(shape)).reshape(shape)
 
 
 def _forked(several: Callable[[range], list[R]], parts: list[range], workers: int) -> Generator[R, None, None]:
-    """Worker k does parts k, k + workers, ..., and waits when its pipe is full."""
+    """Worker k runs parts k, k + workers, ..., and waits when its pipe is full."""
     context = multiprocessing.get_context("fork")
     pipes: list[Connection] = []
     children = []
@@ -114,7 +113,9 @@ def _forked(several: Callable[[range], list[R]], parts: list[range], workers: in
                 raise found
             yield from found
     except EOFError:
-        raise UserError("a process that read files was ended from outside: is there enough memory?") from None
+        raise UserError(
+            "a process that reads files was killed, probably for lack of memory: free memory, and run again"
+        ) from None
     finally:
         for child in children:
             child.terminate()
@@ -124,11 +125,11 @@ def _forked(several: Callable[[range], list[R]], parts: list[range], workers: in
 
 
 def _send(several: Callable[[range], list[R]], parts: list[range], writer: Connection, pipes: list[Connection]) -> None:
-    """In a worker: its results, or what was raised, until they are all sent or nobody is there to take them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the process that asks, which ends this one
+    """Run in a worker: send its results, or its error, until all are sent or the reader has gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles an interrupt, and ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for pipe in pipes:
-        pipe.close()  # else a pipe whose reader was killed would seem to be read still
+        pipe.close()  # otherwise a pipe whose reader was killed would seem to be open still
     try:
         for numbers in parts:
             writer.send(several(numbers))

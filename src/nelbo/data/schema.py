@@ -1,9 +1,9 @@
-"""What the data are: their shape, and the affine map between raw values and those that a model sees.
+"""Schema of the data: their shape, and the affine map between raw values and model units.
 
     x = (raw - shift) / scale        raw = x * scale + shift
 
-`shift` and `scale` hold one number, or one per feature. They are fitted once, on the training rows, and
-saved with the model. A table's rows are mapped column by column when they are read, so theirs are 0 and 1.
+`shift` and `scale` hold one number, or one per feature. They are fitted once, on the training rows, and saved with the
+model. Tables are converted column by column when they are read, so their shift is 0 and their scale 1.
 """
 
 from __future__ import annotations
@@ -26,18 +26,27 @@ from nelbo.errors import UserError
 Kind = Literal["image", "vector", "table", "series", "text"]
 Support = Literal["binary", "unit", "real"]
 ResizeMode = Literal["crop", "pad", "stretch"]
-OF_KIND = {"columns": "table", "names": "series", "vocabulary": "text"}  # fields that only one kind has
+OF_KIND = {"columns": "table", "names": "series", "vocabulary": "text"}  # fields of a single kind
 
 
 @dataclass(frozen=True)
 class Schema:
-    """The type of one datum; `support` is what x takes: {0, 1}, [0, 1] or any real number.
+    """The type of one datum.
 
-    `shape` is (channels, height, width) for pictures, (steps, channels) for series and (features,) for vectors;
-    `classes` names the labels; `resize_mode` is the rule by which pictures of other sizes are brought to this one; `names` are
-    those of a series' channels, if known. A table's `columns` are all of its columns in order; its features are those
-    that are `feature_columns`. Text has a `vocabulary`, and (length,) tokens. Raises `UserError` for values that describe no
-    data.
+    Args:
+        kind: the name of the kind of data.
+        shape: (channels, height, width) for pictures, (steps, channels) for series, (features,) for vectors and tables,
+            and (length,) for text, in tokens.
+        shift: one number, or one per feature or channel.
+        scale: one number above 0, or one per feature or channel.
+        support: the values of x: {0, 1}, [0, 1], any real number, or tokens.
+        classes: the names of the classes that labels index.
+        resize_mode: how pictures of other sizes are resized.
+        columns: all columns of a table, in order; the `feature_columns` are its features.
+        names: the names of a series' channels, if known.
+        vocabulary: the tokens of text.
+
+    Raises `UserError` for inconsistent values.
 
     >>> Schema("image", (1, 2, 2), (0.0,), (255.0,), "unit").encode(torch.full((1, 1, 2, 2), 51)).mean().item()
     0.20000000298023224
@@ -57,15 +66,17 @@ class Schema:
     def __post_init__(self) -> None:
         for name, choices in (("kind", Kind), ("support", Support), ("resize_mode", ResizeMode)):
             if getattr(self, name) not in get_args(choices):
-                raise UserError(f"{name}={getattr(self, name)!r}: give one of {', '.join(get_args(choices))}")
+                raise UserError(f"{name}={getattr(self, name)!r}: use one of {', '.join(get_args(choices))}")
         self.data_kind.check_schema(self)
         for name, values in (("shift", self.shift), ("scale", self.scale)):
             if not all(abs(value) <= torch.finfo(torch.float32).max for value in values):
-                raise UserError(f"{name} holds a number beyond float32: rescale the data, its values are too large")
+                raise UserError(f"{name} exceeds the range of float32: rescale the data, whose values are too large")
         if min(self.scale) <= 0:
-            raise UserError(f"scale={min(self.scale)}: give numbers above 0")
+            raise UserError(f"scale={min(self.scale)}: use numbers above 0")
         if unfit := [name for name, kind in OF_KIND.items() if getattr(self, name) and kind != self.kind]:
-            raise UserError(f"kind={self.kind}: has no {unfit[0]}: only data of kind {OF_KIND[unfit[0]]} do")
+            raise UserError(
+                f"kind={self.kind} does not support {unfit[0]}, which belongs to {OF_KIND[unfit[0]]}: remove it"
+            )
 
     @classmethod
     def table(cls, columns: tuple[Column, ...]) -> Schema:
@@ -81,17 +92,17 @@ class Schema:
         """Raise `UserError` unless the data are of one of these kinds, which `purpose` needs."""
         if self.kind not in kinds:
             nouns = " or ".join(kind_of(name).noun for name in kinds)
-            raise UserError(f"{purpose}: the model is of data of kind {self.kind}: train on {nouns}")
+            raise UserError(f"{purpose} does not support data of kind {self.kind}: use a model trained on {nouns}")
 
     @cached_property
     def feature_columns(self) -> tuple[Column, ...]:
-        """The columns of a table that a model sees, one for each number in x."""
+        """The columns of a table that are features of the model, one for each number in x."""
         return tuple(column for column in self.columns if column.is_feature)
 
     def encode(self, raw: Tensor) -> Tensor:
-        """Raw values `(n, *shape)` of any dtype -> x, float32 of the same shape.
+        """Convert raw values `(n, *shape)` of any dtype to x, float32 of the same shape, without clipping.
 
-        Computed in float64 where the dtype has more digits than float32. Nothing is clipped.
+        It computes in float64 where the dtype has more digits than float32.
         """
         wide = raw.dtype in (torch.float64, torch.int32, torch.int64)
         x = raw.to(torch.float64 if wide else torch.float32, copy=True)
@@ -102,21 +113,21 @@ class Schema:
         return x.to(torch.float32)
 
     def decode(self, x: Tensor) -> Tensor:
-        """x -> raw values, float32 of the same shape: the inverse of `encode`."""
+        """Convert x to raw values, float32 of the same shape: the inverse of `encode`."""
         shift, scale = self._affine
         return (x * scale.to(x) + shift.to(x)).to(torch.float32)
 
     def clip(self, raw: Tensor) -> Tensor:
-        """Raw values within what x takes."""
+        """Clip raw values to the support of x."""
         if self.support == "real":
             return raw
         return raw.clamp(*(self.decode(torch.full(self.shape, end)).to(raw) for end in (0.0, 1.0)))
 
     @property
     def inference_batch_size(self) -> int:
-        """How many data to take through a model at once: up to 1000, but fewer where a datum holds many numbers.
+        """The number of data in an inference batch: up to 1000, and fewer for large data.
 
-        What is made of them on the way should stay in the processor's cache.
+        Intermediate results should stay in the processor's cache.
         """
         return max(1, min(1000, 2**20 // prod(self.shape)))
 
@@ -141,11 +152,13 @@ class Schema:
 
     @classmethod
     def from_json(cls, d: dict[str, Any]) -> Schema:
-        """The schema that `to_json` wrote; raises `UserError` naming what is missing or unknown."""
+        """Read the schema that `to_json` wrote; raises `UserError` naming missing or unknown fields."""
         d = {SCHEMA.get(name, name): value for name, value in d.items()}
         known = set(cls._field_names(d.get("kind")))
         if unknown := sorted(set(d) ^ known):
-            raise UserError(f"schema: {', '.join(unknown)} missing or unknown; it must hold {', '.join(sorted(known))}")
+            raise UserError(
+                f"schema: {', '.join(unknown)} missing or unknown: it must have the fields {', '.join(sorted(known))}"
+            )
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in d.items()}
         columns = tuple(map(Column.from_json, values.pop("columns", ())))
         known_tokens = Vocabulary.from_json(values.pop("vocabulary")) if "vocabulary" in values else None
@@ -153,7 +166,7 @@ class Schema:
 
 
 def extend(classes: tuple[str, ...], names: Iterable[str]) -> tuple[str, ...]:
-    """`classes`, each once, then the names that are not among them, sorted.
+    """`classes`, each once, then the other names, sorted.
 
     >>> extend(("b", "a"), ["d", "a", "c"])
     ('b', 'a', 'c', 'd')

@@ -1,4 +1,4 @@
-"""From what a user names to arrays: strings, paths, arrays, tensors, Torch datasets; and labels to numbers."""
+"""Sources of users to arrays: strings, paths, arrays, tensors, Torch datasets; and labels to numbers."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from nelbo.errors import UserError
 
 
 def locate(source: Any) -> Path | None:
-    """The folder or picture that a source names; None if it names anything else.
+    """The folder or picture that a source names; None for any other source.
 
-    Raises `UserError` for a name that is neither known nor a path that exists.
+    Raises `UserError` for a string that is neither a known name nor an existing path.
     """
     if not isinstance(source, str | Path) or _known_name(source) or _array_file(source):
         return None
@@ -39,16 +39,16 @@ def locate(source: Any) -> Path | None:
 
 
 def read(source: Any, data_root: str | Path | None = None, layout: Layout = as_batch_layout) -> LoadedArrays:
-    """The arrays of any source but pictures in files; raises `UserError` if it holds none."""
+    """Read the arrays of any source other than picture files; raises `UserError` if it has none."""
     if isinstance(source, str | Path):
         if name := _known_name(source):
             return named.read(name, data_root)
         if found := _array_file(source):
             return npy.read(*found, layout)
-        raise UserError(f"{source}: is no data source: give a table, pictures, .npy, .npz or a known name")
+        raise UserError(f"{source} is not a data source: give a table, pictures, .npy, .npz or a known name")
     if isinstance(source, tuple):
         if len(source) != 2:
-            raise UserError(f"a tuple of {len(source)} is no data source: give (x, y), rows and their labels")
+            raise UserError(f"a tuple of {len(source)} is not a data source: give (x, y), rows and their labels")
         return LoadedArrays("array", _array(source[0]), source[1])
     if isinstance(source, TorchDataset):
         return _items(source, layout)
@@ -60,7 +60,7 @@ def parts(
 ) -> tuple[RawSplit, RawSplit | None, tuple[str, ...]]:
     """Training rows, test rows if any, and the names of the classes: `classes`, then new ones in order.
 
-    Raises `UserError` if shapes or labels do not fit together.
+    Raises `UserError` for inconsistent shapes or labels.
     """
     classes = classes or named.CLASSES.get(stored.name, ())
     found = [(stored.name, stored.x, stored.y)]
@@ -78,7 +78,9 @@ def parts(
     ]
     train, test = made[0], made[1] if len(made) == 2 else None
     if test is not None and train.shape != test.shape:
-        raise UserError(f"{stored.name}: train rows have shape {train.shape}, test rows {test.shape}: make them alike")
+        raise UserError(
+            f"{stored.name}: train rows have shape {train.shape}, test rows {test.shape}: give both the same shape"
+        )
     return train, test, classes
 
 
@@ -100,17 +102,19 @@ def _array(x: Any) -> np.ndarray:
     if isinstance(x, Tensor):
         return to_numpy(x)
     if isinstance(x, np.ma.MaskedArray):
-        raise UserError("a masked array is no data source: fill it, as by x.filled(0), or drop its masked rows")
+        raise UserError("a masked array is not a data source: fill it with x.filled(0), or drop its masked rows")
     if isinstance(x, np.ndarray):
         return x
-    raise UserError(f"a {type(x).__name__} is no data source: give an array, a table, (x, y), a Torch dataset, a path")
+    raise UserError(
+        f"a {type(x).__name__} is not a data source: give an array, a table, (x, y), a Torch dataset, a path"
+    )
 
 
 def _items(source: Any, layout: Layout) -> LoadedArrays:
-    """A Torch dataset: read whole if it fits memory, else left where it is."""
+    """A Torch dataset: read into memory if it fits, else read on demand."""
     name = type(source).__name__
     if isinstance(source, IterableDataset) or not callable(getattr(source, "__len__", None)):
-        raise UserError(f"{name}: is no map-style dataset: give one with a length, whose items are x or (x, y)")
+        raise UserError(f"{name} is not a map-style dataset: give one with a length, whose items are x or (x, y)")
     if len(source) == 0:
         raise UserError(f"{name}: is empty: give at least one item")
     items = Items(source, name, layout)
@@ -120,20 +124,20 @@ def _items(source: Any, layout: Layout) -> LoadedArrays:
 
 
 def _label_array(y: Any, name: str, rows: int) -> np.ndarray:
-    """Labels as whole numbers or strings, `(rows,)`."""
+    """Labels as integers or strings, `(rows,)`."""
     array = to_numpy(y) if isinstance(y, Tensor) else np.asarray(y)
     if array.dtype == object and all(isinstance(value, str) for value in array.flat):
         array = array.astype(str)
     if array.shape not in {(rows,), (rows, 1)}:
-        raise UserError(f"{name}: labels have shape {array.shape}, rows number {rows}: give one label per row")
+        raise UserError(f"{name}: labels have shape {array.shape} for {rows} rows: give one label per row")
     whole = array.dtype.kind in "biuU" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
     if not whole:
-        raise UserError(f"{name}: labels hold {array.dtype} values: give whole numbers or strings, or leave them out")
+        raise UserError(f"{name}: labels have type {array.dtype}: give integers or strings, or leave them out")
     return array.reshape(rows)
 
 
 def _numbers(y: np.ndarray, classes: tuple[str, ...]) -> Tensor:
-    """Labels as int64: whole numbers as they are, names by their place in `classes`."""
+    """Labels as int64: integers unchanged, names by their index in `classes`."""
     if y.dtype.kind != "U":
         return torch.from_numpy(y.astype(np.int64))
     place = {name: number for number, name in enumerate(classes)}

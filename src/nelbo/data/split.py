@@ -1,12 +1,8 @@
-"""How data are split into rows to train on and rows held out, and how long recordings are cut into windows.
-
-Which rows are held out of training.
-
-Long recordings cut into windows of the same number of steps.
+"""Splits of data into training and test rows, and windows of long recordings.
 
     window i of a recording covers its steps [i stride, i stride + window); the last one ends with the recording
 
-so that every step is in a window, and none is made up.
+so that every step is in a window, without padding.
 """
 
 from __future__ import annotations
@@ -23,9 +19,9 @@ from nelbo.errors import UserError
 
 
 def at_random(n: int, name: str, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Row numbers to train on and to hold out, each in order; at least one of each."""
+    """Split row indices at random into training and test rows, each sorted; at least one of each."""
     if n < 2:
-        raise UserError(f"{name}: holds {n} row: give at least 2, one to train on and one to hold out")
+        raise UserError(f"{name} has {n} row: give at least 2, one for training and one for testing")
     held_out = min(max(round(n * fraction), 1), n - 1)
     test = torch.zeros(n, dtype=torch.bool)
     test[torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:held_out]] = True
@@ -33,13 +29,13 @@ def at_random(n: int, name: str, fraction: float, seed: int) -> tuple[Tensor, Te
 
 
 def split_at_random(whole: Dataset, name: str, fraction: float, seed: int, label: str = "") -> DataSplits:
-    """The rows in two splits; `label` is what messages call them, if it is not the name."""
+    """Split a dataset at random; `label` is its name in messages, if it differs from `name`."""
     train, test = at_random(len(whole), label or name, fraction, seed)
     return DataSplits(name, subset(whole, train), subset(whole, test))
 
 
 def of_windows(rows: Windows, name: str, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """The same of windows, no two of which share a step: whole recordings, or of only one the last part."""
+    """Split windows so that no step is in both splits: whole recordings, or the last part of a single one."""
     if len(rows.recordings) > 1:
         _, chosen = at_random(len(rows.recordings), name, fraction, seed)
         test = np.isin(rows.recording, chosen.numpy())
@@ -49,30 +45,30 @@ def of_windows(rows: Windows, name: str, fraction: float, seed: int) -> tuple[Te
         test, train = rows.start >= last, rows.start + rows.window <= last
     if not train.any():
         raise UserError(
-            f"{name}: is cut into {len(rows.start)} windows, of which none is left to train on beside one to hold out: "
-            f"give a shorter window than {rows.window}"
+            f"{name}: {len(rows.start)} windows of {rows.window} steps are too few for training and test windows "
+            f"that share no step: use a shorter window than {rows.window}"
         )
     return torch.from_numpy(train.nonzero()[0]), torch.from_numpy(test.nonzero()[0])
 
 
 class Windows:
-    """Rows `(n, window, channels)` of recordings `(steps, channels)`, read when they are asked for.
+    """Rows `(n, window, channels)` of recordings `(steps, channels)`, read on demand.
 
-    Indexed by row numbers or a slice; `recording` `(n,)` is the number of the recording that a row is of, `start`
-    `(n,)` its first step there. Raises `UserError` for a window that does not fit.
+    Rows are indexed by row indices or a slice. `recording` `(n,)` is the index of a row's recording, `start` `(n,)` its
+    first step there. Raises `UserError` for a window that does not fit.
     """
 
     def __init__(self, recordings: Sequence[np.ndarray], window: int, stride: int, name: str) -> None:
         if window < 2 or not 1 <= stride <= window:
             raise UserError(
-                f"window={window}, stride={stride}: give a window of 2 steps or more and a stride from 1 to it"
+                f"window={window}, stride={stride}: use a window of at least 2 steps, and a stride from 1 to the window"
             )
         self.recordings, self.window = recordings, window
         starts = []
         for i, steps in enumerate(map(len, recordings)):
             if steps < window:
                 which = f"{name}: series {i}" if len(recordings) > 1 else name
-                raise UserError(f"{which} has {steps} steps, window={window}: give one of {steps} or less")
+                raise UserError(f"{which} has {steps} steps, window={window}: use a window of {steps} or less")
             first = np.arange(0, steps - window + 1, stride)
             starts.append(first if first[-1] == steps - window else np.append(first, steps - window))
         self.recording = np.repeat(np.arange(len(recordings)), [len(of) for of in starts])

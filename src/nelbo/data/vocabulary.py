@@ -1,4 +1,4 @@
-"""Which tokens there are, how a line is cut into them, and how they are put together again."""
+"""The tokens of text: how a line is split into tokens, and how tokens are joined into a line."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from nelbo.errors import UserError, require
 
 Tokens = Literal["characters", "subwords"]
 END, UNKNOWN = 0, 1
-RESERVED = 2  # numbers that stand for no text
-REPLACEMENT = "\ufffd"  # how UNKNOWN is written
-LIBRARY = "tokenizers", "subwords", "pip install 'nelbo[text]', or give tokens=characters"
-BYTES = 256  # a byte-level vocabulary holds each byte
+RESERVED = 2  # token numbers END and UNKNOWN, which stand for no text
+REPLACEMENT = "\ufffd"  # the character for UNKNOWN
+LIBRARY = "tokenizers", "subwords", "pip install 'nelbo[text]', or use tokens=characters"
+BYTES = 256  # a byte-level vocabulary contains each byte
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens of a kind, those of the numbers 2, 3, ...; `merges` are the pairs that subwords are made of, in order.
+    """The tokens of one kind, numbered from 2; `merges` are the pairs that subwords are merged from, in order.
 
-    Raises `UserError` for fewer than two tokens: of text in one token there is nothing to learn.
+    Raises `UserError` for fewer than two tokens, since text of a single token has nothing to learn.
 
     >>> names = Vocabulary("characters", ("a", "n"))
     >>> names.numbers(["anna", "ana!"])
@@ -41,35 +41,37 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Tokens):
-            raise UserError(f"tokens={self.kind!r}: give one of {', '.join(get_args(Tokens))}")
+            raise UserError(f"tokens={self.kind!r}: use one of {', '.join(get_args(Tokens))}")
         if len(self.tokens) < 2:
             held = f"only {self.tokens[0]!r}" if self.tokens else "no character"
-            raise UserError(f"a vocabulary of {len(self.tokens)}, {held}: give text of 2 or more different characters")
+            raise UserError(
+                f"a vocabulary of {len(self.tokens)}, {held}: give text with 2 or more different characters"
+            )
 
     @property
     def size(self) -> int:
-        """How many numbers there are, END and UNKNOWN among them."""
+        """The number of token numbers, END and UNKNOWN included."""
         return len(self.tokens) + RESERVED
 
     def numbers(self, lines: Sequence[str]) -> list[list[int]]:
-        """The numbers of each line's tokens."""
+        """The token numbers of each line."""
         if self.kind == "subwords":
             return [[i + RESERVED for i in line.ids] for line in self._tokenizer.encode_batch(list(lines))]
         return [[self._places.get(character, UNKNOWN) for character in line] for line in lines]
 
     def text(self, numbers: Sequence[int]) -> str:
-        """The line that numbers stand for, up to the first END."""
+        """The line of these token numbers, up to the first END."""
         kept = list(numbers[: numbers.index(END)] if END in numbers else numbers)
         if self.kind == "subwords":
             return str(self._tokenizer.decode([i - RESERVED for i in kept if i >= RESERVED])).strip()
         return "".join(self.tokens[i - RESERVED] if i >= RESERVED else REPLACEMENT for i in kept)
 
     def lines(self, values: np.ndarray) -> list[str]:
-        """The lines of rows of numbers `(n, length)`."""
+        """The lines of rows of token numbers `(n, length)`."""
         return [self.text(row) for row in values.astype(np.int64).tolist()]
 
     def spelled(self, number: int) -> str:
-        """How one token is written."""
+        """The text of one token."""
         return "end" if number == END else self.text([number])
 
     @cached_property
@@ -88,7 +90,7 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, d: dict[str, Any]) -> Vocabulary:
-        """The vocabulary that `to_json` wrote; raises `UserError` naming what is missing or unknown."""
+        """Read the vocabulary that `to_json` wrote; raises `UserError` naming missing or unknown fields."""
         known = {field.name for field in fields(cls)}
         if wrong := sorted(set(d) ^ known):
             raise UserError(f"vocabulary: {', '.join(wrong)} missing or unknown in the schema")
@@ -96,19 +98,19 @@ class Vocabulary:
 
 
 def characters(lines: Sequence[str], most: int) -> Vocabulary:
-    """The most frequent characters of the lines, up to `most` numbers in all; in the order of their code points."""
+    """The most frequent characters, up to `most` token numbers in all; in the order of their code points."""
     counted = Counter(chain.from_iterable(lines))
     kept = sorted(counted, key=lambda character: (-counted[character], character))[: most - RESERVED]
     return Vocabulary("characters", tuple(sorted(kept)))
 
 
 def subwords(lines: Sequence[str], most: int) -> Vocabulary:
-    """Subwords that spell the lines in few tokens, up to `most` numbers in all.
+    """Train subwords on the lines, up to `most` token numbers in all.
 
-    Raises `UserError` for fewer than all bytes take.
+    Raises `UserError` if `most` is too small for all bytes.
     """
     if most < BYTES + RESERVED:
-        raise UserError(f"vocabulary={most}: subwords take {BYTES + RESERVED} or more; or give tokens=characters")
+        raise UserError(f"vocabulary={most}: subwords need {BYTES + RESERVED} or more: use that, or tokens=characters")
     library = require(*LIBRARY)
     tokenizer = _byte_level(library.models.BPE())
     alphabet = sorted(library.pre_tokenizers.ByteLevel.alphabet())
@@ -123,7 +125,7 @@ def subwords(lines: Sequence[str], most: int) -> Vocabulary:
 
 
 def _byte_level(model: Any) -> Any:
-    """A tokenizer that takes a word with the space before it, and any byte for itself."""
+    """A byte-level tokenizer that keeps a word with the space before it."""
     library = require(*LIBRARY)
     tokenizer = library.Tokenizer(model)
     tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=True)

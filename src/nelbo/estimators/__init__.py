@@ -1,9 +1,9 @@
-"""scikit-learn faces of what nelbo does with tables: fit on arrays and DataFrames, in pipelines and searches.
+"""scikit-learn estimators for tables: they fit arrays and DataFrames, in pipelines and searches.
 
     from nelbo.estimators import VAEDetector, VAEImputer, VAESampler, VAETransformer
 
-They need scikit-learn: `pip install 'nelbo[sklearn]'`. The detector is an ensemble of small VAEs of its own; each of
-the others trains a model by the recipe "table", for `max_iter` epochs at most. Cells may be missing (NaN).
+They need scikit-learn: `pip install 'nelbo[sklearn]'`. The detector is an ensemble of small VAEs; each of the others
+trains a model by the recipe "table", for at most `max_iter` epochs. Cells may be missing (NaN).
 """
 
 from nelbo.estimators.detector import VAEDetector

@@ -1,8 +1,8 @@
-"""What the estimators share: arrays and DataFrames as tables, and the training of a model of them.
+"""Shared code of the estimators: arrays and DataFrames as tables, and the training of a model of them.
 
-The recipe is "table", made smaller for few rows: an epoch goes through all rows and takes `STEPS` steps at least;
-training stops early when the rows held out (a tenth) no longer gain. Nothing depends on, or changes, torch's global
-generators; what is computed of a row does not depend on the other rows asked for.
+The recipe is "table", made smaller for few rows: an epoch passes through all rows, in at least `STEPS` steps; training
+stops early when the held-out rows (a tenth) no longer improve. Nothing depends on, or changes, torch's global
+generators; results for a row do not depend on the other rows of a call.
 """
 
 from __future__ import annotations
@@ -24,24 +24,26 @@ from nelbo.errors import UserError
 from nelbo.experiment.console import Lines
 from nelbo.model import Model
 
-STEPS = 10  # an epoch takes at least
-DRAWS = 16  # of z for the score of a row
-CARRIED = 4.0  # nats that a code must carry, as in the recipe
-ROWS_OF_A_BIN = 20  # fewer tell a bin's mass too badly
+STEPS = 10  # the fewest steps of an epoch
+DRAWS = 16  # draws of z for the score of a row
+CARRIED = 4.0  # free nats of the code, as in the recipe
+ROWS_OF_A_BIN = 20  # fewer rows estimate a bin's mass too badly
 
 
 class TableEstimator(BaseEstimator):  # type: ignore[misc]
     """A model of the rows of X, `(n, features)`: a float array, NaN where a cell is missing, or a DataFrame.
 
-    - `n_components`: latents;
-    - `max_iter`: epochs at most; `batch_size`: rows a step (None: an eighth of them, within 32 and 512);
-    - `width`: of the networks' layers (None: 64, and up to 256 for many rows);
-    - `learning_rate`: at its highest, after the warm-up;
-    - `random_state`: fixes the weights, the order of the rows and all draws;
-    - `verbose`: 1 prints two lines an epoch.
+    Args:
+        n_components: the number of latents.
+        width: units of the networks' layers; None: 64, and up to 256 for many rows.
+        max_iter: the largest number of epochs.
+        batch_size: rows per step; None: an eighth of them, between 32 and 512.
+        learning_rate: the highest learning rate, after the warm-up.
+        random_state: fixes the weights, the order of the rows and all draws.
+        verbose: 1 prints two lines per epoch; 0 prints nothing.
 
-    After `fit`: `model_`, a `nelbo.Model`; `n_iter_`, the epochs taken; `n_features_in_`, and `feature_names_in_` of a
-    DataFrame. Raises `UserError` (a `ValueError`) for what a user can mend.
+    After `fit`: `model_`, a `nelbo.Model`; `n_iter_`, the number of epochs; `n_features_in_`, and
+    `feature_names_in_` for a DataFrame. Raises `UserError` (a `ValueError`) for faults that a user can correct.
     """
 
     def __init__(
@@ -68,33 +70,33 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _begin(self, X: Any) -> pandas.DataFrame:
-        """X as the table to train on; what is learned of its form is kept, and the seed drawn."""
+        """X as the training table; its form is stored, and the seed is drawn."""
         self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
         table = self._table(X, reset=True)
         self.form_ = X.iloc[:0] if isinstance(X, pandas.DataFrame) else None
         return table
 
     def _table(self, X: Any, reset: bool = False) -> pandas.DataFrame:
-        """X as a table, its columns named as in `fit`."""
+        """X as a table, with the column names of `fit`."""
         if not reset:
             check_is_fitted(self)
         if isinstance(X, pandas.DataFrame):
             validate_data(self, X, reset=reset, skip_check_array=True)
             table = densify(X).reset_index(drop=True)
             if not all(X.shape):
-                raise UserError(f"X has shape {X.shape}: give a table of one row and one column at least")
+                raise UserError(f"X has shape {X.shape}: give a table of at least one row and one column")
         else:
             x = validate_data(self, X, reset=reset, ensure_all_finite="allow-nan", ensure_min_samples=1 + reset)
             table = pandas.DataFrame(x)
         return table.set_axis(self._names(), axis=1)
 
     def _names(self) -> list[str]:
-        """The names that the model has for the columns."""
+        """The model's names of the columns."""
         known = vars(self).get("feature_names_in_")
         return [f"x{j}" for j in range(self.n_features_in_)] if known is None else [str(name) for name in known]
 
     def _train(self, table: pandas.DataFrame, columns: Mapping[str, str]) -> None:
-        """Train `model_` on a table; `columns` says of what kind some are."""
+        """Train `model_` on a table; `columns` sets the kinds of some columns."""
         kept = (
             {}
             if self.form_ is not None
@@ -109,7 +111,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         self.n_iter_ = int(state.rows[-1]["epoch"])
 
     def _like(self, table: pandas.DataFrame) -> Any:
-        """A table of the model as X was in `fit`, an array `(n, features)` or a DataFrame; NaN where it has nothing."""
+        """A table of the model in the form of X in `fit`, an array or a DataFrame; NaN where undefined."""
         whole = table.reindex(columns=self._names())
         if self.form_ is None:
             return whole.to_numpy(np.float64, na_value=np.nan)
@@ -128,10 +130,10 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
 
 
 def recipe_overrides(estimator: TableEstimator, n: int) -> dict[str, Any]:
-    """What an estimator says of the recipe "table" for n rows."""
+    """The settings of the recipe "table" that an estimator changes for n rows."""
     for name in ("n_components", "max_iter"):
         if getattr(estimator, name) < 1:
-            raise UserError(f"{name}={getattr(estimator, name)}: give 1 or more")
+            raise UserError(f"{name}={getattr(estimator, name)}: use 1 or more")
     width = estimator.width or int(np.clip(2 ** round(np.log2(2 * n**0.5)), 64, 256))
     batch = estimator.batch_size or int(np.clip(n // 8, 32, 512))
     return {
@@ -149,10 +151,10 @@ def recipe_overrides(estimator: TableEstimator, n: int) -> dict[str, Any]:
 
 
 def is_sequential(v: pandas.Series) -> bool:
-    """Whether a column of numbers counts from one to another, in any order: in an array that is no identifier."""
+    """Whether a column holds consecutive integers, in any order: in an array it is then not an identifier."""
     return bool(v.is_unique and v.max() - v.min() == len(v) - 1 and (v % 1 == v.min() % 1).all())
 
 
 def densify(X: pandas.DataFrame) -> pandas.DataFrame:
-    """The table, no column sparse."""
+    """The table without sparse columns."""
     return X.astype({name: t.subtype for name, t in X.dtypes.items() if isinstance(t, pandas.SparseDtype)})

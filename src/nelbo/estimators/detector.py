@@ -19,23 +19,26 @@ from nelbo.errors import UserError
 
 
 class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
-    """Outliers of a table of numbers, of numbers and texts (a DataFrame), with or without gaps (NaN).
+    """Detects outliers of a table of numbers, or of numbers and texts (a DataFrame); cells may be missing (NaN).
 
         score_samples(X) = - mean over members of log(distance to the nearest exemplar),    high for inliers
 
-    to which, unless `novelty`, the rarity of single cells is added, both on one scale (see
-    `nelbo.apps.outliers.exemplars`).
+    Unless `novelty`, the rarity of single cells is added, on the same scale (see `nelbo.apps.outliers.exemplars`).
 
-    - `contamination`: the share of the training rows that `predict` takes for outliers, in (0, 0.5];
-    - `novelty`: whether all training rows are known to be inliers; then each of them is an exemplar, and the training
-      scores, from which `offset_` is taken, are those of a row beside all others. Score other rows than those of `fit`;
-    - `n_estimators`: how many VAEs; `n_components`: latents of each at most; `hidden_size`: units of the perceptrons;
-    - `steps`: of training; `random_state`: fixes the weights, the exemplars and all draws.
+    Args:
+        contamination: the share of the training rows that `predict` labels as outliers, in (0, 0.5].
+        novelty: whether all training rows are known to be inliers. Each of them is then an exemplar, and `offset_` is
+            taken from the scores of training rows among the others. Score other rows than those of `fit`.
+        n_estimators: the number of VAEs.
+        n_components: the largest number of latents of each.
+        hidden_size: units of the hidden layers.
+        steps: training steps.
+        random_state: fixes the weights, the exemplars and all draws.
 
-    After `fit`: `offset_`, below which `score_samples` means an outlier; the names that PyOD has for the same,
-    `decision_scores_` (high for outliers), `threshold_` and `labels_` (1 for outliers) of the training rows;
-    `ensemble_`, a `nelbo.apps.outliers.exemplars.OutlierScorer`; `n_features_in_`, and `feature_names_in_` of a DataFrame.
-    Texts become one column a category. Raises `UserError` (a `ValueError`) for parameters out of range.
+    After `fit`: `offset_`, below which `score_samples` means an outlier; under PyOD's names, `decision_scores_` (high
+    for outliers), `threshold_` and `labels_` (1 for outliers) of the training rows; `ensemble_`, a
+    `nelbo.apps.outliers.exemplars.OutlierScorer`; `n_features_in_`, and `feature_names_in_` for a DataFrame. Texts
+    become one column per category. Raises `UserError` (a `ValueError`) for parameters out of range.
 
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(200, 3))
@@ -68,7 +71,12 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Fit to the rows of X, `(n, features)`; y is not used."""
+        """Fit to the rows of X.
+
+        Args:
+            X: the rows, `(n, features)`.
+            y: ignored.
+        """
         self._check()
         x = self._rows(X, reset=True)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -86,7 +94,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """How much of an inlier each row is, `(n,)`: minus its score in `nelbo.apps.outliers.exemplars`."""
+        """How normal each row is, `(n,)`: minus its score in `nelbo.apps.outliers.exemplars`."""
         check_is_fitted(self)
         return -self.ensemble_.anomaly_score(self._rows(X))
 
@@ -99,27 +107,32 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
-        """Fit to X; 1 for its inliers, -1 for its outliers."""
+        """Fit to X; 1 for its inliers, -1 for its outliers.
+
+        Args:
+            X: the rows, `(n, features)`.
+            y: ignored.
+        """
         return np.where(self.fit(X).labels_ == 1, -1, 1)
 
     def _check(self) -> None:
-        """Raise `UserError` for a parameter out of its range."""
+        """Raise `UserError` for a parameter out of range."""
         if not (isinstance(self.contamination, Real) and 0 < self.contamination <= 0.5):
-            raise UserError(f"contamination={self.contamination!r}: give a share above 0, at most 0.5")
+            raise UserError(f"contamination={self.contamination!r}: use a share above 0, at most 0.5")
         for name in ("n_estimators", "n_components", "hidden_size", "steps"):
             value = getattr(self, name)
             if not (isinstance(value, int | np.integer) and value >= 1):
-                raise UserError(f"{name}={value!r}: give a whole number of at least 1")
+                raise UserError(f"{name}={value!r}: use an integer of at least 1")
 
     def _rows(self, X: Any, reset: bool = False) -> np.ndarray:
-        """X as float64 `(n, columns)`: numbers as they are, a column for each category of a text, NaN for a gap."""
+        """X as float64 `(n, columns)`: numbers unchanged, a column per category of a text, NaN for missing cells."""
         frame = getattr(X, "select_dtypes", None)
         texts = frame is not None and X.shape[1] > frame(["number", "bool"]).shape[1]
         if reset:
             self.schema_ = None
         if not texts:
             if not reset and check_is_fitted(self) is None and self.schema_ is not None:
-                raise UserError("X has numbers only: give the columns of texts that it had in fit")
+                raise UserError("X has numbers only, and fit had columns of texts: give the same columns as in fit")
             return validate_data(
                 self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=1 + reset
             )
@@ -129,12 +142,12 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
                 warnings.simplefilter("ignore", UserWarning)
                 self.schema_, _ = tables.infer(X)
         if self.schema_ is None:
-            raise UserError("X has texts where fit had numbers: give numbers")
+            raise UserError("X has texts where fit had numbers: give numbers there")
         return one_hot(tables.encode(X, self.schema_), self.schema_)
 
 
 def one_hot(x: np.ndarray, schema: Schema) -> np.ndarray:
-    """x of a table with each choice of k categories as k columns of 0 and 1 (one, if k is 2); NaN for a gap."""
+    """x of a table with each column of k categories as k columns of 0 and 1 (one, if k is 2); NaN where missing."""
     columns = []
     for place, column in zip(x.T.astype(np.float64), schema.feature_columns, strict=True):
         if column.kind == "categorical":

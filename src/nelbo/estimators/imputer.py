@@ -1,4 +1,4 @@
-"""`VAEImputer`: missing cells filled given the others of their row."""
+"""`VAEImputer` fills missing cells, given the other cells of their row."""
 
 from __future__ import annotations
 
@@ -15,13 +15,22 @@ from nelbo.estimators.base import TableEstimator
 
 
 class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):  # type: ignore[misc]
-    """Fills the missing cells of a table; cells that are there are kept as they are.
+    """Fills the missing cells of a table; observed cells are unchanged.
 
-    A number is filled with its mean given the row's other cells, a category with the likeliest. With
-    `sample_posterior`, each cell is drawn instead, given the others: transform several times for multiple imputation
-    (`random_state` an instance of RandomState, or None). A column that has one value only is filled with it; one with
-    no value at all, and texts that nearly all differ, are left as they are, with a warning in `fit`.
-    See `TableEstimator` for the other parameters.
+    A number is filled with its mean given the row's other cells, a category with the most probable one. A column with a
+    single value is filled with it; one without any value, and texts that are nearly all different, are left unchanged,
+    with a warning in `fit`.
+
+    Args:
+        n_components: the number of latents.
+        width: units of the networks' layers; None: 64, and up to 256 for many rows.
+        max_iter: the largest number of epochs.
+        batch_size: rows per step; None: an eighth of them, between 32 and 512.
+        learning_rate: the highest learning rate, after the warm-up.
+        sample_posterior: whether each cell is drawn, given the others, instead: call `transform` several times for
+            multiple imputation, with `random_state` None or a RandomState.
+        random_state: fixes the weights, the order of the rows and all draws.
+        verbose: 1 prints two lines per epoch; 0 prints nothing.
 
     Source: Mattei, Frellsen (2019), MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets.
 
@@ -47,14 +56,19 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):  # typ
         self.sample_posterior = sample_posterior
 
     def fit(self, X: Any, y: Any = None) -> VAEImputer:
-        """Train on the rows of X, `(n, features)`, with their gaps; y is not used."""
+        """Train on the rows of X.
+
+        Args:
+            X: the rows, `(n, features)`, with their missing cells.
+            y: ignored.
+        """
         table = self._begin(X)
         self.random_state_ = check_random_state(self.random_state)
         self._train(table, {})
         return self
 
     def transform(self, X: Any) -> Any:
-        """X with its missing cells filled: an array, or a DataFrame where X is one."""
+        """Fill the missing cells of X, in the type of X: an array or a DataFrame."""
         table = self._table(X)
         gaps = tables.gaps(table)
         if gaps.any():
@@ -71,12 +85,12 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):  # typ
             return self.model_.impute(table, seed, sample_posterior=True)
         step = self.model_.schema.inference_batch_size
         parts = [table.iloc[first : first + step] for first in range(0, len(table), step)]
-        with noise.shared_noise():  # so that a row is filled alike in whatever company
+        with noise.shared_noise():  # so that a row is filled in the same way beside any other rows
             return pandas.concat([self.model_.impute(part, self.seed_) for part in parts], ignore_index=True)
 
 
 def fill_column(old: pandas.Series, new: pandas.Series, gaps: np.ndarray) -> pandas.Series:
-    """A column with its gaps filled, of its own type where that holds the new cells."""
+    """A column with its missing cells filled, in its own type if that can hold the new values."""
     told = new[gaps & new.notna().to_numpy()]
     try:
         column, told = old.copy(), told.astype(old.dtype)

@@ -1,6 +1,6 @@
-"""VAEDetector as a detector of PyOD, which must be installed: `pip install pyod`.
+"""VAEDetector as a detector for PyOD, which must be installed: `pip install pyod`.
 
-PyOD's scores are high for outliers, scikit-learn's low: one class cannot be both. Here
+PyOD's scores are high for outliers, scikit-learn's low, so a single class cannot serve both. Here
 
     decision_function(X) = - VAEDetector.score_samples(X),    predict(X) = 1 for outliers, else 0
 """
@@ -16,7 +16,7 @@ from nelbo.estimators.detector import VAEDetector
 
 
 class PyODDetector(BaseDetector):  # type: ignore[misc]
-    """PyOD's face of a `VAEDetector`, its parameters by name; `detector_` after `fit`.
+    """A `VAEDetector` with PyOD's interface and the same parameters; `detector_` after `fit`.
 
     PyODDetector(contamination=0.05, random_state=0).fit(X).decision_scores_
     """
@@ -40,7 +40,7 @@ class PyODDetector(BaseDetector):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Fit to the rows of X, `(n, features)`; y is not used."""
+        """Fit to the rows of X, `(n, features)`; y is ignored."""
         self._set_n_classes(y)
         self.detector_ = VAEDetector(**self.get_params()).fit(X)
         self.decision_scores_ = self.detector_.decision_scores_
@@ -48,5 +48,5 @@ class PyODDetector(BaseDetector):  # type: ignore[misc]
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """How much of an outlier each row is, `(n,)`."""
+        """The anomaly score of each row, `(n,)`."""
         return -self.detector_.score_samples(X)

@@ -1,8 +1,8 @@
-"""`VAESampler`: more of the rarer classes, until they are as frequent as the largest, by imbalanced-learn's API.
+"""`VAESampler` adds rows of the rarer classes until the classes are balanced, with imbalanced-learn's API.
 
-Of pictures it trains one model, which does not see the classes: rare ones then have their forms from all pictures, and
-from their own few where these lie in the space of codes, which makes better pictures of few than a conditional model
-does; see `nelbo.apps.synthesis.neighbours`.
+For pictures it trains one model that does not use the classes: rare classes share the features of all pictures, and
+new ones are variations of their own few in latent space. With few pictures per class this is better than a conditional
+model; see `nelbo.apps.synthesis.neighbours`.
 """
 
 from __future__ import annotations
@@ -35,36 +35,43 @@ Counts = dict[Any, int]
 
 @dataclass(slots=True)
 class SamplerInputTags(InputTags):
-    """What imbalanced-learn asks of a sampler's input."""
+    """The tags of a sampler's input that imbalanced-learn reads."""
 
     dataframe: bool = True
 
 
 @dataclass(slots=True)
 class SamplerTags:
-    """What imbalanced-learn asks of a sampler."""
+    """The tags of a sampler that imbalanced-learn reads."""
 
     sample_indices: bool = False
 
 
 @dataclass(slots=True)
 class ResamplerTags(Tags):
-    """scikit-learn's tags, and imbalanced-learn's."""
+    """scikit-learn's tags, with those of imbalanced-learn."""
 
     sampler_tags: SamplerTags | None = None
 
 
 class VAESampler(OneToOneFeatureMixin, TableEstimator):  # type: ignore[misc]
-    """Over-samples: the model is trained on all rows with their class, and rows are drawn given a class.
+    """Over-samples: a model is trained on all rows with their class, and rows are drawn given a class.
 
-    `sampling_strategy`, as imbalanced-learn's: "auto" or "not majority", "minority", "not minority", "all"; a number
-    (two classes: the rarer one's rows over the other's, afterwards); a dictionary {class: rows afterwards}; or a
-    function of y that returns one. The rows given come first, as they are. X may be an array or a DataFrame, with
-    missing cells, texts and categories. See `TableEstimator` for the other parameters.
+    The original rows come first, unchanged. X may be an array or a DataFrame, with missing cells, texts and categories.
+    Pictures are supported too: X of shape `(n, h, w)`, `(n, channels, h, w)` or `(n, h, w, channels)`, or vectors that
+    the argument `shape` of `fit_resample` makes pictures. The result has the shape of X.
 
-    Pictures are sampled too: X of shape `(n, h, w)`, `(n, channels, h, w)` or `(n, h, w, channels)`, or vectors of
-    which `shape`, an argument of `fit_resample`, makes pictures; what comes back is shaped like X. `width` is then 400
-    if None, and all `max_iter` epochs are taken.
+    Args:
+        sampling_strategy: as imbalanced-learn's: "auto" or "not majority", "minority", "not minority", "all"; a number
+            (two classes: the rarer one's rows over the other's, afterwards); a dictionary {class: rows afterwards}; or
+            a function of y that returns such a dictionary.
+        n_components: the number of latents.
+        width: units of the networks' layers; None: 64, and up to 256 for many rows; 400 for pictures.
+        max_iter: the largest number of epochs; for pictures the number of epochs.
+        batch_size: rows per step; None: an eighth of them, between 32 and 512.
+        learning_rate: the highest learning rate, after the warm-up.
+        random_state: fixes the weights, the order of the rows and all draws.
+        verbose: 1 prints two lines per epoch; 0 prints nothing.
 
     >>> x, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) < 10
     >>> more, classes = VAESampler(max_iter=1, random_state=0).fit_resample(x, y)
@@ -96,7 +103,13 @@ class VAESampler(OneToOneFeatureMixin, TableEstimator):  # type: ignore[misc]
         return ResamplerTags(**{**_held(tags), "input_tags": inputs, "sampler_tags": SamplerTags()})
 
     def fit(self, X: Any, y: Any, shape: tuple[int, ...] | None = None) -> VAESampler:
-        """Look at X and y and find how many rows are wanted of each class, `sampling_strategy_`; trains nothing."""
+        """Check X and y and compute the number of rows to add per class, `sampling_strategy_`, without training.
+
+        Args:
+            X: the rows, `(n, features)`, or pictures.
+            y: the class of each row, `(n,)`.
+            shape: the shape of a picture, if X holds vectors; None otherwise.
+        """
         if is_pictures(X, shape):
             self._labels(y, len(pictures(X, shape)))
         else:
@@ -104,9 +117,14 @@ class VAESampler(OneToOneFeatureMixin, TableEstimator):  # type: ignore[misc]
         return self
 
     def fit_resample(self, X: Any, y: Any, shape: tuple[int, ...] | None = None) -> tuple[Any, Any]:
-        """(X, y) with the rows drawn after those given; both of the types given.
+        """Return (X, y) with the new rows after the original ones, in the types of X and y.
 
-        Raises `UserError` if y has one class, or `sampling_strategy` asks for fewer rows than there are.
+        Args:
+            X: the rows, `(n, features)`, or pictures.
+            y: the class of each row, `(n,)`.
+            shape: the shape of a picture, `(h, w)` or `(channels, h, w)`, if X holds vectors; None otherwise.
+
+        Raises `UserError` if y has one class, or `sampling_strategy` asks for fewer rows than y has.
         """
         if is_pictures(X, shape):
             return self._more_pictures(X, y, pictures(X, shape))
@@ -136,13 +154,13 @@ class VAESampler(OneToOneFeatureMixin, TableEstimator):  # type: ignore[misc]
         return self._joined(X, parts), _labels_like(classes, np.concatenate([codes, *drawn]), y)
 
     def _picture_settings(self, n: int) -> dict[str, Any]:
-        """What the parameters say of a recipe of pictures, for n of them."""
+        """The settings of a recipe for n pictures that the parameters change."""
         kept = ("epochs", "batch_size", "samples_per_epoch", "learning_rate", "seed", "model.latent.dim")
         net = {"kind": "mlp", "hidden": [self.width]}
         return {name: recipe_overrides(self, n)[name] for name in kept} | ({"model.encoder": net} if self.width else {})
 
     def _labels(self, y: Any, n: int) -> np.ndarray:
-        """The class of each of n rows; how many are wanted of each is found."""
+        """The class of each of n rows; stores the number of rows to add per class."""
         if y is None:
             raise UserError("requires y to be passed, but the target y is None: give the class of each row")
         check_classification_targets(y)
@@ -157,7 +175,7 @@ class VAESampler(OneToOneFeatureMixin, TableEstimator):  # type: ignore[misc]
         return table, self._labels(y, len(table))
 
     def _joined(self, X: Any, parts: list[Any]) -> Any:
-        """The rows given, and after them those drawn, in the type of X."""
+        """The original rows, and the new rows after them, in the type of X."""
         if isinstance(X, pandas.DataFrame):
             return pandas.concat([densify(X), *parts], ignore_index=True).astype(X.dtypes)
         whole = np.concatenate([np.asarray(X), *parts])
@@ -171,7 +189,7 @@ def _held(tags: Any) -> dict[str, Any]:
 
 
 def one_column(y: Any) -> np.ndarray:
-    """The class of each row, `(n,)`, of whatever y is; one-hot rows are the column of their 1."""
+    """The class of each row, `(n,)`; one-hot rows become the index of their 1."""
     if type_of_target(y) != "multilabel-indicator":
         return column_or_1d(y)
     rows = np.asarray(y)
@@ -193,14 +211,14 @@ def _labels_like(classes: np.ndarray, codes: np.ndarray, y: Any) -> Any:
 
 
 def check_sampling_strategy(strategy: Any, labels: np.ndarray) -> Counts:
-    """How many rows are to be drawn of each class, by imbalanced-learn's rules of over-sampling.
+    """The number of rows to draw for each class, by imbalanced-learn's rules of over-sampling.
 
-    >>> wanted("auto", np.array([0, 0, 0, 1])), wanted(1.0, np.array([0, 0, 0, 1])), wanted({1: 4}, np.array([0, 1]))
-    ({1: 2}, {1: 2}, {1: 3})
+    >>> check_sampling_strategy("auto", np.array([0, 0, 0, 1])), check_sampling_strategy({1: 4}, np.array([0, 1]))
+    ({1: 2}, {1: 3})
     """
     counts = dict(zip(*(part.tolist() for part in np.unique(labels, return_counts=True)), strict=True))
     if len(counts) < 2:
-        raise UserError(f"y has one class, {next(iter(counts))!r}: give rows of two classes or more")
+        raise UserError(f"y has one class, {next(iter(counts))!r}: give rows of at least two classes")
     if isinstance(strategy, str):
         chosen = _named(strategy, counts)
         return {name: max(counts.values()) - counts[name] for name in chosen}
@@ -208,7 +226,7 @@ def check_sampling_strategy(strategy: Any, labels: np.ndarray) -> Counts:
         return _by_ratio(float(strategy), counts)
     asked = strategy(labels) if callable(strategy) else strategy
     if not isinstance(asked, Mapping):
-        raise UserError(f"sampling_strategy={strategy!r}: give a name, a number, a dictionary or a function")
+        raise UserError(f"sampling_strategy={strategy!r}: use a name, a number, a dictionary or a function")
     return _by_counts(asked, counts)
 
 
@@ -222,45 +240,46 @@ def _named(strategy: str, counts: Counts) -> list[Any]:
         "all": lambda name: True,
     }
     if strategy not in strategies:
-        raise UserError(f"sampling_strategy={strategy!r}: give one of {', '.join(strategies)}")
+        raise UserError(f"sampling_strategy={strategy!r}: use one of {', '.join(strategies)}")
     return [name for name in counts if strategies[strategy](name)]
 
 
 def _by_ratio(ratio: float, counts: Counts) -> Counts:
     if not 0 < ratio <= 1 or len(counts) != 2:
         raise UserError(
-            f"sampling_strategy={ratio}, {len(counts)} classes: a number is above 0, at most 1, for 2 classes"
+            f"sampling_strategy={ratio}, {len(counts)} classes: use a number above 0, at most 1, with 2 classes; "
+            "otherwise a dictionary"
         )
     most = max(counts, key=lambda name: counts[name])
     found = {name: int(counts[most] * ratio - n) for name, n in counts.items() if name != most}
     if min(found.values()) <= 0:
-        raise UserError(f"sampling_strategy={ratio}: the rarer class has that share already: give more")
+        raise UserError(f"sampling_strategy={ratio}: the rarer class already has that share: use a larger number")
     return found
 
 
 def _by_counts(asked: Mapping[Any, Any], counts: Counts) -> Counts:
     for name, n in asked.items():
         if name not in counts:
-            raise UserError(f"sampling_strategy: y has no class {name!r}: it has {', '.join(map(repr, counts))}")
+            raise UserError(f"sampling_strategy: y has no class {name!r}: use {', '.join(map(repr, counts))}")
         if not isinstance(n, Integral) or n < counts[name]:
-            raise UserError(f"sampling_strategy: class {name!r} has {counts[name]} rows: give as many or more, not {n}")
+            raise UserError(f"sampling_strategy: class {name!r} has {counts[name]} rows: use that or more, not {n}")
     return {name: int(asked[name]) - n for name, n in counts.items() if name in asked}
 
 
-SMALL = 3072  # numbers in a picture, up to which perceptrons are quick and good
+SMALL = 3072  # values of a picture, up to which perceptrons are fast and good
 
 
 def is_pictures(X: Any, shape: tuple[int, ...] | None) -> bool:
-    """Whether X holds pictures, `(n, h, w)` or with channels, or vectors of which `shape` makes such."""
+    """Whether X holds pictures, `(n, h, w)` or with channels, or vectors that `shape` makes pictures."""
     return shape is not None or np.ndim(X) > 2
 
 
 def pictures(X: Any, shape: tuple[int, ...] | None) -> np.ndarray:
-    """X as pictures; raises `UserError` if it holds none."""
+    """X as pictures; raises `UserError` if it does not hold any."""
     x = np.asarray(X)
     if shape is not None:
         if len(shape) not in (2, 3) or prod(shape) != prod(x.shape[1:]):
-            raise UserError(f"shape={shape}, X has shape {x.shape}: give (h, w) or (channels, h, w) of as many numbers")
+            raise UserError(f"shape={shape}, X has shape {x.shape}: use (h, w) or (channels, h, w) with as many values")
         x = x.reshape(len(x), *shape)
     if x.ndim not in (3, 4) or x.dtype.kind not in "buif":
         raise UserError(f"X has shape {x.shape}, {x.dtype}: give numbers (n, h, w) or (n, channels, h, w)")
@@ -268,7 +287,7 @@ def pictures(X: Any, shape: tuple[int, ...] | None) -> np.ndarray:
 
 
 def train(x: np.ndarray, settings: Mapping[str, Any], callbacks: list[Callback]) -> tuple[Model, int]:
-    """A model of pictures by these settings of a recipe, and the epochs it took."""
+    """Train a model of pictures with these settings of a recipe; with it, the number of epochs."""
     data = load(x, seed=settings["seed"])
     recipe = recipes.load("mnist" if prod(data.schema.shape) <= SMALL else None, dict(settings))
     model = Model.from_recipe(recipe, data.schema)
@@ -279,7 +298,7 @@ def train(x: np.ndarray, settings: Mapping[str, Any], callbacks: list[Callback])
 
 
 def draw(model: Model, x: np.ndarray, codes: np.ndarray, wanted: Mapping[int, int], seed: int) -> list[np.ndarray]:
-    """So many new pictures of each class, by its number in `codes`, shaped and typed as x."""
+    """New pictures, a number of each class by its index in `codes`, in the shape and type of x."""
     real = model.as_dataset((x, codes))
     seeds = np.random.RandomState(seed).randint(2**31 - 1, size=len(wanted)).tolist()
     drawn = [
@@ -289,7 +308,7 @@ def draw(model: Model, x: np.ndarray, codes: np.ndarray, wanted: Mapping[int, in
 
 
 def _as(values: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Pictures `(n, channels, h, w)` laid out as x, within its range and of its type."""
+    """Pictures `(n, channels, h, w)` in the layout, the range and the type of x."""
     if x.ndim == 4 and x.shape[-1] in CHANNELS:
         values = values.transpose(0, 2, 3, 1)
     values = values.reshape(len(values), *x.shape[1:]).clip(x.min(), x.max())

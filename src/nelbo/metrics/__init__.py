@@ -1,4 +1,4 @@
-"""How good samples are, measured on the features of a network that is named; see `nelbo.metrics.samples`."""
+"""Quality of samples, measured on the features of a named network; see `nelbo.metrics.samples`."""
 
 from nelbo.metrics.samples import frechet_distance, neighbourhoods, quality
 

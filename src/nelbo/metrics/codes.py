@@ -1,4 +1,4 @@
-"""How much of a codebook is used."""
+"""Usage of a codebook."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor
 
 
 class CodebookUsage(NamedTuple):
-    """How many of the codes were used, and as how many equally frequent ones they count."""
+    """The number of codes in use, and their perplexity: the number of equally frequent codes of the same entropy."""
 
     n_used: int
     perplexity: float
 
 
 def usage(indices: Tensor, codebook_size: int) -> CodebookUsage:
-    """The usage of codes by whole numbers of any shape: perplexity = exp(-sum_k f_k log f_k), f the frequencies.
+    """Usage of codes, integers of any shape: perplexity = exp(-sum_k f_k log f_k), f the frequencies.
 
     >>> usage(torch.tensor([0, 0, 3, 3]), 8)
-    CodebookUsage(used=2, perplexity=2.0)
+    CodebookUsage(n_used=2, perplexity=2.0)
     """
     counts = indices.flatten().bincount(minlength=codebook_size).double()
     return CodebookUsage(int((counts > 0).sum()), torch.special.entr(counts / counts.sum()).sum().exp().item())

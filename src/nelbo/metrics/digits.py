@@ -1,7 +1,7 @@
 """A small classifier of handwritten digits, shipped with the package, whose features compare samples with real digits.
 
-Distances on its features are this network's own: they are no FID, and compare with no other network's. It was trained
-on the 60 000 training digits of MNIST by `benchmarks/digit_classifier.py`, which says how well it does.
+Distances on its features are specific to this network: they are not an FID, and cannot be compared with those on other
+networks. `benchmarks/digit_classifier.py` trained it on the 60 000 training digits of MNIST, and states its accuracy.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def look(x: Tensor) -> tuple[Tensor, Tensor]:
     Raises `UserError` for pictures of another shape.
     """
     if x.shape[1:] != (1, 28, 28):
-        raise UserError(f"pictures of shape {tuple(x.shape[1:])}: the {NAME} takes grey pictures of 28x28")
+        raise UserError(f"pictures of shape {tuple(x.shape[1:])}: the {NAME} needs grey pictures of 28x28: resize them")
     net = digit_classifier().to(x.device)
     found = [net(part) for part in x.split(1000)]
     return torch.cat([features for features, _ in found]), torch.cat([logits for _, logits in found]).softmax(1)

@@ -1,8 +1,8 @@
-"""How samples compare with real data on the features of a network.
+"""Comparison of samples with real data on the features of a network.
 
-A distance on features is that network's own: it is always named with its network and never called FID, which is the
-distance on one network that nelbo does not ship. Two real sets are not at distance 0: give `quality` as many real data
-as samples, and read a model's distance beside that of real data from real data.
+A distance on features is specific to that network: it is always named with its network and never called FID, which is
+the distance on a network that nelbo does not ship. Two real sets are not at distance 0: pass as many real data to
+`quality` as samples, and compare a model's distance with that between two sets of real data.
 
 Sources: Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter (2017), GANs Trained by a Two Time-Scale Update Rule
 Converge to a Local Nash Equilibrium (the Fréchet distance); Kynkäänniemi, Karras, Laine, Lehtinen, Aila (2019),
@@ -31,7 +31,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     >>> round(frechet_distance(torch.tensor([[0.0], [2.0]]), torch.tensor([[3.0], [5.0]])), 6)
     9.0
 
-    Raises `UserError` for features of other widths, or fewer than 2 of a kind.
+    Raises `UserError` for features of different widths, or fewer than 2 rows.
     """
     if a.dim() != 2 or b.dim() != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         raise UserError(f"features {tuple(a.shape)} and {tuple(b.shape)}: give (n, d) and (m, d), n and m 2 or more")
@@ -46,15 +46,20 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 def neighbourhoods(real: Tensor, samples: Tensor, k: int = NEIGHBOURS) -> dict[str, float]:
     """Precision, recall, density and coverage of features `samples` `(m, d)` against `real` `(n, d)`.
 
-    A datum's ball reaches to its k-th nearest neighbour among its own kind.
+    A datum's ball reaches to its k-th nearest neighbour in its own set.
 
-        precision   share of made data that lie in a real ball            recall     the reverse
-        density     real balls around a made datum, on average, over k    coverage   share of real balls that hold one
+        precision   share of samples that lie in a real ball            recall     the reverse
+        density     mean number of real balls that hold a sample, / k   coverage   share of real balls with a sample
 
-    Raises `UserError` if there are k data or fewer of a kind.
+    Args:
+        real: features of real data, `(n, d)`.
+        samples: features of samples, `(m, d)`.
+        k: the neighbour that sets the radius of a ball; at least 1.
+
+    Raises `UserError` if a set has k data or fewer.
     """
     if k < 1 or min(len(real), len(samples)) <= k:
-        raise UserError(f"{len(real)} real and {len(samples)} made data, k={k}: give more than k >= 1 of both")
+        raise UserError(f"{len(real)} real data and {len(samples)} samples, k={k}: use k >= 1, and more than k of both")
     reach, reach_made = _radii(real, k), _radii(samples, k)
     inside, nearest, recalled = 0.0, torch.full_like(reach, torch.inf), torch.zeros(len(real), dtype=torch.bool)
     precise = 0.0
@@ -74,15 +79,15 @@ def neighbourhoods(real: Tensor, samples: Tensor, k: int = NEIGHBOURS) -> dict[s
 
 
 def _radii(features: Tensor, k: int) -> Tensor:
-    """The distance of each datum to its k-th nearest neighbour, itself not counted."""
+    """The distance of each datum to its k-th nearest neighbour, without itself."""
     return torch.cat([torch.cdist(part, features).kthvalue(k + 1, 1).values for part in features.split(CHUNK)])
 
 
 def quality(samples: Tensor, real: Tensor) -> dict[str, float | str]:
-    """Digits `(m, 1, 28, 28)` and real ones `(n, 1, 28, 28)`, in [0, 1], compared on the shipped digit classifier.
+    """Compare digits `(m, 1, 28, 28)` with real ones `(n, 1, 28, 28)`, in [0, 1], on the shipped digit classifier.
 
-    Gives `frechet_distance`, `neighbourhoods`, `confident`, the share of `samples` of whose class it is more than 0.9
-    sure, and its name. Raises `UserError` for pictures of another shape.
+    Returns `frechet_distance`, `neighbourhoods`, the classifier's name, and `confident`: the share of `samples` that it
+    classifies with a probability above 0.9. Raises `UserError` for pictures of another shape.
     """
     (features, chances), (features_real, _) = look(samples), look(real)
     sure = (chances.amax(1) > SURE).float().mean().item()

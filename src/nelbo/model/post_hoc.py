@@ -336,7 +336,7 @@ def fit_prior(model: Model, data: Any, kind: str = "auto", seed: int = 0, second
         model: the trained model, which is not changed.
         data: data in any form that training takes; usually the training data.
         kind: "transformer" or "pixelcnn" for a model with a codebook; "normal", "gmm", "flow-maf", "flow-iaf",
-            "flow-realnvp" or "two-stage" for other single-level latents; "metric" for a posterior with a learned metric;
+            "flow-realnvp" or "two-stage" for other single-level latents; "metric" for one with a learned metric;
             "auto" takes the kind that makes held-out embeddings likeliest.
         seed: fixes the draws.
         seconds: the approximate time limit of a mixture, or of a prior over codes.

@@ -33,7 +33,9 @@ WIDE = 400  # columns; of more than that, only the leading eigenvectors are comp
 
 @dataclass(frozen=True)
 class EnsembleTrainingConfig:
-    """How the members are trained: Adam at one cycle of learning rates with the peak `learning_rate`, on `batch_size` rows a step."""
+    """How the members are trained: Adam at one cycle of learning rates with the peak `learning_rate`, on
+    `batch_size` rows a step.
+    """
 
     steps: int = 500
     batch_size: int = 256

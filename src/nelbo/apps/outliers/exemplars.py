@@ -61,7 +61,9 @@ class EnsembleConfig:
 
 
 class Scaling:
-    """x -> (x - shift) / scale, cut at `cut`, column by column; fitted by `min_max_scaling` or `standard_scaling`; gaps stay NaN."""
+    """x -> (x - shift) / scale, cut at `cut`, column by column; fitted by `min_max_scaling` or
+    `standard_scaling`; gaps stay NaN.
+    """
 
     def __init__(self, shift: np.ndarray, scale: np.ndarray, cut: float = np.inf) -> None:
         self.shift = np.nan_to_num(shift)
@@ -165,7 +167,9 @@ class OutlierScorer:
         self.spread = np.maximum(high - low, 1e-9)
 
     def anomaly_score(self, x: np.ndarray, leave_one_out: bool = False) -> np.ndarray:
-        """The scores of rows, float64 `(n,)`, high for odd ones; `leave_one_out` as in `ExemplarEnsemble.anomaly_score`."""
+        """The scores of rows, float64 `(n,)`, high for odd ones; `leave_one_out` as in
+        `ExemplarEnsemble.anomaly_score`.
+        """
         distances = self.exemplars.anomaly_score(x, leave_one_out)
         if self.margins is None:
             return distances

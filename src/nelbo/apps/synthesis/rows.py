@@ -146,7 +146,8 @@ def _rejection_sample(
         if held >= n:
             return found
     raise UserError(
-        f"filter={max_nll_quantile}: kept {held} of the {n} wanted in {ROUNDS} rounds: give a higher one, or train longer"
+        f"filter={max_nll_quantile}: kept {held} of the {n} wanted in {ROUNDS} rounds: give a higher one, or "
+        "train longer"
     )
 
 

@@ -272,6 +272,7 @@ def check_range(part: RawSplit, schema: Schema, stats: ArrayStats) -> None:
         )
     if not inside:
         warnings.warn(
-            f"{part.name}: values reach from {stats.low:g} to {stats.high:g}, beyond the {low:g} to {high:g} of training",
+            f"{part.name}: values reach from {stats.low:g} to {stats.high:g}, beyond the {low:g} to {high:g} of "
+            "training",
             stacklevel=4,
         )

@@ -1,20 +1,20 @@
-"""Random changes of pictures in training: another for each picture each time, never of test data.
+"""Random changes of pictures in training, drawn anew for each picture and step; test data are not changed.
 
-    flip        mirrored left to right, with this probability        0.5
-    vflip       mirrored top to bottom, with this probability        0.5
-    shift       moved by up to this share of the sides               0.1     in whole pixels
-    rotate      turned by up to so many degrees, either way          15
-    scale       enlarged by up to 1 + this, or made smaller by it    0.1
-    brightness  up to this added to or taken from all values         0.1
-    contrast    spread about the mean by up to 1 + this, or less     0.2
+    flip        mirror left to right, with this probability          0.5
+    vflip       mirror top to bottom, with this probability          0.5
+    shift       move by up to this fraction of the sides             0.1     in whole pixels
+    rotate      rotate by up to so many degrees, either way          15
+    scale       enlarge by up to 1 + this factor, or shrink by it    0.1
+    brightness  add or subtract up to this from all values           0.1
+    contrast    scale about the mean by up to 1 + this, or by less   0.2
 
-All that moves pixels is one map from the places of the new picture to those of the old,
+All changes of position are one map from places of the new picture to places of the old one,
 
     place_old = F R(angle) place_new / scale + shift,    in pixels from the centre, F the mirrorings,
 
-and the old is read there by cubic interpolation, so that nothing is blurred twice; where all moves are by whole pixels,
-and in black and white pictures, the nearest pixel is taken. What lies beyond the edge is as the edge. Values stay in
-[0, 1], and on the levels of whole numbers. torchvision was weighed: here the draws depend on (seed, step) alone, and
+where the old picture is read by cubic interpolation, so that nothing is blurred twice. If all moves are by whole
+pixels, and for black and white pictures, the nearest pixel is used. Beyond the edge, the edge is repeated. Values stay
+in [0, 1], and on the levels of integers. torchvision was weighed: here the draws depend on (seed, step) alone, and
 torchvision pins the version of torch.
 """
 
@@ -32,12 +32,12 @@ from nelbo.errors import UserError
 
 USUAL = {"flip": 0.5, "vflip": 0.5, "shift": 0.1, "rotate": 15.0, "scale": 0.1, "brightness": 0.1, "contrast": 0.2}
 MOST = {"flip": 1.0, "vflip": 1.0, "shift": 1.0, "rotate": 180.0, "brightness": 1.0}
-DRAWS = 8  # random numbers for a picture
+DRAWS = 8  # random numbers per picture
 
 
 @dataclass(frozen=True)
 class Augment:
-    """How strongly pictures are changed in each way, 0: not; see above.
+    """The strength of each change of pictures, 0 for none; see the top of this module.
 
     >>> Augment.parse("flip,rotate=5").rotate
     5.0
@@ -53,34 +53,34 @@ class Augment:
 
     @classmethod
     def parse(cls, text: str) -> Augment:
-        """From names, parted by commas, each with its strength if it is not the usual one: "flip,rotate=5".
+        """Parse comma-separated names, each with its strength if it differs from the default: "flip,rotate=5".
 
-        Raises `UserError` naming what is unknown or out of range.
+        Raises `UserError` for an unknown name or a strength out of range.
         """
         found = cls()
         for word in filter(None, (word.strip() for word in text.split(","))):
             name, equals, value = (part.strip() for part in word.partition("="))
             if name not in USUAL:
-                raise UserError(f"augment={text!r}: {name!r} is unknown: give some of {', '.join(USUAL)}")
+                raise UserError(f"augment={text!r}: {name!r} is unknown: use some of {', '.join(USUAL)}")
             try:
                 strength = float(value) if equals else USUAL[name]
             except ValueError:
                 strength = math.nan
             if not 0 <= strength <= MOST.get(name, 10.0):
                 most = f"{MOST.get(name, 10.0):g}"
-                raise UserError(f"augment={text!r}: {word!r}: give a number from 0 to {most}, as {name}={USUAL[name]}")
+                raise UserError(f"augment={text!r}: {word!r}: use a number from 0 to {most}, as {name}={USUAL[name]}")
             found = replace(found, **{name: strength})
         return found
 
     def check(self, schema: Schema) -> None:
-        """Raise `UserError` for data that cannot be changed so."""
+        """Raise `UserError` for data that do not support these changes."""
         if schema.kind != "image":
-            raise UserError(f"augment: these are changes of pictures, the data are of kind {schema.kind}: leave it out")
+            raise UserError(f"augment supports pictures, and the data are of kind {schema.kind}: leave it out")
         if schema.support == "binary" and (self.brightness or self.contrast):
-            raise UserError("augment: black and white pictures have no brightness or contrast: leave these out")
+            raise UserError("augment: black and white pictures have no brightness or contrast: leave these two out")
 
     def __call__(self, x: Tensor, schema: Schema, u: Tensor) -> Tensor:
-        """Pictures `(n, channels, height, width)` in the model's units, changed as `u` `(n, 8)` in [0, 1) says."""
+        """Change pictures `(n, channels, height, width)` in model units by random numbers `u` `(n, 8)`, in [0, 1)."""
         v = (2 * u - 1).to(x.device)  # in [-1, 1)
         if any((self.flip, self.vflip, self.shift, self.rotate, self.scale)):
             x = self._moved(x, v, schema)
@@ -98,7 +98,7 @@ class Augment:
         cos, sin = angle.cos() * size, angle.sin() * size
         across, down = (torch.where(v[:, i] < 2 * p - 1, -1.0, 1.0) for i, p in ((2, self.flip), (3, self.vflip)))
         right, below = (_whole(v[:, i], round(self.shift * side)) for i, side in ((4, width), (5, height)))
-        # affine_grid's places reach from -1 to 1 over each side
+        # affine_grid's places range from -1 to 1 over each side
         rows = (
             torch.stack([across * cos, -across * sin * height / width, 2 * right / width], 1),
             torch.stack([down * sin * width / height, down * cos, 2 * below / height], 1),
@@ -108,7 +108,7 @@ class Augment:
         return grid_sample(x, grid, "bicubic" if between else "nearest", "border", align_corners=False)
 
     def _shaded(self, x: Tensor, v: Tensor) -> Tensor:
-        colours = x[:, :3]  # how much a pixel shows is left as it is
+        colours = x[:, :3]  # transparency is unchanged
         mean = colours.mean((1, 2, 3), keepdim=True)
         spread = ((1 + self.contrast) ** v[:, 6]).view(-1, 1, 1, 1)
         changed = (colours - mean) * spread + mean + self.brightness * v[:, 7].view(-1, 1, 1, 1)
@@ -116,11 +116,11 @@ class Augment:
 
 
 def _whole(v: Tensor, most: int) -> Tensor:
-    """Whole numbers from -most to most, each as likely."""
+    """Integers from -most to most, with equal probability."""
     return ((v + 1) / 2 * (2 * most + 1)).floor().clamp(max=2 * most) - most
 
 
 def draws(n: int, seed: int, step: int) -> Tensor:
-    """The random numbers `(n, 8)` of the pictures of a step's batch, however it is cut into pieces."""
-    # counted from above: the orders of the epochs take theirs from below
+    """The random numbers `(n, 8)` of the pictures of a step's batch, independent of micro-batches."""
+    # counted from above: the orders of the epochs use seeds from below
     return torch.rand(n, DRAWS, generator=torch.Generator().manual_seed(2**63 - 1 - (seed * 1_000_003 + step)))

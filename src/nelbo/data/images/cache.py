@@ -1,12 +1,12 @@
-"""Decoded pictures that are kept in a file, so that a folder that does not fit memory is decoded once.
+"""A file cache of decoded pictures, so that a folder that does not fit in memory is decoded once.
 
-The file is a record for each picture: a checksum of its pixels, and they. A record whose checksum is not right is not
-there yet. So nothing has to be locked, finished or cleaned up: a process may be killed at any moment, and two may fill
-the same file, as both write the same. The file is named by what it depends on: names, sizes and times of the pictures'
-files and what they are brought to. It is sparse, so it takes the room of what was decoded.
+The file has a record for each picture: a checksum of its pixels, and the pixels. A record with a wrong checksum counts
+as absent. So nothing has to be locked, finished or cleaned up: a process may be killed at any moment, and two may fill
+the same file, as both write the same. The file's name depends on the names, sizes and times of the pictures' files and
+on the target. The file is sparse: it uses disk space only for decoded pictures.
 
 Files are in `$NELBO_CACHE`, else `$XDG_CACHE_HOME/nelbo`, else `~/.cache/nelbo`; `NELBO_CACHE=off` keeps none. All of
-them together take 32 GiB at most: those that were not used for longest are removed for a new one.
+them together use at most 32 GiB: the least recently used ones are removed for a new one.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ import numpy as np
 from nelbo.data.images.decode import ImageSource, ImageSpec
 
 BUDGET = 32 * 1024**3
-"""Bytes that all files of the cache may take."""
+"""The largest size of all files of the cache, in bytes."""
 ENDING = ".pixels"
 CHECK = 4  # bytes
 
 
 class Cache:
-    """`n` pictures of `target`, as far as they were put there; a folder that cannot be written keeps nothing."""
+    """A cache of `n` pictures of `target`; in a folder that cannot be written, it stores nothing."""
 
     def __init__(self, path: Path, n: int, target: ImageSpec) -> None:
         self.path, self.target = path, target
@@ -44,7 +44,7 @@ class Cache:
             os.close(self.file)
 
     def get(self, i: int, pixels: np.ndarray) -> bool:
-        """Read picture `i` into `pixels`, in C order; whether it was there. Several threads may read and write."""
+        """Read picture `i` into `pixels`, in C order; whether it was cached. Several threads may read and write."""
         if self.file is None:
             return False
         check = bytearray(CHECK)
@@ -52,14 +52,14 @@ class Cache:
         return got == self.record and int.from_bytes(check, "little") == _checksum(pixels)
 
     def put(self, i: int, pixels: np.ndarray) -> None:
-        """Keep picture `i`, if there is room."""
+        """Store picture `i`, if there is space."""
         if self.file is not None:
-            with suppress(OSError):  # a full disk costs time later, nothing else
+            with suppress(OSError):  # a full disk only costs time later
                 os.pwritev(self.file, [_checksum(pixels).to_bytes(CHECK, "little"), pixels.data], i * self.record)
 
 
 def cache(originals: Sequence[ImageSource], target: ImageSpec) -> Cache | None:
-    """The cache of these pictures, or None: where there is to be none, or there is no room, or no name for them."""
+    """Open the decode cache for these files; None if caching is off, the disk is full, or a file cannot be stat'ed."""
     folder = _folder()
     if folder is None:
         return None
@@ -73,15 +73,15 @@ def cache(originals: Sequence[ImageSource], target: ImageSpec) -> Cache | None:
 
 
 def _folder() -> Path | None:
-    """Where files are kept; None for nowhere."""
+    """The folder of the files; None if caching is off."""
     chosen = os.environ.get("NELBO_CACHE")
-    if chosen == "off" or sys.platform == "win32":  # which has no reading at a place
+    if chosen == "off" or sys.platform == "win32":  # Windows lacks os.pread
         return None
     if chosen:
         return Path(chosen).expanduser()
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nelbo"
-    except RuntimeError:  # no home
+    except RuntimeError:  # no home folder
         return None
 
 
@@ -93,7 +93,7 @@ def _stamp(original: ImageSource) -> str:
 
 
 def _opened(path: Path, size: int) -> int | None:
-    """The file, made or brought to its size; None if it may not be, or there is no room for it."""
+    """The open file, created or resized; None if it cannot be written, or there is no space for it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         here = path.exists()
@@ -109,7 +109,7 @@ def _opened(path: Path, size: int) -> int | None:
 
 
 def _room(folder: Path, size: int) -> bool:
-    """Whether there is room for a file of this size beside what is kept, once the oldest files are removed."""
+    """Whether a file of this size fits beside the others, after removal of the oldest files."""
     if size > BUDGET or size > shutil.disk_usage(folder).free / 2:
         return False
     kept = sorted(((path, path.stat()) for path in folder.glob(f"*{ENDING}")), key=lambda found: found[1].st_mtime)
@@ -117,11 +117,11 @@ def _room(folder: Path, size: int) -> bool:
     for path, about in kept:
         if total <= BUDGET:
             break
-        path.unlink()  # who has it open goes on with it
+        path.unlink()  # a process that has it open can go on reading
         total -= about.st_blocks * 512
     return True
 
 
 def _checksum(pixels: np.ndarray) -> int:
-    """Never 0, which is what stands where nothing was written."""
+    """A checksum that is never 0, the value of absent records."""
     return zlib.crc32(pixels.data) or 1

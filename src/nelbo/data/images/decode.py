@@ -1,8 +1,7 @@
-"""One encoded picture: its size and mode from the header, and its pixels at a wanted size.
+"""Decoding of one picture: its size and mode from the header, and its pixels at a target size.
 
-Pixels are whole numbers, grey, RGB or RGBA: 8 bits, or 16 where they are grey and have 16. Without a channel for it,
-transparent parts show white; palettes and CMYK become RGB; the camera's rotation is applied; of an animation the first
-frame is taken, of several pages the first.
+Pixels are integers, grey, RGB or RGBA, of 8 bits, or 16 for 16-bit grey. Without a transparency channel, transparent
+parts become white. Palettes and CMYK become RGB. The camera's rotation is applied. The first frame or page is used.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 GREY_MODES = ("1", "L", "LA", "La", *DEEP_MODES)
 UNSUPPORTED_MODES = ("I", "F")
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-Image.preinit()  # the common formats come first, as a file is tried with each in turn
+Image.preinit()  # the common formats come first, as formats are tried in turn
 Image.init()  # and all others now: registering them from several threads at once loses some
 
 
 class Encoded(Protocol):
-    """An encoded picture that is no file; its `str` names it in messages, its `stamp` tells its content from others."""
+    """An encoded picture that is not a file; its `str` names it in messages, its `stamp` identifies its content."""
 
     @property
     def stamp(self) -> str: ...
@@ -35,12 +34,12 @@ class Encoded(Protocol):
 
 
 ImageSource = str | Encoded
-"""A picture as it is stored: the path of its file, or an `Encoded`."""
+"""A picture as stored: the path of its file, or an `Encoded`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """What is said of a picture before it is decoded; the size is (height, width), upright; `is_16bit` is 16-bit grey."""
+    """The header of a picture; `size` is (height, width), upright; `is_16bit` means 16-bit grey."""
 
     size: tuple[int, int]
     is_grayscale: bool
@@ -49,10 +48,10 @@ class ImageHeader:
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What pictures are brought to: `shape` is (channels, height, width); `is_16bit` pixels have 16 bits, others 8.
+    """The target of decoding: `shape` is (channels, height, width); pixels have 16 bits if `is_16bit`, else 8.
 
-    `resize_mode` says how another size is brought to this one, always by Lanczos' filter: "crop" covers the area and cuts
-    what stands out evenly, "pad" fits inside and fills up with black, "stretch" changes the proportions.
+    `resize_mode` is how another size is resized, always with a Lanczos filter: "crop" covers the area and cuts the
+    excess evenly, "pad" fits inside and fills with black, "stretch" changes the proportions.
     """
 
     shape: tuple[int, ...]
@@ -61,7 +60,7 @@ class ImageSpec:
 
     @classmethod
     def of(cls, schema: Schema, is_16bit: bool = False) -> ImageSpec:
-        """The target for a model of this schema; 16 bits are kept where its units are those of 16-bit pixels."""
+        """The target for a model with this schema; 16 bits are kept if its units are those of 16-bit pixels."""
         return cls(
             schema.shape,
             schema.resize_mode,
@@ -75,7 +74,7 @@ class ImageSpec:
 
 
 def read_header(original: ImageSource) -> ImageHeader:
-    """The header of a picture; raises `UserError` naming it if it is none."""
+    """Read the header of a picture; raises `UserError` naming a file that is not a picture."""
     try:
         with _opened(original) as picture:
             width, height = picture.size
@@ -85,13 +84,13 @@ def read_header(original: ImageSource) -> ImageHeader:
     except Exception as error:  # decoders fail in many ways on a damaged file
         raise unreadable(original, error) from None
     if mode in UNSUPPORTED_MODES:
-        raise UserError(f"{original}: pixels are 32-bit numbers (mode {mode}): save it with 8 or 16 bits, or give .npy")
+        raise UserError(f"{original}: has 32-bit pixels (mode {mode}): save it with 8 or 16 bits, or give .npy")
     size = (width, height) if turn in (5, 6, 7, 8) else (height, width)
     return ImageHeader(size, mode in GREY_MODES, mode in DEEP_MODES)
 
 
 def decode(original: ImageSource, target: ImageSpec) -> np.ndarray:
-    """The pixels, `target.shape` of `target.dtype`; raises `UserError` naming the picture if it is damaged."""
+    """Decode the pixels, `target.shape` of `target.dtype`; raises `UserError` naming a damaged picture."""
     channels, height, width = target.shape
     try:
         with _opened(original) as picture:
@@ -115,17 +114,17 @@ def _opened(original: ImageSource) -> Iterator[Image.Image]:
 
 
 def unreadable(original: ImageSource, error: Exception) -> UserError:
-    """The error for a file that is no picture, a damaged one, or one of more pixels than Pillow agrees to decode."""
+    """The error for a file that is not a picture, is damaged, or has more pixels than Pillow decodes."""
     reason = (str(error) or type(error).__name__).splitlines()[0]
     if isinstance(error, Image.DecompressionBombError):
         return UserError(f"{original}: is too large ({reason.partition(',')[0]}): shrink or remove it")
     if isinstance(error, UnidentifiedImageError):
-        reason = "no format that is known"
-    return UserError(f"{original}: cannot be read as a picture ({reason}): mend or remove it")
+        reason = "unknown format"
+    return UserError(f"{original}: cannot be read as a picture ({reason}): repair or remove it")
 
 
 def _numbers(picture: Image.Image) -> Image.Image:
-    """16-bit grey as floating point, which can be resized; of fewer bits, black and white stay what they are."""
+    """16-bit grey as floating point, which can be resized; black and white of fewer bits unchanged."""
     if picture.mode in DEEP_MODES:
         return Image.fromarray(np.asarray(picture).astype(np.float32))
     return Image.fromarray(np.asarray(_convert(picture, "L")) * np.float32(257))
@@ -144,7 +143,7 @@ def _convert(picture: Image.Image, mode: str) -> Image.Image:
 def _resize(picture: Image.Image, size: tuple[int, int], resize_mode: ResizeMode) -> Image.Image:
     if picture.size == size:
         return picture
-    if picture.mode == "RGBA":  # colours are weighed by how much they show, else what is clear colours its neighbours
+    if picture.mode == "RGBA":  # weigh colours by opacity, or transparent pixels would colour their neighbours
         return _resize(picture.convert("RGBa"), size, resize_mode).convert("RGBA")
     if resize_mode == "crop":
         return ImageOps.fit(picture, size, Image.Resampling.LANCZOS)

@@ -1,8 +1,8 @@
-"""Folders of pictures: which pictures and classes they hold, and the dataset that reads them.
+"""Folders of pictures: their pictures and classes, and the dataset that reads them.
 
-A folder that holds `train` and `test` (or `val`) gives both splits. One whose subfolders hold pictures has those
-as classes, in order of name, unless a file of labels is given; those in `accepts_missing_context` are of no known class. Names that
-start with a dot are passed over.
+A folder with `train` and `test` (or `val`) has both splits. A folder whose subfolders hold pictures has them as
+classes, in order of name, unless a file of labels is given; pictures in a subfolder `unlabelled` have no class. Names
+that start with a dot are ignored.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ UNLABELLED = ("unlabelled", "unlabeled")
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Pictures in order, with the class of each ("" if it has none; all empty if the album has no classes).
+    """Pictures in order, with the class of each ("" if unknown; no classes at all if `classes` is empty).
 
-    Files are strings: there may be millions, and a `Path` is four times as large. `order` are the names of classes,
-    where they have an order of their own.
+    Files are strings: there may be millions, and a `Path` is four times as large. `order` are the names of the classes,
+    if they have an order of their own.
     """
 
     name: str
@@ -49,32 +49,32 @@ class ImageFolder:
     order: tuple[str, ...] = ()
 
     def keep(self, good: list[bool]) -> ImageFolder:
-        """The album without the pictures that are not good."""
+        """The folder's pictures that are marked good."""
         classes = tuple(c for c, ok in zip(self.classes, good, strict=True) if ok) if self.classes else ()
         originals = tuple(o for o, ok in zip(self.sources, good, strict=True) if ok)
         return replace(self, sources=originals, classes=classes)
 
     def labels(self, classes: tuple[str, ...]) -> Tensor | None:
-        """The place of each picture's class in `classes`, -1 if it has none; None if the album has no classes."""
+        """The index of each picture's class in `classes`, -1 if unknown; None if the folder has no classes."""
         place = {name: number for number, name in enumerate(classes)} | {"": -1}
         return torch.tensor([place[name] for name in self.classes]) if self.classes else None
 
 
 def extend_by(classes: tuple[str, ...], albums: Iterable[ImageFolder]) -> tuple[str, ...]:
-    """`classes`, then those of the albums that are not among them, in their own order or by name."""
+    """`classes`, then the new classes of the folders, in their own order or by name."""
     both = list(albums)
     own = [name for album in both for name in album.order]
     return extend((*classes, *own), {name for album in both for name in album.classes} - {""})
 
 
 def albums(root: Path, table: str | None = None) -> tuple[ImageFolder, ImageFolder | None]:
-    """The training (or only) pictures under `root`, which may be a picture itself, and those of a test split.
+    """The training (or only) pictures under `root`, which may be a single picture, and those of a test split.
 
-    Their classes are their subfolders, or what the CSV file `table` says.
+    Their classes are their subfolders, or those in the CSV file `table`.
     """
     if root.is_file():
         if root.suffix.lower() not in SUFFIXES:
-            raise UserError(f"{root}: is no data source: give a table, pictures, .npy, .npz or a known name")
+            raise UserError(f"{root} is not a data source: give a table, pictures, .npy, .npz or a known name")
         return ImageFolder(str(root), (str(root),)), None
     held_out = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
     folders = [root / "train", held_out] if held_out and (root / "train").is_dir() else [root]
@@ -98,16 +98,16 @@ def _album(root: Path, by_folder: bool) -> ImageFolder:
         classes = {name: paths for name, paths in found.items() if paths}
     if loose and classes:
         raise UserError(
-            f"{root}: holds pictures beside folders of pictures ({next(iter(classes))}): move them into one"
+            f"{root}: has pictures beside folders of pictures ({next(iter(classes))}): move them into one folder"
         )
     if not loose and not classes:
-        raise UserError(f"{root}: holds no pictures: give a folder with files such as .png or .jpg")
+        raise UserError(f"{root}: has no pictures: give a folder with files such as .png or .jpg")
     names = tuple("" if name in UNLABELLED else name for name, paths in classes.items() for _ in paths)
     return ImageFolder(str(root), loose or tuple(path for paths in classes.values() for path in paths), names)
 
 
 def _pictures(folder: str, deep: bool = True) -> Iterator[str]:
-    """The pictures in a folder and, if `deep`, those below it, in order of their names, folder by folder."""
+    """The pictures in a folder and, if `deep`, its subfolders, in order of their names, folder by folder."""
     folders: set[str] = set()
     files = []
     try:
@@ -120,7 +120,9 @@ def _pictures(folder: str, deep: bool = True) -> Iterator[str]:
                 elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():
                     files.append(entry.name)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be listed ({error.strerror}): see to it, or move it away") from None
+        raise UserError(
+            f"{folder}: cannot be listed ({error.strerror}): change its permissions, or remove it"
+        ) from None
     for name in sorted([*files, *folders] if deep else files):
         path = os.path.join(folder, name)
         if name in folders:
@@ -133,10 +135,10 @@ R = TypeVar("R")
 
 
 class DecodedImages:
-    """Pixels `(n, channels, height, width)` of pictures, decoded when rows are asked for, and then kept if they may be.
+    """Pixels `(n, channels, height, width)` of pictures, decoded when rows are read, and then cached if possible.
 
-    `chosen` are the numbers of those that are rows, in order; None: all. Raises `UserError` naming a picture that is
-    damaged. Several threads may read.
+    `chosen` are the indices of the pictures that are rows, in order; None: all. Raises `UserError` naming a damaged
+    picture. Several threads may read.
     """
 
     def __init__(self, originals: tuple[ImageSource, ...], target: ImageSpec, chosen: np.ndarray | None = None) -> None:
@@ -158,7 +160,13 @@ class DecodedImages:
 
 
 class ImageFileDataset(Dataset):
-    """Pictures of 8 bits in the units of any schema, decoded when a batch asks for them."""
+    """8-bit pictures in the units of any schema, decoded when a batch is read.
+
+    Args:
+        rows: the pixels.
+        schema: the shape and the units of the pictures.
+        labels: int64 of shape `(n,)`; None for unlabelled pictures.
+    """
 
     resident, threaded = False, True
 
@@ -173,7 +181,7 @@ class ImageFileDataset(Dataset):
 
 
 def from_pixels(pixels: Tensor, schema: Schema) -> Tensor:
-    """Pixels (uint8, 0 to 255) as raw values of the schema: x is pixels / 255, cut at one half if it is binary."""
+    """Convert pixels (uint8, 0 to 255) to the schema's raw values: x is pixels / 255, thresholded at 0.5 if binary."""
     if schema.support == "binary":
         pixels = (pixels >= 128).to(torch.uint8) * 255
     if (schema.shift, schema.scale) == ((0.0,), (255.0,)):
@@ -183,7 +191,7 @@ def from_pixels(pixels: Tensor, schema: Schema) -> Tensor:
 
 @dataclass(frozen=True)
 class FolderScan:
-    """The readable pictures of an album with their headers, and what is wrong with the others."""
+    """The readable pictures of a folder with their headers, and the errors of the others."""
 
     album: ImageFolder
     headers: tuple[ImageHeader, ...]
@@ -191,12 +199,12 @@ class FolderScan:
 
     @property
     def is_16bit(self) -> bool:
-        """Whether there are pictures of 16 bits."""
+        """Whether some pictures have 16 bits."""
         return any(header.is_16bit for header in self.headers)
 
 
 def scan_folder(album: ImageFolder) -> FolderScan:
-    """The header of every picture; no pixel is decoded."""
+    """Read the header of every picture, without decoding pixels."""
     headers: list[ImageHeader] = []
     bad: dict[ImageSource, UserError] = {}
     known: dict[ImageHeader, ImageHeader] = {}  # equal headers are kept once
@@ -211,7 +219,7 @@ def scan_folder(album: ImageFolder) -> FolderScan:
 
 
 def common_shape(surveys: list[FolderScan], size: tuple[int, int] | None, channels: int | None) -> tuple[int, int, int]:
-    """(channels, height, width) of all pictures; raises `UserError` if sizes differ and none is given."""
+    """(channels, height, width) for all pictures; raises `UserError` if sizes differ and `size` is None."""
     headers = [header for s in surveys for header in s.headers]
     if not headers:
         _report(surveys[0], surveys[0].bad, skip_unreadable=False)
@@ -228,7 +236,7 @@ def common_shape(surveys: list[FolderScan], size: tuple[int, int] | None, channe
     if odd and size is None:
         raise UserError(
             f"{first} is {_by(header)}, {odd[0]} is {_by(odd[1])} (height x width): "
-            "bring all to one size by --size 64 (or 64x48)"
+            "resize all with --size 64 (or 64x48)"
         )
     return (channels or (1 if all(header.is_grayscale for header in headers) else 3), *(size or header.size))
 
@@ -236,15 +244,15 @@ def common_shape(surveys: list[FolderScan], size: tuple[int, int] | None, channe
 def read(
     scan: FolderScan, target: ImageSpec, skip_unreadable: bool, itemsize: int = 0
 ) -> tuple[np.ndarray | DecodedImages, ImageFolder]:
-    """The pixels of the pictures, in memory if they fit there at `itemsize` bytes each, and whose they are.
+    """Decode the pictures, into memory if they fit there at `itemsize` bytes per value; with them, their folder.
 
-    Raises `UserError` naming the first damaged picture and how many there are; with `skip_unreadable` these are left out, with
-    a warning. Where they do not fit memory, all are decoded at once only if some may have to be left out.
+    Raises `UserError` naming the first damaged picture and their number; with `skip_unreadable` they are left out, with
+    a warning. If they do not fit in memory, all are decoded at once only if some may have to be left out.
     """
     album, n = scan.album, len(scan.album.sources)
     if not fits_memory(n * prod(target.shape) * max(itemsize, target.dtype.itemsize)):
         rows = DecodedImages(album.sources, target)
-        # of a picture that is read only the length is told, as pixels would be sent from the process that reads
+        # a process returns only the length of a picture, as pixels would have to be sent
         good = _good(scan, (lambda i: len(rows[np.array([i])])) if skip_unreadable else None, skip_unreadable)
         chosen = np.flatnonzero(good)
         return (rows if len(chosen) == n else DecodedImages(album.sources, target, chosen)), album.keep(good)
@@ -256,12 +264,12 @@ def read(
     good = _good(scan, fill, skip_unreadable)
     chosen = np.flatnonzero(good)
     for place, i in enumerate(chosen.tolist() if len(chosen) < n else []):
-        pixels[place] = pixels[i]  # they close up one by one: a copy might not fit beside
+        pixels[place] = pixels[i]  # moved one by one: a copy might not fit in memory
     return pixels[: len(chosen)], album.keep(good)
 
 
 def build(scan: FolderScan, schema: Schema, skip_unreadable: bool) -> Dataset:
-    """The pictures at 8 bits in the schema's units: decoded into memory if they fit there, else when asked for."""
+    """The 8-bit pictures in the schema's units: decoded into memory if they fit there, else on demand."""
     itemsize = from_pixels(torch.zeros(1, dtype=torch.uint8), schema).itemsize
     rows, album = read(scan, ImageSpec.of(schema), skip_unreadable, itemsize)
     labels = album.labels(schema.classes)
@@ -271,23 +279,23 @@ def build(scan: FolderScan, schema: Schema, skip_unreadable: bool) -> Dataset:
 
 
 def _every(album: ImageFolder, read: Callable[[int], R], what: str) -> Iterator[R | UserError]:
-    """`read` of the number of every picture by all cores, in order, its errors as values; `what` says what that is."""
+    """Apply `read` to the index of every picture on all cores, in order, with errors as values; `what` is its name."""
 
     def attempt(i: int) -> R | UserError:
         try:
             return read(i)
         except UserError as error:
-            return UserError(str(error))  # the one raised holds on to all that it passed through
+            return UserError(str(error))  # the one raised keeps its traceback, and all its frames, in memory
 
-    files = all(isinstance(original, str) for original in album.sources)  # others may share what they read from
+    files = all(isinstance(original, str) for original in album.sources)  # others may share a file handle
     numbers = range(len(album.sources))
     return track(parallel_map(attempt, numbers, processes=files), what, len(numbers))
 
 
 def _good(scan: FolderScan, attempt: Callable[[int], object] | None, skip_unreadable: bool) -> list[bool]:
-    """Which of the pictures can be read, by an attempt at the number of each, if any.
+    """Which pictures can be read, tested by `attempt` on the index of each, if not None.
 
-    Raises, or warns of, those that cannot, be it by their headers.
+    Raises for, or warns of, those that cannot, including those with bad headers.
     """
     originals = scan.album.sources
     tried = list(_every(scan.album, attempt, "reading pictures")) if attempt else [None] * len(originals)
@@ -297,7 +305,7 @@ def _good(scan: FolderScan, attempt: Callable[[int], object] | None, skip_unread
 
 
 def _report(scan: FolderScan, bad: dict[ImageSource, UserError], skip_unreadable: bool) -> None:
-    """Raise, or warn of, the pictures that cannot be read."""
+    """Raise for, or warn of, the pictures that cannot be read."""
     total = len(scan.album.sources) + len(scan.bad)
     if not bad:
         return
@@ -307,9 +315,9 @@ def _report(scan: FolderScan, bad: dict[ImageSource, UserError], skip_unreadable
     text = f"{scan.album.name}: {len(bad)} of {total} pictures cannot be read"
     if not skip_unreadable or len(bad) == total:
         remedy = (
-            "mend or remove them"
+            "repair or remove them"
             if len(bad) == total
-            else "mend or remove them, or leave them out by --skip-unreadable"
+            else "repair or remove them, or leave them out with --skip-unreadable"
         )
         raise UserError(f"{text}: {remedy}; the first is {first}")
     warnings.warn(f"{text} and are left out; the first is {first}", stacklevel=2)

@@ -1,6 +1,6 @@
-"""Data sets of Hugging Face's `datasets`: pictures as they are encoded in their Arrow files, other columns as a table.
+"""Hugging Face datasets: pictures, still encoded in their Arrow files; without pictures, a table.
 
-Nothing is imported: who has such an object has the package.
+Nothing is imported: a user with such an object has the package.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TESTS = ("test", "validation", "val", "valid")
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Picture:
-    """The encoded picture in a row of a dataset whose one column is not decoded."""
+    """The encoded picture in a row of a dataset with a single, undecoded column."""
 
     rows: Any
     number: int
@@ -56,24 +56,27 @@ def _columns(dataset: Any) -> list[str]:
 
 
 def unwrap(source: Any) -> tuple[ImageFolder, ImageFolder | None] | Any:
-    """Of a dataset with pictures, the training (or only) ones and those of a test split; of another, an Arrow table.
+    """The training (or only) pictures and those of a test split; an Arrow table for a dataset without pictures.
 
-    Raises `UserError` if it is a stream, or has no training split, or pictures in several columns.
+    Raises `UserError` for a stream, and for a dataset without a training split or with several columns of pictures.
     """
     splits = dict(source) if isinstance(source, Mapping) else {"train": source}
     train = splits["train"] if "train" in splits else next(iter(splits.values())) if len(splits) == 1 else None
     if train is None:
         raise UserError(
-            f"a {type(source).__name__} of {', '.join(splits)}: give one of them, as dataset[{next(iter(splits))!r}]"
+            f"a {type(source).__name__} of {', '.join(splits)}: give one split, as dataset[{next(iter(splits))!r}]"
         )
     if not callable(getattr(train, "__len__", None)):
-        raise UserError(f"{type(train).__name__}: is a stream: load it with streaming=False, so that rows have numbers")
+        raise UserError(
+            f"{type(train).__name__} is a stream: load it with streaming=False, so that its rows have indices"
+        )
     pictures = _columns(train)
     if not pictures:
         return train.with_format("arrow")[:]
     if len(pictures) > 1:
         raise UserError(
-            f"the dataset has pictures in {', '.join(pictures)}: keep one, as by .remove_columns({pictures[1]!r})"
+            f"the dataset has pictures in {', '.join(pictures)}: keep one, such as with "
+            f".remove_columns({pictures[1]!r})"
         )
     held_out = next((splits[name] for name in TESTS if name in splits), None)
     return _album(train, pictures[0]), None if held_out is None else _album(held_out, pictures[0])
@@ -95,7 +98,7 @@ def _album(dataset: Any, column: str) -> ImageFolder:
 
 
 def _name(value: Any, order: tuple[str, ...]) -> str:
-    """The class that a cell means; "" if it is missing."""
+    """The class of a cell; "" if it is missing."""
     if value is None or (order and value < 0):
         return ""
     return order[value] if order else str(value)

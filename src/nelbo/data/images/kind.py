@@ -1,4 +1,4 @@
-"""Pictures: as arrays (`nelbo.data.arrays.kind` reads these), in files, or in a Hugging Face dataset."""
+"""Pictures: as arrays (which `nelbo.data.arrays.kind` reads), in files, or in a Hugging Face dataset."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from nelbo.data.schema import Schema
 from nelbo.data.split import split_at_random
 from nelbo.errors import UserError
 
-SMALL = 28  # pixels a side, up to which convolutions see pixels
-LARGEST = 32  # patches a side
+SMALL = 28  # pixels per side up to which convolutions apply to pixels
+LARGEST = 32  # patches per side
 WIDTH = 40  # channels of convolutions over patches
 
 
 class ImageKind(ArrayKind):
-    """Pictures. Of sources, this kind reads those that hold encoded pictures."""
+    """Pictures. This kind reads sources of encoded pictures."""
 
     name = "image"
     noun = "pictures"
@@ -68,7 +68,7 @@ class ImageKind(ArrayKind):
         album = both[0] if split == "train" or both[1] is None else both[1]
         if schema.kind != "image" or schema.shape[0] not in MODES:
             raise UserError(
-                f"{album.name}: holds pictures, the model takes rows of shape {schema.shape}: give an array"
+                f"{album.name} has pictures, and the model needs data of shape {schema.shape}: give an array"
             )
         known, scan = replace(schema, classes=extend_by(schema.classes, [album])), folder.scan_folder(album)
         target = ImageSpec.of(schema, scan.is_16bit)
@@ -81,7 +81,7 @@ class ImageKind(ArrayKind):
         return reader_of(source, DataOptions())
 
     def default_net(self, schema: Schema) -> dict[str, Any]:
-        """Convolutions where the shorter side is at least 8, over patches where the longer one is large.
+        """Convolutions if the shorter side is at least 8, over patches if the longer side is large.
 
         >>> [ImageKind().default_net(Schema("image", (1, n, n), (0.0,), (1.0,), "unit")) for n in (4, 28, 64)]
         [{'kind': 'mlp'}, {'kind': 'conv'}, {'kind': 'conv', 'width': 40, 'patch': 2}]
@@ -102,5 +102,5 @@ class ImageKind(ArrayKind):
 
 
 def _albums(source: Any, labels: str | None = None) -> tuple[ImageFolder, ImageFolder | None]:
-    """The pictures of a source: of the training (or only) split, and of a test split if there is one."""
+    """The pictures of a source: of its training (or only) split, and of its test split if any."""
     return huggingface.unwrap(source) if huggingface.is_hub(source) else albums(Path(source).expanduser(), labels)

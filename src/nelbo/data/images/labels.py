@@ -1,8 +1,8 @@
 """Classes of pictures from a CSV file: a column that names the pictures, and one with their classes.
 
-The column of names is the one that names most pictures: by their path in the folder, by the file's name alone, or by
-that without its ending. The column of classes is the one asked for (`labels.csv:COLUMN`), else one that is called
-`label`, `class`, `category`, `target` or the like, else the only other one. A class left empty is unknown.
+The column of names is the one that matches most pictures: by their path in the folder, by the file's name, or by its
+name without ending. The column of classes is the requested one (`labels.csv:COLUMN`), else one called `label`, `class`,
+`category`, `target` or similar, else the only other one. An empty class is unknown.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ DELIMITERS = ",;\t|"
 
 
 def read(table: str, root: Path, paths: Sequence[str]) -> list[str]:
-    """The class of each picture in `paths`, all below `root`; "" where the cell is empty.
+    """Read the class of each picture in `paths`, all below `root`; "" if the cell is empty.
 
-    Raises `UserError` if the table cannot be read or does not say which columns are meant, and naming the first
-    picture without a row, row without a picture, or picture with two rows.
+    Raises `UserError` if the table cannot be read or its columns are ambiguous, and naming the first picture without a
+    row, row without a picture, or picture with two rows.
     """
     file, header, rows = _rows(table)
     places = _places(root, paths)
     shared = [sum(cells[column] in places for cells in rows.values()) for column in range(len(header))]
     named = max(range(len(header)), key=shared.__getitem__)
     if not shared[named]:
-        raise UserError(f"{file}: no column names pictures in {root}: give their paths in it, or the files' names")
+        raise UserError(f"{file}: no column names pictures in {root}: use their paths in it, or the files' names")
     if header[named] in places:
-        raise UserError(f"{file}: its first line is of a picture: write the columns' names above it, as file,label")
+        raise UserError(f"{file}: its first line is of a picture: add a line of column names above it, as file,label")
     chosen = _class_column(table, header, named)
     classes: dict[int, tuple[int, str]] = {}
     for line, cells in rows.items():
         found = places.get(cells[named], [])
         where = f"{file}: line {line}: {cells[named]!r}"
         if not found:
-            raise UserError(f"{where} is no picture in {root}: remove the row, or add the picture")
+            raise UserError(f"{where} is not a picture in {root}: remove the row, or add the picture")
         if len(found) > 1:
-            raise UserError(f"{where} is the name of {len(found)} pictures in {root}: give the path in the folder")
+            raise UserError(f"{where} is the name of {len(found)} pictures in {root}: use the path in the folder")
         if found[0] in classes:
             raise UserError(
                 f"{file}: lines {classes[found[0]][0]} and {line} are both of {cells[named]!r}: remove one of them"
@@ -49,8 +49,9 @@ def read(table: str, root: Path, paths: Sequence[str]) -> list[str]:
     missing = [path for i, path in enumerate(paths) if i not in classes]
     if missing:
         raise UserError(
-            f"{file}: {len(missing)} of {len(paths)} pictures have no row: add rows for them (with no class, if it is "
-            f"unknown), or move them away; the first is {missing[0]}"
+            f"{file}: {len(missing)} of {len(paths)} pictures have no row: add rows for them (with an empty class "
+            "if it "
+            f"is unknown), or move them away; the first is {missing[0]}"
         )
     return [classes[i][1] for i in range(len(paths))]
 
@@ -71,14 +72,16 @@ def _rows(table: str) -> tuple[str, list[str], dict[int, list[str]]]:
     header = read[0][1] if read else []
     rows = dict(read[1:])
     if len(header) < 2:
-        raise UserError(f"{file}: has {len(header)} columns: give a column of pictures' names and one of classes")
+        raise UserError(f"{file}: has {len(header)} columns: give one of pictures' names and one of classes")
     if wrong := next((line for line, cells in rows.items() if len(cells) != len(header)), 0):
-        raise UserError(f"{file}: line {wrong} has {len(rows[wrong])} cells, the first {len(header)}: make them alike")
+        raise UserError(
+            f"{file}: line {wrong} has {len(rows[wrong])} cells, the first {len(header)}: give all lines equally many"
+        )
     return file, header, rows
 
 
 def _places(root: Path, paths: Sequence[str]) -> dict[str, list[int]]:
-    """The numbers of the pictures that each name may mean: a path means one, even where others have its name."""
+    """The indices of the pictures that each name may mean: a path means one, even if others have its name."""
     places: dict[str, list[int]] = {}
     inside = [os.path.relpath(path, root).replace(os.sep, "/") for path in paths]
     for name in (os.path.basename, lambda path: os.path.splitext(os.path.basename(path))[0]):
@@ -88,7 +91,7 @@ def _places(root: Path, paths: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _class_column(table: str, header: list[str], named: int) -> int:
-    """The number of the column of classes."""
+    """The index of the column of classes."""
     others = [column for column in range(len(header)) if column != named]
     wanted = table.rpartition(":")[2] if not Path(table).expanduser().is_file() else ""
     if wanted:

@@ -16,7 +16,7 @@ from nelbo.data.series import series
 
 
 class SeriesKind(ArrayKind):
-    """Series of steps, with one or several channels; elements that were not observed are NaN."""
+    """Series of steps with one or several channels; unobserved elements are NaN."""
 
     name = "series"
     noun = "series"
@@ -44,7 +44,7 @@ class SeriesKind(ArrayKind):
         return f"series of {steps} steps, {channels} {'channel' if channels == 1 else 'channels'}"
 
     def to_bytes(self, values: Any, schema: Schema, ending: str) -> bytes:
-        """An array as `.npy`; as a `.csv`, a row for each step: series, step, and the channels by name."""
+        """An array as `.npy`, or as a `.csv` with one row per step: series, step, and the channels by name."""
         if ending != ".csv":
             return super().to_bytes(values, schema, ending)
         n, steps, channels = values.shape

@@ -1,26 +1,22 @@
-"""Series: reading, and cutting long recordings into windows.
+"""Series: values `(steps, channels)`, some of which may be unobserved (NaN); reading, and cutting into windows.
 
-A table whose rows are the steps of one long series: its columns are the channels.
-
-A first column of dates and times, or of numbers by a name that says so, is what the steps are counted by, and is left
-out. All others must hold numbers; cells without one are gaps.
-
-Series: values `(steps, channels)`, some of which may not have been observed (NaN).
-
-What is a series is said, by `kind="series"` or a `window`: an array is else of vectors or pictures. Then
+An array holds series if `kind="series"` or a `window` is set; otherwise it holds vectors or pictures. Then
 
     an array     (n, steps) or (n, steps, channels); (steps,) is one recording
-    a list       of arrays (steps,) or (steps, channels), of any lengths: the shorter are ended by NaN
-    a table      one recording, a row for each step (`nelbo.data.series.series`): it takes a window
+    a list       of arrays (steps,) or (steps, channels), of any lengths: shorter ones are padded with NaN
+    a table      one recording, with one row per step and one column per channel: it needs a window
 
-With a `window`, each series is a recording and is cut (`nelbo.data.split`). Where the source has no test
-split, rows at random are held out; of windows, whole recordings at random; of the windows of one recording its last
-part, and no window to train on shares a step with that.
+A first column of dates and times, or of numbers under a name such as "time", counts the steps and is left out. All
+other columns of a table must hold numbers; empty cells are unobserved.
+
+With a `window`, each series is a recording that is cut into windows (`nelbo.data.split`). Without a test split in the
+source, random rows are held out; for windows, random recordings; for the windows of a single recording its last part,
+and no training window shares a step with it.
 
     only {0, 1}      binary   x = raw
-    other values     real     x = (raw - mean) / std, per channel, of the observed values to train on
+    other values     real     x = (raw - mean) / std, per channel, of the observed training values
 
-For a trained model, series shorter than its own are ended by NaN, longer ones cut into windows as long as its own.
+For a trained model, shorter series are padded with NaN, and longer ones are cut into windows of the model's length.
 """
 
 from __future__ import annotations
@@ -51,9 +47,9 @@ CLOCKS = ("", "t", "time", "times", "timestamp", "timestamps", "date", "datetime
 
 
 def read(source: Any) -> tuple[str, np.ndarray, tuple[str, ...]]:
-    """(what to call the table, its values `(steps, channels)` with NaN in gaps, the names of the channels).
+    """Read (name of the table, its values `(steps, channels)` with NaN for empty cells, names of the channels).
 
-    Raises `UserError` for a table without rows or channels, or naming the column that does not hold numbers.
+    Raises `UserError` for a table without rows or channels, and naming a column that does not hold numbers.
     """
     table = open_table(source)
     if not table.table.num_rows:
@@ -61,20 +57,20 @@ def read(source: Any) -> tuple[str, np.ndarray, tuple[str, ...]]:
     first = int(_tells_time(table.names[0], table.table.column(0)))
     names = table.names[first:]
     if not names:
-        raise UserError(f"{table.name}: has a column of times only: give a column of numbers beside it")
+        raise UserError(f"{table.name}: has only a column of times: add a column of numbers")
     values = np.empty((table.table.num_rows, len(names)))
     for j, name in enumerate(names):
         try:
             values[:, j] = _numbers(table.table.column(first + j))
         except UserError as error:
             raise UserError(
-                f"{table.name}: column {name!r} {error}: leave the column out, or make numbers of it"
+                f"{table.name}: column {name!r} {error}: remove the column, or convert it to numbers"
             ) from None
     return table.name, values, names
 
 
 def _tells_time(name: str, column: Any) -> bool:
-    """Whether a first column says when a step was."""
+    """Whether a first column holds the times of the steps."""
     form = cells.form_of(column.type)
     if form == "text":
         distinct, _ = cells.texts(column)
@@ -84,22 +80,22 @@ def _tells_time(name: str, column: Any) -> bool:
 
 
 def _numbers(column: Any) -> np.ndarray:
-    """The cells as float64, NaN where one is missing; raises `UserError` for words and dates."""
+    """The cells as float64, NaN for missing ones; raises `UserError` for words and dates."""
     if cells.form_of(column.type) in ("text", "choice"):
         distinct, place = cells.texts(column)
         numbers = cells.numbers_in(distinct)
         used = np.unique(place[place >= 0])
         if (words := used[np.isnan(numbers[used])]).size:
-            raise UserError(f"holds {distinct[int(words[0])].as_py()!r}, which is no number")
+            raise UserError(f"holds {distinct[int(words[0])].as_py()!r}, which is not a number")
         return np.append(numbers, np.nan)[place]
     return cells.numbers(column)
 
 
 @dataclass(frozen=True)
 class LoadedSeries:
-    """Series to train on and to test on (None: none of their own), and the names of classes and channels.
+    """Training and test series (None: no test split), and the names of classes and channels.
 
-    `lists` are the series of a list, each at its own length; the rows of `train` are these ended by NaN.
+    `lists` are the series of a list, each at its own length; the rows of `train` are the same padded with NaN.
     `is_recording`: the source is a table, which holds one recording.
     """
 
@@ -112,13 +108,14 @@ class LoadedSeries:
 
 
 def load(source: Any, options: DataOptions, seed: int) -> DataSplits:
-    """Series to train on and series held out; see `nelbo.data.load`."""
+    """Load training and test series; see `nelbo.data.load`."""
     loaded = _find(source, options.data_root)
     if options.window is not None:
         loaded = _cut(loaded, options.window, options.window if options.stride is None else options.stride)
     elif loaded.is_recording:
         raise UserError(
-            f"{loaded.train.name}: is one series of {loaded.train.shape[0]} steps: cut it, as by --window 128"
+            f"{loaded.train.name} is one series of {loaded.train.shape[0]} steps: cut it into windows, such as "
+            "--window 128"
         )
     held_out = (options.val_fraction, seed)
     name, rows = Path(loaded.train.name).stem, loaded.train.rows
@@ -137,7 +134,7 @@ def load(source: Any, options: DataOptions, seed: int) -> DataSplits:
 
 
 def load_like(source: Any, schema: Schema, split: str, options: DataOptions) -> Dataset:
-    """Series of any source for a model of this schema; see `nelbo.data.load_like`."""
+    """Load series of any source for a model with this schema; see `nelbo.data.load_like`."""
     loaded = _find(source, options.data_root, schema.classes, schema.names)
     if split == "test" and loaded.test is not None:
         loaded = replace(loaded, train=loaded.test, test=None)
@@ -145,7 +142,9 @@ def load_like(source: Any, schema: Schema, split: str, options: DataOptions) -> 
     if loaded.train.shape[1] != channels:
         listed = f" ({', '.join(schema.names)})" if schema.names else ""
         raise UserError(
-            f"{loaded.train.name}: has {loaded.train.shape[1]} channels, the model takes {channels}{listed}: give those"
+            f"{loaded.train.name} has {loaded.train.shape[1]} channels, and the model {channels}{listed}: give "
+            "data with "
+            "the same channels"
         )
     if loaded.lists or loaded.train.shape[0] != steps:
         whole = tuple(_ended(series, max(steps, len(series))) for series in _recordings(loaded))
@@ -153,7 +152,8 @@ def load_like(source: Any, schema: Schema, split: str, options: DataOptions) -> 
     stats = summarise(loaded.train)
     if schema.support == "binary" and not stats.is_binary:
         raise UserError(
-            f"{loaded.train.name}: values reach from {stats.low:g} to {stats.high:g}, the model takes only 0 and 1: "
+            f"{loaded.train.name}: values range from {stats.low:g} to {stats.high:g}, and the model supports only "
+            "0 and 1: "
             "threshold them first"
         )
     return _build(loaded.train, replace(schema, classes=loaded.classes), stats)
@@ -162,13 +162,13 @@ def load_like(source: Any, schema: Schema, split: str, options: DataOptions) -> 
 def _find(
     source: Any, data_root: str | Path | None, classes: tuple[str, ...] = (), channels: tuple[str, ...] = ()
 ) -> LoadedSeries:
-    """The series of a source, not cut; of a table, those `channels` if it has them all."""
+    """The uncut series of a source; for a table, the columns `channels` if it has them all."""
     if tables.is_table(source):
         name, values, names = read(source)
         if channels and set(channels) <= set(names):
             values, names = values[:, [names.index(channel) for channel in channels]], channels
         return LoadedSeries(RawSplit(name, values[None]), channels=names, is_recording=True)
-    sources.locate(source)  # a path that does not exist is said to be one
+    sources.locate(source)  # raises for a path that does not exist
     x, y = source if isinstance(source, tuple) and len(source) == 2 else (source, None)
     lists = _listed(x) if isinstance(x, list) else ()
     if lists:
@@ -183,7 +183,7 @@ def _find(
 
 
 def _listed(items: list[Any]) -> tuple[np.ndarray, ...]:
-    """The series of a list, `(steps, channels)` each."""
+    """The series of a list, each `(steps, channels)`."""
     if not items:
         raise UserError("the list of series is empty: give at least one")
     found = []
@@ -191,19 +191,21 @@ def _listed(items: list[Any]) -> tuple[np.ndarray, ...]:
         array = to_numpy(item) if isinstance(item, Tensor) else np.asarray(item)
         if array.dtype.kind not in "biuf" or array.ndim not in (1, 2) or 0 in array.shape:
             raise UserError(
-                f"item {i} of the list has shape {array.shape} and {array.dtype} values: give numbers, (steps,) or "
+                f"item {i} of the list has shape {array.shape} and type {array.dtype}: give numbers of shape "
+                "(steps,) or "
                 "(steps, channels)"
             )
         found.append(array.reshape(len(array), -1))
         if found[-1].shape[1] != found[0].shape[1]:
             raise UserError(
-                f"item {i} of the list has {found[-1].shape[1]} channels, item 0 {found[0].shape[1]}: make them alike"
+                f"item {i} of the list has {found[-1].shape[1]} channels, item 0 {found[0].shape[1]}: give all "
+                "the same number"
             )
     return tuple(found)
 
 
 def _ended(series: np.ndarray, steps: int) -> np.ndarray:
-    """The series `(its steps, channels)` ended by NaN to so many steps; as it is where it has them."""
+    """Pad the series `(its steps, channels)` with NaN to `steps`; unchanged if it is long enough."""
     if len(series) == steps:
         return series
     whole = np.full((steps, series.shape[1]), np.nan, np.result_type(series.dtype, np.float32))
@@ -212,7 +214,7 @@ def _ended(series: np.ndarray, steps: int) -> np.ndarray:
 
 
 def _recordings(loaded: LoadedSeries) -> tuple[np.ndarray, ...]:
-    """The series to train on, each at its own length; those of a file stay there."""
+    """The training series, each at its own length; those of a file stay in the file."""
     rows = loaded.train.rows
     if isinstance(rows, FileRows):
         rows = as_series_layout(np.load(rows.path, mmap_mode="r"), rows.name)
@@ -220,7 +222,7 @@ def _recordings(loaded: LoadedSeries) -> tuple[np.ndarray, ...]:
 
 
 def _cut(loaded: LoadedSeries, window: int, stride: int) -> LoadedSeries:
-    """All series cut into windows, each with the label of its series."""
+    """Cut all series into windows, each with the label of its series."""
 
     def windows(part: RawSplit, own: tuple[np.ndarray, ...]) -> RawSplit:
         rows = Windows(own, window, stride, part.name)
@@ -232,17 +234,17 @@ def _cut(loaded: LoadedSeries, window: int, stride: int) -> LoadedSeries:
 
 
 def summarise(part: RawSplit, train: np.ndarray | None = None) -> ArrayStats:
-    """What is seen of series, gaps passed over; `fitted_low`, `fitted_high` and the moments are those to train on.
+    """The statistics of the observed values; `fitted_low`, `fitted_high` and the moments are of the training series.
 
-    Raises `UserError` naming an infinite value, a series of one step, or one of which nothing was observed.
+    Raises `UserError` for an infinite value, a series of one step, or a series without observed values.
     """
     if part.shape[0] < 2:
-        raise UserError(f"{part.name}: each series has 1 step: give series of 2 steps or more")
+        raise UserError(f"{part.name}: each series has 1 step: give series of at least 2 steps")
     low, high, only_01, moments = np.inf, -np.inf, True, Moments()
     for start, chunk in chunks(part.rows):
         if np.isinf(chunk).any():
             found = ", ".join(map(str, np.argwhere(np.isinf(chunk))[0] + [start, 0, 0]))
-            raise UserError(f"{part.name}: holds infinite values, the first at [{found}]: drop them, or make them NaN")
+            raise UserError(f"{part.name}: has infinite values, the first at [{found}]: drop them, or use NaN")
         gaps = np.isnan(chunk)
         if not isinstance(part.rows, Windows) and (nothing := gaps.all((1, 2))).any():
             raise UserError(f"{part.name}: series {start + nothing.argmax()} holds only NaN: leave it out")
@@ -268,7 +270,7 @@ def _schema(loaded: LoadedSeries, stats: ArrayStats) -> Schema:
 
 
 def _build(part: RawSplit, schema: Schema, stats: ArrayStats) -> Dataset:
-    """The dataset of these rows; windows know where they begin."""
+    """The dataset of these rows; for windows, with their `origin`."""
     made = infer.build(part, schema, stats)
     if isinstance(part.rows, Windows):
         made.origin = torch.from_numpy(np.stack([part.rows.recording, part.rows.start], 1))

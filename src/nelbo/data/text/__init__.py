@@ -1,13 +1,13 @@
-"""Text: the lines of a file or a list of strings -> rows of token numbers, and back.
+"""Text: lines of a file or a list of strings to rows of token numbers, and back.
 
-A line is a row of `length` whole numbers: its tokens, then END (0) up to the row's end. A longer line is cut, which is
-said in a warning. Tokens are characters, of which one that training never saw becomes UNKNOWN (1), or subwords
-(byte-level byte pair encoding, trained on the training lines), which spell any text: see `nelbo.data.vocabulary`.
+A line is a row of `length` integers: its tokens, then END (0) up to the row's end. Longer lines are cut, with a
+warning. Tokens are characters, where a character that is not in the training lines becomes UNKNOWN (1), or subwords
+(byte-level byte pair encoding, trained on the training lines), which represent any text: see `nelbo.data.vocabulary`.
 
-Left to choose, tokens are characters where nine of ten lines have 32 characters or fewer (names, words), else subwords;
-`length` is twice that of all lines but the longest hundredth, at most 512.
+By default, tokens are characters if nine of ten lines have 32 characters or fewer (names, words), else subwords;
+`length` is twice the length of the longest line, without the longest hundredth of them, and at most 512.
 
-Spaces around a line are dropped, and lines without anything else are left out and counted.
+Spaces around a line are dropped. Empty lines are left out, with a warning.
 
 Source: Sennrich, Haddow, Birch (2016), Neural Machine Translation of Rare Words with Subword Units.
 """

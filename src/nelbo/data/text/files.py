@@ -1,4 +1,4 @@
-"""The lines of a file of text, whatever its encoding says, or one clear line on why there are none.
+"""The lines of a text file in any of its encodings, or a one-line error.
 
 Files are UTF-8, with or without a byte order mark, or UTF-16 with one; they may be gzipped.
 """
@@ -16,11 +16,11 @@ from nelbo.errors import UserError
 
 ENDINGS = (".txt", ".txt.gz")
 MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-LOOK, HEAD = 100, 2**16  # lines, and bytes, by which a table is told
+LOOK, HEAD = 100, 2**16  # lines, and bytes, by which a table is recognized
 
 
 def is_text(source: Any) -> bool:
-    """Whether a source is text: a list or tuple of strings, or a .txt file that exists and holds no table."""
+    """Whether a source is text: a list or tuple of strings, or an existing .txt file that is not a table."""
     if isinstance(source, list | tuple):
         return bool(source) and all(isinstance(line, str) for line in source)
     return isinstance(source, str | Path) and _named(source) and not holds_table(Path(source).expanduser())
@@ -38,7 +38,7 @@ def _exists(source: str | Path) -> bool:
 
 
 def holds_table(path: Path) -> bool:
-    """Whether tabs, semicolons or bars, or two commas or more, cut all the first lines of a file into as many cells."""
+    """Whether tabs, semicolons or bars, or two or more commas, cut all the first lines into equally many cells."""
     try:
         with opened(path) as file:
             head = file.read(HEAD).decode("latin1")
@@ -53,9 +53,13 @@ def holds_table(path: Path) -> bool:
 
 
 def lines_of(source: Any, skip_unreadable: bool = False) -> tuple[str, list[str]]:
-    """The name and the lines of text; with `skip_unreadable`, without those that are not in the file's encoding.
+    """The name and the lines of text.
 
-    A string that names no file is a line. Raises `UserError` for a file that holds no text.
+    Args:
+        source: a path, a line, or a list of lines; a string that is not the name of a file is a line.
+        skip_unreadable: whether to leave out lines that are not in the file's encoding, with a warning.
+
+    Raises `UserError` for a file without text.
     """
     name, lines = "text", [source] if isinstance(source, str) else source
     if isinstance(source, Path) or (isinstance(source, str) and (_exists(source) or _meant(source))):
@@ -63,14 +67,14 @@ def lines_of(source: Any, skip_unreadable: bool = False) -> tuple[str, list[str]
         name, lines = str(path), _read(path, skip_unreadable)
     kept = [line for line in map(str.strip, lines) if line]
     if not kept:
-        raise UserError(f"{name}: is empty: give a line of text or more")
+        raise UserError(f"{name}: is empty: give at least one line of text")
     if len(kept) < len(lines):
         _warn(f"{name}: {len(lines) - len(kept):,} empty lines are left out")
     return name, kept
 
 
 def _meant(source: str) -> bool:
-    """Whether a string is meant to name a file."""
+    """Whether a string looks like the name of a file."""
     return source.lower().endswith(ENDINGS) and len(source.split()) == 1
 
 
@@ -85,8 +89,8 @@ def _read(path: Path, skip_unreadable: bool) -> list[str]:
     encoding = MARKS.get(content[:2], "utf-8-sig")
     if encoding == "utf-8-sig" and b"\0" in content:
         raise UserError(
-            f"{path}: holds a zero byte at byte {content.index(0)}: it is no text, or lacks the mark of UTF-16: "
-            f"give a text file, or convert it, as by `iconv -f utf-16le -t utf-8 {path.name} > utf8.txt`"
+            f"{path}: has a zero byte at byte {content.index(0)}, so it is not text, or is UTF-16 without its mark: "
+            f"give a text file, or convert it, such as with `iconv -f utf-16le -t utf-8 {path.name} > utf8.txt`"
         )
     try:
         return _cut(content.decode(encoding))
@@ -96,13 +100,14 @@ def _read(path: Path, skip_unreadable: bool) -> list[str]:
         line = content[: error.start].count(b"\n") + 1
         raise UserError(
             f"{path}: is not {encoding.removesuffix('-sig').upper()} at byte {error.start} "
-            f"(0x{content[error.start]:02x}, line {line}): convert it, as by `iconv -f latin1 -t utf-8 {path.name} > "
-            "utf8.txt`, or leave such lines out with --skip-unreadable"
+            f"(0x{content[error.start]:02x}, line {line}): convert it, such as with `iconv -f latin1 -t utf-8 "
+            f"{path.name} "
+            "> utf8.txt`, or leave such lines out with --skip-unreadable"
         ) from None
 
 
 def _cut(text: str) -> list[str]:
-    """The lines of a text; a last line break ends a line and begins none."""
+    """The lines of a text, with or without a line break at its end."""
     return text.removesuffix("\n").split("\n") if text else []
 
 
@@ -119,7 +124,7 @@ def _good(content: bytes, path: Path) -> list[str]:
 
 
 def opened(path: Path) -> IO[bytes]:
-    """The bytes of a file, unpacked if it is gzipped."""
+    """Open a file for reading bytes, decompressed if it is gzipped."""
     return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 

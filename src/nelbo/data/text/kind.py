@@ -50,7 +50,8 @@ class TextKind(DataKind):
         self.check_source(str(source) if isinstance(source, str | Path) else "a list of strings", schema)
         if not (isinstance(source, str | Path) or is_text(source)):
             raise UserError(
-                f"a {type(source).__name__} is no text as the model takes: give a line, a list of lines, a .txt"
+                f"a {type(source).__name__} is not text, which the model needs: give a line, a list of lines, or "
+                "a .txt file"
             )
         name, lines = lines_of(source, options.skip_unreadable)
         return encode(lines, schema, name)
@@ -68,7 +69,7 @@ class TextKind(DataKind):
     def check_schema(self, schema: Schema) -> None:
         super().check_schema(schema)
         if schema.vocabulary is None:
-            raise UserError("kind=text: text has a vocabulary, and nothing else has one")
+            raise UserError("kind=text requires a vocabulary: set one, for text only")
 
     def describe(self, schema: Schema) -> str:
         assert schema.vocabulary is not None

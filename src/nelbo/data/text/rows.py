@@ -1,4 +1,4 @@
-"""Lines of text -> rows of token numbers, and what the rows' schema is."""
+"""Lines of text to rows of token numbers, and the schema of the rows."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from nelbo.data.schema import Schema
 from nelbo.data.vocabulary import UNKNOWN
 
 SHORT = 32  # characters of a line, up to which its tokens are characters
-DEFAULT = 4000  # numbers of a vocabulary
-LONGEST = 512  # tokens of a row, unless more are asked for
+DEFAULT = 4000  # token numbers of a vocabulary
+LONGEST = 512  # the default limit of tokens per row
 
 
 def fit_vocabulary(lines: Sequence[str], options: DataOptions) -> Schema:
-    """The schema of such lines: the vocabulary and the length that they ask for."""
+    """Fit the vocabulary and the length to lines, and return their schema."""
     short = np.quantile([len(line) for line in lines], 0.9) <= SHORT
     characters = options.tokens == "characters" or (options.tokens is None and short)
     make = vocabulary.characters if characters else vocabulary.subwords
@@ -32,7 +32,7 @@ def fit_vocabulary(lines: Sequence[str], options: DataOptions) -> Schema:
 
 
 def encode(lines: Sequence[str], schema: Schema, name: str) -> InMemoryDataset:
-    """The rows of lines; warns how many lines are cut, and how many characters are unknown."""
+    """Encode lines as rows; warns of the number of cut lines and of unknown characters."""
     assert schema.vocabulary is not None
     length, found = schema.shape[0], schema.vocabulary.numbers(lines)
     rows = torch.zeros(len(found), length, dtype=torch.int32)
@@ -48,4 +48,4 @@ def _warn(name: str, rows: Tensor, lengths: Sequence[int], length: int) -> None:
         remedy = f"the longest is line {at}, of {max(lengths):,}: --length {max(lengths)} keeps all"
         warnings.warn(f"{name}: {cut:,} of {len(rows):,} lines are cut to {length} tokens ({remedy})", stacklevel=5)
     if unknown := int((rows == UNKNOWN).sum()):
-        warnings.warn(f"{name}: {unknown:,} characters are not in the vocabulary, and taken as one", stacklevel=5)
+        warnings.warn(f"{name}: {unknown:,} characters are not in the vocabulary and become UNKNOWN", stacklevel=5)
