@@ -41,7 +41,8 @@ def needs_explanation(function: Any) -> list[str]:
 def unexplained(name: str, value: Any) -> Iterator[str]:
     """The arguments of a function, or of a class's constructor and public methods, that no `Args:` explains.
 
-    A constructor is explained by the docstring of its class. An inherited argument may be explained by the base class.
+    A constructor is explained by the docstring of its class. An inherited argument may be explained by the base class,
+    and the arguments of a method of another library's interface by that library.
     """
     if not inspect.isclass(value):
         explained = arguments(inspect.getdoc(value) or "")
@@ -55,6 +56,9 @@ def unexplained(name: str, value: Any) -> Iterator[str]:
         function = getattr(item, "__func__", item)  # of a class method or a static method
         if method.startswith("_") or not inspect.isfunction(function):
             continue
+        outside = [base for base in value.__mro__ if base not in classes and method in vars(base)]
+        if outside and set(needs_explanation(function)) <= set(inspect.signature(vars(outside[0])[method]).parameters):
+            continue
         versions = [vars(base)[method] for base in classes if method in vars(base)]
         explained = {p for version in versions for p in arguments(inspect.cleandoc(version.__doc__ or ""))}
         yield from (f"{name}.{method}({p})" for p in needs_explanation(function) if p not in explained)
@@ -63,14 +67,12 @@ def unexplained(name: str, value: Any) -> Iterator[str]:
 PENDING = {
     "cli",
     "data",
-    "distributions",
     "errors",
     "estimators",
     "latents",
     "likelihoods",
     "metrics",
     "model",
-    "nets",
     "objectives",
     "posteriors",
     "priors",

@@ -1,16 +1,17 @@
-"""The cells of a table's row, one after the other, any of them missing.
+"""An autoregressive density of a table's row, of which any cells may be missing.
 
-    log p(x) = sum_j log p(x_j | the cells known before it),  over the columns j whose cell is there
+    log p(x) = sum_j log p(x_j | the cells known before it),  over the columns j whose cell is not missing
 
-A category has a mass, and so has to be missing, in a column that may lack cells. A number in the bin k of [low, high]
-has density m_k / (high - low), or where low = high the mass m_k, all times 1 - e; with the rest, e, it is a wide
-Normal, so that a number unlike any of training has a density too.
+A category has a mass. So has a missing cell, in a column that may lack cells. A number in the bin k of [low, high]
+has density m_k / (high - low), or where low = high the mass m_k, times 1 - e. The remaining share e is a wide Normal,
+so that numbers far from the training data have a density too.
 
-The order of the columns is free: a net that is given any subset of the cells is trained on all of them at once, by
+The order of the columns is free: a net that takes any subset of the cells is trained on all of them at once, by
 
-    n / (n - k) sum_{j not in S} log p(x_j | x_S),  S a random subset of k of the n cells that are there,
+    n / (n - k) sum_{j not in S} log p(x_j | x_S),  S a random subset of k of the n observed cells,
 
-k uniform in 0 .. n - 1: its mean is that of log p(x) over all orders. Elsewhere it is exact, in the table's order.
+k uniform in 0 .. n - 1. Its expectation is the mean of log p(x) over all orders. Outside training, log p(x) is exact,
+in the table's order.
 
 Source: Uria, Murray, Larochelle (2014), A Deep and Tractable Density Estimator; Ivanov, Figurnov, Vetrov (2019),
 Variational Autoencoder with Arbitrary Conditioning.
@@ -35,7 +36,10 @@ LOG_OUTSIDE = math.log(WIDE_SHARE) - math.log(WIDTH * math.sqrt(2 * math.pi))
 
 
 class Bins(Protocol):
-    """What each code of each column stands for; `numbers` are the columns of numbers; see `nelbo.nets.CellBinning`."""
+    """The bin or category of each code of each column: the interface of `nelbo.nets.CellBinning`.
+
+    `numbers` are the indices of the numeric columns, `sizes` the number of codes of each column.
+    """
 
     low: Tensor
     high: Tensor
@@ -47,7 +51,7 @@ class Bins(Protocol):
 
 
 class Net(Protocol):
-    """What tells the logits of cells from the sum of what is known; see `nelbo.nets.TableDecoder`."""
+    """Maps the summed embeddings of the known cells to logits: the interface of `nelbo.nets.TableDecoder`."""
 
     @property
     def cells(self) -> Bins: ...
@@ -58,12 +62,17 @@ class Net(Protocol):
 
 
 class AutoregressiveTable(Distribution):
-    """p(x | h) of rows `(*batch, columns)`; `state` `(*batch, width)` is the net's sum at which no cell is known.
+    """p(x | h) of rows x, `(*batch, columns)`, with NaN for a missing cell.
 
-    With `subset`, `log_prob` is the estimate from one random subset of the cells; else it is exact. With `gaps`, a
-    missing cell (NaN) of a column that may lack cells is an event of the data, and is drawn; without, and in other
-    columns, it is a cell not asked for, which adds nothing, and all are drawn. `mean` takes the likeliest code cell by
-    cell, and the middle of a bin. Draws lie in the bins: of a share 1 - e of the density, and none in the wide Normal.
+    `mean` takes the most probable code cell by cell, and the middle of its bin. Draws lie in the bins, that is in the
+    share 1 - e of the density, and never in the wide Normal.
+
+    Args:
+        net: maps the state to logits of cells, and updates the state with known cells.
+        state: the state of `net` before any cell is known, `(*batch, width)`.
+        subset: estimate `log_prob` from one random subset of the cells, as in training; by default it is exact.
+        gaps: treat a missing cell, in a column that may lack cells, as an event of the data: it has a mass and can be
+            drawn. If False, missing cells add 0 to `log_prob`, and draws have no missing cells.
     """
 
     support = constraints.real
@@ -73,19 +82,19 @@ class AutoregressiveTable(Distribution):
         super().__init__(torch.Size([*state.shape[:-1], len(net.cells.sizes)]), 1)
 
     def without_gaps(self) -> AutoregressiveTable:
-        """The same where no cell is missing: log p(x_o) of the cells that are there, and draws of all."""
+        """The distribution with `gaps=False`: log p(x_o) of the observed cells, and draws without missing cells."""
         return AutoregressiveTable(self.net, self.state, gaps=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self._estimate(*self._whole(value)) if self.subset else self.element_log_prob(value).sum(-1)
 
     def element_log_prob(self, value: Tensor) -> Tensor:
-        """log p(x_j | the cells before j), `(*batch, columns)`; 0 where a cell is not asked for."""
+        """log p(x_j | the cells before j), `(*batch, columns)`; 0 where a cell is ignored."""
         (x, state), found = self._whole(value), []
         codes = self.net.cells.codes(x, self.gaps)
         for j in range(x.shape[-1]):
             if not self.gaps and bool((codes[..., j] == self.net.cells.unknown[j]).all()):
-                found.append(torch.zeros_like(state[..., 0]))  # a column that no row asks for costs no pass
+                found.append(torch.zeros_like(state[..., 0]))  # a column missing in all rows needs no pass
                 continue
             masses = self.net.logits_of(state, j, self.gaps).log_softmax(-1)
             found.append(masses.gather(-1, codes[..., j : j + 1].clamp_max(masses.shape[-1] - 1)).squeeze(-1))
@@ -109,7 +118,7 @@ class AutoregressiveTable(Distribution):
         return found.sum(-1) * (n / (n - k).clamp_min(1)).squeeze(-1)
 
     def _densities(self, masses: Tensor, x: Tensor, codes: Tensor) -> Tensor:
-        """log p of the cells from the log masses of their codes; 0 for a cell not asked for."""
+        """log p of the cells from the log masses of their codes; 0 for an ignored cell."""
         low, high = self._ends(codes)
         value = x.nan_to_num(0.0)
         inside, atom = (value >= low) & (value <= high), high == low
@@ -130,9 +139,11 @@ class AutoregressiveTable(Distribution):
         return cells.low[column, at], cells.high[column, at]
 
     def sample_missing(self, x: Tensor, likeliest: bool = False) -> Tensor:
-        """Rows `(*batch, columns)` with each missing cell drawn given h and the cells known, in the table's order.
+        """Fill each missing cell by a draw given h and the known cells, in the table's order.
 
-        With `likeliest`, the middle of the code of most mass instead of a draw.
+        Args:
+            x: rows `(*batch, columns)`, NaN where a cell is missing.
+            likeliest: take the middle of the bin of most mass instead of a draw.
         """
         (x, state), cells = self._whole(x), self.net.cells
         x, missing = x.clone(), x.isnan()
@@ -141,8 +152,8 @@ class AutoregressiveTable(Distribution):
             code, middle = self._chosen(self.net.logits_of(state, j, self.gaps), likeliest)
             low, high = cells.low[j][code], cells.high[j][code]
             drawn = low + middle * (high - low)
-            told = torch.where(missing[..., j], code, cells.unknown[j])  # what was known has been told
-            state = self.net.update_state(state, j, told, torch.where(missing[..., j], drawn, torch.nan))
+            new = torch.where(missing[..., j], code, cells.unknown[j])  # known cells are in the state already
+            state = self.net.update_state(state, j, new, torch.where(missing[..., j], drawn, torch.nan))
             x[..., j] = torch.where(missing[..., j], drawn, x[..., j])
         return x
 
@@ -151,14 +162,14 @@ class AutoregressiveTable(Distribution):
         return AutoregressiveTable(self.net, state, gaps=gaps).sample_missing(x)
 
     def _chosen(self, logits: Tensor, likeliest: bool) -> tuple[Tensor, Tensor]:
-        """A code of each row, and how far from the low end to the high one."""
+        """A code for each row, and the position within its bin, from 0 (low end) to 1 (high end)."""
         if likeliest:
             return logits.argmax(-1), torch.full_like(logits[..., 0], 0.5)
         draws = noise.uniform(torch.Size(), logits.shape[:-1], torch.Size([2]), logits)
         return noise.categorical(logits.softmax(-1), draws[..., 0]), draws[..., 1]
 
     def marginals(self, x: Tensor) -> list[Tensor]:
-        """The masses of the codes of each column given h and the cells that are there, `(*batch, size)` each."""
+        """The masses of the codes of each column given h and the observed cells, `(*batch, size)` each."""
         (x, state), cells = self._whole(x), self.net.cells
         logits = self.net.logits(self.net.condition(state, cells.codes(x, gaps=False), x), self.gaps)
         return [part.softmax(-1) for part in logits.split(cells.sizes, -1)]
@@ -172,7 +183,7 @@ class AutoregressiveTable(Distribution):
         return self.without_gaps().sample_missing(self._nothing(), likeliest=True)
 
     def _whole(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x and the net's sum, each with all of the batch dimensions of both."""
+        """x and the state, broadcast to the batch dimensions of both."""
         batch = torch.broadcast_shapes(x.shape[:-1], self.batch_shape)
         return x.expand(*batch, *self.event_shape), self.state.expand(*batch, self.state.shape[-1])
 

@@ -1,9 +1,9 @@
-"""Lines of text, one token after the other, up to the end of the line.
+"""An autoregressive distribution of lines of text, token by token up to the end of the line.
 
     log p(x) = sum_t log p(x_t | x_<t),  over the tokens of the line and, if it is shorter than the row, its END
 
-What stands behind the END is padding, and adds nothing. A row without an END is a line of that length or a longer one,
-so that the masses of all rows sum to one.
+Tokens after the END are padding and add nothing. A row without an END stands for all lines that begin with it, so that
+the masses of all rows sum to one.
 
 Source: Bowman et al. (2016), Generating Sentences from a Continuous Space.
 """
@@ -23,12 +23,12 @@ from nelbo.distributions.base import Distribution
 from nelbo.training.progress import track
 
 END = 0
-TEMPERATURES, LM_WEIGHT = (0.5, 0.7) * 6, 0.3  # of the lines among which one is chosen; the weight w of log p(x | h)
-SCORED = 4096  # tokens whose logits are made at once: more would leave the processor's cache
+TEMPERATURES, LM_WEIGHT = (0.5, 0.7) * 6, 0.3  # of the candidate lines; the weight w of log p(x | h)
+SCORED = 4096  # tokens whose logits are computed at once: more would not fit the processor's cache
 
 
 class Net(Protocol):
-    """What scores the next token of rows of `length`; see `nelbo.nets.TextDecoder`."""
+    """Scores the next token of rows of `length` tokens: the interface of `nelbo.nets.TextDecoder`."""
 
     length: int
 
@@ -54,10 +54,14 @@ class Lines(constraints.Constraint):
 
 
 class AutoregressiveText(Distribution):
-    """p(x | h) of rows `(*batch, length)` of token numbers; `line_state` `(*batch, width)` is what the net makes of h.
+    """p(x | h) of rows of token numbers, `(*batch, length)`.
 
-    `mean` is the line whose every token is the likeliest after those before it. The logits are divided by the
-    `temperature`.
+    `mean` is the greedy line: each token is the most probable one after those before it.
+
+    Args:
+        net: maps the state and the tokens so far to logits of the next token.
+        line_state: the state that `net` computes from h, `(*batch, width)`.
+        temperature: divides the logits, in draws and in `log_prob`; below 1, draws are closer to the greedy line.
     """
 
     def __init__(self, net: Net, line_state: Tensor, temperature: float = 1.0) -> None:
@@ -66,14 +70,14 @@ class AutoregressiveText(Distribution):
         super().__init__(torch.Size([*line_state.shape[:-1], net.length]), 1)
 
     def with_temperature(self, temperature: float) -> AutoregressiveText:
-        """The same with logits divided by a temperature: below 1, likely tokens are likelier."""
+        """The same distribution with its logits divided by `temperature`: below 1, likely tokens are likelier."""
         return AutoregressiveText(self.net, self.line_state, self.temperature * temperature)
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self.element_log_prob(value).sum(-1)
 
     def element_log_prob(self, value: Tensor) -> Tensor:
-        """log p(x_t | x_<t), `(*batch, length)`; 0 behind the end of a line."""
+        """log p(x_t | x_<t), `(*batch, length)`; 0 after the end of a line."""
         batch = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
         codes = value.expand(*batch, self.length).reshape(-1, self.length).long()
         state = self.line_state.expand(*batch, self.line_state.shape[-1]).reshape(len(codes), -1)
@@ -102,11 +106,13 @@ class AutoregressiveText(Distribution):
         return self.mean if log_q is None else self.mmi_decode(log_q)
 
     def mmi_decode(self, log_q: Callable[[Tensor], Tensor]) -> Tensor:
-        """Of the likeliest line and some draws, the one that says what h says, `(*batch, length)`.
+        """The line, among the greedy one and twelve draws, whose posterior is closest to h, `(*batch, length)`.
 
-        It has the highest log q(h | x) + w log p(x | h), where `log_q` tells the first term, `(*batch)`, of lines x. As
-        q(h | x) is about p(x | h) p(h) / p(x), that is (1 + w) log p(x | h) - log p(x), up to what is the same for all:
-        a line that any h might have is passed over for one that only this has.
+        It maximises log q(h | x) + w log p(x | h). As q(h | x) is about p(x | h) p(h) / p(x), that is, up to a
+        constant, (1 + w) log p(x | h) - log p(x): generic lines, probable under any h, lose to specific ones.
+
+        Args:
+            log_q: log q(h | x) of lines x `(*batch, length)`, nats `(*batch,)`.
 
         Source: Li, Galley, Brockett, Gao, Dolan (2016), A Diversity-Promoting Objective Function for Neural
         Conversation Models.
@@ -122,7 +128,7 @@ class AutoregressiveText(Distribution):
         return logits if self.temperature == 1 else logits / self.temperature
 
     def _written(self, line_state: Tensor, draws: Tensor | None = None) -> Tensor:
-        """Rows written token by token, as these uniform draws `(rows, length)` choose, or of likeliest tokens."""
+        """Rows sampled token by token from uniform noise `(rows, length)`, or greedy rows without noise."""
         flat, state = line_state.reshape(-1, line_state.shape[-1]), None
         rows = line_state.new_zeros(len(flat), self.length)
         last = torch.zeros(len(flat), dtype=torch.int64, device=line_state.device)

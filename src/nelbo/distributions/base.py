@@ -1,11 +1,11 @@
-"""What every distribution here has beside the interface of `torch.distributions.Distribution`.
+"""The base of all distributions here, and operations beyond those of `torch.distributions.Distribution`.
 
 Some operations are looked up by type, so that a new family adds a function and edits none:
 
 - `sample_and_log_prob(d, shape)` draws z and the log-density of that draw in one go (a flow knows the
   log-determinant only while it draws);
 - `temper(d, t)` is the distribution whose spread is scaled by the temperature t;
-- `typical_point(d)` is a point that stands for the draws.
+- `typical_point(d)` is a point that represents the draws.
 """
 
 from __future__ import annotations
@@ -23,20 +23,24 @@ from torch.distributions import constraints
 
 from nelbo.errors import UserError
 
-LEAST_LENGTH = 1e-12  # squared, of a mean that has a direction
+LEAST_LENGTH = 1e-12  # squared: a shorter mean has no direction
 
 
 class Distribution(TorchDistribution):
     """Base of the distributions in this package: a density over events of any rank.
 
-    Parameters have the shape `(*batch_shape, *event_shape)`; `log_prob` sums over the event and returns
-    nats of shape `(*sample_shape, *batch_shape)`; where the elements of an event are independent, it is the sum of
+    Parameters have the shape `(*batch_shape, *event_shape)`. `log_prob` sums over the event and returns
+    nats of shape `(*sample_shape, *batch_shape)`. Where the elements of an event are independent, it is the sum of
     their `element_log_prob`.
 
-    `normalized` tells whether `exp(log_prob)` is a density (or a mass) that sums to one over the data it
-    is given; where it is not, likelihoods and bits per dimension do not exist. `has_density` is False for a point mass,
-    whose draws have no importance weights. Unless a family says otherwise,
-    `support` is the reals, `mean` is its `loc`, and draws have a gradient if it defines `rsample`.
+    `normalized` is True if `exp(log_prob)` is a density (or a mass) that sums to one over the data. If it is False,
+    likelihoods and bits per dimension do not exist. `has_density` is False for a point mass, whose draws have no
+    importance weights. By default `support` is the reals, `mean` is `loc`, and draws have a gradient if the family
+    defines `rsample`.
+
+    Args:
+        shape: `(*batch_shape, *event_shape)`.
+        event_dims: number of last dimensions that form one event, over which `log_prob` sums.
     """
 
     normalized = True
@@ -58,15 +62,21 @@ class Distribution(TorchDistribution):
         return self.loc
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
-        """A draw through which no gradient flows."""
+        """A draw without a gradient, `(*sample_shape, *batch_shape, *event_shape)`.
+
+        Args:
+            sample_shape: shape of independent draws; () for one draw.
+        """
         with torch.no_grad():
             return self.rsample(torch.Size(sample_shape))
 
     def element_log_prob(self, value: Tensor) -> Tensor:
-        """log p(x_i) of each element, nats of the shape of `value`, broadcast: they sum to `log_prob` over the event.
+        """log p(x_i) of each element, nats, in the broadcast shape of `value`; its sum over the event is `log_prob`.
 
-        A family of independent elements defines this and has `log_prob` from it; any other defines `log_prob` alone.
-        Raises `UserError` where the family has no such terms.
+        A family of independent elements defines this and inherits `log_prob`; any other defines `log_prob` alone.
+
+        Raises:
+            UserError: if the elements are not independent.
         """
         raise UserError(
             f"{type(self).__name__} has no log-probability for each element by itself: use a model whose likelihood "
@@ -74,36 +84,36 @@ class Distribution(TorchDistribution):
         )
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log p(x) of each datum, nats: the sum of its elements'."""
+        """log p(x) of each datum, nats: the sum of `element_log_prob` over the event."""
         return self.sum_event(self.element_log_prob(value))
 
     def with_temperature(self, temperature: float) -> Distribution:
-        """The distribution whose draws are varied by a temperature; itself, unless its family has one of its own."""
+        """The distribution with its draws scaled by a temperature; by default itself, unchanged."""
         return self
 
     def reconstruct(self, log_q: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """The datum to show for this p(x | z), `(*batch, *event)`: its mean, unless its family has a better one.
+        """The datum to show for this p(x | z), `(*batch, *event)`: its mean by default.
 
         Args:
-            log_q: log q(z | x) of data x at the z of this distribution, nats `(*batch,)`; None if it is not known.
+            log_q: log q(z | x) of data x at the z of this distribution, nats `(*batch,)`; None if unknown.
         """
         return self.mean
 
     def without_gaps(self) -> Distribution:
-        """The same where missing elements (NaN) of the data add nothing; itself, unless they are events of the data."""
+        """The distribution to which missing elements (NaN) add nothing; itself, unless they are events of the data."""
         return self
 
     def marginals(self, x: Tensor) -> list[Tensor] | None:
-        """The masses of the codes of each element given those of x that are there; None for independent elements."""
+        """The masses of the codes of each element given the observed ones of x; None for independent elements."""
         return None
 
     def fill(self, x: Tensor, chosen: Tensor, gaps: bool = False) -> Tensor:
-        """x `(n, *event)` with each missing element (NaN) drawn given the others.
+        """Fill each missing element (NaN) of x `(n, *event)` by a draw given the others.
 
         Args:
             x: data; the batch of this distribution is `(draws, n)`.
-            chosen: which of the draws each datum is completed under, `(n,)`.
-            gaps: whether an element may be drawn to be missing, in a family that knows such elements.
+            chosen: the index of the draw that completes each datum, `(n,)`.
+            gaps: whether a draw may leave an element missing, in a family where that is an event of the data.
         """
         return torch.where(x.isnan(), self.sample()[chosen, torch.arange(len(x), device=x.device)], x)
 
@@ -113,7 +123,12 @@ class Distribution(TorchDistribution):
 
 
 def draw(d: TorchDistribution, shape: Sequence[int] = ()) -> Tensor:
-    """z ~ d of shape `(*shape, *batch, *event)`, reparameterised unless d is discrete, or in part so."""
+    """Draw z ~ d, `(*shape, *batch, *event)`, reparameterised unless d is discrete, even in part.
+
+    Args:
+        d: the distribution.
+        shape: shape of independent draws; () for one draw.
+    """
     size = torch.Size(shape)
     discrete = d.support.is_discrete or not d.has_rsample  # type: ignore[union-attr]
     return d.sample(size) if discrete else d.rsample(size)
@@ -121,9 +136,14 @@ def draw(d: TorchDistribution, shape: Sequence[int] = ()) -> Tensor:
 
 @singledispatch
 def sample_and_log_prob(d: TorchDistribution, shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
-    """A draw z of d, reparameterised unless d is discrete, and log d(z).
+    """Draw z ~ d, reparameterised unless d is discrete, and compute log d(z).
 
-    Shapes: `(*shape, *batch, *event)` and `(*shape, *batch)`.
+    Args:
+        d: the distribution.
+        shape: shape of independent draws; () for one draw.
+
+    Returns:
+        z `(*shape, *batch, *event)` and log d(z), nats `(*shape, *batch)`.
 
     >>> z, log_q = sample_and_log_prob(torch.distributions.Normal(torch.zeros(3), 1.0), (5,))
     >>> z.shape, log_q.shape
@@ -134,7 +154,11 @@ def sample_and_log_prob(d: TorchDistribution, shape: Sequence[int] = ()) -> tupl
 
 
 def check_temperature(temperature: float) -> None:
-    """Raises `UserError` for a temperature that is not above 0."""
+    """Check that a temperature is a finite number above 0.
+
+    Raises:
+        UserError: if it is not.
+    """
     if not 0 < temperature < math.inf:
         raise UserError(f"temperature={temperature}: give a number above 0; 1 leaves the spread as it is")
 
@@ -143,13 +167,14 @@ def check_temperature(temperature: float) -> None:
 def temper(d: TorchDistribution, temperature: float) -> TorchDistribution:
     """`d` with its standard deviation multiplied by `temperature` (below 1: more typical, less varied).
 
-    Raises `UserError` for a family that has no such scale.
+    Raises:
+        UserError: for a family without a scale.
     """
     raise UserError(f"temperature={temperature}: {type(d).__name__} has no temperature: leave it at 1")
 
 
 def scaled(d: TorchDistribution, temperature: float) -> TorchDistribution:
-    """`temper` for families of a `log_scale`: a copy of `d` in which it is that plus log `temperature`."""
+    """`temper` for families with a `log_scale`: a copy of `d` with log `temperature` added to it."""
     twin = copy(d)
     twin.log_scale = d.log_scale + math.log(temperature)  # type: ignore[attr-defined]
     return twin
@@ -157,14 +182,16 @@ def scaled(d: TorchDistribution, temperature: float) -> TorchDistribution:
 
 @singledispatch
 def typical_point(d: TorchDistribution) -> Tensor:
-    """A point for all draws of `d` that lies where draws do; unless its family says otherwise, the mean."""
+    """A point that represents the draws of `d` and lies where they do; by default the mean."""
     return d.mean
 
 
 def project_to_shell(d: TorchDistribution) -> Tensor:
-    """`typical_point` of Normals over vectors: the mean, moved out until it is as far from 0 as draws are.
+    """`typical_point` of Normals over vectors: the mean, moved outwards to the distance that draws have from 0.
 
-    |z|^2 = E|z|^2 = |mu|^2 + sum_i sigma_i^2;   draws in many dimensions lie near that shell, and seldom inside
+        |z|^2 = E|z|^2 = |mu|^2 + sum_i sigma_i^2
+
+    In many dimensions, draws lie near that shell and seldom inside it.
     """
     mean = d.mean
     length, spread = (part.sum(-1, keepdim=True) for part in (mean.square(), d.variance))
@@ -173,12 +200,16 @@ def project_to_shell(d: TorchDistribution) -> Tensor:
 
 @singledispatch
 def detach(d: TorchDistribution) -> TorchDistribution:
-    """`d` with parameters through which no gradient flows; `UserError` for a family that has none such."""
+    """A copy of `d` with detached parameters, through which no gradient flows.
+
+    Raises:
+        UserError: for a family without a path-derivative gradient.
+    """
     raise UserError(f"stl: a {type(d).__name__} has no path-derivative gradient: set objective.stl=false")
 
 
 def detached(d: TorchDistribution) -> TorchDistribution:
-    """`detach` for families made of tensors alone: a copy of `d` in which each is detached."""
+    """`detach` for families whose attributes are tensors: a copy of `d` with each tensor detached."""
     twin = copy(d)
     vars(twin).update({name: value.detach() for name, value in vars(d).items() if isinstance(value, Tensor)})
     return twin
@@ -189,7 +220,7 @@ def log_pochhammer(a: Tensor, x: Tensor) -> Tensor:
 
         (a - 1/2) log(1 + x/a) + x log(a + x) - x + c(a + x) - c(a),   c(a) = 1 / (12 a) - 1 / (360 a^3)
 
-    >>> round(log_rising(torch.tensor(1e6), torch.tensor(2.0)).item(), 3)  # log(1e6) + log(1e6 + 1)
+    >>> round(log_pochhammer(torch.tensor(1e6), torch.tensor(2.0)).item(), 3)  # log(1e6) + log(1e6 + 1)
     27.631
     """
     small = a < 50

@@ -6,16 +6,16 @@ Bernoulli and continuous Bernoulli: likelihoods of values in [0, 1], in terms of
     continuous Bernoulli  log p(x) = sum_i [ x_i l_i - log((exp(l_i) - 1) / l_i) ], x_i in [0, 1]
 
 The first is a probability mass only on {0, 1}. On grey values it is a cross-entropy: useful as a loss (the
-usual "BCE"), but no density, as its integral over [0, 1] is not one; it then says `normalized = False`. The
-second is the same exponential family made a density on [0, 1] by its own constant.
+usual "BCE"), but it is not a density, as its integral over [0, 1] is not one; `normalized` is then False. The
+second is the same exponential family, normalized to a density on [0, 1] by its own constant.
 
-The Beta density on (0, 1), and what to do with data that touch its ends.
+The Beta density on (0, 1), with a margin for data at 0 and 1.
 
     log p(x) = sum_i [ (a_i - 1) log x_i + (b_i - 1) log(1 - x_i) - log B(a_i, b_i) ]
 
 At 0 and 1 the density is 0 or infinite. With a `margin` m > 0 the data are therefore drawn inwards,
 x' = m + (1 - 2m) x, and scored as p(x') (1 - 2m): m = 1/512 puts byte k at (k + 1/2) / 256, the middle of its bin.
-That integrates over [0, 1] to P(m < x' < 1 - m), less than one, and so says `normalized = False`.
+That integrates over [0, 1] to P(m < x' < 1 - m), less than one, so `normalized` is False.
 
 Source: Loaiza-Ganem, Cunningham (2019), The continuous Bernoulli: fixing a pervasive error in variational autoencoders;
 Smithson, Verkuilen (2006), A better lemon squeezer? Maximum-likelihood regression with beta-distributed dependent
@@ -73,7 +73,13 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 class Bernoulli(Distribution):
-    """Independent Bernoullis with the given logits; `allow_soft_targets` admits values between 0 and 1 as targets.
+    """Independent Bernoullis.
+
+    Args:
+        logits: log(p / (1 - p)), `(*batch, *event)`.
+        event_dims: number of last dimensions that form one event, over which `log_prob` sums.
+        allow_soft_targets: accept values between 0 and 1 in `log_prob`, which is then a cross-entropy and not a
+            density.
 
     >>> Bernoulli(torch.zeros(4, 3)).log_prob(torch.ones(4, 3)).exp()[0].item()
     0.125
@@ -106,14 +112,18 @@ class Bernoulli(Distribution):
         return self._cross_entropy(value, len(self.event_shape))
 
     def _cross_entropy(self, value: Tensor, event_dims: int) -> Tensor:
-        """Summed over so many of the last dimensions."""
+        """The cross-entropy, summed over the last `event_dims` dimensions."""
         value = value.to(self.logits.dtype) if value.dtype == torch.bool else value
         logits = self.logits.to(torch.promote_types(self.logits.dtype, value.dtype))
         return _CrossEntropy.apply(logits, value, event_dims)
 
 
 class ContinuousBernoulli(Distribution):
-    """Independent continuous Bernoullis with the given logits: a density on [0, 1].
+    """Independent continuous Bernoullis: a density on [0, 1].
+
+    Args:
+        logits: l of each element, `(*batch, *event)`.
+        event_dims: number of last dimensions that form one event, over which `log_prob` sums.
 
     >>> round(ContinuousBernoulli(torch.zeros(1)).log_prob(torch.rand(1)).item(), 6)
     0.0
@@ -126,7 +136,7 @@ class ContinuousBernoulli(Distribution):
         super().__init__(logits.shape, event_dims)
 
     def _away_from_zero(self, within: float) -> tuple[Tensor, Tensor]:
-        """(near, l): where |l| < within, and logits that are safe to divide by."""
+        """A mask of |l| < within, and logits that are safe to divide by."""
         near = self.logits.abs() < within
         return near, torch.where(near, torch.ones_like(self.logits), self.logits)
 
@@ -163,9 +173,15 @@ class ContinuousBernoulli(Distribution):
 
 
 class Beta(Distribution):
-    """Independent Betas of `alpha` a and `beta` b, `(*batch, *event)`.
+    """Independent Betas.
 
     With a margin, draws and the mean are those of x', mapped back and clipped to [0, 1].
+
+    Args:
+        alpha: a > 0, `(*batch, *event)`.
+        beta: b > 0, `(*batch, *event)`.
+        event_dims: number of last dimensions that form one event, over which `log_prob` sums.
+        margin: m in [0, 1/2): data are mapped into [m, 1 - m] before they are scored; 0 for data inside (0, 1).
 
     >>> one = torch.ones(2)
     >>> Beta(one, one).log_prob(torch.rand(2)).item()

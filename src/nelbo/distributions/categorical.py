@@ -13,7 +13,7 @@ softmax(l); above 0 they are reparameterised, with the densities
 Where several one-hot vectors of `classes` entries are one latent, they lie side by side in one event.
 
 The rows of the KL table for a relaxed q and a discrete p are the KL of the discrete q (Jang's choice): exact, free
-of noise, and what the model of eval() mode has. They are not the KL of the relaxed density, which has none to a mass.
+of noise, and the KL of the model in eval() mode. They are not the KL of the relaxed density, which has no KL to a mass.
 
 Source: Maddison, Mnih, Teh (2017), The Concrete Distribution; Jang, Gu, Poole (2017), Categorical Reparameterization
 with Gumbel-Softmax.
@@ -36,7 +36,7 @@ from nelbo.distributions.kl import register_kl
 
 
 class OneHotAlong(constraints.Constraint):
-    """One 1 and otherwise 0 along dimension `dim` (negative: counted from the end)."""
+    """Exactly one 1, and 0 elsewhere, along dimension `dim` (negative: counted from the end)."""
 
     is_discrete = True
 
@@ -48,7 +48,12 @@ class OneHotAlong(constraints.Constraint):
 
 
 class Categorical(Distribution):
-    """Independent categoricals of `logits`, `(*batch, *event)`, whose classes lie along event dimension `dim` < 0.
+    """Independent categorical variables as one-hot vectors.
+
+    Args:
+        logits: log-masses up to a constant, `(*batch, *event)`.
+        event_dims: number of last dimensions that form one event, over which `log_prob` sums.
+        dim: the dimension along which the classes lie, negative: counted from the end.
 
     >>> Categorical(torch.zeros(4)).log_prob(torch.tensor([0.0, 0.0, 1.0, 0.0])).exp().item()
     0.25
@@ -81,7 +86,7 @@ class Categorical(Distribution):
 
 
 class Blocks(constraints.Constraint):
-    """Vectors that are several points side by side, each of `classes` numbers that `each` admits."""
+    """Vectors of several blocks of `classes` numbers, each of which satisfies the constraint `each`."""
 
     event_dim = 1
 
@@ -95,7 +100,12 @@ class Blocks(constraints.Constraint):
 
 
 class RelaxedBernoulli(Distribution):
-    """Independent binary concretes of logits `(*batch, *event)`: a density on (0, 1).
+    """Independent binary concretes: a density on (0, 1).
+
+    Args:
+        logits: l of each element, `(*batch, *event)`.
+        temperature: T > 0; towards 0, draws approach 0 and 1.
+        event_dims: number of last dimensions that form one event, over which `log_prob` sums.
 
     >>> d = RelaxedBernoulli(torch.zeros(1), 1.0)
     >>> round(d.log_prob(torch.tensor([0.3])).exp().item(), 5)  # uniform at this temperature
@@ -109,7 +119,11 @@ class RelaxedBernoulli(Distribution):
         super().__init__(logits.shape, event_dims)
 
     def rsample_logits(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """logit(y) of a draw, which stays finite where y rounds to 0 or 1."""
+        """logit(y) of a draw, which stays finite where y rounds to 0 or 1.
+
+        Args:
+            sample_shape: shape of independent draws; () for one draw.
+        """
         u = noise.uniform(torch.Size(sample_shape), self.batch_shape, self.event_shape, self.logits)
         return (self.logits + torch.logit(u, torch.finfo(u.dtype).eps)) / self.temperature
 
@@ -127,7 +141,11 @@ class RelaxedBernoulli(Distribution):
 
 
 class OneHot(Distribution):
-    """One-hot vectors of `classes` entries, side by side, of logits `(*batch, variables * classes)`.
+    """Several one-hot vectors side by side.
+
+    Args:
+        logits: log-masses up to a constant, `(*batch, variables * classes)`.
+        classes: number of entries of each one-hot vector.
 
     >>> OneHot(torch.zeros(4), 2).log_prob(torch.tensor([0.0, 1.0, 1.0, 0.0])).exp().item()
     0.25
@@ -155,7 +173,13 @@ class OneHot(Distribution):
 
 
 class RelaxedOneHot(Distribution):
-    """Concretes of `classes` entries, side by side, of logits `(*batch, variables * classes)`: a density."""
+    """Several concrete vectors side by side: a density on simplices.
+
+    Args:
+        logits: log-masses up to a constant, `(*batch, variables * classes)`.
+        classes: number of entries of each vector.
+        temperature: T > 0; towards 0, draws approach one-hot vectors.
+    """
 
     def __init__(self, logits: Tensor, classes: int, temperature: float | Tensor) -> None:
         self.logits, self.classes, self.temperature = logits, classes, temperature
@@ -163,7 +187,11 @@ class RelaxedOneHot(Distribution):
         super().__init__(logits.shape, 1)
 
     def rsample_logs(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """log y of a draw, `(*sample, *batch, variables, classes)`, which stays finite where y rounds to 0."""
+        """log y of a draw, `(*sample, *batch, variables, classes)`, which stays finite where y rounds to 0.
+
+        Args:
+            sample_shape: shape of independent draws; () for one draw.
+        """
         return (_gumbel(self, sample_shape) / self.temperature).log_softmax(-1)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]

@@ -1,4 +1,4 @@
-"""Distributions of codes: `positions` whole numbers below `codes`, as vector quantisation chooses them.
+"""Distributions of codes: `positions` whole numbers below `codes`, as chosen by vector quantisation.
 
     point       q(k | x) = 1 at the chosen codes                       (its entropy is 0, so log q = 0)
     uniform     log p(k) = -positions * log(codes)                     (the rate of any choice is this constant)
@@ -21,7 +21,12 @@ from nelbo.distributions.base import Distribution, temper
 
 
 class PointMassCodes(Distribution):
-    """All mass on `chosen`, `(*batch, positions)`; `like` names the dtype of log-probabilities."""
+    """All mass on one sequence of codes.
+
+    Args:
+        chosen: the codes, whole numbers `(*batch, positions)`.
+        like: a tensor with the dtype of log-probabilities.
+    """
 
     support = constraints.nonnegative_integer
 
@@ -42,7 +47,11 @@ class PointMassCodes(Distribution):
 
 
 class UniformCodes(Distribution):
-    """Every sequence of codes alike, with an empty batch shape; `like` `(positions,)` names dtype and device.
+    """The uniform distribution over all sequences of codes, with an empty batch shape.
+
+    Args:
+        codes: size of the codebook.
+        like: a tensor `(positions,)` with the dtype and device of log-probabilities.
 
     >>> UniformCodes(8, torch.zeros(2)).log_prob(torch.tensor([0, 7])).exp().item() * 64
     1.0
@@ -62,10 +71,15 @@ class UniformCodes(Distribution):
 
 
 class AutoregressiveCodes(Distribution):
-    """Codes drawn one after another: `logits` maps codes `(*lead, positions)` to `(*lead, positions, codes)`.
+    """An autoregressive distribution of sequences of codes. A draw calls `logits` once for each position.
 
-    Row i of its result may depend on codes before i alone. Drawing calls it once a position. `temperature` divides
-    the logits, in the draw and in `log_prob` alike.
+    Args:
+        logits: maps codes `(*lead, positions)` to logits `(*lead, positions, codes)`; row i of the result may depend
+            only on codes before i.
+        shape: `(*batch, positions)`.
+        codes: size of the codebook.
+        like: a tensor with the dtype and device of log-probabilities.
+        temperature: divides the logits, in draws and in `log_prob`.
     """
 
     def __init__(
@@ -101,6 +115,6 @@ def _(d: UniformCodes, temperature: float) -> UniformCodes:
 
 @temper.register
 def _(d: AutoregressiveCodes, temperature: float) -> AutoregressiveCodes:
-    """Codes have no standard deviation: the logits are divided, and the likelier become likelier still below 1."""
+    """Codes have no standard deviation: the logits are divided; below 1, likely codes become likelier."""
     shape = torch.Size((*d.batch_shape, *d.event_shape))
     return AutoregressiveCodes(d.logits, shape, d.codes, d.like, d.temperature * temperature)

@@ -1,6 +1,6 @@
 """A distribution given a context: the type of priors p(z | c), posteriors q(z | x, c) and likelihoods p(x | h, c).
 
-`forward(*context)` returns a `torch.distributions.Distribution`. A context that is absent is `None` and is left out.
+`forward(*context)` returns a `torch.distributions.Distribution`. A context that is absent is `None`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ class ConditionalDistribution(nn.Module, ABC):
 def apply_over_sample_dims(net: nn.Module, h: Tensor, *context: Tensor | None, event_dims: int = 1) -> Tensor:
     """Apply a net that takes one batch dimension to `h` of shape `(*sample, batch, *event)`.
 
-    Context tensors are `(batch, n)`, repeated over the sample dimensions.
+    Args:
+        net: called with `(batch, *event)` and the context.
+        h: features `(*sample, batch, *event)`.
+        context: tensors `(batch, n)`, repeated over the sample dimensions; None is left out.
+        event_dims: number of event dimensions of `h`.
+
+    Returns:
+        the output of `net`, `(*sample, batch, *output)`.
     """
     lead = h.shape[: h.dim() - event_dims]
     present = [c.expand(*lead, c.shape[-1]) for c in context if c is not None]

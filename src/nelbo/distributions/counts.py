@@ -5,8 +5,8 @@
     zero-inflated           P(x) = pi [x = 0] + (1 - pi) NB(x)
 
 m is the mean; r, the inverse dispersion, adds the variance m^2 / r, and r -> infinity is the Poisson. A negative
-binomial is a Poisson whose rate is Gamma(r, r/m), from which it is drawn. What is no count has the mass 0: its
-log is -infinity, so that rescaled counts are not scored by mistake.
+binomial is a Poisson whose rate is Gamma(r, r/m), from which it is drawn. A value that is not a count has mass 0
+and log-mass -infinity, so that rescaled counts are not scored by mistake.
 
 Source: Lopez, Regier, Cole, Jordan, Yosef (2018), Deep generative modeling for single-cell transcriptomics.
 """
@@ -41,7 +41,12 @@ def poisson_quantile(rate: Tensor, u: Tensor) -> Tensor:
 
 
 class Counts(Distribution, ABC):
-    """Independent masses on counts, given the logarithm of the mean before any zero inflation."""
+    """Independent masses on counts.
+
+    Args:
+        log_mean: log of the mean before any zero inflation, `(*batch, *event)`.
+        event_dims: number of last dimensions that form one event, over which `log_prob` sums.
+    """
 
     support = torch.distributions.constraints.nonnegative_integer
 
@@ -54,7 +59,7 @@ class Counts(Distribution, ABC):
         return self.log_mean.exp()
 
     def uniform(self, sample_shape: Sequence[int]) -> Tensor:
-        """Noise uniform on [0, 1) for a draw of this shape."""
+        """Uniform noise on [0, 1) for a draw, `(*sample_shape, *batch, *event)`."""
         return noise.uniform(torch.Size(sample_shape), self.batch_shape, self.event_shape, self.log_mean)
 
     def element_log_prob(self, value: Tensor) -> Tensor:
@@ -67,7 +72,11 @@ class Counts(Distribution, ABC):
 
 
 class Poisson(Counts):
-    """Independent Poissons of mean exp(`log_mean`).
+    """Independent Poissons.
+
+    Args:
+        log_mean: log m, `(*batch, *event)`.
+        event_dims: number of last dimensions that form one event, over which `log_prob` sums.
 
     >>> Poisson(torch.zeros(1)).log_prob(torch.ones(1)).item()
     -1.0
@@ -86,7 +95,13 @@ class Poisson(Counts):
 
 
 class NegativeBinomial(Counts):
-    """Independent negative binomials: `log_size` is log r; with `zero_logit`, pi = sigmoid(zero_logit) more zeros.
+    """Independent negative binomials, zero-inflated if `zero_logit` is set.
+
+    Args:
+        log_mean: log m, the mean before zero inflation, `(*batch, *event)`.
+        log_size: log r, the log inverse dispersion; broadcasts to `log_mean`.
+        zero_logit: logit of pi, the probability of an extra zero; None for no zero inflation.
+        event_dims: number of last dimensions that form one event, over which `log_prob` sums.
 
     >>> d = NegativeBinomial(torch.zeros(2), torch.zeros(2))  # r = 1 is geometric
     >>> round(d.log_prob(torch.tensor([0.0, 2.0])).exp().item(), 6)

@@ -17,7 +17,7 @@ from nelbo.distributions.base import Distribution, sample_and_log_prob, temper
 
 
 class Bijection(Protocol):
-    """What a flow is made of; see `nelbo.nets.flows`."""
+    """An invertible map with its log-determinant: the interface of `nelbo.nets.flows`."""
 
     def __call__(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """y and log |det dy/dz|."""
@@ -27,10 +27,15 @@ class Bijection(Protocol):
 
 
 class Flow(Distribution):
-    """`base`, over vectors, pushed through `transform` given a context `(*batch, n)` or None.
+    """The distribution of f(z), z ~ base.
 
-    `sample_and_log_prob` goes through the map once, forward; `log_prob` alone needs the inverse. `mean` is the image
-    of the base's mean: a point in the midst, not the expectation, which has no closed form.
+    `sample_and_log_prob` evaluates the map once, forward; `log_prob` alone needs the inverse. `mean` is the image
+    of the base's mean: a central point, not the expectation, which has no closed form.
+
+    Args:
+        base: a distribution over vectors.
+        transform: the map f.
+        context: input of the map besides z, `(*batch, n)`; None for an unconditional flow.
     """
 
     support = torch.distributions.constraints.real_vector
@@ -60,5 +65,5 @@ def _(d: Flow, shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
 
 @temper.register
 def _(d: Flow, temperature: float) -> Flow:
-    """The base's temperature, as in Kingma, Dhariwal (2018), Glow."""
+    """Temper the base, as in Kingma, Dhariwal (2018), Glow."""
     return Flow(temper(d.base, temperature), d.transform, d.context)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ PROPOSALS = 8  # all fail once in 10^13 draws
 
 
 def first_accepted(values: Tensor, accepted: Tensor) -> Tensor:
-    """The first of the proposals in the last dimension that is accepted, `(..., 1)`; the last one if none is.
+    """The first accepted proposal along the last dimension, `(..., 1)`; the last proposal if none is accepted.
 
     >>> first_accepted(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([False, True, True])).tolist()
     [2.0]
@@ -54,7 +54,11 @@ def standard_gamma(concentration: Tensor, sample_shape: torch.Size, batch: torch
 
 
 class Gamma(Distribution):
-    """Independent Gammas of `concentration` a and `rate` b, both `(*batch, d)`: mean a / b, variance a / b^2.
+    """Independent Gammas, of mean a / b and variance a / b^2.
+
+    Args:
+        concentration: a > 0, `(*batch, d)`.
+        rate: b > 0, `(*batch, d)`.
 
     >>> Gamma(torch.full((2,), 3.0), torch.ones(2)).mean.tolist()
     [3.0, 3.0]

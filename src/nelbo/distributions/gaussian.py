@@ -46,9 +46,12 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 class DiagonalNormal(Distribution):
-    """Independent Normals over an event of `event_dims` dimensions.
+    """Independent Normals.
 
-    `loc` has shape `(*batch, *event)`; `log_scale` broadcasts to it.
+    Args:
+        loc: mean mu, `(*batch, *event)`.
+        log_scale: log sigma; broadcasts to `loc`.
+        event_dims: number of last dimensions that form one event, over which `log_prob` sums.
 
     >>> d = DiagonalNormal(torch.zeros(3, 2), torch.zeros(()))
     >>> round(d.log_prob(torch.zeros(3, 2))[0].item() + LOG_2PI, 5)
@@ -80,7 +83,11 @@ class DiagonalNormal(Distribution):
 
 
 class StandardNormal(Distribution):
-    """N(0, I) over vectors of `dim` numbers, with an empty batch shape; `like` names dtype and device.
+    """N(0, I) over vectors, with an empty batch shape.
+
+    Args:
+        dim: length of the vectors.
+        like: a tensor with the dtype and device of draws.
 
     >>> StandardNormal(2, torch.zeros(())).log_prob(torch.zeros(5, 2)).shape
     torch.Size([5])
@@ -103,12 +110,17 @@ class StandardNormal(Distribution):
 
 
 class OptimalNormal(Distribution):
-    """A Normal likelihood whose one variance is, in training, the best for the batch it scores.
+    """A Normal likelihood with a single variance: in training, the optimal one for the batch.
 
         sigma^2 = mean over batch and elements of (x - mu)^2
 
-    By the envelope theorem its gradient in mu is that of the profile likelihood, so sigma is held fixed in
-    the backward pass. `observe` is given the squared residuals and their number, and returns sigma^2.
+    By the envelope theorem its gradient in mu is that of the profile likelihood, so sigma is a constant in
+    the backward pass.
+
+    Args:
+        loc: mean mu, `(*batch, *event)`.
+        event_dims: number of last dimensions that form one event, over which `log_prob` sums.
+        observe: maps the squared residuals and their number to sigma^2.
 
     Source: Rybkin, Daniilidis, Levine (2021), Simple and Effective VAE Training with Calibrated Decoders.
     """
@@ -122,7 +134,7 @@ class OptimalNormal(Distribution):
         return self._fitted(squares, squares.new_tensor(squares.numel())).element_log_prob(value)
 
     def observed_log_prob(self, value: Tensor, gaps: Tensor) -> Tensor:
-        """`element_log_prob` of values of which sigma^2 leaves those in `gaps` out."""
+        """`element_log_prob`, with sigma^2 computed without the values where the mask `gaps` is True."""
         squares = (value - self.loc).detach().square().masked_fill(gaps, 0.0)
         return self._fitted(squares, (~gaps).expand_as(squares).sum().to(squares)).element_log_prob(value)
 
@@ -158,7 +170,11 @@ typical_point.register(DiagonalNormal, project_to_shell)
 
 
 class FullNormal(Distribution):
-    """N(loc, L L'): `loc` is `(*batch, d)`, `scale_tril` L is `(*batch, d, d)`, lower triangular, positive diagonal.
+    """N(loc, L L').
+
+    Args:
+        loc: mean, `(*batch, d)`.
+        scale_tril: L, `(*batch, d, d)`, lower triangular with a positive diagonal.
 
     >>> d = FullNormal(torch.zeros(2), 2 * torch.eye(2))
     >>> d.variance.tolist()
@@ -189,7 +205,12 @@ class FullNormal(Distribution):
 
 
 class LowRankNormal(Distribution):
-    """N(loc, D^2 + U U'): `loc` and `log_scale` log D are `(*batch, d)`, `factor` U is `(*batch, d, r)`.
+    """N(loc, D^2 + U U').
+
+    Args:
+        loc: mean, `(*batch, d)`.
+        log_scale: log of the diagonal D, `(*batch, d)`.
+        factor: U, `(*batch, d, r)`.
 
     >>> LowRankNormal(torch.zeros(2), torch.zeros(2), torch.ones(2, 1)).variance.tolist()
     [2.0, 2.0]
@@ -252,10 +273,14 @@ typical_point.register(LowRankNormal, project_to_shell)
 
 
 class LogisticNormal(Distribution):
-    """softmax of N(loc, exp(log_scale)^2): both `(*batch, K)`, K >= 2.
+    """softmax of N(loc, exp(log_scale)^2).
 
-    `mean` is softmax(loc), the Fréchet mean in Aitchison's geometry: the logarithms of the parts, centred, have the
-    mean of its own, and `variance` is theirs.
+    `mean` is softmax(loc), the Fréchet mean in Aitchison's geometry: its centred log-ratios are the means of those of
+    the draws. `variance` is the variance of the centred log-ratios.
+
+    Args:
+        loc: mean mu of the Normal, `(*batch, K)`, K >= 2.
+        log_scale: log sigma of the Normal, `(*batch, K)`.
 
     >>> LogisticNormal(torch.zeros(4), torch.zeros(4)).mean.tolist()
     [0.25, 0.25, 0.25, 0.25]

@@ -1,4 +1,4 @@
-"""Draws that Hamiltonian dynamics move, in flat space and under a Riemannian metric.
+"""Draws moved by Hamiltonian dynamics, in flat space and under a Riemannian metric.
 
 The theory of the flat case is that of `nelbo.posteriors.hamiltonian`. A metric over the latents bends the dynamics,
 and its volume gives a density:
@@ -10,9 +10,9 @@ A step e of the generalised leapfrog, in which the first two lines are implicit:
 
     v' = v - e/2 grad_z H(z, v');     z' = z + e/2 (M(z) + M(z')) v';     v'' = v' - e/2 grad_z H(z', v')
 
-Solved exactly it keeps volume and goes back when v is turned. `rounds` fixed-point iterations of each implicit line
-leave an error of order e^(rounds + 1) in both: unbiased weights hold up to that. It falls by a factor for each round;
-where M is constant it is zero.
+Solved exactly, it preserves volume and is reversible: with -v it goes back. `rounds` fixed-point iterations of each
+implicit line leave an error of order e^(rounds + 1) in both, so the weights are unbiased up to that error. Each round
+reduces it by a factor; where M is constant it is zero.
 
 Source: Girolami, Calderhead (2011), Riemann Manifold Langevin and Hamiltonian Monte Carlo Methods; and that of
 `nelbo.posteriors.hamiltonian`.
@@ -34,11 +34,16 @@ from nelbo.errors import UserError
 
 
 class Hamiltonian(Distribution):
-    """z_K from z_0 ~ `base`, by leapfrog steps of size `step` on U = -`log_joint`, with momenta rescaled.
+    """z_K from z_0 ~ base, by K leapfrog steps on U = -log p(x, z), with rescaled momenta.
 
-    `tempering` are the 1 / sqrt(beta_k), k = 0..K, the last being 1. It has no density of z alone: `log_prob` is refused,
-    and `sample_and_log_prob` returns the log-density of the path, which makes importance weights unbiased.
-    `mean` is that of `base`.
+    z alone has no density: `log_prob` raises, and `sample_and_log_prob` returns the log-density of the path, which
+    makes importance weights unbiased. `mean` is that of `base`.
+
+    Args:
+        base: the distribution of z_0.
+        log_joint: maps z `(*batch, dim)` to log p(x, z), nats `(*batch,)`.
+        step: size of a leapfrog step.
+        tempering: 1 / sqrt(beta_k) for k = 0..K; the last is 1.
     """
 
     normalized = False
@@ -61,7 +66,7 @@ class Hamiltonian(Distribution):
         return sample_and_log_prob(self, sample_shape)[0]
 
     def force(self, z: Tensor) -> Tensor:
-        """grad log p(x, z) in z; differentiable itself where gradients are recorded."""
+        """The gradient of log p(x, z) in z; it can be differentiated again where gradients are recorded."""
         recorded = torch.is_grad_enabled()
         with torch.enable_grad():
             z = z if z.requires_grad else z.detach().requires_grad_()
@@ -86,7 +91,14 @@ def _(d: Hamiltonian, shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
 
 
 class Metric:
-    """M(z) from centroids c `(n, dim)` and lower-triangular roots L `(n, dim, dim)`; z is `(*batch, dim)`."""
+    """The inverse metric M(z) of latents z, `(*batch, dim)`.
+
+    Args:
+        centroids: c, `(n, dim)`.
+        roots: L, lower triangular, `(n, dim, dim)`.
+        temperature: T, the width of a centroid's weight.
+        floor: lambda, added to the diagonal of M.
+    """
 
     def __init__(self, centroids: Tensor, roots: Tensor, temperature: float, floor: float) -> None:
         self.centroids = centroids
@@ -105,17 +117,17 @@ class Metric:
         return learned + self.floor * torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
 
     def root(self, z: Tensor) -> Tensor:
-        """The Cholesky factor of M(z); not a number where it has none, as is a loss that training then refuses."""
+        """The Cholesky factor of M(z); NaN where it has none, so that training stops at the loss."""
         root, failed = torch.linalg.cholesky_ex(self.inverse(z))
         return torch.where(failed[..., None, None] > 0, math.nan, root)
 
     def quadratic_gradient(self, z: Tensor, matrices: Tensor) -> Tensor:
-        """grad_z of tr(M(z) held) / 2 for matrices `matrices` `(*batch, dim, dim)` that stand still."""
+        """grad_z of tr(M(z) A) / 2 for constant matrices A, `(*batch, dim, dim)`."""
         weights = torch.exp(-self.distances(z)) * (matrices.flatten(-2) @ self.squares.mT)
         return (weights @ self.centroids - weights.sum(-1, keepdim=True) * z) / self.temperature**2
 
     def volume_gradient(self, z: Tensor) -> Tensor:
-        """grad_z of log det M(z) / 2: towards small volumes."""
+        """grad_z of log det M(z) / 2, which points towards small volumes."""
         return self.quadratic_gradient(z, torch.cholesky_inverse(self.root(z)))
 
     def log_density(self, z: Tensor) -> Tensor:
@@ -127,7 +139,7 @@ class Metric:
         return (self.inverse(z) @ v.unsqueeze(-1)).squeeze(-1)
 
     def momentum(self, z: Tensor, momentum_noise: Tensor) -> Tensor:
-        """v ~ N(0, G(z)) from a kick ~ N(0, I)."""
+        """v ~ N(0, G(z)) from noise ~ N(0, I)."""
         return torch.linalg.solve_triangular(self.root(z).mT, momentum_noise.unsqueeze(-1), upper=True).squeeze(-1)
 
     def log_momentum(self, z: Tensor, v: Tensor) -> Tensor:
@@ -136,9 +148,14 @@ class Metric:
 
 
 class Riemannian(Distribution):
-    """The draw of a Hamiltonian posterior whose inverse mass is M(z): as `Hamiltonian`, with `rounds` a line.
+    """A Hamiltonian posterior whose inverse mass matrix is M(z).
 
-    Its weights are unbiased up to the error of the fixed points; where M is constant, exactly.
+    Its weights are unbiased up to the error of the fixed-point iterations; where M is constant, exactly.
+
+    Args:
+        flat: base, log-joint, step size and tempering.
+        metric: M(z).
+        rounds: fixed-point iterations of each implicit line of a leapfrog step.
     """
 
     normalized = False
@@ -152,7 +169,7 @@ class Riemannian(Distribution):
         return self.flat.mean
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return self.flat.log_prob(value)  # which refuses: the path alone has a density
+        return self.flat.log_prob(value)  # raises: only the path has a density
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
         return sample_and_log_prob(self, sample_shape)[0]
@@ -187,11 +204,15 @@ def _(d: Riemannian, shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
 
 
 class MetricVolumePrior(Distribution):
-    """p(z) proportional to sqrt(det M(z)) within 2 T of a centroid, and zero elsewhere, where M says nothing.
+    """p(z) proportional to sqrt(det M(z)) within 2 T of a centroid, and zero elsewhere, where M was not learned.
 
-    Its normaliser is unknown: it draws, and has no log p(z). Each draw is the end of its own chain of `moves` moves of
-    Hamiltonian Monte Carlo from a random centroid: groups of centroids that lie farther than 4 T apart keep their share
-    of the centroids, not of the mass.
+    Its normaliser is unknown: it can be sampled, and has no log p(z). Each draw is the end of its own Hamiltonian
+    Monte Carlo chain from a random centroid. Groups of centroids farther than 4 T apart are therefore drawn in
+    proportion to their number of centroids, not to their mass.
+
+    Args:
+        metric: M(z).
+        moves: number of Hamiltonian Monte Carlo moves of a chain.
     """
 
     normalized = False
@@ -208,7 +229,7 @@ class MetricVolumePrior(Distribution):
         )
 
     def log_density(self, z: Tensor) -> Tensor:
-        """log sqrt(det M(z)), and minus infinity out of reach."""
+        """log sqrt(det M(z)), and minus infinity farther than 2 T from every centroid."""
         near = self.metric.distances(z).amin(-1) <= self.reach**2
         return torch.where(near, self.metric.log_density(z), -math.inf)
 

@@ -42,7 +42,7 @@ class Ball(constraints.Constraint):
 
 
 def add(x: Tensor, y: Tensor, c: float) -> Tensor:
-    """Möbius addition, x translated to where the translation of 0 to x takes y.
+    """Möbius addition x + y: the translation that takes 0 to x, applied to y.
 
     >>> add(torch.tensor([0.5]), torch.tensor([0.5]), 1.0)  # as velocities add in special relativity
     tensor([0.8000])
@@ -52,12 +52,12 @@ def add(x: Tensor, y: Tensor, c: float) -> Tensor:
 
 
 def _scaled_length(v: Tensor, c: float) -> Tensor:
-    """sqrt(c) |v|, never 0: what is divided by it here has the limit 1."""
+    """sqrt(c) |v|, never 0: every quotient by it here has the limit 1."""
     return (math.sqrt(c) * torch.linalg.vector_norm(v, dim=-1, keepdim=True)).clamp_min(1e-6)
 
 
 def _inside(z: Tensor, c: float) -> Tensor:
-    """z, or the point nearest to it whose distance from 0 the precision of its numbers can tell."""
+    """z, or the nearest point whose distance from 0 its dtype can represent."""
     limit = 1 - 100 * torch.finfo(z.dtype).eps
     return z * (limit / _scaled_length(z, c)).clamp_max(1)
 
@@ -65,7 +65,7 @@ def _inside(z: Tensor, c: float) -> Tensor:
 def exponential(e: Tensor, c: float) -> Tensor:
     """The point of the ball at distance |e| from 0 in the direction of e.
 
-    Distances end where rounding takes the rim, at 12 / sqrt(c) in float32 and 32 / sqrt(c) in float64.
+    Rounding near the rim limits distances to 12 / sqrt(c) in float32 and 32 / sqrt(c) in float64.
     """
     length = _scaled_length(e, c)
     return _inside(e / length * torch.tanh(length / 2), c)
@@ -79,9 +79,14 @@ def logarithm(z: Tensor, c: float) -> Tensor:
 
 
 class WrappedNormal(Distribution):
-    """`loc` mu is a point of the ball, `(*batch, d)`; `log_scale` broadcasts to it; `curvature` c > 0 means -c.
+    """The wrapped Normal on the Poincaré ball.
 
-    `mean` is mu, the Fréchet mean; `variance` is that of the coordinates e, sigma^2.
+    `mean` is mu, the Fréchet mean; `variance` is sigma^2, that of the tangent coordinates e.
+
+    Args:
+        loc: mu, a point of the ball, `(*batch, d)`.
+        log_scale: log sigma of the tangent coordinates; broadcasts to `loc`.
+        curvature: c > 0; the space has curvature -c and the ball radius 1 / sqrt(c).
     """
 
     def __init__(self, loc: Tensor, log_scale: Tensor, curvature: float = 1.0) -> None:
@@ -94,7 +99,7 @@ class WrappedNormal(Distribution):
         return torch.exp(2 * self.log_scale).expand_as(self.loc)
 
     def tangent(self, value: Tensor) -> Tensor:
-        """The coordinates e of points of the ball."""
+        """The tangent coordinates e of points of the ball."""
         return logarithm(add(-self.loc, value, self.curvature), self.curvature)
 
     def _draw(self, sample_shape: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -117,7 +122,7 @@ class WrappedNormal(Distribution):
 
 @sample_and_log_prob.register
 def _(d: WrappedNormal, shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
-    """From the coordinates that were drawn: inverting a point near the rim would lose them."""
+    """Evaluate the density at the coordinates e of the draw: inverting a point near the rim would lose precision."""
     z, e = d._draw(shape)
     return z, d._log_prob_at(e)
 

@@ -3,7 +3,7 @@
     KL(q || p) = E_q[log q(z) - log p(z)], in nats, of the broadcast batch shape
 
 A pair without a row is estimated by Monte Carlo where it is used. A new family adds its row with
-`@register_kl(Q, P)`; a test compares every row with Monte Carlo. A row with `Distribution` as P is for every p.
+`@register_kl(Q, P)`; a test compares every row with Monte Carlo. A row with `Distribution` as P applies to every p.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ def has_kl(q: Distribution, p: Distribution) -> bool:
 
 
 def kl_divergence(q: Distribution, p: Distribution) -> Tensor:
-    """KL(q || p) in closed form; `NotImplementedError` where the table has no such row.
+    """KL(q || p) in closed form, nats of the broadcast batch shape.
+
+    Raises:
+        NotImplementedError: if the table has no row for the pair.
 
     >>> import torch
     >>> from nelbo.distributions import DiagonalNormal, StandardNormal

@@ -29,7 +29,13 @@ from nelbo.distributions.kl import register_kl
 
 
 class LocationScale(Distribution, ABC):
-    """mu + sigma e for independent e of one standard shape; `log_scale` (log sigma) broadcasts to `loc` (mu)."""
+    """mu + sigma e for independent e of a standard shape.
+
+    Args:
+        loc: mu, `(*batch, *event)`.
+        log_scale: log sigma; broadcasts to `loc`.
+        event_dims: number of last dimensions that form one event, over which `log_prob` sums.
+    """
 
     def __init__(self, loc: Tensor, log_scale: Tensor, event_dims: int = 1) -> None:
         self.loc, self.log_scale = loc, log_scale
@@ -47,7 +53,7 @@ class LocationScale(Distribution, ABC):
         return self.shape_log_prob(e) - self.log_scale
 
     def uniform(self, sample_shape: torch.Size) -> Tensor:
-        """Noise for a draw: uniform on (0, 1), both ends excluded."""
+        """Uniform noise on (0, 1), both ends excluded, for a draw."""
         u = noise.uniform(sample_shape, self.batch_shape, self.event_shape, self.loc)
         return u.clamp_min(torch.finfo(u.dtype).eps / 2)
 
@@ -67,6 +73,11 @@ class LocationScale(Distribution, ABC):
 class Laplace(LocationScale):
     """Independent Laplace densities exp(-|x - mu| / sigma) / (2 sigma), of variance 2 sigma^2.
 
+    Args:
+        loc: mu, `(*batch, *event)`.
+        log_scale: log sigma; broadcasts to `loc`.
+        event_dims: number of last dimensions that form one event, over which `log_prob` sums.
+
     >>> Laplace(torch.zeros(1), torch.zeros(())).log_prob(torch.zeros(1)).exp().item()
     0.5
     """
@@ -83,9 +94,15 @@ class Laplace(LocationScale):
 
 
 class StudentT(LocationScale):
-    """Independent Student-t densities of `df` degrees of freedom, which broadcasts to `loc`.
+    """Independent Student-t densities.
 
     `mean` is mu at any df (it is the mean for df > 1); the variance is sigma^2 df / (df - 2), infinite for df <= 2.
+
+    Args:
+        loc: mu, `(*batch, *event)`.
+        log_scale: log sigma; broadcasts to `loc`.
+        df: degrees of freedom n > 0; broadcasts to `loc`.
+        event_dims: number of last dimensions that form one event, over which `log_prob` sums.
 
     >>> StudentT(torch.zeros(2), torch.zeros(()), torch.tensor(4.0)).variance.tolist()
     [2.0, 2.0]
@@ -109,7 +126,13 @@ class StudentT(LocationScale):
 
 
 class LogCosh(LocationScale):
-    """Independent densities proportional to cosh(a (x - mu) / sigma)^(-1/a), a = `sharpness` above 0.
+    """Independent densities proportional to cosh(a (x - mu) / sigma)^(-1/a).
+
+    Args:
+        sharpness: a > 0; towards 0 the density approaches a Normal, towards infinity a Laplace.
+        loc: mu, `(*batch, *event)`.
+        log_scale: log sigma; broadcasts to `loc`.
+        event_dims: number of last dimensions that form one event, over which `log_prob` sums.
 
     >>> d = LogCosh(1.0, torch.zeros(1), torch.zeros(()))
     >>> round(math.pi * d.log_prob(torch.zeros(1)).exp().item(), 5)
@@ -125,7 +148,7 @@ class LogCosh(LocationScale):
         return torch.special.polygamma(1, half) / (2 * self.sharpness**2)
 
     def draw_shape(self, sample_shape: torch.Size) -> Tensor:
-        """asinh(T / sqrt n) / a, with T's radius kept as its logarithm w / 2: it overflows where n is small."""
+        """asinh(T / sqrt n) / a, from the logarithm w / 2 of the radius of T, which itself overflows for small n."""
         u, cosine = self.uniform(sample_shape), torch.cos(2 * math.pi * self.uniform(sample_shape))
         w = -2 * self.sharpness * torch.log1p(-u)
         legs = cosine.abs() * torch.sqrt(-torch.expm1(-w)) + torch.hypot(

@@ -1,8 +1,8 @@
-"""Data of which some elements were not observed: NaN marks them.
+"""Data with unobserved elements, marked by NaN.
 
     log p(x_o) = sum over the observed elements i of log p(x_i),
 
-which is what integrating the others out leaves of independent elements. Draws are whole.
+the marginal over the others if elements are independent. Draws have no missing elements.
 
 Source: Little, Rubin (1987), Statistical Analysis with Missing Data; Mattei, Frellsen (2019), MIWAE: Deep Generative
 Modelling and Imputation of Incomplete Data Sets.
@@ -21,9 +21,12 @@ from nelbo.distributions.gaussian import OptimalNormal
 
 
 class Masked(Distribution):
-    """`base`, a density of independent elements, on data with gaps (NaN), which cost nothing.
+    """A density of independent elements on data with missing elements (NaN), which add 0 to `log_prob`.
 
-    >>> d = Observed(OptimalNormal(torch.zeros(2, 3), 1, lambda squares, n: squares.sum() / n))
+    Args:
+        base: the density of complete data.
+
+    >>> d = Masked(OptimalNormal(torch.zeros(2, 3), 1, lambda squares, n: squares.sum() / n))
     >>> d.element_log_prob(torch.tensor([1.0, torch.nan, -1.0]))[0, 1].item()
     0.0
     """

@@ -1,4 +1,4 @@
-"""Mixtures, and the density of what a second latent-variable model generates.
+"""Mixtures, and the marginal density of a second latent-variable model.
 
 mixture    log p(z) = logsumexp_k [ log w_k + log q_k(z) ],   sum_k w_k = 1
 marginal   log p(z) = log E_{u ~ q(u|z)} [ p(z | u) p(u) / q(u | z) ]
@@ -21,9 +21,13 @@ from nelbo.distributions.gaussian import DiagonalNormal, FullNormal
 
 
 class Mixture(Distribution):
-    """sum_k w_k q_k(z), where `components` has batch shape `(K,)` and w = softmax(`logits`), `(K,)`.
+    """sum_k w_k q_k(z).
 
     A draw has a gradient in the components, and none in the weights.
+
+    Args:
+        components: the q_k, with batch shape `(K,)`.
+        logits: w = softmax(logits), `(K,)`.
 
     >>> d = Mixture(DiagonalNormal(torch.zeros(4, 2), torch.zeros(())), torch.zeros(4))
     >>> round(d.log_prob(torch.zeros(2)).exp().item() * 2 * math.pi, 5)  # four times the same component
@@ -61,7 +65,7 @@ class Mixture(Distribution):
 
 @singledispatch
 def draw_of(components: TorchDistribution, chosen: Tensor) -> Tensor:
-    """A draw of component k for each k in `chosen`: `(*chosen, *event)`. Every component is drawn from."""
+    """A draw of component k for each k in `chosen`: `(*chosen, *event)`. It draws from all components."""
     draws = components.rsample(chosen.shape)
     lead = chosen.dim()
     index = chosen.reshape(*chosen.shape, 1, *[1] * len(components.event_shape))
@@ -70,14 +74,14 @@ def draw_of(components: TorchDistribution, chosen: Tensor) -> Tensor:
 
 @draw_of.register
 def _(components: DiagonalNormal, chosen: Tensor) -> Tensor:
-    """Only the components that were chosen."""
+    """Draw only from the chosen components."""
     log_scale = components.log_scale.expand_as(components.loc)
     return DiagonalNormal(components.loc[chosen], log_scale[chosen], len(components.event_shape)).rsample()
 
 
 @draw_of.register
 def _(components: MultivariateNormal, chosen: Tensor) -> Tensor:
-    """Only the components that were chosen."""
+    """Draw only from the chosen components."""
     return FullNormal(components.loc[chosen], components.scale_tril[chosen]).rsample()
 
 
@@ -88,15 +92,21 @@ def _(d: MultivariateNormal, temperature: float) -> MultivariateNormal:
 
 @temper.register
 def _(d: Mixture, temperature: float) -> Mixture:
-    """Each component's temperature: its weight and its mean stay."""
+    """Temper each component; weights and means stay as they are."""
     return Mixture(temper(d.components, temperature), d.logits)
 
 
 class Marginal(Distribution):
     """p(z) = integral of p(z | u) p(u) du, known through q(u | z).
 
-    `log_prob` is log of a mean of `samples` importance weights: a random lower bound, whose exponential has mean p(z).
-    It is therefore marked `normalized = False`; draws are exact.
+    `log_prob` is the log of a mean of importance weights: a random lower bound, whose exponential has mean p(z).
+    `normalized` is therefore False; draws are exact.
+
+    Args:
+        prior: p(u).
+        decode: maps u to p(z | u).
+        infer: maps z to q(u | z).
+        samples: importance weights for each z; more make `log_prob` tighter.
     """
 
     normalized = False
@@ -115,7 +125,7 @@ class Marginal(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """The mean given the mean of u: a point in the midst, not the expectation."""
+        """The mean of p(z | E[u]): a central point, not the expectation."""
         return self.decode(self.prior.mean.unsqueeze(0)).mean.squeeze(0)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]

@@ -1,10 +1,10 @@
-"""Where every reparameterised sample takes its noise.
+"""The noise of all reparameterised samples.
 
-A distribution written as `z = g(eps)` draws `eps` here and nowhere else. That one place lets several
-processes share a batch: inside `shard(start, stop, total)` each draws the noise of the whole batch from the
-same generator state and keeps its own rows, so that two processes compute what one would. Inside `shared_noise()` all data of
-a batch have the same noise, so that what is found of one does not depend on those beside it. Inside `truncated(bound)`
-Normal noise keeps within bounds.
+A distribution written as `z = g(eps)` draws `eps` here and nowhere else. That lets several processes share a batch:
+inside `shard(start, stop, total)` each process draws the noise of the whole batch from the same generator state and
+keeps its own rows, so that two processes compute the same as one. Inside `shared_noise()` all data of a batch have the
+same noise, so that the result for one datum does not depend on the others in its batch. Inside `truncated(bound)`
+Normal noise stays within bounds.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def no_sharding() -> Iterator[None]:
 def shared_noise() -> Iterator[None]:
     """Within it, noise is the same for all data of a batch (its last dimension).
 
-    >>> with common():
+    >>> with shared_noise():
     ...     eps = normal(torch.Size((5,)), torch.Size((3,)), torch.Size((2,)), torch.zeros(()))
     >>> torch.equal(eps[:, 0], eps[:, 2])
     True
@@ -60,7 +60,10 @@ def shared_noise() -> Iterator[None]:
 
 @contextmanager
 def truncated(bound: float | None) -> Iterator[None]:
-    """Within it, standard Normal noise is as if drawn anew until it is between -bound and bound; None: no bound.
+    """Within it, standard Normal noise is conditioned on lying between -bound and bound.
+
+    Args:
+        bound: the largest absolute value; None for no bound.
 
     Source: Brock, Donahue, Simonyan (2019), Large Scale GAN Training for High Fidelity Natural Image Synthesis.
 
@@ -99,9 +102,15 @@ def uniform(sample_shape: torch.Size, batch_shape: torch.Size, event_shape: torc
 
 
 def categorical(masses: Tensor, u: Tensor, normalized: bool = False) -> Tensor:
-    """The category that each uniform number `(*lead)` falls to, by inversion: `(*lead)` numbers below K.
+    """Draw categories from uniform noise, by inversion of the distribution function.
 
-    `masses` `(K,)`, or `(*batch, K)` whose batch broadcasts to `lead`, may sum to anything; if `normalized`, to 1.
+    Args:
+        masses: non-negative masses `(K,)`, or `(*batch, K)` whose batch broadcasts to `lead`.
+        u: uniform noise on [0, 1), `(*lead,)`.
+        normalized: whether the masses sum to 1; if False they may have any sum.
+
+    Returns:
+        whole numbers below K, `(*lead,)`.
 
     >>> categorical(torch.tensor([1.0, 0.0, 3.0]), torch.tensor([0.0, 0.2, 0.25, 0.9])).tolist()
     [0, 0, 2, 2]
@@ -117,7 +126,7 @@ def categorical(masses: Tensor, u: Tensor, normalized: bool = False) -> Tensor:
 
 
 def _normal(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """With a bound b, by the inverse of the distribution function: Phi^-1 of a number between Phi(-b) and Phi(b)."""
+    """With a bound b, by inversion: Phi^-1 of a number between Phi(-b) and Phi(b)."""
     bound = _bound.get()
     if bound is None:
         return torch.randn(shape, dtype=dtype, device=device)

@@ -1,4 +1,4 @@
-"""Which distributions are drawn from Normal noise, so that the noise can be truncated (`noise.truncated`)."""
+"""The distributions whose draws use only Normal noise, which can be truncated (`noise.truncated`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OF_MIXTURES = (*OF_NORMAL_NOISE, MultivariateNormal)  # drawn by the mixture, fr
 
 
 def has_normal_noise(d: Distribution) -> bool:
-    """Whether draws of d are made of Normal noise alone.
+    """Whether draws of d use only Normal noise.
 
     >>> import torch
     >>> has_normal_noise(StandardNormal(2, torch.zeros(())))

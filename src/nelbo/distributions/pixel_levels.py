@@ -39,7 +39,13 @@ class Levels(constraints.Constraint):
 
 
 class DiscretizedPixels(Distribution, ABC):
-    """Independent masses on `count` levels; parameters have one more dimension than the data, the last."""
+    """Independent masses on grey levels.
+
+    Args:
+        parameter: a parameter, `(*batch, *event, n)`: the last dimension is not one of the data.
+        count: number of grey levels K.
+        event_dims: number of last dimensions that form one event, over which `log_prob` sums.
+    """
 
     def __init__(self, parameter: Tensor, count: int, event_dims: int) -> None:
         self.count = count
@@ -48,14 +54,14 @@ class DiscretizedPixels(Distribution, ABC):
 
     @abstractmethod
     def log_mass(self, value: Tensor) -> Tensor:
-        """log P(x_i), nats per element; x is taken as the level it is nearest to."""
+        """log P(x_i), nats per element; x is rounded to the nearest level."""
 
     def element_log_prob(self, value: Tensor) -> Tensor:
         return self.log_mass(value)
 
     @property
     def variance(self) -> Tensor:
-        """By summing over the levels."""
+        """The variance, summed over the levels."""
         ones = self.mean.new_ones(self.batch_shape + self.event_shape)
         levels = torch.linspace(0, 1, self.count, dtype=ones.dtype, device=ones.device)
         moments = [torch.stack([p * x, p * x * x]) for x in levels for p in [self.log_mass(x * ones).exp()]]
@@ -69,9 +75,13 @@ class DiscretizedPixels(Distribution, ABC):
 
 
 class PixelCategorical(DiscretizedPixels):
-    """Any masses: softmax of `logits`, `(*batch, *event, levels)`.
+    """Arbitrary masses on the levels.
 
-    >>> round(LevelCategorical(torch.zeros(3, 256)).log_prob(torch.ones(3)).exp().item() * 256**3, 5)
+    Args:
+        logits: masses are their softmax, `(*batch, *event, levels)`.
+        event_dims: number of last dimensions that form one event, over which `log_prob` sums.
+
+    >>> round(PixelCategorical(torch.zeros(3, 256)).log_prob(torch.ones(3)).exp().item() * 256**3, 5)
     1.0
     """
 
@@ -96,13 +106,20 @@ class PixelCategorical(DiscretizedPixels):
 
 
 class DiscretizedLogistic(DiscretizedPixels):
-    """Mixtures of discretised logistics: `logits`, `loc` (mu), `log_scale` (log s), `(*batch, *event, components)`.
+    """Mixtures of discretised logistics.
 
     mu and s are in units of the data, where black is 0 and white 1. `mean` is that of the logistics clipped to
-    [0, 1], before rounding: at s > 1/510 within 1e-4 of the exact one, and never half a level from it.
+    [0, 1], before rounding: within 1e-4 of the exact mean at s > 1/510, and never half a level from it.
+
+    Args:
+        logits: the weights of the components are their softmax, `(*batch, *event, components)`.
+        loc: mu, `(*batch, *event, components)`.
+        log_scale: log s, `(*batch, *event, components)`.
+        event_dims: number of last dimensions that form one event, over which `log_prob` sums.
+        levels: number of grey levels K.
 
     >>> zero = torch.zeros(1)  # a logistic around black, far narrower than a level
-    >>> DiscretisedLogistic(zero, zero, zero - 20, event_dims=0).log_prob(torch.tensor(0.0)).item()
+    >>> DiscretizedLogistic(zero, zero, zero - 20, event_dims=0).log_prob(torch.tensor(0.0)).item()
     0.0
     """
 

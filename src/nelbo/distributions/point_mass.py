@@ -1,9 +1,8 @@
 """Distributions without a density: the point mass, and a loss in place of a likelihood.
 
 A point mass is the posterior of a deterministic autoencoder, z = mu(x). Its KL to any continuous prior is infinite. By
-convention its rate is 0, so that the negative ELBO is the distortion alone, and what pulls z towards the prior is a
-term of the objective (a penalty on z, MMD, a critic). An importance weight does not exist, and `Trace.log_weight`
-raises.
+convention its rate is 0, so that the negative ELBO is the distortion alone, and a term of the objective (a penalty on
+z, MMD, a critic) pulls z towards the prior. Importance weights do not exist, and `Trace.log_weight` raises.
 
 An energy is a loss that is not a density: log p(x) = -E(x, y) + an unknown constant, y the reconstruction.
 
@@ -24,9 +23,13 @@ from nelbo.errors import UserError
 
 
 class PointMass(Distribution):
-    """All mass at `loc`, `(*batch, *event)`; `log_prob` is 0 by convention.
+    """All mass at one point; `log_prob` is 0 by convention.
 
-    >>> Dirac(torch.ones(3, 2)).rsample((5,)).shape
+    Args:
+        loc: the point, `(*batch, *event)`.
+        event_dims: number of last dimensions that form one event, over which `log_prob` sums.
+
+    >>> PointMass(torch.ones(3, 2)).rsample((5,)).shape
     torch.Size([5, 3, 2])
     """
 
@@ -57,9 +60,14 @@ detach.register(PointMass, detached)
 
 
 class UnnormalizedEnergy(Distribution):
-    """exp(-energy(x, loc)) up to an unknown constant: `energy` maps two `(n, *event)` to `(n,)`.
+    """exp(-energy(x, loc)) up to an unknown constant.
 
-    It scores data and has a point to show, `mean` = loc, but no draws: `sample` raises `UserError`.
+    It scores data and has `mean` = loc, but it cannot be sampled: `sample` raises `UserError`.
+
+    Args:
+        loc: the reconstruction y, `(*batch, *event)`.
+        energy: maps two tensors `(n, *event)` to losses `(n,)`.
+        event_dims: number of last dimensions that form one event, over which `log_prob` sums.
     """
 
     support = torch.distributions.constraints.unit_interval

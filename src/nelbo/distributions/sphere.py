@@ -12,7 +12,7 @@ Instead of Bessel functions, everything here is an integral of exp(f) by Gauss-L
 of its maximum: log Z, its derivatives by autograd, E[l], E[1 - cos theta], at every d >= 2 and k >= 0, without overflow
 or cancellation in float32 either (on a circle, a power spherical of k < 1 to about 10^-6 only). So is the gradient of a
 draw, by implicit differentiation of its angle's distribution function H: d theta / dk = -(dH/dk) / exp(f - log Z),
-which is unbiased, whatever drew theta.
+which is unbiased for any sampler of theta.
 
 Source: Davidson, Falorsi, De Cao, Kipf, Tomczak (2018), Hyperspherical Variational Auto-Encoders; Ulrich (1984) and
 Wood (1994), Simulation of the von Mises Fisher Distribution; De Cao, Aziz (2020), The Power Spherical distribution;
@@ -63,12 +63,17 @@ def log_area(dim: int) -> float:
 
 
 def _below_two(versine: Tensor) -> Tensor:
-    """1 - cos(theta) short of 2 by rounding, where the logarithms of the sine and of 1 + cos(theta) are finite."""
+    """1 - cos(theta), clamped just below 2, where the logarithms of the sine and of 1 + cos(theta) are finite."""
     return versine.clamp_max(2 - 2 * torch.finfo(versine.dtype).eps)
 
 
 class UniformSphere(Distribution):
-    """Uniform on the unit sphere in `dim` dimensions; `like` names dtype and device."""
+    """The uniform distribution on the unit sphere.
+
+    Args:
+        dim: number of dimensions d of the space around the sphere.
+        like: a tensor with the dtype and device of draws.
+    """
 
     support = sphere
 
@@ -88,7 +93,12 @@ class UniformSphere(Distribution):
 
 
 class _Rotational(Distribution, ABC):
-    """`loc` `(*batch, d)`, d >= 2, is any non-zero vector along mu; `concentration` k >= 0 is `(*batch, 1)`."""
+    """A density of the angle to a mean direction alone.
+
+    Args:
+        loc: any non-zero vector along the mean direction mu, `(*batch, d)`, d >= 2.
+        concentration: k >= 0, `(*batch, 1)`; 0 is uniform.
+    """
 
     support = sphere
 
@@ -102,7 +112,7 @@ class _Rotational(Distribution, ABC):
 
     @abstractmethod
     def _peak(self) -> tuple[Tensor, Tensor]:
-        """The angle where f is greatest, and a bound from below on -f'' around it."""
+        """The angle of the maximum of f, and a lower bound on -f'' around it."""
 
     @abstractmethod
     def _versine(self, sample_shape: torch.Size) -> Tensor:
@@ -154,7 +164,7 @@ class _Rotational(Distribution, ABC):
         return self.concentration * self._height(versine) + (self.loc.shape[-1] - 2) * log_sine
 
     def _nodes(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """1 - cos(theta) at the nodes of a rule over the angles between, and the logarithms of its weights."""
+        """1 - cos(theta) at the nodes of a quadrature rule over [low, high], and the logarithms of its weights."""
         nodes, weights = NODES.to(low), WEIGHTS.to(low)
         half = (high - low) / 2
         theta = low + half * (1 + nodes)
@@ -168,7 +178,10 @@ class _Rotational(Distribution, ABC):
         return versine, log_weight + self._log_density(versine)
 
     def _reach(self) -> Tensor:
-        """How far from its peak f has fallen by NATS, at most (a cosine falls at pi^2 / 4 the pace of its parabola)."""
+        """An upper bound on the distance from the peak at which f has fallen by NATS.
+
+        A cosine falls at pi^2 / 4 the pace of its parabola.
+        """
         return (math.pi / 2 * (2 * NATS / self._peak()[1]).sqrt()).clamp_max(math.pi)
 
     def _log_z(self) -> Tensor:
@@ -195,7 +208,11 @@ class _Rotational(Distribution, ABC):
 
 
 class VonMisesFisher(_Rotational):
-    """q(z) ~ exp(k mu'z), the Normal of the sphere.
+    """q(z) proportional to exp(k mu'z), the analogue of the Normal on the sphere.
+
+    Args:
+        loc: any non-zero vector along mu, `(*batch, d)`, d >= 2.
+        concentration: k >= 0, `(*batch, 1)`.
 
     >>> q = VonMisesFisher(torch.tensor([0.0, 0.0, 1.0]), torch.tensor([10.0]))
     >>> round(q.mean[2].item(), 4)  # coth(k) - 1 / k in three dimensions
@@ -223,7 +240,12 @@ class VonMisesFisher(_Rotational):
 
 
 class PowerSpherical(_Rotational):
-    """q(z) ~ (1 + mu'z)^k: (1 + mu'z) / 2 is Beta((d - 1) / 2 + k, (d - 1) / 2), drawn without rejection of vectors."""
+    """q(z) proportional to (1 + mu'z)^k: (1 + mu'z) / 2 is Beta((d - 1) / 2 + k, (d - 1) / 2).
+
+    Args:
+        loc: any non-zero vector along mu, `(*batch, d)`, d >= 2.
+        concentration: k >= 0, `(*batch, 1)`.
+    """
 
     def _height(self, versine: Tensor) -> Tensor:
         return torch.log1p(-_below_two(versine) / 2)

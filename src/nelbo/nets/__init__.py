@@ -1,7 +1,7 @@
-"""Backbones that know nothing of VAEs.
+"""Networks that are independent of VAEs.
 
 An encoder maps `(batch, *shape)` to `(batch, features)`; a decoder maps `(batch, features)` to
-`(batch, outputs, *shape)`. Both take further arguments, the context, and join it to their input.
+`(batch, outputs, *shape)`. Both also take context vectors and append them to their input.
 """
 
 from nelbo.nets.common import InitializedFromData, Net, Rescale, rescales

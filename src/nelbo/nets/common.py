@@ -1,4 +1,4 @@
-"""What several networks share: the base of architectures, the input's scale, and how a context joins an input."""
+"""Shared parts of networks: the base class of architectures, the scale of the input, and appending a context."""
 
 from __future__ import annotations
 
@@ -13,33 +13,57 @@ from nelbo.errors import UserError
 
 
 class Net(ABC):
-    """An architecture: it makes an encoder or a decoder for data of any size. Subclasses are frozen dataclasses."""
+    """An architecture: it builds an encoder or a decoder for data of any size. Subclasses are frozen dataclasses."""
 
     family: ClassVar[str] = "net"
 
     @abstractmethod
     def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
-        """A network `(batch, *shape)` and `context` numbers -> `(batch, features)`."""
+        """Build a network `(batch, *shape)` and context -> `(batch, features)`.
+
+        Args:
+            shape: shape of a datum.
+            features: length of the output vector.
+            context: length of the context vector; 0 for none.
+        """
 
     @abstractmethod
     def decoder(self, features: int, shape: tuple[int, ...], outputs: int, context: int = 0) -> nn.Module:
-        """A network `(batch, features)` and `context` numbers -> `(batch, outputs, *shape)`."""
+        """Build a network `(batch, features)` and context -> `(batch, outputs, *shape)`.
+
+        Args:
+            features: length of the input vector.
+            shape: shape of a datum.
+            outputs: numbers for each element of a datum.
+            context: length of the context vector; 0 for none.
+        """
 
     def places(self, shape: tuple[int, ...]) -> int | None:
-        """How many places of the data the features are divided over; None if they are one vector."""
+        """The number of grid positions among which the features are divided; None if they are one vector."""
         return None
 
 
 class InitializedFromData(ABC):
-    """A module that is set from data before training."""
+    """A module that is initialized from data before training."""
 
     @abstractmethod
     def init_from_data(self, x: Tensor) -> None:
-        """Set what depends on the data from random training rows `(n, *shape)`."""
+        """Initialize the module from random training rows `(n, *shape)`."""
 
 
 def require_dims(shape: Sequence[int], dims: int, data: str, part: str, instead: str = "mlp") -> None:
-    """Raise `UserError` for data whose shape does not have `dims` dimensions."""
+    """Check that the shape of a datum has `dims` dimensions.
+
+    Args:
+        shape: the shape.
+        dims: the number of dimensions that the network needs.
+        data: the kind of data that it needs, for the message.
+        part: the network, for the message.
+        instead: the network that the message recommends.
+
+    Raises:
+        UserError: if it has another number of dimensions.
+    """
     if len(shape) != dims:
         raise UserError(f'{part} takes {data}, and the data has shape {tuple(shape)}: use kind = "{instead}"')
 
@@ -65,7 +89,7 @@ def rescales(module: nn.Module) -> list[Rescale]:
 
 
 def join(x: Tensor, *context: Tensor) -> Tensor:
-    """Append context vectors `(batch, n)` to the channels (dimension 1) of x, as constant planes where x is a picture.
+    """Append context vectors `(batch, n)` to the channels (dimension 1) of x, as constant planes if x is a picture.
 
     >>> join(torch.zeros(2, 3, 8, 8), torch.ones(2, 5)).shape
     torch.Size([2, 8, 8, 8])

@@ -1,16 +1,16 @@
 """Residual convolutional networks for pictures and series of any size and channel count, odd sizes included.
 
-A picture is `(channels, height, width)`, a series `(steps, channels)`; the shape says which. A series is convolved as a
-picture of height 1, which it is already in memory, and faster so.
+A picture is `(channels, height, width)`, a series `(steps, channels)`; the number of dimensions tells them apart. A
+series is convolved as a picture of height 1, which needs no copy and is faster.
 
 An encoder halves the datum (rounding up) until its shorter side is at most `SMALLEST`; the decoder goes
 through the same sizes backwards, enlarging by nearest-neighbour to the exact size it must reach, which
 avoids the checkerboard of transposed convolutions (Odena, Dumoulin, Olah, 2016). Blocks are pre-activation
 residual blocks (He, Zhang, Ren, Sun, 2016, Identity Mappings in Deep Residual Networks) without batch
-statistics, so that what a datum is mapped to never depends on its neighbours. With `patch` above 1 the nets see
-patches of so many pixels a side as channels, which costs less and suits larger pictures (Shi et al., 2016, Real-Time
-Single Image and Video Super-Resolution). Weights lie channels last, which makes
-convolutions of few channels faster on processors and those of 16 bit on GPUs.
+statistics, so that the output for a datum never depends on the others in its batch. With `patch` above 1, the channels
+of the first layer are patches of `patch` x `patch` pixels, which costs less and suits larger pictures (Shi et al.,
+2016, Real-Time Single Image and Video Super-Resolution). Weights are in channels-last order, which is faster for
+convolutions of few channels on CPUs and of 16-bit numbers on GPUs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def pyramid(*sides: int) -> list[tuple[int, ...]]:
 
 
 def channels_at(width: int, levels: int) -> list[int]:
-    """The channels at each size: `width` at full size, doubled at each halving, up to four times itself.
+    """The channels at each size: `width` at full size, doubled at each halving, up to 4 `width`.
 
     >>> channels_at(16, 4)
     [16, 32, 64, 64]
@@ -54,7 +54,14 @@ def channels_at(width: int, levels: int) -> list[int]:
 
 
 def convolution(before: int, after: int, sides: int = 2, stride: int = 1) -> nn.Conv2d:
-    """A convolution over both sides of pictures, or (`sides` 1) the steps of series `(batch, channels, 1, steps)`."""
+    """A 3 x 3 convolution over pictures, or of 3 steps over series `(batch, channels, 1, steps)`.
+
+    Args:
+        before: input channels.
+        after: output channels.
+        sides: 2 for pictures, 1 for series.
+        stride: 2 halves the size.
+    """
     if sides == 1:
         return nn.Conv2d(before, after, (1, 3), (1, stride), (0, 1))
     return nn.Conv2d(before, after, 3, stride, 1)
@@ -75,7 +82,7 @@ class Residual(nn.Module):
 
 
 def patches(shape: Sequence[int], patch: int, sides: int = 2) -> tuple[int, int, int]:
-    """(channels, height, width) of a picture as patches, the last ones filled up at its edges.
+    """(channels, height, width) of a picture as patches; those at the edges are padded.
 
     >>> patches((3, 32, 27), 2), patches((3, 1, 27), 2, 1)
     ((12, 16, 14), (6, 1, 14))
@@ -85,7 +92,7 @@ def patches(shape: Sequence[int], patch: int, sides: int = 2) -> tuple[int, int,
 
 
 def patched(x: Tensor, patch: int, sides: int) -> Tensor:
-    """Pictures `(batch, channels, *size)` with each patch as channels of one place."""
+    """Pictures `(batch, channels, *size)` with each patch as the channels of one position."""
     if sides == 2:
         return F.pixel_unshuffle(x, patch)
     return x.reshape(*x.shape[:2], -1, patch).transpose(2, 3).flatten(1, 2).unsqueeze(2)
@@ -104,14 +111,20 @@ def as_picture(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def sizes_of(size: Sequence[int], sides: int) -> list[tuple[int, ...]]:
-    """The sizes `(height, width)` that an encoder passes through, where so many sides are convolved."""
+    """The sizes `(height, width)` of an encoder over pictures (`sides` 2) or series (`sides` 1), largest first."""
     return [(1, steps) for (steps,) in pyramid(size[1])] if sides == 1 else pyramid(*size)
 
 
 class ConvEncoder(nn.Module):
     """`(batch, *shape)`, pictures or series, and context -> `(batch, features)`.
 
-    `width` is the number of channels at full size; it doubles at each halving, up to four times itself.
+    Args:
+        shape: shape of a datum, `(channels, height, width)` or `(steps, channels)`.
+        features: length of the output vector.
+        width: channels at full size; they double at each halving, up to 4 `width`.
+        blocks: residual blocks at each size.
+        context: length of the context vector; 0 for none.
+        patch: side of the patches of pixels that are the channels of the first layer; 1 for single pixels.
     """
 
     def __init__(
@@ -154,7 +167,7 @@ class ConvEncoder(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Nearest-neighbour enlargement to a stated size."""
+    """Nearest-neighbour upsampling to a fixed size."""
 
     def __init__(self, size: tuple[int, ...]) -> None:
         super().__init__()
@@ -165,7 +178,7 @@ class Upsample(nn.Module):
 
 
 class PixelHead(nn.Module):
-    """A convolution to patches of pixels, put in their places: `(batch, width, h, w)` -> `(batch, channels, *size)`."""
+    """A convolution to patches, assembled to pictures: `(batch, width, h, w)` -> `(batch, channels, *size)`."""
 
     def __init__(self, width: int, channels: int, size: Sequence[int], patch: int, sides: int = 2) -> None:
         super().__init__()
@@ -181,7 +194,17 @@ class PixelHead(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """`(batch, features)` and context -> `(batch, outputs, *shape)`, pictures or series."""
+    """`(batch, features)` and context -> `(batch, outputs, *shape)`, pictures or series.
+
+    Args:
+        features: length of the input vector.
+        shape: shape of a datum, `(channels, height, width)` or `(steps, channels)`.
+        width: channels at full size; smaller sizes have up to 4 `width`.
+        blocks: residual blocks at each size.
+        outputs: numbers for each element of a datum.
+        context: length of the context vector; 0 for none.
+        patch: side of the patches of pixels that are the channels of the last layer; 1 for single pixels.
+    """
 
     def __init__(
         self,
@@ -211,7 +234,7 @@ class ConvDecoder(nn.Module):
 
     @property
     def output_bias(self) -> Tensor:
-        """The bias of the outputs as `(outputs, channels, 1, 1)`, or `(outputs, 1, channels)`: one number a channel."""
+        """The bias of each output and channel, `(outputs, channels, 1, 1)` or `(outputs, 1, channels)`."""
         if len(self.output_shape) == 3:
             return self.head.bias.view(self.output_shape[0], 1, -1)
         return self.head.bias.view(*self.output_shape[:2], 1, 1)
@@ -233,7 +256,7 @@ class Convolutional(Net, ABC):
 
     @abstractmethod
     def check(self, shape: tuple[int, ...]) -> None:
-        """Raise `UserError` for data of another kind."""
+        """Check the shape of a datum; raises `UserError` for another kind of data."""
 
     def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
         self.check(shape)
@@ -252,7 +275,7 @@ class Conv(Convolutional):
     Args:
         width: channels at full size; smaller sizes have up to four times as many.
         blocks: residual blocks at each size.
-        patch: patches of so many pixels a side are the channels of the first layer.
+        patch: side of the patches of pixels that are the channels of the first layer; larger is faster and coarser.
     """
 
     def check(self, shape: tuple[int, ...]) -> None:
@@ -267,7 +290,7 @@ class Conv1d(Convolutional):
     Args:
         width: channels at full length; smaller lengths have up to four times as many.
         blocks: residual blocks at each length.
-        patch: so many steps are the channels of the first layer.
+        patch: number of steps that are the channels of the first layer; larger is faster and coarser.
     """
 
     def check(self, shape: tuple[int, ...]) -> None:

@@ -1,12 +1,12 @@
-"""Invertible maps for normalizing flows, and the masked networks that they are made of.
+"""Invertible maps for normalizing flows, and the masked networks inside them.
 
-Masked autoregressive networks: output i sees only the inputs of lower degree.
+Masked autoregressive networks: output i depends only on the inputs of lower degree.
 
-    degree(input j) = order(j),   a hidden unit of degree h sees inputs of degree <= h,
-    output i sees hidden units of degree < order(i)
+    degree(input j) = order(j),   a hidden unit of degree h depends on inputs of degree <= h,
+    output i depends on hidden units of degree < order(i)
 
-so that the outputs' Jacobian is strictly triangular in that order and the whole is one pass. With as many degrees
-as inputs this is MADE; with two degrees it is a coupling layer's conditioner.
+so that the outputs' Jacobian is strictly triangular in that order, and all outputs are computed in one pass. With as
+many degrees as inputs this is MADE; with two degrees it is a coupling layer's conditioner.
 
 Invertible maps y = f(z; h) with log |det df/dz|: the layers of normalizing flows.
 
@@ -15,8 +15,8 @@ Invertible maps y = f(z; h) with log |det df/dz|: the layers of normalizing flow
 `forward(z, h)` returns y and its log-determinant, `inverse(y, h)` returns z and the log-determinant of f^-1 at y, both
 in nats and of shape `(*lead)` for z of shape `(*lead, dim)`. The context h, `(*, context)` or None, broadcasts.
 
-zuko was weighed, and is a choice of transform (`zuko`): it has no planar, Sylvester or inverse autoregressive flow that
-is amortised on a context, and changes a global setting of torch when it is imported.
+The zuko library is available as the transform `zuko`. It does not replace the others: it has no planar, Sylvester or
+inverse autoregressive flow amortised on a context, and it changes a global setting of torch when it is imported.
 
 Source: Germain, Gregor, Murray, Larochelle (2015), MADE: Masked Autoencoder for Distribution Estimation; Rezende,
 Mohamed (2015), Variational Inference with Normalizing Flows; Kingma et al. (2016), Improved Variational Inference with
@@ -57,12 +57,18 @@ class MaskedLinear(nn.Linear):
 class MADE(nn.Module):
     """`(*lead, dim)` and context `(*, context)` -> `(*lead, outputs, dim)`; all outputs are zero at the start.
 
-    `order` is the degree of each input, from 0; output i depends on the inputs of lower degree and on the context.
+    Output i depends on the inputs of lower degree and on the context.
+
+    Args:
+        order: degree of each input, from 0.
+        hidden: sizes of the hidden layers.
+        outputs: numbers for each input.
+        context: length of the context vector; 0 for none.
     """
 
     def __init__(self, order: Sequence[int], hidden: Sequence[int], outputs: int, context: int = 0) -> None:
         super().__init__()
-        degrees, lowest = torch.tensor(order), -1 if context else 0  # a unit of degree -1 sees the context alone
+        degrees, lowest = torch.tensor(order), -1 if context else 0  # a unit of degree -1 depends on the context alone
         span = max(int(degrees.max()) - lowest, 1)
         levels = [degrees, *(lowest + torch.arange(size) % span for size in hidden)]
         masks = [after.unsqueeze(1) >= before for before, after in itertools.pairwise(levels)]
@@ -82,26 +88,42 @@ class MADE(nn.Module):
         return self.head(z).unflatten(-1, self.shape)
 
 
-LIMIT = 3.0  # of an autoregressive step's |log scale|: one step cannot blow up
+LIMIT = 3.0  # of |log scale| of an autoregressive step, so that one step cannot overflow
 HALVINGS = 80
 
 
 class Transform(nn.Module, ABC):
-    """An invertible map over vectors, given a context."""
+    """An invertible map of vectors that may depend on a context."""
 
     family: ClassVar[str] = "transform"
 
     @abstractmethod
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """y = f(z; context) and log |det df/dz|."""
+        """Compute y = f(z; context) and log |det df/dz|.
+
+        Args:
+            z: vectors `(*lead, dim)`.
+            context: vectors `(*, context)` that broadcast to `lead`; None for none.
+
+        Returns:
+            y `(*lead, dim)` and the log-determinant, nats `(*lead,)`.
+        """
 
     @abstractmethod
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """z with f(z; context) = y, and log |det df^-1/dy|."""
+        """Compute z with f(z; context) = y, and log |det df^-1/dy|.
+
+        Args:
+            y: vectors `(*lead, dim)`.
+            context: vectors `(*, context)` that broadcast to `lead`; None for none.
+
+        Returns:
+            z `(*lead, dim)` and the log-determinant, nats `(*lead,)`.
+        """
 
 
 class Chain(Transform):
-    """Transforms one after another, the first applied first."""
+    """A composition of transforms; the first one is applied first."""
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
         super().__init__()
@@ -154,9 +176,15 @@ class ElementwiseAffine(Transform):
 class Autoregressive(Transform):
     """y_i = m_i + exp(s_i) z_i, where m_i and s_i are functions of the z_j of lower degree: one parallel pass.
 
-    `passes` is the number of degrees: with `dim` of them it is an inverse autoregressive step (IAF), with 2 an affine
-    coupling (RealNVP; the half of lower degree is scaled and shifted by constants). The inverse takes `passes` passes.
-    `flip` turns the order round. The identity at the start.
+    It starts as the identity. The inverse takes `passes` passes.
+
+    Args:
+        dim: length of the vectors.
+        hidden: sizes of the hidden layers of its net.
+        passes: number of degrees: `dim` for an inverse autoregressive step (IAF), 2 for an affine coupling (RealNVP,
+            whose half of lower degree is scaled and shifted by constants).
+        flip: reverse the order.
+        context: length of the context vector; 0 for none.
     """
 
     def __init__(self, dim: int, hidden: Sequence[int], passes: int, flip: bool = False, context: int = 0) -> None:
@@ -175,14 +203,14 @@ class Autoregressive(Transform):
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z = torch.zeros_like(y)
-        for _ in range(self.passes):  # each pass sets right the numbers of one more degree
+        for _ in range(self.passes):  # each pass computes the numbers of one more degree
             shift, log_scale = self._parameters_at(z, context)
             z = (y - shift) * torch.exp(-log_scale)
         return z, -log_scale.sum(-1)
 
 
 class ContextConditioner(nn.Module):
-    """The parameters of a transform, of so many `sizes`: a constant plus a linear function of the context."""
+    """The parameters of a transform, of sizes `sizes`: a constant plus a linear function of the context."""
 
     def __init__(self, sizes: Sequence[int], context: int) -> None:
         super().__init__()
@@ -199,7 +227,7 @@ class ContextConditioner(nn.Module):
 def _root(target: Tensor, slope: Tensor, inner: Tensor, bias: Tensor) -> Tensor:
     """The a with a + slope * tanh(inner * a + bias) = target, where slope * inner > -1: a rising function of a.
 
-    Bisection finds it; a last step of Newton's gives it the gradients of an implicit function.
+    It is computed by bisection; a last Newton step adds the gradients of the implicit function.
     """
     with torch.no_grad():
         low, high = target - slope.abs(), target + slope.abs()
@@ -217,7 +245,11 @@ class PlanarStep(Transform):
 
         log |det| = log(1 + tanh'(w.z + b) w.u),   u = v + (softplus(w.v) - 1 - w.v) w / |w|^2
 
-    Its parameters v, w, b are a function of the context (amortised). The inverse is a search for one number.
+    Its parameters v, w, b are a function of the context (amortised). The inverse is a one-dimensional root search.
+
+    Args:
+        dim: length of the vectors.
+        context: length of the context vector; 0 for none.
     """
 
     def __init__(self, dim: int, context: int = 0) -> None:
@@ -247,8 +279,13 @@ class SylvesterStep(Transform):
 
         log |det| = sum_i log(1 + tanh'(.)_i R_ii S_ii),   R_ii, S_ii in (-1, 1), so that it can be inverted
 
-    All parameters are functions of the context (amortised); `reflections` is their number in Q. The inverse goes
-    through the triangle from below, a search for one number at each step.
+    All parameters are functions of the context (amortised). The inverse solves the triangle from below by a
+    one-dimensional root search for each row.
+
+    Args:
+        dim: length of the vectors.
+        reflections: number of Householder reflections in Q.
+        context: length of the context vector; 0 for none.
     """
 
     def __init__(self, dim: int, reflections: int = 4, context: int = 0) -> None:
@@ -289,16 +326,24 @@ def _times(matrix: Tensor, z: Tensor) -> Tensor:
 
 
 def _reflect(z: Tensor, normals: Sequence[Tensor]) -> Tensor:
-    """z reflected in the plane at right angles to each unit vector, one after another."""
+    """z reflected in the plane orthogonal to each unit vector, one after another."""
     for normal in normals:
         z = z - 2 * (z * normal).sum(-1, keepdim=True) * normal
     return z
 
 
 class ZukoTransform(Transform):
-    """A flow of the zuko library, `flow` being its name there ("NSF"); `forward` is its direction to the base.
+    """A flow of the zuko library; `forward` is its direction to the base.
 
-    Raises `UserError` if zuko is not installed.
+    Args:
+        flow: name of the flow in zuko, such as "NSF".
+        dim: length of the vectors.
+        transforms: number of transforms.
+        hidden: sizes of the hidden layers of each transform's net.
+        context: length of the context vector; 0 for none.
+
+    Raises:
+        UserError: if zuko is not installed.
     """
 
     def __init__(self, flow: str, dim: int, transforms: int, hidden: Sequence[int], context: int = 0) -> None:
@@ -324,15 +369,17 @@ class ZukoTransform(Transform):
 
 
 def autoregressive_steps(dim: int, count: int, hidden: Sequence[int], passes: int, context: int = 0) -> list[Transform]:
-    """`count` autoregressive steps, each in the order opposite to the one before."""
+    """`count` autoregressive steps of alternating order."""
     return [Autoregressive(dim, hidden, min(passes, dim), bool(i % 2), context) for i in range(count)]
 
 
 @register("transform", "iaf", cite=("kingma2016improved", "germain2015made"))
 def iaf(dim: int, context: int = 0, *, steps: Count = 2, hidden: Counts = (64, 64)) -> Transform:
-    """Inverse autoregressive: draws in one pass; the natural flow of a posterior.
+    """Inverse autoregressive flow: samples in one pass, which suits a posterior.
 
     Args:
+        dim: length of the vectors.
+        context: length of the context vector; 0 for none.
         steps: autoregressive steps.
         hidden: hidden layers of each step's net.
     """
@@ -341,9 +388,11 @@ def iaf(dim: int, context: int = 0, *, steps: Count = 2, hidden: Counts = (64, 6
 
 @register("transform", "maf", cite=("papamakarios2017masked", "germain2015made"))
 def maf(dim: int, context: int = 0, *, steps: Count = 4, hidden: Counts = (64, 64)) -> Transform:
-    """Masked autoregressive: a density in one pass; the natural flow of a prior.
+    """Masked autoregressive flow: the density in one pass, which suits a prior.
 
     Args:
+        dim: length of the vectors.
+        context: length of the context vector; 0 for none.
         steps: autoregressive steps.
         hidden: hidden layers of each step's net.
     """
@@ -352,9 +401,11 @@ def maf(dim: int, context: int = 0, *, steps: Count = 4, hidden: Counts = (64, 6
 
 @register("transform", "realnvp", cite="dinh2017density")
 def realnvp(dim: int, context: int = 0, *, steps: Count = 6, hidden: Counts = (64, 64)) -> Transform:
-    """Affine coupling: a draw and a density in two passes.
+    """Affine coupling flow: a sample, or its density, in two passes.
 
     Args:
+        dim: length of the vectors.
+        context: length of the context vector; 0 for none.
         steps: coupling steps.
         hidden: hidden layers of each step's net.
     """
@@ -363,9 +414,11 @@ def realnvp(dim: int, context: int = 0, *, steps: Count = 6, hidden: Counts = (6
 
 @register("transform", "planar", cite="rezende2015variational")
 def planar(dim: int, context: int = 0, *, steps: Count = 4) -> Transform:
-    """Planar steps, z + u tanh(w.z + b).
+    """Planar flow, steps z + u tanh(w.z + b).
 
     Args:
+        dim: length of the vectors.
+        context: length of the context vector; 0 for none.
         steps: number of steps.
     """
     return Chain([PlanarStep(dim, context) for _ in range(steps)])
@@ -373,9 +426,11 @@ def planar(dim: int, context: int = 0, *, steps: Count = 4) -> Transform:
 
 @register("transform", "sylvester", cite="berg2018sylvester")
 def sylvester(dim: int, context: int = 0, *, steps: Count = 4, reflections: Count = 4) -> Transform:
-    """Sylvester steps with Householder reflections.
+    """Sylvester flow with Householder reflections.
 
     Args:
+        dim: length of the vectors.
+        context: length of the context vector; 0 for none.
         steps: number of steps.
         reflections: reflections of each step.
     """
@@ -404,10 +459,12 @@ def zuko(
     """A flow of the zuko library with an exact inverse.
 
     Args:
+        dim: length of the vectors.
+        context: length of the context vector; 0 for none.
         flow: the flow's name in zuko.
         steps: transforms of the flow.
         hidden: hidden layers of each transform's net.
-        inverse: make the density fast in place of the draw, as a prior needs it.
+        inverse: make the density fast instead of sampling, as suits a prior.
     """
     transform = ZukoTransform(flow, dim, steps, hidden, context)
     return Inverse(transform) if inverse else transform

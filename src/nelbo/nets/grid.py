@@ -1,7 +1,7 @@
-"""Convolutional nets whose features are a grid of vectors, one for each place of a smaller picture.
+"""Convolutional nets whose features are a grid of vectors, one for each position of a smaller picture.
 
-The places come in reading order, each with its channels: `(batch, places * channels)`, as a quantiser of vectors takes
-them.
+The positions are in reading order, each with its channels: `(batch, positions * channels)`, the input of a vector
+quantiser.
 
 Source: van den Oord, Vinyals, Kavukcuoglu (2017), Neural Discrete Representation Learning.
 """
@@ -26,6 +26,11 @@ from nelbo.nets.conv import PixelHead, Residual, Upsample, patches
 def grid_sizes(shape: Sequence[int], patch: int, halvings: int) -> list[tuple[int, int]]:
     """The (height, width) in patches, and after each halving.
 
+    Args:
+        shape: `(channels, height, width)` of a picture.
+        patch: side of a patch in pixels.
+        halvings: number of halvings.
+
     >>> grid_sizes((3, 32, 30), 2, 1)
     [(16, 15), (8, 8)]
     """
@@ -45,7 +50,17 @@ def _channels(features: int, size: tuple[int, int]) -> int:
 
 
 class GridEncoder(nn.Module):
-    """`(batch, channels, height, width)` and context -> `(batch, places * features)`; `width` channels at each size."""
+    """`(batch, channels, height, width)` and context -> `(batch, features)`.
+
+    Args:
+        shape: `(channels, height, width)` of a picture.
+        features: length of the output, a multiple of the number of positions.
+        width: channels at each size.
+        blocks: residual blocks at each size.
+        patch: side of the patches of pixels that are the channels of the first layer.
+        halvings: number of times that the sides are halved.
+        context: length of the context vector; 0 for none.
+    """
 
     def __init__(
         self,
@@ -75,7 +90,18 @@ class GridEncoder(nn.Module):
 
 
 class GridDecoder(nn.Module):
-    """`(batch, places * features)` and context -> `(batch, outputs, channels, height, width)`."""
+    """`(batch, features)` and context -> `(batch, outputs, channels, height, width)`.
+
+    Args:
+        features: length of the input, a multiple of the number of positions.
+        shape: `(channels, height, width)` of a picture.
+        width: channels at each size.
+        blocks: residual blocks at each size.
+        patch: side of the patches of pixels that are the channels of the last layer.
+        halvings: number of times that the sides are halved.
+        outputs: numbers for each element of a picture.
+        context: length of the context vector; 0 for none.
+    """
 
     def __init__(
         self,
@@ -102,7 +128,7 @@ class GridDecoder(nn.Module):
 
     @property
     def output_bias(self) -> Tensor:
-        """The bias of the outputs as `(outputs, channels, 1, 1)`: one number a channel."""
+        """The bias of the outputs as `(outputs, channels, 1, 1)`: one number for each channel."""
         return self.head.bias.view(*self.output_shape[:2], 1, 1)
 
     def forward(self, h: Tensor, *context: Tensor) -> Tensor:
@@ -113,13 +139,13 @@ class GridDecoder(nn.Module):
 @register("net", "grid", cite=("he2016identity", "oord2017neural"))
 @dataclass(frozen=True)
 class Grid(Net):
-    """A convolutional net whose features are one vector for each place of a picture: the net of codebook models.
+    """A convolutional net whose features are one vector for each position of a grid: the net of VQ models.
 
     Args:
         width: channels at each size.
         blocks: residual blocks at each size.
-        patch: patches of so many pixels a side are the channels of the first layer.
-        halvings: how often the sides are halved.
+        patch: side of the patches of pixels that are the channels of the first layer.
+        halvings: number of times that the sides are halved.
     """
 
     width: Count = 48

@@ -31,7 +31,14 @@ def perceptron(sizes: Sequence[int]) -> nn.Sequential:
 
 
 class MLPEncoder(nn.Module):
-    """`(batch, *shape)` and context `(batch, context)` -> `(batch, features)`."""
+    """`(batch, *shape)` and context `(batch, context)` -> `(batch, features)`.
+
+    Args:
+        shape: shape of a datum.
+        features: length of the output vector.
+        hidden: sizes of the hidden layers, from the input to the output.
+        context: length of the context vector; 0 for none.
+    """
 
     def __init__(self, shape: Sequence[int], features: int, hidden: Sequence[int], context: int = 0) -> None:
         super().__init__()
@@ -48,7 +55,15 @@ class MLPEncoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
-    """`(batch, features)` and context `(batch, context)` -> `(batch, outputs, *shape)`."""
+    """`(batch, features)` and context `(batch, context)` -> `(batch, outputs, *shape)`.
+
+    Args:
+        features: length of the input vector.
+        shape: shape of a datum.
+        hidden: sizes of the hidden layers, from the input to the output.
+        outputs: numbers for each element of a datum.
+        context: length of the context vector; 0 for none.
+    """
 
     def __init__(
         self, features: int, shape: Sequence[int], hidden: Sequence[int], outputs: int = 1, context: int = 0

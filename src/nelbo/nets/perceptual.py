@@ -1,4 +1,4 @@
-"""How unlike two pictures in [0, 1] are, to the eye and to a fixed net: modules that map two `(n, *shape)` to `(n,)`.
+"""Perceptual distances of two pictures in [0, 1]: modules that map two tensors `(n, *shape)` to `(n,)`.
 
 The structural similarity of two pictures in [0, 1] compares local means, variances and the covariance under a
 Gaussian window (11 pixels, 1.5 wide), and at M scales, each of half the size of the one before:
@@ -7,7 +7,7 @@ Gaussian window (11 pixels, 1.5 wide), and at M scales, each of half the size of
     SSIM = mean(l cs)    MS-SSIM = mean(l_M cs_M)^w_M prod_{j<M} mean(cs_j)^w_j
 
 The means run over positions, per channel; the result is averaged over channels. Where fewer than M scales have a
-shorter side of at least 8, there are fewer, and the weights w of the first ones are made to sum to one.
+shorter side of at least 8, only those are used, and their weights w are rescaled to sum to one.
 
 A fixed net has 3 x 3 convolutions of stride 2 with a ReLU, and is never trained. Its weights are random, drawn from a
 seed with the variance 2 / fan-in, or come from a file. Even random features compare textures and edges rather than
@@ -52,7 +52,12 @@ def ssim_maps(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def ms_ssim(x: Tensor, y: Tensor, scales: int = len(SCALES)) -> Tensor:
-    """MS-SSIM of pictures `(n, channels, height, width)` in [0, 1], `(n,)`; SSIM where `scales` or room is for one.
+    """MS-SSIM of pictures `(n, channels, height, width)` in [0, 1], `(n,)`.
+
+    Args:
+        x: pictures in [0, 1].
+        y: pictures in [0, 1].
+        scales: largest number of scales; 1 is SSIM, as for pictures with room for one scale only.
 
     >>> x = torch.rand(2, 1, 28, 28)
     >>> [round(value, 5) for value in ms_ssim(x, x).tolist()]
@@ -73,7 +78,12 @@ def ms_ssim(x: Tensor, y: Tensor, scales: int = len(SCALES)) -> Tensor:
 
 
 class StructuralLoss(nn.Module):
-    """weight (1 - MS-SSIM(x, y)), at up to `scales` scales."""
+    """weight (1 - MS-SSIM(x, y)).
+
+    Args:
+        weight: factor of the loss.
+        scales: largest number of scales.
+    """
 
     def __init__(self, weight: float = 100.0, scales: int = len(SCALES)) -> None:
         super().__init__()
@@ -87,8 +97,13 @@ class StructuralLoss(nn.Module):
 class FixedFeatures(nn.Module):
     """`(n, channels, height, width)` -> the activations of each layer, for layers of the given widths.
 
-    Weights are buffers: saved with the model and not among its parameters. `load` replaces them by the tensors
+    Weights are buffers: they are saved with the model and are not parameters. `load` replaces them by the tensors
     "0.weight" `(width, channels, 3, 3)`, "0.bias" `(width,)`, "1.weight", ...
+
+    Args:
+        channels: channels of the pictures.
+        widths: channels of each layer.
+        seed: seed of the random weights.
     """
 
     def __init__(self, channels: int, widths: Sequence[int], seed: int = 0) -> None:
@@ -104,10 +119,13 @@ class FixedFeatures(nn.Module):
             self.layers.append(layer)
 
     def load(self, path: str) -> None:
-        """Copy the weights in from a safetensors file; `UserError` if it is damaged or not of this net.
+        """Copy the weights from a safetensors file.
 
-        Where the file is missing the weights stay unknown, and the net refuses to run until a saved model's state,
-        which holds them, is loaded.
+        If the file is missing, the weights stay unknown, and the net raises an error when it runs until the state of a
+        saved model, which contains them, is loaded.
+
+        Raises:
+            UserError: if the file is damaged or belongs to another net.
         """
         if not Path(path).is_file():
             self.missing = path
@@ -135,7 +153,12 @@ class FixedFeatures(nn.Module):
 class FeatureLoss(nn.Module):
     """weight sum_l mean(f_l(x) - f_l(y))^2 / 2 + pixel_weight |x - y|^2 / 2, f_l the layers of a fixed net.
 
-    The mean runs over a layer's activations.
+    The mean is over a layer's activations.
+
+    Args:
+        features: the fixed net.
+        weight: factor of the feature loss.
+        pixel_weight: factor of the squared pixel error.
 
     Source: Hou, Shen, Sun, Qiu (2017), Deep Feature Consistent Variational Autoencoder.
     """

@@ -1,11 +1,9 @@
 """Networks for series `(steps, channels)`: recurrent ones, and an encoder of series with missing elements.
 
-Recurrent networks for series `(steps, channels)`: gated recurrent units over the steps.
+The recurrent networks are gated recurrent units over the steps. The encoder reads a series forwards and backwards and
+keeps both last states. The decoder receives the features at each step, and starts from a state computed from them.
 
-The encoder reads a series forwards and backwards and keeps both last states; the decoder is given the features at
-each step, and starts from a state made of them.
-
-An encoder of data with gaps: NaN marks an element that was not observed.
+In data with gaps, NaN marks an element that was not observed.
 
 Source: Cho et al. (2014), Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine
 Translation; Srivastava, Mansimov, Salakhutdinov (2015), Unsupervised Learning of Video Representations using LSTMs.
@@ -24,7 +22,14 @@ from nelbo.nets.common import Net, Rescale, join, require_dims
 
 
 class RecurrentEncoder(nn.Module):
-    """`(batch, steps, channels)` and context -> `(batch, features)`; `width` units in each direction."""
+    """`(batch, steps, channels)` and context -> `(batch, features)`.
+
+    Args:
+        shape: `(steps, channels)`.
+        features: length of the output vector.
+        width: units in each direction.
+        context: length of the context vector; 0 for none.
+    """
 
     def __init__(self, shape: Sequence[int], features: int, width: int = 64, context: int = 0) -> None:
         super().__init__()
@@ -44,7 +49,15 @@ class RecurrentEncoder(nn.Module):
 
 
 class RecurrentDecoder(nn.Module):
-    """`(batch, features)` and context -> `(batch, outputs, steps, channels)`."""
+    """`(batch, features)` and context -> `(batch, outputs, steps, channels)`.
+
+    Args:
+        features: length of the input vector.
+        shape: `(steps, channels)`.
+        width: units.
+        outputs: numbers for each element of a series.
+        context: length of the context vector; 0 for none.
+    """
 
     def __init__(
         self, features: int, shape: Sequence[int], width: int = 64, outputs: int = 1, context: int = 0
@@ -57,7 +70,7 @@ class RecurrentDecoder(nn.Module):
 
     @property
     def output_bias(self) -> Tensor:
-        """The bias of the outputs as `(outputs, 1, channels)`: one number a channel."""
+        """The bias of the outputs as `(outputs, 1, channels)`: one number for each channel."""
         outputs, _, channels = self.output_shape
         return self.head.bias.view(outputs, 1, channels)
 
@@ -88,15 +101,20 @@ class Recurrent(Net):
 
 
 class GapEncoder(nn.Module):
-    """A net over `(steps, 2 channels)` on series `(batch, steps, channels)` with gaps: the values, then where gaps are.
+    """An encoder of series `(batch, steps, channels)` with gaps, by a net over `(steps, 2 channels)`.
 
-        (x - shift) * scale, 0 in a gap;     gate * 1[gap],  gate learned from 0, one number a channel
+        (x - shift) * scale, 0 in a gap;     gate * 1[gap],  gate learned from 0, one number for each channel
 
-    So a gap is first taken for the mean, and a series without one leaves the net as it would be for complete data.
-    `net` must have a `rescale`, which this takes over.
+    A gap therefore starts as the mean, and series without gaps train the net as complete data would.
 
-    In training, of a share `mask_fraction` of the series a random stretch, up to half of its steps, is hidden: the net learns
-    to tell a series from any part of it. The bound stays one, since q(z | a part of x) is a distribution of z, too.
+    In training, a random stretch of a share `mask_fraction` of the series is hidden, up to half of the steps, so that
+    the net learns to infer z from any part of a series. The ELBO stays a bound, since q(z | part of x) is a
+    distribution of z too.
+
+    Args:
+        net: an encoder of `(steps, 2 channels)` with a `rescale`, which this module takes over.
+        shape: `(steps, channels)`.
+        mask_fraction: share of the series of which a stretch is hidden in training; 0 to hide nothing.
 
     Source: Vincent, Larochelle, Bengio, Manzagol (2008), Extracting and Composing Robust Features with Denoising
     Autoencoders; Lipton, Kale, Wetzel (2016), Modeling Missing Data in Clinical Time Series with RNNs; Nazábal, Olmos,
@@ -125,7 +143,7 @@ class GapEncoder(nn.Module):
         return self.net(torch.cat([values, self.gate * gaps], -1), *context)
 
     def _hidden(self, x: Tensor) -> Tensor:
-        """Which elements to hide: a stretch of the steps, of half the series in all channels, else in about half."""
+        """A mask of the elements to hide: a stretch of steps, in all channels or in about half of them."""
         n, steps, channels = x.shape
         chosen, first, length, every = torch.rand(4, n, 1, device=x.device)
         at = torch.arange(steps, device=x.device) - (first * steps).floor()
@@ -135,7 +153,12 @@ class GapEncoder(nn.Module):
 
 @dataclass(frozen=True)
 class WithGaps(Net):
-    """The net for series `(steps, channels)` of which elements may be missing; `mask_fraction` as in `GapEncoder`."""
+    """A net for series `(steps, channels)` with missing elements.
+
+    Args:
+        net: the architecture of the net over values and gaps.
+        mask_fraction: share of the series of which a stretch is hidden from the encoder in training.
+    """
 
     net: Net
     mask_fraction: float = 0.0

@@ -1,13 +1,9 @@
-"""Networks over the cells of a table's rows, any of which may be missing.
+"""Networks over the cells of a table's rows, any of which may be missing (NaN).
 
-The cells of a table's rows, any of which may be missing (NaN), as codes, and vectors that are learned for these.
-
-A row is `(columns,)`: the place of a category, or a number in about standard units. Each cell becomes a code: its
-category, or the bin that a number falls in. Bins are made from rows of the data: a value that many rows share is a bin
-of its own (an atom: its ends are equal), the others are cut into bins of about equal mass. A row enters a net as the
-sum of one learned vector for each cell, an unknown cell having one too, and of each number times a learned slope.
-
-Networks over the cells of a table's rows, any of which may be missing; see `nelbo.nets.table`.
+A row is `(columns,)`: the index of a category, or a number in about standard units. Each cell becomes a code: its
+category, or the bin that contains its number. Bins are computed from rows of the data. A value shared by many rows is a
+bin of its own (an atom, whose ends are equal); the other values are divided into bins of about equal mass. The input of
+a net is the sum of one learned vector for each cell, known or unknown, and of each number times a learned slope.
 """
 
 from __future__ import annotations
@@ -24,19 +20,22 @@ from nelbo.config.registry import Count, Range, Share, register
 from nelbo.errors import UserError
 from nelbo.nets.common import InitializedFromData, Net
 
-FARTHEST = 10.0  # numbers beyond are taken as this when they enter a net
+FARTHEST = 10.0  # larger numbers are clamped to this in the input of a net
 ROWS_OF_A_BIN = 50
 PLACES, OWN = 32, 0.03
 
 
 class CellBinning(nn.Module):
-    """Codes of cells: `sizes` holds the number of categories of each column, 0 for numbers, which get up to `bins`.
+    """The codes of a table's cells: categories, and bins of numbers.
 
-    The columns that `gaps` numbers may lack cells, and have a last code for that: to be missing is then an event of
-    the data. Elsewhere, and wherever a cell is asked for, a missing cell is unknown: it has the column's size as code.
+    `low` and `high`, `(columns, largest number of codes)`, are the ends of the bins; they are infinite for a missing
+    cell, and beyond the number of codes of a column.
 
-    `low`, `high` `(columns, most codes)` are the ends of the bins: infinite for a missing cell, and where a column has
-    fewer codes.
+    Args:
+        sizes: number of categories of each column; 0 for a numeric column.
+        bins: largest number of bins of a numeric column.
+        gaps: indices of the columns that may lack cells. Their last code means "missing", which is an event of the
+            data. In other columns a missing cell is unknown: its code is the number of codes of the column.
     """
 
     low: Tensor
@@ -65,7 +64,7 @@ class CellBinning(nn.Module):
         self.register_buffer("gap", torch.tensor(gap), persistent=False)
 
     def init_from_data(self, x: Tensor) -> None:
-        """Make the bins from rows of the data, `(n, columns)`."""
+        """Compute the bins from rows of the data, `(n, columns)`."""
         for j in self.numbers:
             values = x[:, j][~x[:, j].isnan()]
             bins = int(self.absent[j])
@@ -76,22 +75,28 @@ class CellBinning(nn.Module):
                 ends[j, : len(found)] = found
 
     def codes(self, x: Tensor, gaps: bool = False) -> Tensor:
-        """The code of each cell of x `(*batch, columns)`, int64; with `gaps`, of missing ones too if there is one."""
+        """The code of each cell, int64 `(*batch, columns)`.
+
+        Args:
+            x: rows `(*batch, columns)`, NaN where a cell is missing.
+            gaps: give a missing cell the code "missing" in columns that have it; if False, it is unknown everywhere.
+        """
         columns = x.reshape(-1, x.shape[-1]).t().contiguous()
         found = torch.searchsorted(self.low, columns, right=True).t().reshape(x.shape) - 1
         return torch.where(x.isnan(), self.absent if gaps else self.unknown, found.clamp_min(0))
 
     def is_open(self, gaps: bool) -> Tensor:
-        """Which codes there are, of all columns one after the other, bool `(sum(sizes),)`; `gaps`: to be missing."""
+        """A mask of the possible codes of all columns, bool `(sum(sizes),)`; `gaps` includes the codes "missing"."""
         seen = self.low.flatten()[self.place].isfinite()
         return seen | self.gap if gaps else seen
 
 
 def make_bins(values: Tensor, parts: int, most: int) -> tuple[Tensor, Tensor]:
-    """Low and high end of each bin, in order: one for each value, if they are at most `most` and mostly repeated.
+    """Compute the low and the high end of each bin, in order.
 
-    Else an atom for each value of more than 1/most of the mass, and about `parts` of equal mass for the others, which
-    reach half way to their neighbours.
+    If there are at most `most` distinct values and they mostly repeat, each is a bin. Otherwise each value of more than
+    1/most of the mass is an atom, and the others are divided into about `parts` bins of equal mass, whose ends lie half
+    way to their neighbours.
 
     >>> low, high = make_bins(torch.tensor([0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 4.0]), 2, 4)
     >>> low.tolist(), high.tolist()
@@ -113,9 +118,10 @@ def make_bins(values: Tensor, parts: int, most: int) -> tuple[Tensor, Tensor]:
 
 
 def _atoms(counts: Tensor, least: float, most: int) -> tuple[Tensor, int]:
-    """Which counts are of atoms, and into how many bins the rest may be cut.
+    """A mask of the counts that are atoms, and the number of bins for the rest.
 
-    Those above `least`, or above what leaves no more than `most` atoms and stretches between them.
+    Atoms are the counts above `least`, or above a higher limit that leaves at most `most` atoms and stretches between
+    them.
     """
     for above in [least, *counts[counts > least].unique().tolist()]:
         common = counts > above
@@ -126,10 +132,10 @@ def _atoms(counts: Tensor, least: float, most: int) -> tuple[Tensor, int]:
 
 
 class CodeVectors(nn.Module):
-    """A vector for each code of each column, and for `more` codes besides: `(sum(sizes) + columns * more, width)`.
+    """A vector for each code of each column, and for `more` further codes: `(sum(sizes) + columns * more, width)`.
 
-    Those of the bins of numbers are B c + s f, where B has a bump at each of some places along the bins, and s is small
-    but for atoms: what is learned of one bin holds for its neighbours too, and what is a bin's own is learned slowly.
+    The vectors of bins are B c + s f, where the columns of B are bumps at positions along the bins, and s is small
+    except for atoms. Neighbouring bins therefore share most of their vector, and learn their own part slowly.
     """
 
     bumps: Tensor
@@ -150,7 +156,7 @@ class CodeVectors(nn.Module):
         self.fine = nn.Parameter(spread * torch.randn(sum(self.sizes), width))
 
     def init_from_cells(self, cells: CellBinning) -> None:
-        """Set s by the bins."""
+        """Compute s from the bins."""
         for j in cells.numbers:
             wide = cells.high[j, : cells.sizes[j]] > cells.low[j, : cells.sizes[j]]
             self.own[self.starts[j] : self.starts[j] + cells.sizes[j], 0] = torch.where(wide, OWN, 1.0)
@@ -187,7 +193,7 @@ class CellEmbedding(nn.Module):
         self.register_buffer("is_number", numbers, persistent=False)
 
     def init_from_data(self, x: Tensor) -> None:
-        """Make the bins from rows of the data."""
+        """Compute the bins from rows of the data, `(n, columns)`."""
         self.cells.init_from_data(x)
         self.vectors.init_from_cells(self.cells)
 
@@ -196,11 +202,11 @@ class CellEmbedding(nn.Module):
         return state.view(*x.shape[:-1], -1) + (_bounded(x) * self.is_number) @ self.slopes
 
     def empty_state(self) -> Tensor:
-        """What a row adds up to of which no cell is known, `(width,)`."""
+        """The sum for a row without known cells, `(width,)`."""
         return self.vectors.fine[self.offsets + self.cells.unknown].sum(0)
 
     def state_delta(self, j: int, code: Tensor, x: Tensor) -> Tensor:
-        """What is added when the cell of column j, unknown before, turns out to be x `(*batch,)` of this code."""
+        """The change of the sum when the cell of column j, unknown before, becomes x `(*batch,)` of code `code`."""
         of = self.vectors.of(j)
         return of[code] - of[-1] + (_bounded(x) * self.is_number[j]).unsqueeze(-1) * self.slopes[j]
 
@@ -231,9 +237,17 @@ def _stack(width: int, blocks: int, dropout: float) -> nn.Sequential:
 class TableEncoder(nn.Module, InitializedFromData):
     """Rows `(batch, columns)`, NaN where missing, and a context -> `(batch, features)`.
 
-    In training, half of the rows lose a random share of their cells, so that what is inferred from the others is
-    learned too. Which cells, and what dropout takes, each process draws by itself: several train a model as good as
-    one does, but not the same.
+    In training, a random share of the cells of half of the rows is hidden, so that the net learns to infer z from the
+    others. Each process draws its own masks and dropout: several processes train a model as good as one process does,
+    but not the same model.
+
+    Args:
+        cells: the codes of the cells.
+        features: length of the output vector.
+        width: units of each layer.
+        blocks: residual blocks.
+        dropout: share of the units that are set to 0 in training.
+        context: length of the context vector; 0 for none.
     """
 
     def __init__(
@@ -251,7 +265,7 @@ class TableEncoder(nn.Module, InitializedFromData):
         return self.head.bias
 
     def init_from_data(self, x: Tensor) -> None:
-        """Make the bins from rows of the data."""
+        """Compute the bins from rows of the data, `(n, columns)`."""
         self.embedding.init_from_data(x)
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
@@ -267,10 +281,18 @@ class TableEncoder(nn.Module, InitializedFromData):
 
 
 class TableDecoder(nn.Module, InitializedFromData):
-    """Features `(*batch, features)`, cells known so far and a context -> logits of the codes of the other cells.
+    """Features `(*batch, features)`, known cells and a context -> logits of the codes of the other cells.
 
-    `init_state` starts a sum `(*batch, width)` at which no cell is known, `update_state` adds a column's cells to it, and `logits`
-    are what follows from it for all columns, one after the other, or for one.
+    `init_state` returns a state `(*batch, width)` without known cells, `update_state` adds the cells of a column to it,
+    and `logits` and `logits_of` map it to the logits of all columns or of one.
+
+    Args:
+        cells: the codes of the cells.
+        features: length of the input vector.
+        width: units of each layer.
+        blocks: residual blocks.
+        dropout: share of the units that are set to 0 in training.
+        context: length of the context vector; 0 for none.
     """
 
     def __init__(
@@ -285,11 +307,11 @@ class TableDecoder(nn.Module, InitializedFromData):
 
     @property
     def cells(self) -> CellBinning:
-        """What the codes are."""
+        """The codes of the cells."""
         return self.embedding.cells
 
     def init_from_data(self, x: Tensor) -> None:
-        """Make the bins from rows of the data, and start the logits at their shares of them."""
+        """Compute the bins from rows of the data, and start the logits at the log-frequencies of the codes."""
         self.embedding.init_from_data(x)
         self.head.init_from_cells(self.cells)
         codes, shares = self.cells.codes(x, gaps=True), []
@@ -300,11 +322,11 @@ class TableDecoder(nn.Module, InitializedFromData):
             self.bias.copy_(torch.cat(shares).log())
 
     def init_state(self, h: Tensor, *context: Tensor) -> Tensor:
-        """The sum at which no cell is known."""
+        """The state without known cells, `(*batch, width)`."""
         return self.stem(torch.cat([h, *context], -1)) + self.embedding.empty_state()
 
     def condition(self, state: Tensor, codes: Tensor, x: Tensor) -> Tensor:
-        """The sum once all cells of x `(*batch, columns)` but those of an unknown code are known."""
+        """The state with the cells of x `(*batch, columns)` known, except those whose code is unknown."""
         return (
             state
             - self.embedding.empty_state()
@@ -312,15 +334,15 @@ class TableDecoder(nn.Module, InitializedFromData):
         )
 
     def update_state(self, state: Tensor, j: int, code: Tensor, x: Tensor) -> Tensor:
-        """The sum once the cell of column j is known to be x of this code, or still unknown, `(*batch,)`."""
+        """The state with the cell of column j, x `(*batch,)` of code `code`, known; or unknown still if its code is."""
         return state + self.embedding.state_delta(j, code, x)
 
     def logits(self, state: Tensor, gaps: bool) -> Tensor:
-        """Of all columns, `(*batch, sum(sizes))`; without `gaps`, of cells that are not missing."""
+        """The logits of all columns, `(*batch, sum(sizes))`; without `gaps`, "missing" has no mass."""
         return F.linear(self.layers(state), self.head(), self.bias).masked_fill(~self.cells.is_open(gaps), -torch.inf)
 
     def logits_of(self, state: Tensor, j: int, gaps: bool) -> Tensor:
-        """Of column j, `(*batch, sizes[j])`."""
+        """The logits of column j, `(*batch, sizes[j])`; without `gaps`, "missing" has no mass."""
         first = sum(self.cells.sizes[:j])
         of = slice(first, first + self.cells.sizes[j])
         logits = F.linear(self.layers(state), self.head.of(j), self.bias[of])
@@ -336,9 +358,9 @@ class TableNet(Net):
         width: units of each layer.
         blocks: residual blocks.
         dropout: share of the units that are set to 0 in training.
-        bins: numbers are cut into at most so many bins.
-        sizes: the categories of each column (0: numbers); set from the schema.
-        gaps: the columns that lack cells; set from the schema.
+        bins: largest number of bins of a numeric column.
+        sizes: number of categories of each column (0: numeric); set from the schema.
+        gaps: indices of the columns that may lack cells; set from the schema.
     """
 
     width: Count = 256

@@ -1,11 +1,11 @@
-"""Networks over rows of token numbers, ended and padded by END; see `nelbo.data.text` for what the tokens are.
+"""Networks over rows of token numbers, ended and padded by END; see `nelbo.data.text` for the tokens.
 
-    encoder  x `(batch, length)` -> `(batch, features)`: all tokens are read, and the largest of each feature is kept
+    encoder  x `(batch, length)` -> `(batch, features)`: the maximum of each feature over all tokens
     decoder  p(x_t | x_<t, h): the tokens before t, each with h added to it, and h once more before the logits
 
-Either reads with a `GRU` or a `Transformer`. That h is given at each position, that the encoder keeps the largest of
-each feature rather than its last state, and that in training some tokens are withheld from the decoder (word dropout)
-keep the decoder from leaving h unused.
+Both use a `GRU` or a `Transformer`. Three measures prevent posterior collapse, in which the decoder ignores h: h enters
+at each position, the encoder takes the maximum of each feature instead of the last state, and some tokens are hidden
+from the decoder in training (word dropout).
 
 Source: Bowman et al. (2016), Generating Sentences from a Continuous Space; Long, Cao, Cheung (2020), On Posterior
 Collapse and Encoder Feature Dispersion in Sequence VAEs; Dieng et al. (2019), Avoiding Latent Variable Collapse with
@@ -33,31 +33,37 @@ END, UNKNOWN = 0, 1
 
 
 def token_mask(x: Tensor) -> Tensor:
-    """Which positions of rows `(*batch, length)` belong to their lines: the tokens, and the first END.
+    """A mask of the positions of rows `(*batch, length)` that belong to their lines: the tokens and the first END.
 
-    >>> there(torch.tensor([[5, 4, 0, 0], [5, 4, 3, 2]])).tolist()
+    >>> token_mask(torch.tensor([[5, 4, 0, 0], [5, 4, 3, 2]])).tolist()
     [[True, True, True, False], [True, True, True, True]]
     """
     return F.pad((x != END).cummin(-1).values[..., :-1], (1, 0), value=True)
 
 
 class SequenceEncoder(nn.Module, ABC):
-    """Vectors of tokens `(batch, positions, width)` -> what is read at each position, of the same shape.
+    """Vectors of tokens `(batch, positions, width)` -> an output at each position, of the same shape.
 
-    If it is `causal`, what is read at a position depends on the positions up to it alone.
+    If it is causal, the output at a position depends only on the positions up to it.
     """
 
     @abstractmethod
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """All positions at once; those from `lengths` on hold nothing, and what is read there is of no use."""
+        """The outputs at all positions; those from `lengths` on are padding, and their outputs are meaningless."""
 
     @abstractmethod
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Of a causal reader, the next position, `(batch, width)`, and the state after it; None before the first."""
+        """The output at the next position, `(batch, width)`, and the state after it; the first state is None."""
 
 
 class GRU(SequenceEncoder):
-    """`layers` of gated recurrent units; unless it is causal, half of them read from the right.
+    """Gated recurrent units over the positions.
+
+    Args:
+        width: size of the input and the output vectors.
+        layers: number of layers.
+        dropout: share of the features that are set to 0 in training.
+        causal: read from the left only; if False, half of the units read from the right.
 
     Source: Cho et al. (2014), Learning Phrase Representations using RNN Encoder-Decoder.
     """
@@ -77,7 +83,16 @@ class GRU(SequenceEncoder):
 
 
 class Transformer(SequenceEncoder):
-    """`layers` of attention, with learned places for up to `positions` tokens; see `nelbo.nets.transformer`."""
+    """Layers of attention with learned position embeddings; see `nelbo.nets.transformer`.
+
+    Args:
+        positions: largest number of tokens.
+        width: size of the input and the output vectors, a multiple of `heads`.
+        layers: number of layers.
+        heads: attention heads of each layer.
+        dropout: share of the features that are set to 0 in training.
+        causal: attend to earlier positions only; if False, to all.
+    """
 
     def __init__(
         self, positions: int, width: int, layers: int, heads: int, dropout: float, causal: bool = True
@@ -105,7 +120,7 @@ class Transformer(SequenceEncoder):
 
 
 class _Embedding(nn.Embedding):
-    """Vectors of tokens of about unit variance, which also serve to score tokens."""
+    """Token vectors of about unit variance, which are also the weights of the output layer."""
 
     def reset_parameters(self) -> None:
         nn.init.normal_(self.weight, std=self.embedding_dim**-0.5)
@@ -115,7 +130,16 @@ class _Embedding(nn.Embedding):
 
 
 class TextEncoder(nn.Module):
-    """Rows `(batch, length)` and a context -> `(batch, features)`; what stands behind the end of a line is not read."""
+    """Rows `(batch, length)` and a context -> `(batch, features)`; tokens after the end of a line are ignored.
+
+    Args:
+        reader: the sequence network.
+        vocabulary: number of tokens.
+        features: length of the output vector.
+        width: size of the token vectors.
+        dropout: share of the features that are set to 0 in training.
+        context: length of the context vector; 0 for none.
+    """
 
     def __init__(
         self, reader: SequenceEncoder, vocabulary: int, features: int, width: int, dropout: float, context: int = 0
@@ -144,11 +168,20 @@ class TextEncoder(nn.Module):
 
 
 class TextDecoder(nn.Module, InitializedFromData):
-    """Features `(batch, features)`, the tokens before each position and a context -> what scores the next token.
+    """Features `(batch, features)`, the tokens before each position and a context -> logits of the next token.
 
-    Rows have `length` tokens; the `reader` is causal. `init_state` makes of features and context what is added to each
-    position; `read` takes whole rows, `step` one token after the other; `logits` scores the vocabulary. In training, a
-    share `word_dropout` of the tokens read is UNKNOWN.
+    `init_state` maps features and context to the vectors that are added at each position. `read` processes whole rows,
+    `step` one token at a time. `logits` scores the vocabulary.
+
+    Args:
+        reader: a causal sequence network.
+        vocabulary: number of tokens.
+        length: tokens of a row.
+        features: length of the input vector.
+        width: size of the token vectors.
+        dropout: share of the features that are set to 0 in training.
+        word_dropout: share of the input tokens that are replaced by UNKNOWN in training.
+        context: length of the context vector; 0 for none.
     """
 
     def __init__(
@@ -171,40 +204,40 @@ class TextDecoder(nn.Module, InitializedFromData):
 
     @property
     def vocabulary(self) -> int:
-        """How many tokens there are."""
+        """The number of tokens."""
         return len(self.bias)
 
     def init_from_data(self, x: Tensor) -> None:
-        """Start the logits at the tokens' shares of rows of the data."""
+        """Start the logits at the log-frequencies of the tokens in rows of the data."""
         counts = x[token_mask(x)].long().bincount(minlength=self.vocabulary) + 0.5
         with torch.no_grad():
             self.bias.copy_((counts / counts.sum()).log())
 
     def init_state(self, h: Tensor, *context: Tensor) -> Tensor:
-        """What is added to each position, `(*batch, 2 * width)`."""
+        """The vectors that are added at each position, `(*batch, 2 * width)`."""
         return self.stem(torch.cat([h, *context], -1))
 
     def read(self, line_state: Tensor, codes: Tensor, lengths: Tensor) -> Tensor:
-        """What is known before each position of whole rows, `(batch, positions, width)`."""
+        """The state before each position of whole rows, `(batch, positions, width)`."""
         before, (inward, outward) = F.pad(codes[:, :-1], (1, 0), value=END), line_state.unsqueeze(1).chunk(2, -1)
         if self.training and self.word_dropout:
             before = before.masked_fill(torch.rand(before.shape, device=line_state.device) < self.word_dropout, UNKNOWN)
         return self.dropout(self.reader(self.dropout(self.embedding(before) + inward), lengths) + outward)
 
     def step(self, line_state: Tensor, last: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """The same at the next position alone, `(batch, width)`, after the token `last` (END before the first)."""
+        """The state at the next position, `(batch, width)`, after the token `last` (END before the first)."""
         inward, outward = line_state.chunk(2, -1)
         read, state = self.reader.step(self.dropout(self.embedding(last) + inward), state)
         return self.dropout(read + outward), state
 
     def logits(self, read: Tensor) -> Tensor:
-        """Of each token of the vocabulary to come next, `(..., vocabulary)`."""
+        """The logits of the next token, `(..., vocabulary)`."""
         return F.linear(read, self.embedding.weight, self.bias)
 
 
 @dataclass(frozen=True)
 class TextNet(Net, ABC):
-    """A net over tokens; `reader` makes what reads them."""
+    """An architecture over tokens; `reader` builds its sequence network."""
 
     width: Annotated[int, Range(2)] = 256
     layers: Count = 1
@@ -218,7 +251,7 @@ class TextNet(Net, ABC):
 
     @abstractmethod
     def reader(self, length: int, causal: bool) -> SequenceEncoder:
-        """The module that reads rows of `length` tokens."""
+        """The sequence network for rows of `length` tokens."""
 
     def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
         reader = self.reader(self._length(shape), causal=False)
@@ -241,10 +274,10 @@ class TextGRU(TextNet):
     """A GRU over tokens; the encoder reads in both directions.
 
     Args:
-        width: size of the tokens' vectors and of the state, an even number.
+        width: size of the token vectors and of the state, an even number.
         layers: layers of the GRU.
         dropout: share of the features that are set to 0 in training.
-        word_dropout: share of the tokens that are withheld from the decoder in training.
+        word_dropout: share of the tokens that are hidden from the decoder in training, against posterior collapse.
         vocabulary: number of tokens; set from the schema.
     """
 
@@ -258,11 +291,11 @@ class TextTransformer(TextNet):
     """A transformer over tokens; the encoder attends in both directions.
 
     Args:
-        width: size of the tokens' vectors, a multiple of `heads`.
+        width: size of the token vectors, a multiple of `heads`.
         layers: layers of attention.
-        heads: heads of each layer.
+        heads: attention heads of each layer.
         dropout: share of the features that are set to 0 in training.
-        word_dropout: share of the tokens that are withheld from the decoder in training.
+        word_dropout: share of the tokens that are hidden from the decoder in training, against posterior collapse.
         vocabulary: number of tokens; set from the schema.
     """
 

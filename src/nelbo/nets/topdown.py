@@ -25,7 +25,9 @@ from nelbo.nets.mlp import perceptron
 class WithContext(nn.Module):
     """A net whose context is joined to the channels of its input.
 
-    `zero_init`, its last layer starts at zero, as suits a prior: N(0, I) at first.
+    Args:
+        layers: the net.
+        zero_init: start the last layer at zero, so that a prior starts as N(0, I).
     """
 
     def __init__(self, layers: nn.Sequential, zero_init: bool = False) -> None:
@@ -40,10 +42,17 @@ class WithContext(nn.Module):
 
 
 def mlp_block(inputs: int, width: int, outputs: int, zero_init: bool = False) -> WithContext:
-    """A perceptron of one hidden layer; `inputs` counts the context.
+    """A perceptron of one hidden layer.
 
-    If not silent it starts with the variance that keeps a signal's size (He, Zhang, Ren, Sun, 2015, Delving Deep into
-    Rectifiers): where a posterior's first draws tell little of x, training loses the level before it is used.
+    Without `zero_init`, it starts with the variance that preserves the size of a signal (He, Zhang, Ren, Sun, 2015,
+    Delving Deep into Rectifiers): if a posterior's first samples carry little information about x, training loses the
+    level before it is used.
+
+    Args:
+        inputs: input features, those of the context included.
+        width: hidden units.
+        outputs: output features.
+        zero_init: start the last layer at zero, so that a prior starts as N(0, I).
     """
     layers = perceptron([inputs, width, outputs])
     if not zero_init:
@@ -53,7 +62,14 @@ def mlp_block(inputs: int, width: int, outputs: int, zero_init: bool = False) ->
 
 
 def conv_block(inputs: int, width: int, outputs: int, zero_init: bool = False) -> WithContext:
-    """A residual block between two convolutions; `inputs` counts the channels and the context."""
+    """A residual block between two convolutions.
+
+    Args:
+        inputs: input channels, those of the context included.
+        width: channels of the residual block.
+        outputs: output channels.
+        zero_init: start the last layer at zero, so that a prior starts as N(0, I).
+    """
     first, last = nn.Conv2d(inputs, width, 3, padding=1), nn.Conv2d(width, outputs, 3, padding=1)
     return WithContext(nn.Sequential(first, Residual(width), nn.SiLU(), last), zero_init)
 
@@ -78,7 +94,7 @@ class LadderBottomUp(nn.Module):
 class ConvBottomUp(nn.Module):
     """`blocks` residual blocks at each size of `pyramid`, `widths` channels each (largest size first).
 
-    `repeats` says how many rungs there are at each size, smallest first; all of a size get the same features.
+    `repeats` is the number of rungs at each size, smallest first; rungs of the same size share their features.
     """
 
     def __init__(
@@ -105,7 +121,7 @@ class ConvBottomUp(nn.Module):
 
 
 class TopDownStage(nn.Module):
-    """A residual block, then one enlargement and convolution for each of the sizes and widths to go through."""
+    """A residual block, then upsampling and a convolution for each of `sizes` and `widths`."""
 
     def __init__(self, width: int, sizes: Sequence[tuple[int, ...]] = (), widths: Sequence[int] = ()) -> None:
         super().__init__()
@@ -122,9 +138,15 @@ class TopDownStage(nn.Module):
 
 
 class ConvHead(nn.Module):
-    """`(batch, features)`, a flat picture of features // (height * width) channels, -> `(batch, outputs, *shape)`.
+    """A flat picture `(batch, features)` of features // (height * width) channels -> `(batch, outputs, *shape)`.
 
-    A decoder of one convolution: what a convolutional hierarchy, which ends at the size of the data, still needs.
+    A decoder of one convolution, for a convolutional hierarchy, whose features have the size of the data.
+
+    Args:
+        features: length of the input vector.
+        shape: `(channels, height, width)` of a picture.
+        outputs: numbers for each element of a picture.
+        context: length of the context vector; 0 for none.
     """
 
     def __init__(self, features: int, shape: Sequence[int], outputs: int = 1, context: int = 0) -> None:
@@ -135,7 +157,7 @@ class ConvHead(nn.Module):
 
     @property
     def output_bias(self) -> Tensor:
-        """The bias of the outputs as `(outputs, channels, 1, 1)`: one number a channel."""
+        """The bias of the outputs as `(outputs, channels, 1, 1)`: one number for each channel."""
         return self.layers.bias.view(*self.output_shape[:2], 1, 1)  # type: ignore[union-attr]
 
     def forward(self, h: Tensor, *context: Tensor) -> Tensor:

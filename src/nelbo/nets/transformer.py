@@ -4,7 +4,8 @@
 
 The transformer shifts its input by one and masks attention; the convolution reads the positions as a grid, row by
 row, and masks its kernels. The latter is the first and simplest of its kind: far above to the right there is a
-region that no stack of masked 3 x 3 kernels sees (a blind spot), which costs likelihood and never correctness.
+region outside the receptive field of any stack of masked 3 x 3 kernels (a blind spot). It lowers the likelihood and
+does not affect correctness.
 
 Source: Vaswani et al. (2017), Attention Is All You Need; van den Oord, Kalchbrenner, Kavukcuoglu (2016), Pixel
 Recurrent Neural Networks; Xiong et al. (2020), On Layer Normalization in the Transformer Architecture.
@@ -20,7 +21,12 @@ from torch.nn import functional as F
 class Block(nn.Module):
     """x + attention(norm(x)), then x + perceptron(norm(x)), of x `(batch, positions, width)`.
 
-    Causal unless `token_mask`, bool `(batch, positions)`, says which positions are to be seen by all.
+    It is causal, unless `forward` is called with a mask `(batch, positions)` of the positions that all may attend to.
+
+    Args:
+        width: size of the vectors, a multiple of `heads`.
+        heads: attention heads.
+        dropout: share of the features that are set to 0 in training.
     """
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
@@ -38,7 +44,7 @@ class Block(nn.Module):
         return self._close(x, F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None))
 
     def step(self, x: Tensor, before: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The next position, `(batch, 1, width)`, given the keys and values of those before; and these with its own."""
+        """The output at the next position `(batch, 1, width)`, and the keys and values up to and including it."""
         q, k, v = self._split(x)
         if before is not None:
             k, v = torch.cat([before[0], k], 2), torch.cat([before[1], v], 2)
@@ -54,7 +60,16 @@ class Block(nn.Module):
 
 
 class CausalTransformer(nn.Module):
-    """A pre-normalised transformer over codes, with learned positions."""
+    """A pre-normalised transformer over codes, with learned position embeddings.
+
+    Args:
+        positions: length of a sequence.
+        codes: size of the codebook.
+        width: size of the vectors, a multiple of `heads`.
+        layers: layers of attention.
+        heads: attention heads of each layer.
+        context: length of the context vector; 0 for none.
+    """
 
     def __init__(
         self, positions: int, codes: int, width: int = 64, layers: int = 2, heads: int = 4, context: int = 0
@@ -67,14 +82,14 @@ class CausalTransformer(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, codes))
 
     def forward(self, codes: Tensor, *context: Tensor) -> Tensor:
-        x = self.place + F.pad(self.embed(codes[:, :-1]), (0, 0, 1, 0))  # position i is given the code before it
+        x = self.place + F.pad(self.embed(codes[:, :-1]), (0, 0, 1, 0))  # the input at position i is the code before it
         if self.context is not None:
             x = x + self.context(torch.cat(context, -1)).unsqueeze(1)
         return self.head(self.blocks(x))
 
 
 class _MaskedConv(nn.Conv2d):
-    """A convolution that sees what comes before its centre in reading order, and the centre itself with `centre`."""
+    """A convolution over the positions before its centre in reading order, and the centre too with `centre`."""
 
     mask: Tensor
 
@@ -89,7 +104,15 @@ class _MaskedConv(nn.Conv2d):
 
 
 class CausalConv(nn.Module):
-    """A PixelCNN over `height * width` codes read row by row, of `channels` channels and `blocks` residual blocks."""
+    """A PixelCNN over codes on a grid, row by row.
+
+    Args:
+        grid: (height, width).
+        codes: size of the codebook.
+        channels: channels of each layer.
+        blocks: residual blocks.
+        context: length of the context vector; 0 for none.
+    """
 
     def __init__(
         self, grid: tuple[int, int], codes: int, channels: int = 64, blocks: int = 4, context: int = 0
