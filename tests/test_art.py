@@ -400,32 +400,32 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("made", COMMANDS)
-def test_again_makes_the_same_file(run: Run, picture_run: Path, pictures: np.ndarray, made: str) -> None:
+def test_rerender_makes_the_same_file(run: Run, picture_run: Path, pictures: np.ndarray, made: str) -> None:
     Image.fromarray(pictures[1]).save("a.png")
     command = COMMANDS[made]
     first, rest = (command[:3], command[3:]) if made == "morph" else ([], command)
     assert run("art", made, picture_run, *first, *rest, "--out", "one.webp").code == 0
-    said = run("art", "--again", "one.webp", "--out", "two.webp", "--json")
+    said = run("art", "rerender", "one.webp", "--out", "two.webp", "--json")
     assert said.code == 0 and said.err == "" and json.loads(said.out)["out"] == "two.webp"
     assert Path("one.webp").read_bytes() == Path("two.webp").read_bytes()
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_again_is_the_same_in_every_form(run: Run, picture_run: Path, ending: str) -> None:
+def test_rerender_is_the_same_in_every_form(run: Run, picture_run: Path, ending: str) -> None:
     if ending == ".mp4":
         pytest.importorskip("imageio_ffmpeg")
     run("art", "walk", picture_run, "--seconds", 0.5, "--fps", 10, "--out", f"one{ending}")
     kept = Path(f"one{ending}").read_bytes()
-    assert run("art", "--again", f"one{ending}").out == f"Wrote one{ending} (5, 1, 1, 8, 8)\n"
+    assert run("art", "rerender", f"one{ending}").out == f"Wrote one{ending} (5, 1, 1, 8, 8)\n"
     assert Path(f"one{ending}").read_bytes() == kept
-    run("art", "--again", f"one{ending}", "--out", "other.png")
+    run("art", "rerender", f"one{ending}", "--out", "other.png")
     run("art", "walk", picture_run, "--seconds", 0.5, "--fps", 10, "--out", "direct.png")
     assert Path("other.png").read_bytes() == Path("direct.png").read_bytes()
 
 
 def test_a_condition_is_kept(run: Run, conditional_run: Path) -> None:
     run("art", "grid", conditional_run, "-n", 2, "--condition", "1", "--out", "a.png")
-    assert run("art", "--again", "a.png", "--out", "b.png").code == 0
+    assert run("art", "rerender", "a.png", "--out", "b.png").code == 0
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
     m = nelbo.load(conditional_run).condition_on("1")
     np.testing.assert_array_equal(art.grid(m, 2).pixels, provenance.rerender("a.png").pixels)
@@ -435,11 +435,11 @@ def test_a_model_that_moved_or_changed(run: Run, picture_run: Path, conditional_
     shutil.copytree(picture_run / "model", "model")
     run("art", "grid", "model", "-n", 2, "--out", "a.png")
     shutil.move("model", "elsewhere")
-    said = run("art", "--again", "a.png", "--out", "b.png")
+    said = run("art", "rerender", "a.png", "--out", "b.png")
     assert said.code == 2 and said.err == "Error: a.png: its model, model, is gone: say where it is with --model\n"
-    assert run("art", "--again", "a.png", "--model", "elsewhere", "--out", "b.png").code == 0
+    assert run("art", "rerender", "a.png", "--model", "elsewhere", "--out", "b.png").code == 0
     np.testing.assert_array_equal(*(np.asarray(Image.open(name)) for name in ("a.png", "b.png")))
-    said = run("art", "--again", "a.png", "--model", conditional_run)
+    said = run("art", "rerender", "a.png", "--model", conditional_run)
     assert said.code == 2 and "a.png: the weights of" in said.err and "are not those that made it" in said.err
 
 
@@ -448,7 +448,7 @@ def test_data_that_changed_are_told(run: Run, picture_run: Path, pictures: np.nd
     np.save("x.npy", pictures[:6])
     run("art", "contact-sheet", picture_run, "x.npy", "--out", "a.png")
     np.save("x.npy", pictures[3:9])
-    said = run("art", "--again", "a.png", "--out", "b.png")
+    said = run("art", "rerender", "a.png", "--out", "b.png")
     assert said.code == 0 and said.err.startswith("Warning: a.png: pixels differ from those first made: ")
 
 
@@ -474,7 +474,7 @@ BAD: dict[str, Any] = {
 def test_a_record_is_not_trusted(run: Run, what: str) -> None:
     text = BAD[what] if isinstance(BAD[what], str) else json.dumps(BAD[what])
     Path("a.png").write_bytes(image_files.png(Image.new("L", (2, 2)), text))
-    said = run("art", "--again", "a.png", "--out", "b.png")
+    said = run("art", "rerender", "a.png", "--out", "b.png")
     assert said.code == 2 and said.err.startswith("Error: a.png: its record cannot be used (") and not said.out
     assert len(said.err.splitlines()) == 1 and not Path("b.png").exists()
 
@@ -535,11 +535,10 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "a truncated class": (["class-grid", "M", "--truncation", "1"], "truncation: is for a model's prior"),
     "an attribute of a condition": (["attribute", "C", "--toward", "1"], "attribute: the model is conditioned on"),
     "a morph under no condition": (["morph", "C", "0", "1"], "morph: the model is conditional: give the one"),
-    "no record": (["--again", "a.png"], "a.png: has no record of how it was made"),
-    "no file": (["--again", "nowhere.png"], "nowhere.png: there is no such file"),
-    "a broken file": (["--again", "broken.gif"], "broken.gif: cannot be read as a picture"),
-    "a text": (["--again", "a.txt", "--out", "a.png"], "a.txt: a picture's file must end in .png, .svg, "),
-    "two at once": (["--again", "a.png", "grid", "M"], "--again a.png: takes no other command: leave out 'grid'"),
+    "no record": (["rerender", "a.png"], "a.png: has no record of how it was made"),
+    "no file": (["rerender", "nowhere.png"], "nowhere.png: there is no such file"),
+    "a broken file": (["rerender", "broken.gif"], "broken.gif: cannot be read as a picture"),
+    "a text": (["rerender", "a.txt", "--out", "a.png"], "a.txt: a picture's file must end in .png, .svg, "),
 }
 
 
@@ -568,7 +567,7 @@ def test_a_film_without_ffmpeg_says_what_to_install(
 
 def test_without_a_command_it_says_what_there_is(run: Run) -> None:
     said = run("art")
-    assert said.code == 0 and "contact" in said.out
+    assert said.code == 0 and "contact-sheet" in said.out and "rerender" in said.out
 
 
 def test_subset_of_pictures_is_shown(model: Model, pictures: np.ndarray) -> None:

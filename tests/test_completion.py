@@ -244,7 +244,7 @@ def test_mistakes_are_named(model: Model) -> None:
     with pytest.raises(UserError, match=r"temperature=0.5: sampling given cells does not support it"):
         given.sample(3, temperature=0.5)
     for use in (given.embed, given.elbo, given.log_likelihood, given.reconstruct, given.impute, given.evaluate):
-        with pytest.raises(UserError, match="a condition on cells is for samples"):
+        with pytest.raises(UserError, match="a condition on cells works for samples only"):
             use(frame(9))
 
 

@@ -24,7 +24,7 @@ from nelbo.config.recipe import short_names
 SRC = Path(nelbo.__file__).parent
 ROOT: Any = typer.main.get_command(app)
 SEEDED = {"evaluate", "sample", "augment", "impute", "detect", "art grid", "prior fit", "train"}
-SEEDLESS = {"reconstruct", "embed", "interpolate", "traverse", "plot-latent", "infovae", "art contact", "art morph"}
+SEEDLESS = {"reconstruct", "embed", "interpolate", "traverse", "plot-latent", "info", "art contact-sheet", "art morph"}
 
 
 def commands(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -114,7 +114,7 @@ def test_ctrl_c_ends_in_a_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
         raise KeyboardInterrupt
 
     monkeypatch.setattr("nelbo.model.io.load", interrupt)
-    assert run("infovae", "anything") == (130, "", "Interrupted\n")
+    assert run("info", "anything") == (130, "", "Interrupted\n")
 
 
 def test_a_closed_pipe_ends_without_a_traceback() -> None:
@@ -191,5 +191,5 @@ def test_the_remedies_that_messages_name_exist() -> None:
 
 def test_info(run: Run, picture_run: Path) -> None:
     model = nelbo.load(picture_run)
-    assert json.loads(run("infovae", picture_run, "--json").out) == json.loads(json.dumps(model.info()))
-    assert run("infovae", picture_run).out == f"{model!r}\n"
+    assert json.loads(run("info", picture_run, "--json").out) == json.loads(json.dumps(model.info()))
+    assert run("info", picture_run).out == f"{model!r}\n"

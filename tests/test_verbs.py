@@ -129,7 +129,7 @@ def test_reconstruct(run: Run, picture_run: Path, model: Model, test_pictures: n
 def test_reconstruct_shows_all_or_says_how_many(run: Run, picture_run: Path, pictures: np.ndarray) -> None:
     assert run("reconstruct", picture_run).out == "Wrote reconstruction.png (30, 1, 8, 8)\n"
     np.save("many.npy", pictures)
-    for verb in ("reconstruct", "art contact"):
+    for verb in ("reconstruct", "art contact-sheet"):
         out = run(*verb.split(), picture_run, "many.npy", "--out", "sheet.png").out
         assert out.endswith(": the first 64 of 200; use -n for more\n"), verb
     assert json.loads(run("reconstruct", picture_run, "many.npy", "--json").out)["of"] == 200

@@ -1,4 +1,4 @@
-"""`nelbo art`: pictures for display, each file with the record that makes it again."""
+"""`nelbo art`: pictures for display, each file with the record that recreates it."""
 
 from __future__ import annotations
 
@@ -28,47 +28,25 @@ from nelbo.cli.options import (
     Truncation,
     group,
 )
-from nelbo.errors import UserError
 
 app = group()
 
 ENDINGS = (".png", ".svg", ".webp", ".gif", ".mp4")
 
 
-@app.callback(invoke_without_command=True)
-def rerender(
-    context: typer.Context,
-    picture: Annotated[
-        Path | None, typer.Option("--again", metavar="FILE", help="Recreate the image stored in FILE.")
-    ] = None,
-    model: Annotated[Path | None, typer.Option("--model", help="Where the picture's model is now.")] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The file to write.  [default: FILE]", show_default=False)
-    ] = None,
-    as_json: JSON = False,
-) -> None:
+@app.callback()
+def pictures() -> None:
     """Sheets, walks, morphs and other pictures of a model.
 
     They are for models of pictures. The ending of --out chooses the form: .png, .svg, .webp, .gif or .mp4. Each file
-    holds the model, its options and its seed: --again makes the same picture, in any of these forms.
+    holds the model, its options and its seed: `nelbo art rerender FILE` makes the same picture, in any of these forms.
 
     \b
     Examples:
       nelbo art grid results/mnist --out grid.png
       nelbo art walk results/mnist -n 16 --seconds 6 --out walk.gif
-      nelbo art --again walk.gif --out walk.mp4
+      nelbo art rerender walk.gif --out walk.mp4
     """
-    if context.invoked_subcommand is not None:
-        if picture is not None:
-            raise UserError(f"--again {picture}: takes no other command: leave out {context.invoked_subcommand!r}")
-        return
-    if picture is None:
-        print(context.get_help())
-        raise typer.Exit
-    from nelbo.apps.art import provenance
-
-    target = io.named(out, str(picture), ENDINGS)
-    _write(provenance.rerender(picture, model), target, as_json)
 
 
 @app.command("grid", cls=Command)
@@ -176,7 +154,7 @@ def attribute_edit(
     seed: Seed = 0,
     as_json: JSON = False,
 ) -> None:
-    """Move pictures along the direction from one class mean to another.
+    """Move pictures along the direction between two class means.
 
     \b
     Examples:
@@ -186,7 +164,7 @@ def attribute_edit(
     _make("attribute_edit", locals(), "attribute.png")
 
 
-@app.command("classes", cls=Command)
+@app.command("class-grid", cls=Command)
 def class_grid(
     model: ModelPath,
     data: Labelled = None,
@@ -211,7 +189,7 @@ def class_grid(
     _make("class_grid", locals(), "classes.png")
 
 
-@app.command("contact", cls=Command)
+@app.command("contact-sheet", cls=Command)
 def contact_sheet(
     model: ModelPath,
     data: DataPath = "",
@@ -233,6 +211,28 @@ def contact_sheet(
       nelbo art contact-sheet results/faces my_pictures/ -n 60 --columns 10 --out contact.svg
     """
     _make("contact_sheet", locals() | {"data": data or None}, "contact.png")
+
+
+@app.command("rerender", cls=Command)
+def rerender(
+    picture: Annotated[Path, typer.Argument(metavar="FILE", help="A picture that nelbo art wrote.")],
+    model: Annotated[Path | None, typer.Option("--model", help="Where the picture's model is now.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file to write.  [default: FILE]", show_default=False)
+    ] = None,
+    as_json: JSON = False,
+) -> None:
+    """Recreate the picture stored in FILE, in the same or another form.
+
+    \b
+    Examples:
+      nelbo art rerender walk.gif --out walk.mp4
+      nelbo art rerender grid.png --model elsewhere/mnist
+    """
+    from nelbo.apps.art import provenance
+
+    target = io.named(out, str(picture), ENDINGS)
+    _write(provenance.rerender(picture, model), target, as_json)
 
 
 def _make(made: str, options: dict[str, Any], default: str) -> None:

@@ -58,7 +58,7 @@ class Group(TyperGroup):
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not (args or self.invoke_without_command or ctx.resilient_parsing):
+        if not (args or ctx.resilient_parsing):
             print(ctx.get_help())
             ctx.exit()
         return super().parse_args(ctx, args)
