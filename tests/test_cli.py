@@ -267,7 +267,7 @@ def test_recipes_are_listed_shown_and_copied(run: Run, picture_file: Path, tmp_p
     "verb",
     [
         "train",
-        "infovae",
+        "info",
         "recipes",
         "recipes show",
         "recipes copy",

@@ -222,7 +222,7 @@ def rerender(
     ] = None,
     as_json: JSON = False,
 ) -> None:
-    """Recreate the picture stored in FILE, in the same or another form.
+    """Recreate the picture stored in FILE, in any form.
 
     \b
     Examples:
