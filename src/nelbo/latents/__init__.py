@@ -1,4 +1,4 @@
-"""Latents: who draws z and what is recorded of it. A single level, a hierarchy, several side by side, or quantized."""
+"""Latents: how z is inferred and sampled. A single level, a hierarchy, several side by side, or quantized."""
 
 from nelbo.latents.hierarchy import TopDown, TopDownBlock
 from nelbo.latents.product import ProductLatent

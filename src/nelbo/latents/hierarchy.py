@@ -1,29 +1,28 @@
-"""Latents in a hierarchy, drawn from the top down, and the block that makes one level of it.
+"""Latents in a hierarchy, sampled from the top down, and the block of one level.
 
-One block of a hierarchy: the prior and the posterior of one level, which share the top-down state.
-
-With s_l the state that comes down (a function of z_>l) and d_l what the bottom-up pass says of x,
+A block holds the prior and the posterior of one level, which share the top-down state. With the state s_l (a function
+of z_>l) and the features d_l of x from the bottom-up pass,
 
     p(z_l | z_>l) = N(mu_p(s_l), sigma_p(s_l)),   q(z_l | z_>l, x) = merge(p, m(s_l, d_l), v(s_l, d_l)),
     s_{l-1} = f(s_l + g(z_l)),
 
-and how m and v make q is one object:
+where `merge` is one of
 
     DIRECT     q = N(m, exp(v))                                              (Child, 2021)
     RESIDUAL   q = N(mu_p + m, sigma_p exp(v))                               (Vahdat, Kautz, 2020)
     PRECISION  q proportional to p(z) N(z; m, exp(v)), m and v of d_l alone  (Sønderby et al., 2016)
 
-Every log-scale a net gives is 5 tanh(v / 5): near v for small v, between -5 and 5, so that no density overflows.
+Every log-scale of a net is 5 tanh(v / 5): near v for small v, between -5 and 5, so that no density overflows.
 
-Latents in a hierarchy, z = (z_L, ..., z_1), drawn from the top down.
+The whole hierarchy is z = (z_L, ..., z_1), sampled from the top down:
 
     p(z) = prod_l p(z_l | z_>l),   q(z | x) = prod_l q(z_l | z_>l, x),   rate = sum_l KL(q_l || p_l)
 
-A deterministic bottom-up pass over x gives features for each rung; the state that comes down through the rungs
-carries the z drawn so far, to the prior and the posterior alike. Each KL is in closed form given the z above it, so
-that its mean over draws is the level's rate.
+A deterministic bottom-up pass over x computes features for each rung. The top-down state carries the z sampled so far
+to both the prior and the posterior. Each KL is in closed form given the z above it, so that its mean over samples is
+the level's rate.
 
-There is one walk down the rungs. To infer, to generate, to replay and to edit differ in how a level's z is chosen.
+There is one top-down pass. Inference, generation, replay and editing differ in how they choose a level's z.
 
 Source: Sønderby, Raiko, Maaløe, Sønderby, Winther (2016), Ladder Variational Autoencoders; Vahdat, Kautz (2020), NVAE:
 A Deep Hierarchical Variational Autoencoder; Child (2021), Very Deep VAEs Generalize Autoregressive Models; Child
@@ -50,11 +49,11 @@ from nelbo.nets.common import require_dims
 from nelbo.nets.conv import channels_at, pyramid
 from nelbo.nets.mlp import perceptron
 
-LIMIT = 5.0  # of a log-scale
+LIMIT = 5.0  # largest absolute value of a log-scale
 
 
 def bounded(log_scale: Tensor) -> Tensor:
-    """5 tanh(v / 5), any shape: the identity near 0, never beyond 5 in size.
+    """5 tanh(v / 5), any shape: close to v near 0, between -5 and 5 everywhere.
 
     >>> [round(v, 3) for v in bounded(torch.tensor([0.1, -1e9])).tolist()]
     [0.1, -5.0]
@@ -64,14 +63,19 @@ def bounded(log_scale: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class PosteriorParametrization:
-    """How the prior p and what was inferred, (m, v), make q; `reads_state`: whether (m, v) depend on z_>l."""
+    """How the prior p and the inferred (m, v) combine to q.
+
+    Args:
+        combine: maps p, m and v to q.
+        reads_state: whether (m, v) depend on z_>l.
+    """
 
     combine: Callable[[DiagonalNormal, Tensor, Tensor], DiagonalNormal]
     reads_state: bool = True
 
 
 def _precision(p: DiagonalNormal, m: Tensor, v: Tensor) -> DiagonalNormal:
-    share = torch.sigmoid(2 * (p.log_scale - v))  # of N(m, exp(v)) in the summed precision
+    share = torch.sigmoid(2 * (p.log_scale - v))  # share of N(m, exp(v)) in the total precision
     log_scale = -0.5 * torch.logaddexp(-2 * p.log_scale, -2 * v)
     return DiagonalNormal(torch.lerp(p.loc, m.expand_as(share), share), log_scale, len(p.event_shape))
 
@@ -82,10 +86,16 @@ PRECISION = PosteriorParametrization(_precision, reads_state=False)
 
 
 class TopDownBlock(nn.Module):
-    """p(z | s), q(z | s, d) and the next state, for a level of event `shape` (a vector, or channels x height x width).
+    """p(z | s), q(z | s, d) and the next state of one level.
 
-    `prior(s, c)` and `posterior([s, d], c)` return mean and log-scale side by side in their channels; `lift(z)` has
-    the shape of s; `block` makes the next state. With `markov` the next state forgets s: it is block(lift(z)).
+    Args:
+        shape: shape of z: a vector, or (channels, height, width).
+        prior: maps s and c to mean and log-scale, side by side in their channels.
+        posterior: maps [s, d] and c to m and v, side by side in their channels.
+        lift: maps z to the shape of s.
+        block: maps s + lift(z) to the next state.
+        merge: how p and (m, v) combine to q.
+        markov: drop s from the next state, which is then block(lift(z)).
     """
 
     def __init__(
@@ -128,14 +138,19 @@ class TopDownBlock(nn.Module):
 
 
 SelectZ = Callable[[int, Distribution, Distribution | None], Tensor]
-"""(rung, prior, posterior or None) -> z: how a level's latents are had. Rung 0 is the top."""
+"""Chooses the z of a level: (rung, prior, posterior or None) -> z. Rung 0 is the top."""
 
 
 class TopDown(Latent):
-    """A hierarchy; `bottom_up(x, c)` gives the features of each rung, `rungs[0]` is the top.
+    """A hierarchy of latents.
 
-    `start` is the shape of the state at the top, a learned constant. h is the state below the last rung, flat:
-    `(*sample, batch, features)`. Levels are recorded top first.
+    h is the state below the last rung, flattened: `(*sample, batch, features)`. Levels are recorded top first.
+
+    Args:
+        bottom_up: maps x and c to the features of each rung, top first.
+        rungs: the levels, top first.
+        start: shape of the state at the top, a learned constant.
+        features: length of h, or its channels in a hierarchy of pictures, from which the decoder is built; 0 if unknown.
     """
 
     def __init__(
@@ -153,7 +168,17 @@ class TopDown(Latent):
     def run(
         self, select_z: SelectZ, n: int, features: Sequence[Tensor] | None = None, c: Tensor | None = None
     ) -> tuple[Tensor, tuple[LatentLevel, ...]]:
-        """Go down for `n` data, choosing each z given the ones above; without features there is no posterior."""
+        """Run the top-down pass for `n` data.
+
+        Args:
+            select_z: chooses the z of each level.
+            n: number of data.
+            features: those of the bottom-up pass, one tensor for each rung; None runs without a posterior.
+            c: context `(n, context)`; None for none.
+
+        Returns:
+            h `(*sample, n, features)`, and the levels, top first.
+        """
         state = self.start.expand(n, *self.start.shape)
         levels = []
         for i, rung in enumerate(self.rungs):
@@ -170,7 +195,13 @@ class TopDown(Latent):
 
     @torch.no_grad()
     def sample_prior(self, n: int, c: Tensor | None = None, temperature: float | Sequence[float] = 1.0) -> Tensor:
-        """h of `n` draws from the model's own prior, `(n, features)`; one temperature, or one a level, top first."""
+        """Sample h from the prior, `(n, features)`.
+
+        Args:
+            n: number of samples.
+            c: context `(n, context)`; None for none.
+            temperature: factor of the standard deviations of z: one number, or one for each level, top first.
+        """
         return self.run(self._selector({}, (), temperature), n, None, c)[0]
 
     @torch.no_grad()
@@ -178,7 +209,7 @@ class TopDown(Latent):
         return _joined(self.run(self._selector({}, (), temperature), n, None, c)[1])
 
     def embed(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """The posterior's means, each level's given the means above it, `(batch, sum of the levels' sizes)`."""
+        """The posterior means, each given the means above it, `(batch, sum of the levels' sizes)`."""
         _, levels = self.run(lambda i, p, q: q.mean, len(x), self._features(x, c), c)  # type: ignore[union-attr]
         return _joined(levels)
 
@@ -186,7 +217,7 @@ class TopDown(Latent):
         return self.decode_levels(self.split(embedding), c)
 
     def split(self, code: Tensor) -> list[Tensor]:
-        """The code that `embed` gives as each level's z, `(*batch, *shape)`: `decode_levels(split(code))` is its h."""
+        """Split an embedding from `embed` into the z of each level, `(*batch, *shape)`, the input of `decode_levels`."""
         parts = code.split([math.prod(shape) for shape in self.shapes], -1)
         return [part.unflatten(-1, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
@@ -196,7 +227,12 @@ class TopDown(Latent):
         return [rung.shape for rung in self.rungs]  # type: ignore[misc]
 
     def decode_levels(self, z: Sequence[Tensor], c: Tensor | None = None) -> Tensor:
-        """The h, `(*sample, batch, features)`, that this z of every level, top first, leads to."""
+        """Compute h, `(*sample, batch, features)`, from the z of all levels.
+
+        Args:
+            z: one tensor for each level, top first.
+            c: context `(batch, context)`; None for none.
+        """
         if len(z) != len(self.rungs):
             raise ValueError(f"{len(z)} levels given: give all {len(self.rungs)}, or use edit()")
         return self.resample(dict(enumerate(z)), None, c)[0]
@@ -209,10 +245,20 @@ class TopDown(Latent):
         temperature: float | Sequence[float] = 1.0,
         shape: Sequence[int] = (),
     ) -> tuple[Tensor, tuple[LatentLevel, ...]]:
-        """Keep the levels in `fixed` (0 is the top) and draw the others: from the posterior given x, or the prior.
+        """Keep the z of the levels in `fixed` and sample the others.
 
-        Temperature scales the spread of what is drawn; `shape` draws are had of each datum.
-        Raises `ValueError` for a level that is not there, or where neither x nor any level tells the batch size.
+        Args:
+            fixed: z by level; 0 is the top.
+            x: data `(batch, *shape)` whose posterior is sampled; None samples the prior.
+            c: context `(batch, context)`; None for none.
+            temperature: factor of the standard deviations of z: one number, or one for each level, top first.
+            shape: shape of independent samples for each datum; () for one sample.
+
+        Returns:
+            h `(*shape, batch, features)`, and the levels, top first.
+
+        Raises:
+            ValueError: for a level that does not exist, or if the batch size follows from neither x nor `fixed`.
         """
         if (x is None and not fixed) or not set(fixed) <= set(range(len(self.rungs))):
             raise ValueError(f"levels {sorted(fixed)} given: give some of 0 to {len(self.rungs) - 1}, or x")
@@ -228,7 +274,7 @@ class TopDown(Latent):
     def _selector(
         self, fixed: Mapping[int, Tensor], shape: Sequence[int], temperature: float | Sequence[float]
     ) -> SelectZ:
-        """The given z where there is one, else a draw from the posterior if there is one, else from the prior."""
+        """Choose the fixed z of a level if it has one, else a sample of the posterior, else one of the prior."""
         rungs = len(self.rungs)
         each = [temperature] * rungs if isinstance(temperature, int | float) else list(temperature)
         if len(each) != rungs:
@@ -236,17 +282,17 @@ class TopDown(Latent):
 
         def choose(i: int, p: Distribution, q: Distribution | None) -> Tensor:
             d = p if q is None else q
-            if i in fixed:  # of fewer dimensions than the draws above it, it is the same for all of them
+            if i in fixed:  # a fixed z without sample dimensions is the same for all samples above it
                 return fixed[i].expand(torch.broadcast_shapes(fixed[i].shape, d.batch_shape + d.event_shape))
             d = temper(d, each[i]) if each[i] != 1 else d
-            # The draws of the level above are in the batch of this one: each datum's first draw has the sample shape.
+            # The samples of the level above are in the batch of this one, so only the first level adds the sample shape.
             return d.rsample(torch.Size(shape[: max(len(shape) + 1 - len(d.batch_shape), 0)]))
 
         return choose
 
 
 def _joined(levels: Sequence[LatentLevel]) -> Tensor:
-    """Each level's z, side by side, `(batch, sum of the levels' sizes)`."""
+    """The z of all levels side by side, `(batch, sum of the levels' sizes)`."""
     return torch.cat([level.z.flatten(1) for level in levels], 1)
 
 
@@ -270,14 +316,18 @@ def ladder(
     posterior: How = "precision",
     skip: bool = False,
 ) -> TopDown:
-    """Levels of vectors; the encoder makes the first features of x.
+    """A hierarchy of vectors (ladder VAE); the encoder computes the first features of x.
 
     Args:
+        net: architecture of the encoder.
+        shape: shape of a datum.
+        context: length of the context vector; 0 for none.
         dims: latents of each level, top first.
-        width: units of each net, and of the state that comes down.
-        posterior: how q is made from p: "direct", "residual" or "precision"; see `nelbo.latents.hierarchy`.
-        skip: the state that comes down gathers every z, and the likelihood depends on them all. Without, each level
-            depends only on the one above it, and the likelihood on the lowest.
+        width: units of each net, and of the top-down state.
+        posterior: how p and the features of x combine to q: "direct", "residual" or "precision"; see
+            `nelbo.latents.hierarchy`.
+        skip: let each level, and the likelihood, depend on all z above it. If False, each depends only on the z
+            directly above it.
     """
     merge = PARAMETRIZATIONS[posterior]
     inputs = width * (1 + merge.reads_state) + context
@@ -313,17 +363,20 @@ def topdown_conv(
     blocks: Annotated[int, Range(0)] = 1,
     posterior: How = "direct",
 ) -> TopDown:
-    """Levels of pictures at the sizes that halving the data gives, for any height and width.
+    """A hierarchy of pictures whose sizes are the successive halvings of the data, for any height and width.
 
     It has its own bottom-up net, so `model.encoder` is not used, and it takes `decoder = {kind = "head"}`.
 
     Args:
-        depth: levels at each size, smallest first. Sizes past its end have none; numbers past the last size are not
-            used.
+        shape: shape of a datum, (channels, height, width).
+        context: length of the context vector; 0 for none.
+        depth: number of levels at each size, smallest first. Further sizes have no level; numbers beyond the last size
+            are ignored.
         channels: latents of each pixel of a level.
         width: channels of the nets at full size; smaller sizes have up to four times as many.
         blocks: residual blocks at each size of the bottom-up pass.
-        posterior: how q is made from p: "direct", "residual" or "precision"; see `nelbo.latents.hierarchy`.
+        posterior: how p and the features of x combine to q: "direct", "residual" or "precision"; see
+            `nelbo.latents.hierarchy`.
     """
     require_dims(shape, 3, "pictures", "the topdown-conv latent", instead="ladder")
     merge = PARAMETRIZATIONS[posterior]

@@ -1,4 +1,4 @@
-"""k-means++: rows to start clusters from, far apart.
+"""k-means++: initial cluster centres that are far apart.
 
 Source: Arthur, Vassilvitskii (2007), k-means++: The Advantages of Careful Seeding.
 """
@@ -13,9 +13,12 @@ from torch import Tensor
 
 
 def spread_out(rows: Tensor, count: int, draw: Callable[[int, Tensor], Tensor]) -> Tensor:
-    """`count` of the rows `(n, dim)`, each drawn in proportion to its squared distance to the nearest before it.
+    """Choose `count` rows, each in proportion to its squared distance to the nearest one before it.
 
-    `draw(i, masses)` returns the index `(1,)` of the i-th by masses `(n,)`; those of the first are all 1.
+    Args:
+        rows: candidates, `(n, dim)`.
+        count: number of rows to choose.
+        draw: returns the index `(1,)` of the i-th choice from i and the masses `(n,)`, which are all 1 for the first.
     """
     picks: list[Tensor] = []
     gap = torch.full_like(rows[:, 0], math.inf)

@@ -1,4 +1,4 @@
-"""Latents of several kinds side by side, independent given x: a Normal part and a categorical one, say.
+"""Latents of several kinds side by side, independent given x, such as a Normal and a categorical part.
 
     q(z | x) = prod_j q_j(z_j | x),   p(z) = prod_j p_j(z_j),   rate = sum_j KL(q_j || p_j)
 
@@ -20,7 +20,11 @@ from nelbo.nets import Net
 
 
 class ProductLatent(Latent):
-    """The parts' h joined in their order, and the levels of all of them."""
+    """Several latents: h is the concatenation of theirs, and the levels are those of all.
+
+    Args:
+        parts: the latents, in order.
+    """
 
     def __init__(self, parts: Sequence[Latent]) -> None:
         super().__init__()
@@ -58,9 +62,12 @@ JOINT = {
 def product(
     net: Net, shape: tuple[int, ...], context: int = 0, *, parts: dict[str, Component[Latent]] = JOINT
 ) -> ProductLatent:
-    """Named latents side by side, each with an encoder of its own.
+    """Named latents side by side, each with its own encoder.
 
     Args:
+        net: architecture of the encoders.
+        shape: shape of a datum.
+        context: length of the context vector; 0 for none.
         parts: the latents by name.
     """
     return ProductLatent([part.build(net=net, shape=shape, context=context) for part in parts.values()])

@@ -1,8 +1,8 @@
-"""Latents that are codes: the posterior is a point mass on the codes nearest to what the encoder says.
+"""Quantized latents: the posterior is a point mass on the codes nearest to the encoder's output.
 
     -ELBO = E[-log p(x | e_k)] - log p(k),   log q(k | x) = 0,   uniform: log p(k) = -positions * log(codes)
 
-The quantizer's penalty, which is no part of the bound, is kept apart in `LatentLevel.penalty`.
+The quantizer's penalty is not part of the bound, and is recorded separately, in `LatentLevel.penalty`.
 
 Source: van den Oord, Vinyals, Kavukcuoglu (2017), Neural Discrete Representation Learning.
 """
@@ -28,9 +28,14 @@ from nelbo.priors import ParameterFreePrior, Prior
 
 
 class QuantizedLatent(Latent):
-    """The encoder's features as `groups` vectors, each quantised: h is their values, z their `groups * depth` codes.
+    """The encoder's features as several vectors, each quantised: h are their values, z their `groups * depth` codes.
 
-    `prior` is over z; `encoder` maps `(batch, *shape)`, of `event_dims` dimensions a datum, to `groups * dim` features.
+    Args:
+        prior: p(z) over the codes.
+        encoder: maps `(batch, *shape)` and a context to `groups * dim` features.
+        event_dims: number of dimensions of a datum.
+        quantizer: maps vectors to codes.
+        groups: number of vectors of a datum.
     """
 
     discrete = True
@@ -43,7 +48,15 @@ class QuantizedLatent(Latent):
         self.features = groups * quantizer.dim
 
     def quantize(self, x: Tensor, c: Tensor | None = None) -> QuantizerOutput:
-        """values `(batch, groups * dim)`, indices `(batch, groups * depth)`, penalty `(batch,)`."""
+        """Quantise the encoder's features.
+
+        Args:
+            x: data `(batch, *shape)`.
+            c: context `(batch, context)`; None for none.
+
+        Returns:
+            values `(batch, groups * dim)`, indices `(batch, groups * depth)` and penalty `(batch,)`.
+        """
         e = apply_over_sample_dims(self.encoder, x, c, event_dims=self.event_dims)
         lead = e.shape[:-1]
         values, indices, penalty = self.quantizer(e.reshape(-1, self.quantizer.dim))
@@ -57,7 +70,12 @@ class QuantizedLatent(Latent):
         return h, (LatentLevel(z, PointMassCodes(indices, values), self.prior(c), torch.zeros_like(penalty), penalty),)
 
     def code_indices(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """The codes of each datum, `(batch, groups * depth)`."""
+        """The codes of each datum, `(batch, groups * depth)`.
+
+        Args:
+            x: data `(batch, *shape)`.
+            c: context `(batch, context)`; None for none.
+        """
         return self.quantize(x, c).indices
 
     def decode(self, z: Tensor) -> Tensor:
@@ -125,17 +143,21 @@ def vq(
     restart_threshold: Share = 0.03,
     prior: Component[Prior] | None = None,
 ) -> QuantizedLatent:
-    """Vectors that each go to the nearest entry of a learned codebook.
+    """Vector quantisation: each vector becomes the nearest entry of a learned codebook.
 
     Args:
-        groups: vectors of a datum.
+        net: architecture of the encoder.
+        shape: shape of a datum.
+        context: length of the context vector; 0 for none.
+        groups: number of vectors of a datum.
         codebook_size: entries of the codebook.
         dim: size of each vector.
-        depth: above 1, so many codebooks in turn, each for what those before left over (residual VQ).
-        decay: of the moving average that the codebook is; or "gradient", to train it by gradient.
+        depth: number of codebooks, each for the residual of those before (residual VQ); 1 for plain VQ.
+        decay: weight of the past in the codebook, a moving average; or "gradient", to train it by gradient.
         commitment: weight of the commitment loss.
-        restart_threshold: an entry used less than this times the mean is replaced by a vector of the batch; 0 for never.
-        prior: over the indices; None for uniform.
+        restart_threshold: replace an entry used less than this times the mean usage by a vector of the batch; 0 for
+            never.
+        prior: p(z) over the indices; None for uniform.
     """
     stages = [
         VectorQuantizer(codebook_size, dim, None if isinstance(decay, str) else decay, commitment, restart_threshold)
@@ -160,12 +182,15 @@ def fsq(
     levels: Annotated[tuple[Annotated[int, Range(3)], ...], NotEmpty()] = (8, 5, 5, 5),
     prior: Component[Prior] | None = None,
 ) -> QuantizedLatent:
-    """Vectors whose numbers are rounded: no codebook.
+    """Finite scalar quantization: each number of a vector is rounded; there is no codebook.
 
     Args:
-        groups: vectors of a datum.
-        levels: values that each number of a vector can have; their product is the number of codes.
-        prior: over the indices; None for uniform.
+        net: architecture of the encoder.
+        shape: shape of a datum.
+        context: length of the context vector; 0 for none.
+        groups: number of vectors of a datum.
+        levels: number of values of each number of a vector; their product is the number of codes.
+        prior: p(z) over the indices; None for uniform.
     """
     return _build(FSQ(levels), prior, groups, net, shape, context)
 
@@ -187,13 +212,16 @@ def lfq(
     commitment: NonNegative = 0.25,
     prior: Component[Prior] | None = None,
 ) -> QuantizedLatent:
-    """Vectors whose numbers go to their signs: no codebook.
+    """Lookup-free quantization: each number of a vector becomes its sign; there is no codebook.
 
     Args:
-        groups: vectors of a datum.
+        net: architecture of the encoder.
+        shape: shape of a datum.
+        context: length of the context vector; 0 for none.
+        groups: number of vectors of a datum.
         bits: numbers of a vector; there are 2^bits codes.
-        entropy: weight of the entropy terms, for choices that are certain and varied.
+        entropy: weight of the entropy terms, which favour confident choices and the use of all codes.
         commitment: weight of the commitment loss.
-        prior: over the indices; None for uniform.
+        prior: p(z) over the indices; None for uniform.
     """
     return _build(LFQ(bits, entropy, commitment), prior, groups, net, shape, context)

@@ -1,21 +1,21 @@
-"""Quantizers: a vector goes to one of finitely many, with and without a codebook.
+"""Quantizers: a vector becomes one of finitely many, with or without a codebook.
 
-Quantizers: a vector goes to one of finitely many, and the gradient passes as if it had not.
+The gradient passes as if the vector had not been quantised:
 
     value = e + stop(c - e),   dvalue/de = 1          (straight-through: Bengio, Leonard, Courville, 2013)
 
     FSQ   each number is bounded and rounded to one of L_i levels: no codebook, K = prod L_i
-    LFQ   each number goes to its sign: K = 2^bits              (those with a codebook are in `codebooks`)
+    LFQ   each number becomes its sign: no codebook, K = 2^bits
 
-A penalty is what holds encoder and codes together. It is no divergence: a point mass over K codes is log K nats
-from the uniform prior, whatever the vectors are.
+A penalty keeps encoder outputs and codes close. It is not a divergence: the KL of a point mass over K codes to the
+uniform prior is log K nats for any vectors.
 
-Quantizers with a codebook: a vector goes to the nearest of K learned ones.
+With a codebook, a vector becomes the nearest of K learned ones:
 
     VQ    c = argmin over the codebook of ||e - c||; the codebook follows the encoder by gradient or by moving average
-    RVQ   a first VQ, a second one of what is left, and so on
+    RVQ   a first VQ, a second one of the residual, and so on
 
-What a codebook learns outside of gradients is summed over all processes, so that each has the same codes.
+The statistics of a moving-average codebook are summed over all processes, so that each has the same codes.
 
 Source: Mentzer, Minnen, Agustsson, Tschannen (2024), Finite Scalar Quantization: VQ-VAE Made Simple; Yu et al. (2024),
 Language Model Beats Diffusion: Tokenizer is Key to Visual Generation; van den Oord, Vinyals, Kavukcuoglu (2017), Neural
@@ -38,7 +38,13 @@ from nelbo.latents.kmeans import spread_out
 
 
 class QuantizerOutput(NamedTuple):
-    """`values` `(n, dim)` with the straight-through gradient, `indices` `(n, depth)`, `penalty` `(n,)`."""
+    """The result of a quantizer.
+
+    Attributes:
+        values: quantised vectors `(n, dim)`, with the straight-through gradient.
+        indices: codes `(n, depth)`.
+        penalty: loss that keeps encoder and codes close, `(n,)`.
+    """
 
     values: Tensor
     indices: Tensor
@@ -51,7 +57,7 @@ def straight_through(e: Tensor, value: Tensor) -> Tensor:
 
 
 class Quantizer(nn.Module, ABC):
-    """Vectors `(n, dim)` to `depth` whole numbers below `codebook_size`."""
+    """Maps vectors `(n, dim)` to `depth` whole numbers below `codebook_size`."""
 
     codebook_size: int
     dim: int
@@ -59,11 +65,11 @@ class Quantizer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, e: Tensor) -> QuantizerOutput:
-        """Quantise; in training a codebook learns from what it is given."""
+        """Quantise vectors `(n, dim)`; in training, a codebook is updated."""
 
     @abstractmethod
     def lookup(self, indices: Tensor) -> Tensor:
-        """`(*lead, depth)` -> `(*lead, dim)`: the inverse of `indices`."""
+        """The values of codes: `(*lead, depth)` -> `(*lead, dim)`."""
 
 
 class FSQ(Quantizer):
@@ -86,7 +92,7 @@ class FSQ(Quantizer):
         self.register_buffer("basis", torch.tensor(basis), persistent=False)
 
     def bound(self, e: Tensor) -> Tensor:
-        """Into an interval that rounds to `levels` whole numbers."""
+        """Map into an interval that rounds to `levels` whole numbers."""
         half = (self.levels.to(e.dtype) - 1) * (1 + 1e-3) / 2
         offset = (self.levels % 2 == 0).to(e.dtype) / 2
         return torch.tanh(e + torch.atanh(offset / half)) * half - offset
@@ -102,13 +108,18 @@ class FSQ(Quantizer):
 
 
 class LFQ(Quantizer):
-    """Lookup-free quantization: number i goes to its sign.
+    """Lookup-free quantization: each number becomes its sign.
 
         penalty = entropy * (sum_i H(p_i(e)) - sum_i H(mean over the batch of p_i)) + commitment * ||e - stop(c)||^2
 
     p_i = sigmoid(4 e_i) is the soft choice between -1 and 1: softmax over the codes of -||e - c||^2 is their product.
-    The first entropy, nats, makes each choice sure; the second keeps bits in use (the joint entropy of the 2^bits
-    codes, of which it is an upper bound, would cost a sum over all of them).
+    The first entropy, nats, makes each choice confident; the second keeps all bits in use. It is an upper bound on the
+    joint entropy of the 2^bits codes, which would need a sum over all of them.
+
+    Args:
+        bits: numbers of a vector.
+        entropy: weight of the entropy terms.
+        commitment: weight of the commitment loss.
     """
 
     basis: Tensor
@@ -140,20 +151,26 @@ class LFQ(Quantizer):
         return self.signs[indices // self.basis % 2]
 
 
-SMOOTHING = 1e-5  # of the counts that a moving-average codebook divides by
-USAGE_DECAY = 0.99  # of the counts that a codebook trained by gradient is revived by
+SMOOTHING = 1e-5  # added to the counts that a moving-average codebook divides by
+USAGE_DECAY = 0.99  # weight of the past in the usage counts of a codebook trained by gradient
 
 
 class VectorQuantizer(Quantizer):
-    """A codebook of `codebook_size` vectors, started by k-means on the first batch.
+    """A learned codebook, started by k-means on the first batch.
 
         penalty = commitment * ||e - stop(c)||^2 (+ ||stop(e) - c||^2, where the codebook is trained by gradient)
 
-    With `decay` g the codebook is a moving average of what chose it; with None it is a parameter:
+    With `decay` g, each code is a moving average of the vectors that chose it; with None the codebook is a parameter:
 
         N_k <- g N_k + (1 - g) n_k,   m_k <- g m_k + (1 - g) sum of the e that chose k,   c_k = m_k / N_k
 
-    A code used less than `restart_threshold` times the mean is replaced by a vector of the batch (0: never).
+    Args:
+        codebook_size: number K of codes.
+        dim: length of a vector.
+        decay: g, the weight of the past in the moving average; None trains the codebook by gradient.
+        commitment: weight of the commitment loss.
+        restart_threshold: replace a code used less than this times the mean usage by a vector of the batch; 0 for
+            never.
     """
 
     table: Tensor
@@ -230,9 +247,12 @@ class VectorQuantizer(Quantizer):
 
 
 class ResidualVectorQuantizer(Quantizer):
-    """VQs in turn, each of what those before left over; the value is the sum of their codes.
+    """Several VQs, each of the residual of those before; the value is the sum of their codes.
 
-    The gradient passes straight through the sum, once; every stage's penalty reaches the encoder.
+    The straight-through gradient is that of the sum; the penalty of every stage reaches the encoder.
+
+    Args:
+        stages: the VQs, in order.
     """
 
     def __init__(self, stages: Sequence[VectorQuantizer]) -> None:
@@ -255,7 +275,7 @@ class ResidualVectorQuantizer(Quantizer):
 
 
 def _nearest(e: Tensor, table: Tensor) -> Tensor:
-    """The row of `table` nearest to each row of e, in full precision whatever the precision around it."""
+    """The row of `table` nearest to each row of e, in full precision even under autocast."""
     with torch.autocast(e.device.type, enabled=False):
         return (0.5 * table.square().sum(-1) - e @ table.T).argmin(-1)
 
@@ -270,7 +290,7 @@ def _tally(e: Tensor, nearest: Tensor, codes: int) -> Tensor:
 
 
 def _kmeans(rows: Tensor, codes: int, rounds: int = 10) -> Tensor:
-    """k-means++ and `rounds` of Lloyd's iteration."""
+    """k-means++, then `rounds` of Lloyd's iterations."""
     u = noise.uniform(torch.Size(), torch.Size(), torch.Size((codes,)), rows)
     centres = spread_out(rows, codes, lambda i, masses: noise.categorical(masses, u[i : i + 1]))
     for _ in range(rounds):

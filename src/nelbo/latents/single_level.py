@@ -1,8 +1,6 @@
-"""Latents with one level, of vectors, bits or one-hot vectors.
+"""Latents with one level, of vectors, bits or one-hot vectors: z ~ q(z | x, c) to infer, z ~ p(z | c) to generate.
 
-Latents with one level: z ~ q(z | x, c) to infer, z ~ p(z | c) to generate; and the record of one level's draw.
-
-Single-level latents of bits and of one-hot vectors, relaxed in training.
+Bits and one-hot vectors are relaxed in training.
 
 Source: Maddison, Mnih, Teh (2017), The Concrete Distribution; Jang, Gu, Poole (2017), Categorical Reparameterization
 with Gumbel-Softmax.
@@ -38,9 +36,14 @@ from nelbo.schedules import Schedule
 
 
 class LatentLevel:
-    """One level: the draw z, the distributions q and p it is scored under, and terms of shape `(*sample, batch)`.
+    """A sample z of one level, with its distributions q and p and its terms, of shape `(*sample, batch)`.
 
-    `log_q` is passed where only drawing knows it (a flow); otherwise it is computed when asked for.
+    Args:
+        z: the sample, `(*sample, batch, *event)`.
+        q: the posterior.
+        p: the prior.
+        log_q: log q(z | x), nats, if sampling computed it (a flow); None computes it on first use.
+        penalty: losses other than the KL, such as a commitment loss; None for 0.
     """
 
     def __init__(
@@ -72,10 +75,10 @@ class LatentLevel:
 
 
 class Latent(nn.Module, ABC):
-    """Who draws z, and what is recorded of it. `h` is what the likelihood is conditioned on.
+    """The latents of a model: they infer z from x, sample z from the prior, and compute features h for the likelihood.
 
-    `features` is the size of h; in a hierarchy of pictures, its channels. `discrete`: z are indices of a codebook.
-    `prior_over`: what a prior is over that is fitted after training; "" where none can be.
+    `features` is the length of h; in a hierarchy of pictures, its channels. `discrete` is True if z are indices of a
+    codebook. `prior_over` is the type of z for a prior fitted after training; "" if none can be fitted.
     """
 
     family: ClassVar[str] = "latent"
@@ -84,53 +87,109 @@ class Latent(nn.Module, ABC):
     prior_over: Literal["vectors", "codes", ""] = ""
 
     def bind(self, likelihood: Likelihood) -> None:
-        """Pass the likelihood to those parts that use it; most latents have none."""
+        """Attach the likelihood to the parts that use it; most latents ignore it."""
 
     @abstractmethod
     def infer(
         self, x: Tensor, c: Tensor | None = None, shape: Sequence[int] = ()
     ) -> tuple[Tensor, tuple[LatentLevel, ...]]:
-        """Draw from the posterior `shape` times for each datum; h is `(*shape, batch, features)`."""
+        """Sample from the posterior.
+
+        Args:
+            x: data `(batch, *shape)`.
+            c: context `(batch, context)`; None for none.
+            shape: shape of independent samples for each datum; () for one sample.
+
+        Returns:
+            h `(*shape, batch, features)`, and the levels.
+        """
 
     @abstractmethod
     def sample_prior(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        """h of `n` draws from the model's own prior, `(n, features)`."""
+        """Sample h from the prior, `(n, features)`.
+
+        Args:
+            n: number of samples.
+            c: context `(n, context)`; None for none.
+            temperature: factor of the standard deviation of z; below 1, samples are more typical and less varied.
+        """
 
     def sample_prior_embedding(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        """Embeddings of `n` draws from the prior, of the form that `embed` returns; `embedding_to_features` maps them to h."""
+        """Sample embeddings from the prior, of the shape that `embed` returns.
+
+        Args:
+            n: number of samples.
+            c: context `(n, context)`; None for none.
+            temperature: factor of the standard deviation of z; below 1, samples are more typical and less varied.
+        """
         return self.sample_prior(n, c, temperature)
 
     def embedding_to_features(self, embedding: Tensor, c: Tensor | None = None) -> Tensor:
-        """h of an embedding `(batch, n)` of the form that `embed` returns."""
+        """Map embeddings to h, `(batch, features)`.
+
+        Args:
+            embedding: embeddings of the shape that `embed` returns.
+            c: context `(batch, context)`; None for none.
+        """
         return embedding
 
     @abstractmethod
     def embed(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """The posterior's mean, `(batch, features)`: no randomness."""
+        """The posterior mean, `(batch, features)`, without randomness.
+
+        Args:
+            x: data `(batch, *shape)`.
+            c: context `(batch, context)`; None for none.
+        """
 
     def typical_embedding(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """An embedding of the norm that the posterior's draws have, `(batch, features)`; by default the mean."""
+        """An embedding with the norm of posterior samples, `(batch, features)`; by default the posterior mean.
+
+        Args:
+            x: data `(batch, *shape)`.
+            c: context `(batch, context)`; None for none.
+        """
         return self.embed(x, c)
 
     def log_q(self, h: Tensor, c: Tensor | None = None) -> Callable[[Tensor], Tensor] | None:
-        """The function that maps data x to log q(h | x, c), nats `(batch,)`; None where it is not known."""
+        """The function that maps data x to log q(h | x, c), nats `(batch,)`; None if it is unknown.
+
+        Args:
+            h: features `(batch, features)`.
+            c: context `(batch, context)`; None for none.
+        """
         return None
 
     def single_posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution | None:
-        """q(z | x, c) of a latent of one level that is not quantized; None of others."""
+        """q(z | x, c) of a latent with a single level that is not quantized; None for other latents.
+
+        Args:
+            x: data `(batch, *shape)`.
+            c: context `(batch, context)`; None for none.
+        """
         return None
 
     def has_normal_noise(self, c: Tensor | None = None) -> bool:
-        """Whether draws of the prior are made of Normal noise, so that the noise can be truncated."""
+        """Whether samples of the prior use only Normal noise, which can be truncated.
+
+        Args:
+            c: context `(batch, context)`; None for none.
+        """
         return False
 
     def encoder_parameters(self) -> list[nn.Parameter] | None:
-        """The posterior's parameters; None where prior and posterior share a path, as in a hierarchy."""
+        """The posterior's parameters; None if prior and posterior share modules, as in a hierarchy."""
         return None
 
 
 class SingleLevelLatent(Latent):
-    """One level: a prior and a posterior over vectors."""
+    """One level: a prior and a posterior over vectors.
+
+    Args:
+        prior: p(z | c).
+        posterior: q(z | x, c).
+        features: length of h, from which the decoder is built; 0 if unknown.
+    """
 
     prior_over = "vectors"
 
@@ -153,7 +212,7 @@ class SingleLevelLatent(Latent):
         self, x: Tensor, c: Tensor | None = None, shape: Sequence[int] = ()
     ) -> tuple[Tensor, tuple[LatentLevel, ...]]:
         q, p = self.posterior(x, c), self.prior(c)
-        if has_kl(q, p):  # then nobody may ever ask for log q, which would cost as much as the draw
+        if has_kl(q, p):  # then log q, which costs as much as the sample, may never be needed
             z = draw(q, shape)
             return z, (LatentLevel(z, q, p),)
         z, log_q = sample_and_log_prob(q, shape)
@@ -191,6 +250,9 @@ def single_level(
     """One level of vectors.
 
     Args:
+        net: architecture of the encoder.
+        shape: shape of a datum.
+        context: length of the context vector; 0 for none.
         dim: number of latents.
         prior: p(z | c).
         posterior: q(z | x, c).
@@ -222,11 +284,14 @@ def binary(
     dim: Count = 40,
     temperature: Positive | Schedule = 2 / 3,
 ) -> SingleLevelLatent:
-    """Bits under a Bernoulli(1/2) prior.
+    """Bits with a Bernoulli(1/2) prior.
 
     Args:
+        net: architecture of the encoder.
+        shape: shape of a datum.
+        context: length of the context vector; 0 for none.
         dim: number of bits.
-        temperature: of the relaxation in training; a number, or a schedule.
+        temperature: of the relaxation in training, above 0; a number, or a schedule.
     """
     posterior = RelaxedBernoulli(net.encoder(shape, dim, context), len(shape), temperature)
     return SingleLevelLatent(ParameterFreePrior(dim, distributions.Bernoulli), posterior, dim)
@@ -242,12 +307,15 @@ def categorical(
     classes: Annotated[int, Range(2)] = 10,
     temperature: Positive | Schedule = 2 / 3,
 ) -> SingleLevelLatent:
-    """One-hot vectors under a uniform prior.
+    """One-hot vectors with a uniform prior.
 
     Args:
-        variables: number of vectors.
-        classes: entries of each.
-        temperature: of the relaxation in training; a number, or a schedule.
+        net: architecture of the encoder.
+        shape: shape of a datum.
+        context: length of the context vector; 0 for none.
+        variables: number of one-hot vectors.
+        classes: entries of each vector.
+        temperature: of the relaxation in training, above 0; a number, or a schedule.
     """
     features = variables * classes
     posterior = RelaxedOneHot(net.encoder(shape, features, context), len(shape), classes, temperature)

@@ -1,8 +1,6 @@
-"""Likelihoods of data that come one element after the other: cells of a row, tokens of a line.
+"""Autoregressive likelihoods: the cells of a table's row, and the tokens of a line of text.
 
-The likelihood of a table's rows: each column has its own, and the row's is their product, cell by cell.
-
-The likelihood of lines of text, token by token.
+In a table each column has its own likelihood, and the likelihood of a row is their product, cell by cell.
 
 Source: Uria, Murray, Larochelle (2014), A Deep and Tractable Density Estimator; Ivanov, Figurnov, Vetrov (2019),
 Variational Autoencoder with Arbitrary Conditioning; Bowman et al. (2016), Generating Sentences from a Continuous Space.
@@ -27,7 +25,7 @@ class TableLikelihood(Likelihood):
     Missing cells (NaN) add nothing. In training `log_prob` is an estimate from one subset of the cells.
 
     Raises:
-        UserError: for a decoder that is not over cells.
+        UserError: if the decoder is not a `TableDecoder`.
     """
 
     support = constraints.real
@@ -46,7 +44,7 @@ class TableLikelihood(Likelihood):
         return distributions.AutoregressiveTable(self.net, self.net.init_state(h, *present), self.training)
 
     def init_output_bias(self, mean: Tensor) -> None:
-        """Do nothing: the decoder is set from rows."""
+        """Do nothing: the decoder initializes its logits from rows."""
 
 
 @register("likelihood", "text", cite="bowman2016generating")
@@ -54,7 +52,7 @@ class TextLikelihood(Likelihood):
     """p(x | h) = prod_t p(x_t | h, x_<t) up to the end of the line.
 
     Raises:
-        UserError: for a decoder that is not over tokens.
+        UserError: if the decoder is not a `TextDecoder`.
     """
 
     reconstruct_from_typical = True
@@ -74,4 +72,4 @@ class TextLikelihood(Likelihood):
         return distributions.AutoregressiveText(self.net, self.net.init_state(h, *present))
 
     def init_output_bias(self, mean: Tensor) -> None:
-        """Do nothing: the decoder is set from rows."""
+        """Do nothing: the decoder initializes its logits from rows."""

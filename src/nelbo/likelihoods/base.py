@@ -1,4 +1,4 @@
-"""What likelihoods have in common: a decoder whose outputs are the parameters of a distribution."""
+"""The base class of likelihoods: a decoder whose outputs are the parameters of a distribution."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Likelihood(ConditionalDistribution, ABC):
         support: the set that x must lie in.
         accepts: the supports of a schema ("binary", "unit", "real") that lie in it.
         raw_counts: whether x must be whole numbers that are neither scaled nor shifted.
-        normalized: whether it is a density (or mass) on its support. Where it is not, likelihoods and bits per
-            dimension do not exist and are refused.
+        normalized: whether it is a density (or mass) on its support. If it is not, likelihoods and bits per
+            dimension do not exist, and computing them raises an error.
         missing: whether elements of x may be missing (NaN).
-        reconstruct_from_typical: whether x is rebuilt from an embedding of the norm that draws of the posterior have,
-            not from their mean.
+        reconstruct_from_typical: whether x is reconstructed from an embedding of the norm of posterior samples,
+            instead of the posterior mean.
         link: maps a mean to the decoder's first output.
 
     Args:
@@ -49,7 +49,7 @@ class Likelihood(ConditionalDistribution, ABC):
 
     @classmethod
     def n_outputs(cls, **options: Any) -> int:
-        """How many numbers the decoder returns for each element of x."""
+        """The number of outputs of the decoder for each element of x."""
         return 1
 
     @property
@@ -58,11 +58,11 @@ class Likelihood(ConditionalDistribution, ABC):
         return type(self).__name__
 
     def init_output_bias(self, mean: Tensor) -> None:
-        """Set the output bias so that the likelihood's mean is near `mean`, of the data's shape, before training."""
+        """Set the output bias before training so that the likelihood's mean is near `mean`, of the shape of a datum."""
         self.set_bias(0, mean, self.link)
 
     def fill_missing(self, rows: Tensor, mean: Tensor) -> Tensor:
-        """The training rows that parts are initialized from; with the mean where the nets take no missing elements."""
+        """Training rows to initialize parts from; missing elements are replaced by the mean if the nets accept none."""
         return rows
 
     def outputs(self, *context: Tensor | None) -> tuple[Tensor, ...]:

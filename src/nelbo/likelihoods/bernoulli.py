@@ -20,9 +20,9 @@ def logit(mean: Tensor) -> Tensor:
 
 
 def slope(mean: Tensor) -> Tensor:
-    """About the l for which the density proportional to exp(l x) on [0, 1] has this mean.
+    """Approximate the l for which the density proportional to exp(l x) on [0, 1] has this mean.
 
-    Near 0 or 1 it is an exponential's (|l| = 1 / distance); between, a line of slope 12.
+    Near 0 or 1 it is that of an exponential (|l| = 1 / distance); between, a line of slope 12.
     """
     centred = 12 * (mean - 0.5)
     edge = torch.minimum(mean, 1 - mean).clamp_min(1e-2)
@@ -34,7 +34,8 @@ class Bernoulli(Likelihood):
     """p(x | h) = prod_i Bernoulli(x_i; sigmoid(l_i(h))).
 
     Args:
-        allow_soft_targets: admit values between 0 and 1 as targets. The loss is then a cross-entropy (BCE) and not a density.
+        allow_soft_targets: accept values between 0 and 1. The loss is then a cross-entropy (BCE), and the likelihood is
+            not a density.
     """
 
     link = staticmethod(logit)

@@ -17,12 +17,12 @@ from nelbo import distributions
 from nelbo.config.registry import register
 from nelbo.likelihoods.base import BINARY, Likelihood
 
-ZERO_LOGIT = -2.0  # of the extra zeros, before training
+ZERO_LOGIT = -2.0  # logit of the probability of an extra zero, before training
 COUNTS = ("binary", "real")
 
 
 def log_rate(mean: Tensor) -> Tensor:
-    """The logarithm of a mean count, of 0.001 at least."""
+    """The logarithm of a mean count, clamped to 0.001 or more."""
     return mean.clamp_min(1e-3).log()
 
 
@@ -45,7 +45,7 @@ class NegativeBinomial(Likelihood):
     """p(x | h) = prod_i NB(x_i; mean exp(l_i(h)), inverse dispersion exp(r_i(h))), x in raw counts.
 
     Args:
-        zero_inflated: the decoder's third output is the logit of the probability of an extra zero.
+        zero_inflated: add extra zeros; the decoder's third output is the logit of their probability.
     """
 
     support = constraints.nonnegative_integer

@@ -1,4 +1,4 @@
-"""The likelihood of data of which some elements are missing.
+"""The likelihood of data with missing elements.
 
 Source: Little, Rubin (1987), Statistical Analysis with Missing Data; Mattei, Frellsen (2019), MIWAE: Deep Generative
 Modelling and Imputation of Incomplete Data Sets.
@@ -16,12 +16,16 @@ from nelbo.likelihoods.base import Likelihood
 
 
 class MissingDataLikelihood(Likelihood):
-    """p(x_o | h): `base`, a likelihood of independent elements, of the observed ones alone; NaN marks the others."""
+    """p(x_o | h) of the observed elements; NaN marks the missing ones, which add 0.
+
+    Args:
+        base: a likelihood of independent elements.
+    """
 
     missing = True
 
     def __init__(self, base: Likelihood) -> None:
-        nn.Module.__init__(self)  # the net is the base's, and saved once
+        nn.Module.__init__(self)  # the net belongs to the base, and is saved once
         self.base, self.event_dims = base, base.event_dims
         self.accepts, self.raw_counts = base.accepts, base.raw_counts
 

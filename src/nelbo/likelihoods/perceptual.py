@@ -1,4 +1,4 @@
-"""Losses on pictures in place of densities: structural similarity, and the features of a fixed net.
+"""Losses on pictures that replace a density: structural similarity, and the features of a fixed net.
 
 Source: Hou, Shen, Sun, Qiu (2017), Deep Feature Consistent Variational Autoencoder; Snell et al. (2017), Learning to
 Generate Images with Perceptual Similarity Metrics.
@@ -21,7 +21,12 @@ from nelbo.nets import FeatureLoss, FixedFeatures, StructuralLoss
 
 
 class PerceptualLikelihood(Likelihood):
-    """exp(-energy(x, y(h))) up to an unknown constant, y = sigmoid(l); `energy` (nats) compares two `(n, *shape)`.
+    """exp(-energy(x, y(h))) up to an unknown constant, y = sigmoid(l).
+
+    Args:
+        decoder: maps h `(batch, features)` and a context to `(batch, n_outputs, *shape)`.
+        event_dims: number of dimensions of a datum.
+        energy: maps two tensors `(n, *shape)` to losses in nats, `(n,)`.
 
     Raises:
         UserError: for data that are not pictures.
@@ -53,8 +58,8 @@ class SSIM(PerceptualLikelihood):
     """Structural similarity of pictures.
 
     Args:
-        weight: the loss, in nats, of wholly dissimilar pictures.
-        scales: at up to so many scales; 1 is plain SSIM.
+        weight: the loss, in nats, of two pictures of similarity 0.
+        scales: largest number of scales; 1 is SSIM, more are MS-SSIM.
     """
 
     def __init__(
@@ -83,8 +88,8 @@ class Perceptual(PerceptualLikelihood):
         weight: weight of the distance of activations.
         pixel_weight: weight of the distance of pixels.
         widths: channels of each layer of the net.
-        seed: the seed of its random weights.
-        weights: a safetensors file of "0.weight", "0.bias", "1.weight", ... in their place.
+        seed: seed of the net's random weights.
+        weights: path of a safetensors file with "0.weight", "0.bias", "1.weight", ...; None for random weights.
     """
 
     def __init__(

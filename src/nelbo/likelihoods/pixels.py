@@ -18,7 +18,7 @@ from nelbo.config.registry import Count, Range, register
 from nelbo.likelihoods.base import UNIT, Likelihood
 from nelbo.likelihoods.bernoulli import logit, slope
 
-START = 0.1  # the scale of a logistic before training, in units of the data
+START = 0.1  # scale of a logistic before training, in units of the data
 PRECISION = 10.0  # alpha + beta before training
 LEVELS = 256  # of a byte
 
@@ -32,7 +32,13 @@ def logistic_location(mean: Tensor) -> Tensor:
 
 @register("likelihood", "discretized-logistic", cite="kingma2016improved")
 class DiscretizedLogistic(Likelihood):
-    """p(x | h) = prod_i the logistic of location mu_i(h) and one learned scale, in bins around 256 grey levels."""
+    """p(x | h) = prod_i the logistic of location mu_i(h) and one learned scale, in bins around the grey levels.
+
+    Args:
+        decoder: maps h `(batch, features)` and a context to `(batch, n_outputs, *shape)`.
+        event_dims: number of dimensions of a datum.
+        levels: number of grey levels.
+    """
 
     zero: Tensor
     accepts = UNIT
@@ -54,12 +60,15 @@ class DiscretizedLogistic(Likelihood):
 
 @register("likelihood", "discretized-logistic-mixture", cite="salimans2017pixelcnn")
 class DiscretizedLogisticMixture(Likelihood):
-    """p(x | h) = prod_i a mixture of discretized logistics, its weights, locations and scales given by the decoder.
+    """p(x | h) = prod_i a mixture of discretized logistics, with weights, locations and scales from the decoder.
 
     Channels are independent given h. The decoder's scales are relative to 0.1 of the data's range.
 
     Args:
-        components: logistics of each pixel and channel.
+        decoder: maps h `(batch, features)` and a context to `(batch, n_outputs, *shape)`.
+        event_dims: number of dimensions of a datum.
+        levels: number of grey levels.
+        components: number of logistics for each pixel and channel.
     """
 
     accepts = UNIT
@@ -85,7 +94,13 @@ class DiscretizedLogisticMixture(Likelihood):
 
 @register("likelihood", "categorical-256", cite="oord2016pixel")
 class PixelCategorical(Likelihood):
-    """p(x | h) = prod_i softmax(l_i(h)) at the grey level of x_i: one output of the decoder for each of 256 levels."""
+    """p(x | h) = prod_i softmax(l_i(h)) at the grey level of x_i: one output of the decoder for each level.
+
+    Args:
+        decoder: maps h `(batch, features)` and a context to `(batch, n_outputs, *shape)`.
+        event_dims: number of dimensions of a datum.
+        levels: number of grey levels.
+    """
 
     accepts = UNIT
 
@@ -113,8 +128,8 @@ class Beta(Likelihood):
     The precision is clamped to [0.1, 10^4].
 
     Args:
-        margin: data are drawn inwards by so much, which must be above 0 if any are 0 or 1; the likelihood is then not
-            a density. See `distributions.Beta`.
+        margin: m; data are mapped into [m, 1 - m], and the likelihood is then not a density. 0 keeps the density, and
+            needs data strictly inside (0, 1). See `distributions.Beta`.
     """
 
     support = constraints.unit_interval

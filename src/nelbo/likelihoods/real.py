@@ -1,8 +1,6 @@
-"""Likelihoods of real numbers: the decoder gives the location, the scale is one number.
+"""Likelihoods of real numbers: the decoder returns the location; the scale is a single number.
 
-Likelihoods of real numbers under which outliers cost little: one scale, and a location that the decoder gives.
-
-The Normal likelihood: a squared error, with one standard deviation.
+The Normal is a squared error with one standard deviation; the others have heavier tails, so that outliers cost less.
 
 Source: Takahashi, Iwata, Yamanaka, Yamada, Yagi (2018), Student-t Variational Autoencoder for Robust Density
 Estimation; Chen, Chen, Zhang (2019), Log Hyperbolic Cosine Loss Improves Variational Auto-Encoder; Rybkin, Daniilidis,
@@ -25,7 +23,12 @@ from nelbo.likelihoods.base import Likelihood
 
 
 class LogParameter(nn.Module):
-    """The log of a number, or one learned from `init_value` ("learned")."""
+    """The logarithm of a positive number, fixed or learned.
+
+    Args:
+        number: the number, or "learned".
+        init_value: start of a learned number.
+    """
 
     value: Tensor
 
@@ -39,7 +42,13 @@ class LogParameter(nn.Module):
 
 
 class LocationScaleLikelihood(Likelihood, ABC):
-    """p(x | h) = prod_i family(x_i; mu_i(h), sigma)."""
+    """p(x | h) = prod_i family(x_i; mu_i(h), sigma).
+
+    Args:
+        decoder: maps h `(batch, features)` and a context to `(batch, n_outputs, *shape)`.
+        event_dims: number of dimensions of a datum.
+        sigma: the scale, in the units of x: a number, or "learned".
+    """
 
     support = constraints.real
 
@@ -49,7 +58,7 @@ class LocationScaleLikelihood(Likelihood, ABC):
 
     @abstractmethod
     def distribution(self, loc: Tensor, log_scale: Tensor) -> distributions.Distribution:
-        """The family's member of this location and log-scale."""
+        """The distribution with this location and log-scale."""
 
     def forward(self, *context: Tensor | None) -> distributions.Distribution:
         (loc,) = self.outputs(*context)
@@ -70,9 +79,9 @@ class Laplace(LocationScaleLikelihood):
 
 @register("likelihood", "student-t", cite="takahashi2018student")
 class StudentT(LocationScaleLikelihood):
-    """p(x | h) = prod_i StudentT(x_i; mu_i(h), sigma, df): heavy tails, so that outliers cost little.
+    """p(x | h) = prod_i StudentT(x_i; mu_i(h), sigma, df): heavy tails, so that outliers cost less.
 
-    A learned df is 1 + exp(a) > 1, so that the mean exists, from df = 10.
+    A learned df is 1 + exp(a) > 1, so that the mean exists; it starts at 10.
 
     Args:
         sigma: the scale, in the units of x; a number, or "learned".
@@ -99,7 +108,7 @@ class LogCosh(LocationScaleLikelihood):
     """The loss log cosh(sharpness * t / sigma) / sharpness as a density: a Normal near its centre, a Laplace beyond.
 
     Args:
-        sharpness: how soon the Laplace begins.
+        sharpness: larger values have a narrower Normal centre.
         sigma: the scale, in the units of x; a number, or "learned".
     """
 
@@ -118,7 +127,7 @@ class LogCosh(LocationScaleLikelihood):
         return distributions.LogCosh(self.sharpness, loc, log_scale, self.event_dims)
 
 
-MOMENTUM = 0.99  # of the past, in the running mean of the best variance
+MOMENTUM = 0.99  # weight of the past in the running mean of the optimal variance
 
 
 @register("likelihood", "normal", cite_if={"rybkin2021simple": lambda options: options["sigma"] == "optimal"})
@@ -126,8 +135,9 @@ class Normal(Likelihood):
     """p(x | h) = N(x; mu(h), sigma^2).
 
     Args:
-        sigma: the standard deviation: a number, "learned" (one number), or "optimal". Optimal is the best for each
-            training batch, sigma^2 = mean (x - mu)^2; outside training it is a running mean over the batches.
+        sigma: the standard deviation, in the units of x: a number, "learned" (one number), or "optimal". The optimal
+            one for each training batch is sigma^2 = mean (x - mu)^2; in evaluation it is a running mean over the
+            batches.
     """
 
     support = constraints.real

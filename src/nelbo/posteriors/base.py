@@ -1,4 +1,4 @@
-"""What posteriors have in common: an encoder whose outputs are the parameters of a distribution."""
+"""The base class of posteriors: an encoder whose outputs are the parameters of a distribution."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from nelbo.priors.base import REALS, Prior
 
 
 class Posterior(ConditionalDistribution, ABC):
-    """q(z | x, c) over `dim` latents, whose parameters a network returns side by side.
+    """q(z | x, c): a network returns the parameters of the distribution side by side.
 
     Args:
         encoder: maps x `(batch, *shape)` and a context to `n_params(dim)` numbers.
         event_dims: number of dimensions of a datum.
-        param_sizes: how many of the numbers each parameter has, in their order.
-        init_bias: what the bias of the second parameter is set to; None to leave it.
+        param_sizes: length of each parameter, in the order of the outputs.
+        init_bias: initial bias of the second parameter; None leaves it as the encoder has it.
     """
 
     family: ClassVar[str] = "posterior"
@@ -40,32 +40,32 @@ class Posterior(ConditionalDistribution, ABC):
 
     @classmethod
     def n_params(cls, dim: int, **options: Any) -> int:
-        """How many numbers the encoder returns for `dim` latents."""
+        """The number of outputs of the encoder for `dim` latents."""
         return 2 * dim
 
     @classmethod
     def space(cls, **options: Any) -> str:
-        """The set that z lies in, in words: it must be the prior's."""
+        """A description of the set that z lies in; it must equal the prior's."""
         return REALS
 
     def bind(self, prior: Prior, likelihood: ConditionalDistribution) -> None:
-        """Use this prior and likelihood, if the posterior needs them; most do not."""
+        """Attach the prior and the likelihood, in posteriors that need them; most ignore them."""
 
     def metric(self) -> Metric:
         """The learned metric of the latent space.
 
         Raises:
-            UserError: if the posterior has none.
+            UserError: if the posterior has no metric.
         """
         name = type(self).__name__
         raise UserError(f"prior metric: the posterior {name} has no learned metric: train with --preset rhvae")
 
     def encode(self, *context: Tensor | None) -> Tensor:
-        """The encoder's numbers for each datum, `(*sample, batch, n_params)`."""
+        """The encoder's outputs for each datum, `(*sample, batch, n_params)`."""
         x, *rest = context
         assert x is not None
         return apply_over_sample_dims(self.net, x, *rest, event_dims=self.event_dims)
 
     def params(self, *context: Tensor | None) -> tuple[Tensor, ...]:
-        """The encoder's numbers, one tensor for each parameter."""
+        """The encoder's outputs, one tensor for each parameter."""
         return self.encode(*context).split(self.param_sizes, -1)

@@ -1,8 +1,4 @@
-"""Posteriors on curved spaces: the sphere and the hyperbolic ball.
-
-Posteriors on the unit sphere.
-
-A wrapped Normal on hyperbolic space as the posterior.
+"""Posteriors on curved spaces: the unit sphere and the hyperbolic ball.
 
 Source: Davidson, Falorsi, De Cao, Kipf, Tomczak (2018), Hyperspherical Variational Auto-Encoders; De Cao, Aziz (2020),
 The Power Spherical Distribution; Nagano, Yamaguchi, Fujita, Koyama (2019), A Wrapped Normal Distribution on Hyperbolic
@@ -29,7 +25,14 @@ from nelbo.priors.curved import poincare_ball
 
 
 class SphericalPosterior(Posterior, ABC):
-    """A family on the sphere, made from a direction and a concentration softplus(.)."""
+    """A family on the sphere, with a direction and a concentration softplus(.).
+
+    Args:
+        encoder: maps x `(batch, *shape)` and a context to the parameters.
+        event_dims: number of dimensions of a datum.
+        dim: number of latents.
+        initial_concentration: concentration before training; None leaves the encoder's initial bias.
+    """
 
     distribution: ClassVar[type[Distribution]]
 
@@ -57,7 +60,7 @@ class VonMisesFisher(SphericalPosterior):
     """von Mises-Fisher on the sphere.
 
     Args:
-        initial_concentration: the concentration before training; None leaves the encoder's own start.
+        initial_concentration: concentration before training; None leaves the encoder's initial bias.
     """
 
     distribution = distributions.VonMisesFisher
@@ -65,10 +68,10 @@ class VonMisesFisher(SphericalPosterior):
 
 @register("posterior", "power-spherical", cite="cao2020power")
 class PowerSpherical(SphericalPosterior):
-    """Power spherical.
+    """Power spherical distribution on the sphere.
 
     Args:
-        initial_concentration: the concentration before training; None leaves the encoder's own start.
+        initial_concentration: concentration before training; None leaves the encoder's initial bias.
     """
 
     distribution = distributions.PowerSpherical
@@ -76,11 +79,11 @@ class PowerSpherical(SphericalPosterior):
 
 @register("posterior", "wrapped-normal", cite=("nagano2019wrapped", "mathieu2019continuous"))
 class WrappedNormalPosterior(Posterior):
-    """A wrapped Normal on the Poincare ball; the encoder returns its mean in the tangent space at 0.
+    """A wrapped Normal on the Poincaré ball; the encoder returns its mean in the tangent space at 0.
 
     Args:
-        curvature: c, where the space has curvature -c.
-        initial_logvar: log sigma^2 before training; None leaves the encoder's own start.
+        curvature: c; the space has curvature -c.
+        initial_logvar: log sigma^2 before training; None leaves the encoder's initial bias.
     """
 
     def __init__(

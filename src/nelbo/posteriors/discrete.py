@@ -1,6 +1,6 @@
 """Posteriors over bits and one-hot vectors.
 
-In training a posterior is relaxed, at a temperature that is fixed or follows a schedule; in eval() mode it is the
+In training a posterior is relaxed, with a fixed or scheduled temperature; in eval() mode it is the
 discrete distribution itself, so that KL divergences and importance weights are exact. The prior is always discrete.
 
 Source: Maddison, Mnih, Teh (2017), The Concrete Distribution; Jang, Gu, Poole (2017), Categorical Reparameterization
@@ -18,7 +18,7 @@ from nelbo.schedules import Schedule, ScheduledValue
 
 
 class _Logits(nn.Module):
-    """Logits of a net, and the temperature that they are relaxed at now."""
+    """Logits of a net, and the current temperature of their relaxation."""
 
     def __init__(self, net: nn.Module, event_dims: int, temperature: float | Schedule) -> None:
         super().__init__()
@@ -31,10 +31,16 @@ class _Logits(nn.Module):
 
 
 class RelaxedBernoulli(Posterior):
-    """q(z | x, c) = prod_i Bernoulli(z_i; sigmoid(l_i(x, c))), in training a binary concrete."""
+    """q(z | x, c) = prod_i Bernoulli(z_i; sigmoid(l_i(x, c))), in training a binary concrete.
+
+    Args:
+        encoder: maps x `(batch, *shape)` and a context to logits.
+        event_dims: number of dimensions of a datum.
+        temperature: of the relaxation in training, above 0; a number, or a schedule.
+    """
 
     def __init__(self, encoder: nn.Module, event_dims: int, temperature: float | Schedule = 2 / 3) -> None:
-        nn.Module.__init__(self)  # the net is the logits', and saved once
+        nn.Module.__init__(self)  # the net belongs to the logits, and is saved once
         self.logits = _Logits(encoder, event_dims, temperature)
 
     def forward(self, *context: Tensor | None) -> distributions.RelaxedBernoulli | distributions.Bernoulli:
@@ -45,12 +51,19 @@ class RelaxedBernoulli(Posterior):
 
 
 class RelaxedOneHot(Posterior):
-    """q(z | x, c) = one-hot vectors of `classes` entries, of the net's logits; in training concretes."""
+    """q(z | x, c) over one-hot vectors with the net's logits; in training, concrete distributions.
+
+    Args:
+        encoder: maps x `(batch, *shape)` and a context to logits.
+        event_dims: number of dimensions of a datum.
+        classes: entries of each one-hot vector.
+        temperature: of the relaxation in training, above 0; a number, or a schedule.
+    """
 
     def __init__(
         self, encoder: nn.Module, event_dims: int, classes: int, temperature: float | Schedule = 2 / 3
     ) -> None:
-        nn.Module.__init__(self)  # the net is the logits', and saved once
+        nn.Module.__init__(self)  # the net belongs to the logits, and is saved once
         self.logits = _Logits(encoder, event_dims, temperature)
         self.classes = classes
 

@@ -22,11 +22,11 @@ from nelbo.posteriors.base import Posterior
 class FlowPosterior(Posterior):
     """q(z | x, c): a diagonal Normal given x, pushed through a transform given a context vector h(x, c).
 
-    The encoder returns mu, log sigma^2 (of `dim` numbers each) and then h.
+    The encoder returns mu, log sigma^2 (`dim` numbers each) and h.
 
     Args:
         transform: the invertible map.
-        features: size of h.
+        features: length of the context vector h of the transform.
     """
 
     def __init__(

@@ -1,8 +1,4 @@
-"""Normal posteriors, and the point that a deterministic encoder gives.
-
-Normal posteriors of diagonal, full and low-rank covariance.
-
-A deterministic encoder: the posterior is a point.
+"""Normal posteriors of diagonal, full and low-rank covariance, and the point mass of a deterministic encoder.
 
 Source: Kingma, Welling (2014), Auto-Encoding Variational Bayes; Rezende, Mohamed, Wierstra (2014), Stochastic
 Backpropagation and Approximate Inference in Deep Generative Models; Kingma, Welling (2019), An Introduction to
@@ -26,8 +22,8 @@ class DiagonalNormal(Posterior):
     """q(z | x, c) = N(mu(x, c), diag(sigma^2(x, c))); the encoder returns mu and log sigma^2 side by side.
 
     Args:
-        initial_logvar: log sigma^2 before training. Well below 0, the first draws of z already depend on x. None
-            leaves the encoder's own start.
+        initial_logvar: log sigma^2 before training. Well below 0, the first samples of z already depend on x. None
+            leaves the encoder's initial bias.
     """
 
     def __init__(self, encoder: nn.Module, event_dims: int, *, initial_logvar: float | None = None) -> None:
@@ -47,7 +43,7 @@ class FullNormal(Posterior):
     """N(mu, L L'), L = diag(sigma) (I + B) with B strictly lower triangular.
 
     Args:
-        initial_logvar: log sigma^2 before training; None leaves the encoder's own start.
+        initial_logvar: log sigma^2 before training; None leaves the encoder's initial bias.
     """
 
     def __init__(self, encoder: nn.Module, event_dims: int, dim: int, *, initial_logvar: float | None = None) -> None:
@@ -56,7 +52,7 @@ class FullNormal(Posterior):
 
     @classmethod
     def n_params(cls, dim: int, **options: Any) -> int:
-        """How many numbers the encoder returns.
+        """The number of outputs of the encoder for `dim` latents.
 
         >>> FullNormal.n_params(3)
         9
@@ -76,7 +72,7 @@ class LowRankNormal(Posterior):
 
     Args:
         rank: columns of B.
-        initial_logvar: log sigma^2 before training; None leaves the encoder's own start.
+        initial_logvar: log sigma^2 before training; None leaves the encoder's initial bias.
     """
 
     def __init__(
@@ -103,7 +99,7 @@ class LowRankNormal(Posterior):
 
 @register("posterior", "point-mass")
 class PointMass(Posterior):
-    """z = mu(x, c): a deterministic autoencoder. Its KL counts as 0, and it has no importance weights."""
+    """z = mu(x, c): a deterministic autoencoder. Its KL is 0 by convention, and it has no importance weights."""
 
     def __init__(self, encoder: nn.Module, event_dims: int, dim: int) -> None:
         super().__init__(encoder, event_dims, [dim])

@@ -1,21 +1,19 @@
-"""Posteriors whose draw is moved by Hamiltonian dynamics, in flat space and in a learned metric.
-
-A posterior that moves its draw towards the true one by Hamiltonian dynamics.
+"""Posteriors whose samples are moved towards the true posterior by Hamiltonian dynamics.
 
     z_0 ~ q(z | x),  g ~ N(0, I),  r_0 = g / sqrt(beta_0)
     K times:  r -= e/2 grad U(z);  z += e r;  r -= e/2 grad U(z);  r *= sqrt(beta_{k-1} / beta_k)
     U(z) = -log p(x | z) - log p(z),   1 / sqrt(beta_k) = 1 + (1 / sqrt(beta_0) - 1) (1 - k^2 / K^2)
 
-Leapfrog steps keep volume, and the tempering's and the start's factors of beta_0 cancel, so that
+Leapfrog steps preserve volume, and the factors of beta_0 of the tempering and of the start cancel, so that
 
     p(x, z_K) N(r_K; 0, I) / ( q(z_0 | x) N(g; 0, I) )
 
-is an unbiased estimate of p(x): what stands for log q(z_K | x) is log q(z_0 | x) + log N(g) - log N(r_K).
+is an unbiased estimate of p(x): log q(z_0 | x) + log N(g) - log N(r_K) takes the place of log q(z_K | x).
 
-Hamiltonian dynamics on a learned curved latent space.
+The dynamics can also follow a learned metric of the latent space.
 
-The metric is that of `nelbo.distributions.hamiltonian`: its centroids are the posterior's means of some stored training
-rows, its roots L_i the output of a net of those rows. Where data lie the mass is small and moves are long.
+The metric is that of `nelbo.distributions.hamiltonian`: its centroids are the posterior means of stored training rows,
+its roots L_i the outputs of a net for those rows. Near the data the mass is small and moves are long.
 
 Source: Caterini, Doucet, Sejdinovic (2018), Hamiltonian Variational Auto-Encoder; Chadebec, Mantoux, Allassonnière
 (2020), Geometry-Aware Hamiltonian Variational Auto-Encoder.
@@ -44,14 +42,14 @@ Temper = Annotated[float, Range(above=0, below=1)]
 
 @register("posterior", "hamiltonian", cite="caterini2018hamiltonian")
 class HamiltonianPosterior(Posterior):
-    """q(z | x, c) = the draw of a diagonal Normal after leapfrog steps with tempering, towards p(z | x, c).
+    """q(z | x, c): samples of a diagonal Normal, moved towards p(z | x, c) by leapfrog steps with tempering.
 
     It uses the model's prior and likelihood but does not own them: `bind` sets them.
 
     Args:
-        steps: leapfrog steps.
-        step: size of a step before training; one number is learned for each latent, below four times this.
-        temper: sqrt(beta_0) before training, one learned number; near 1 there is no tempering.
+        steps: number of leapfrog steps.
+        step: step size before training; the sizes, one for each latent, are learned up to four times this.
+        temper: sqrt(beta_0) before training, a learned number; near 1 there is no tempering.
     """
 
     _model: tuple[ConditionalDistribution, ...] = ()
@@ -66,7 +64,7 @@ class HamiltonianPosterior(Posterior):
         step: Positive = 0.05,
         temper: Temper = 0.3,
     ) -> None:
-        nn.Module.__init__(self)  # the encoder is the start's, and saved once
+        nn.Module.__init__(self)  # the encoder belongs to the start, and is saved once
         self.start, self.steps = DiagonalNormal(encoder, event_dims), steps
         self.longest = 4 * step
         self.raw_step = nn.Parameter(torch.full((dim,), -math.log(3.0)))
@@ -96,17 +94,22 @@ class HamiltonianPosterior(Posterior):
 
 @register("posterior", "riemannian", cite="chadebec2020geometry")
 class RiemannianPosterior(Posterior, InitializedFromData):
-    """A Hamiltonian posterior in the metric that a net learns of some training rows.
+    """A Hamiltonian posterior in a metric that a net learns from stored training rows.
 
-    The net maps rows to dim (dim + 1) / 2 numbers: the logarithms of the diagonal of L, then what is below it. The
-    rows are saved with the model; in a conditional model they are embedded with a context of zeros.
+    The net maps rows to dim (dim + 1) / 2 numbers: the logarithms of the diagonal of L, then the entries below
+    it. The rows are saved with the model; in a conditional model they are embedded with a context of zeros.
 
     Args:
-        steps: leapfrog steps.
-        step: size of a step before training.
+        encoder: maps x `(batch, *shape)` and a context to the parameters of the diagonal Normal.
+        event_dims: number of dimensions of a datum.
+        dim: number of latents.
+        shape: shape of a datum.
+        context: length of the context vector; 0 for none.
+        steps: number of leapfrog steps.
+        step: step size before training.
         temper: sqrt(beta_0) before training; near 1 there is no tempering.
         metric: architecture of the metric's net.
-        rows: number of training rows that the metric is made of.
+        rows: number of training rows that define the metric.
         temperature: the width T around each row's embedding.
         floor: lambda, the inverse metric far from all rows.
         rounds: fixed-point iterations of an implicit leapfrog step.
@@ -131,7 +134,7 @@ class RiemannianPosterior(Posterior, InitializedFromData):
         floor: Positive = 0.01,
         rounds: Count = 3,
     ) -> None:
-        nn.Module.__init__(self)  # the encoder is the flat posterior's, and saved once
+        nn.Module.__init__(self)  # the encoder belongs to the flat posterior, and is saved once
         self.flat = HamiltonianPosterior(encoder, event_dims, dim, steps=steps, step=step, temper=temper)
         self.net = metric.encoder(tuple(shape), dim * (dim + 1) // 2)
         self.temperature, self.floor, self.rounds = temperature, floor, rounds
@@ -139,15 +142,15 @@ class RiemannianPosterior(Posterior, InitializedFromData):
         self.register_buffer("contexts", torch.zeros(rows, context) if context else None)
 
     def init_from_data(self, x: Tensor) -> None:
-        """Store random training rows `(n, *shape)`; of too few, some repeat."""
+        """Store random training rows `(n, *shape)`; if there are too few, some repeat."""
         copy_cyclic(self.rows, x)
 
     def bind(self, prior: Prior, likelihood: ConditionalDistribution) -> None:
-        """Move towards p(z | x) of this prior and likelihood, or of N(0, I) where the prior has no density."""
+        """Move samples towards p(z | x) of this prior and likelihood, or of N(0, I) if the prior has no density."""
         self.flat.bind(prior if prior.has_density else StandardNormal(len(self.flat.raw_step)), likelihood)
 
     def metric(self) -> distributions.Metric:
-        """The metric as it is now."""
+        """The metric with the current weights."""
         centroids = self.flat.start(self.rows, self.contexts).mean  # type: ignore[arg-type]
         dim = centroids.shape[-1]
         log_diagonal, below = self.net(self.rows).split([dim, dim * (dim - 1) // 2], -1)

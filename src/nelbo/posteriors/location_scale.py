@@ -19,11 +19,18 @@ from nelbo.distributions import Distribution
 from nelbo.posteriors.base import Posterior
 from nelbo.priors.base import POSITIVE, SIMPLEX
 
-LEAST = 1e-3  # of the Gamma's parameters, which must stay above 0
+LEAST = 1e-3  # lower limit of the Gamma's parameters
 
 
 class LocationScalePosterior(Posterior, ABC):
-    """A family made from a location and the logarithm of a scale s, elementwise."""
+    """A family with a location and a scale s for each latent; the encoder returns the location and 2 log s.
+
+    Args:
+        encoder: maps x `(batch, *shape)` and a context to the parameters.
+        event_dims: number of dimensions of a datum.
+        dim: number of latents.
+        initial_logvar: log s^2 before training; None leaves the encoder's initial bias.
+    """
 
     distribution: ClassVar[type[Distribution]]
 
@@ -40,7 +47,7 @@ class LaplacePosterior(LocationScalePosterior):
     """Independent Laplaces of scale s.
 
     Args:
-        initial_logvar: log s^2 before training; None leaves the encoder's own start.
+        initial_logvar: log s^2 before training; None leaves the encoder's initial bias.
     """
 
     distribution = distributions.Laplace
@@ -51,7 +58,7 @@ class LogisticNormalPosterior(LocationScalePosterior):
     """softmax of a diagonal Normal: proportions.
 
     Args:
-        initial_logvar: log s^2 of the Normal before training; None leaves the encoder's own start.
+        initial_logvar: log s^2 of the Normal before training; None leaves the encoder's initial bias.
     """
 
     distribution = distributions.LogisticNormal

@@ -1,4 +1,4 @@
-"""What priors have in common, and the two bases of those without parameters and those made of the posterior."""
+"""The base class of priors, and those of priors without parameters and of mixtures of the posterior."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ class Prior(ConditionalDistribution, ABC):
 
     @classmethod
     def space(cls, **options: Any) -> str:
-        """The set that z lies in, in words: it must be the posterior's."""
+        """A description of the set that z lies in; it must equal the posterior's."""
         return REALS
 
     def bind(self, posterior: ConditionalDistribution) -> None:
-        """Use this posterior, if the prior is made of one; most are not."""
+        """Attach the posterior, in priors that are built from it; most ignore it."""
 
 
 class ParameterFreePrior(Prior):
-    """One distribution over `dim` latents without parameters, whatever the context.
+    """A fixed distribution, independent of the context.
 
-    `factory` is called with zeros `(dim,)` of the model's dtype and device.
+    Args:
+        dim: number of latents.
+        factory: builds the distribution from zeros `(dim,)` of the model's dtype and device.
 
     >>> from nelbo import distributions
     >>> ParameterFreePrior(3, lambda zeros: distributions.UniformSphere(3, zeros))().mean.tolist()
@@ -53,12 +55,12 @@ class ParameterFreePrior(Prior):
 
 
 class PosteriorMixturePrior(Prior, InitializedFromData, ABC):
-    """A prior made of the posterior at some data. It uses the posterior but does not own it."""
+    """A mixture of the posterior at several data. It uses the posterior but does not own it."""
 
     _posterior: tuple[ConditionalDistribution, ...] = ()
 
     def bind(self, posterior: ConditionalDistribution) -> None:
-        self._posterior = (posterior,)  # in a tuple it is not a submodule, so that no weight is saved twice
+        self._posterior = (posterior,)  # in a tuple it is not a submodule, so no weight is saved twice
 
     @property
     def posterior(self) -> ConditionalDistribution:
@@ -68,10 +70,10 @@ class PosteriorMixturePrior(Prior, InitializedFromData, ABC):
 
     @abstractmethod
     def init_from_data(self, x: Tensor) -> None:
-        """Set the data that the prior is made of from random training rows `(n, *shape)`; of too few, some repeat."""
+        """Copy the data of the mixture from random training rows `(n, *shape)`; if there are too few, some repeat."""
 
 
 def copy_cyclic(target: Tensor, rows: Tensor) -> None:
-    """Copy rows into the target, from the first again where they are too few."""
+    """Copy rows into the target, and start again with the first row if there are too few."""
     with torch.no_grad():
         target.copy_(rows[torch.arange(len(target), device=rows.device) % len(rows)])

@@ -21,7 +21,13 @@ from nelbo.priors.base import Prior
 
 
 class AutoregressivePrior(Prior):
-    """A prior over `positions` indices below `codebook_size`, by a net of `nelbo.nets` that maps indices to logits."""
+    """An autoregressive prior over codebook indices.
+
+    Args:
+        net: maps indices `(batch, positions)` and a context to logits `(batch, positions, codebook_size)`.
+        positions: number of indices of a datum.
+        codebook_size: size of the codebook.
+    """
 
     origin: Tensor
 
@@ -54,10 +60,12 @@ class TransformerPrior(AutoregressivePrior):
     """A causal transformer over codebook indices.
 
     Args:
+        dim: number of indices of a datum.
+        context: length of the context vector; 0 for none.
         codebook_size: size of the codebook.
-        width: features of each position.
+        width: features of each position, a multiple of `heads`.
         layers: layers of attention.
-        heads: heads of each layer.
+        heads: attention heads of each layer.
     """
 
     def __init__(
@@ -75,13 +83,15 @@ class TransformerPrior(AutoregressivePrior):
 
 @register("prior", "pixelcnn", cite="oord2016pixel")
 class PixelCNNPrior(AutoregressivePrior):
-    """A masked convolutional net over codebook indices in rows.
+    """A masked convolutional net over codebook indices on a grid, row by row.
 
     Args:
+        dim: number of indices of a datum.
+        context: length of the context vector; 0 for none.
         codebook_size: size of the codebook.
         channels: channels of each layer.
         blocks: residual blocks.
-        row: indices in a row; None for the squarest grid.
+        row: indices in a row of the grid; None for the squarest grid.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Priors on curved spaces: the sphere, the hyperbolic ball, and the space that a learned metric curves.
+"""Priors on curved spaces: the sphere, the hyperbolic ball, and the latent space of a learned metric.
 
 Source: Davidson, Falorsi, De Cao, Kipf, Tomczak (2018), Hyperspherical Variational Auto-Encoders; Nagano et al. (2019),
 A Wrapped Normal Distribution on Hyperbolic Space; Chadebec, Thibeau-Sutre, Burgos, Allassonnière (2022), Data
@@ -27,7 +27,11 @@ def poincare_ball(curvature: float) -> str:
 
 @register("prior", "uniform-sphere", cite="davidson2018hyperspherical")
 class UniformSphere(ParameterFreePrior):
-    """Uniform on the unit sphere."""
+    """Uniform on the unit sphere.
+
+    Args:
+        dim: number of latents.
+    """
 
     def __init__(self, dim: int) -> None:
         require_two_latents(dim, SPHERE)
@@ -40,10 +44,11 @@ class UniformSphere(ParameterFreePrior):
 
 @register("prior", "wrapped-normal", cite=("nagano2019wrapped", "mathieu2019continuous"))
 class WrappedNormalPrior(ParameterFreePrior):
-    """A wrapped Normal at the centre of the Poincare ball.
+    """A wrapped Normal at the centre of the Poincaré ball.
 
     Args:
-        curvature: c, where the space has curvature -c.
+        dim: number of latents.
+        curvature: c; the space has curvature -c.
         sigma: standard deviation, in hyperbolic distance.
     """
 
@@ -60,10 +65,10 @@ class WrappedNormalPrior(ParameterFreePrior):
 class MetricVolumePrior(Prior):
     """p(z) proportional to sqrt(det G^-1(z)) under the metric of the model's Riemannian posterior.
 
-    It can only be sampled from, so it is set after training. It has no weights.
+    It can be sampled, and has no density, so it is set after training. It has no weights.
 
     Args:
-        moves: length of the chain of Hamiltonian Monte Carlo moves of which a draw is the end.
+        moves: number of Hamiltonian Monte Carlo moves for each sample; more are closer to p(z), and slower.
     """
 
     has_density = False
@@ -74,7 +79,7 @@ class MetricVolumePrior(Prior):
         self._posterior: tuple[Any, ...] = ()
 
     def bind(self, posterior: ConditionalDistribution) -> None:
-        self._posterior = (posterior,)  # in a tuple it is not a submodule, so that no weight is saved twice
+        self._posterior = (posterior,)  # in a tuple it is not a submodule, so no weight is saved twice
 
     def forward(self, *context: Tensor | None) -> distributions.MetricVolumePrior:
         if not self._posterior:

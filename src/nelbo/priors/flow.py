@@ -17,11 +17,13 @@ from nelbo.priors.base import Prior
 
 @register("prior", "flow", cite=("rezende2015variational", "chen2017variational"))
 class FlowPrior(Prior):
-    """p(z | c): N(0, I) over `dim` numbers through a transform, given c where it was built for `context` numbers.
+    """p(z | c): N(0, I) pushed through a transform that may depend on c.
 
-    The map ends in a scale and shift of each number: the identity until it is learned, or set by `init_from_codes`.
+    The map ends in a scale and shift of each number, which start as the identity or are set by `init_from_codes`.
 
     Args:
+        dim: number of latents.
+        context: length of the context vector; 0 for none.
         transform: the invertible map.
     """
 
@@ -37,7 +39,7 @@ class FlowPrior(Prior):
 
     @torch.no_grad()
     def init_from_codes(self, codes: Tensor) -> None:
-        """Begin with the means and standard deviations of embeddings `(n, dim)`."""
+        """Start with the means and standard deviations of embeddings `(n, dim)`."""
         affine = self.transform.transforms[-1]
         assert isinstance(affine, ElementwiseAffine)
         affine.loc.copy_(codes.mean(0))

@@ -16,7 +16,11 @@ from nelbo.priors.base import POSITIVE, SIMPLEX, ParameterFreePrior, Prior
 
 @register("prior", "standard-normal")
 class StandardNormal(Prior):
-    """p(z | c) = N(0, I), whatever the context."""
+    """p(z | c) = N(0, I), independent of the context.
+
+    Args:
+        dim: number of latents.
+    """
 
     origin: Tensor
 
@@ -34,6 +38,7 @@ class LaplacePrior(ParameterFreePrior):
     """Independent Laplaces at 0: sparse latents.
 
     Args:
+        dim: number of latents.
         scale: the scale b of each latent.
     """
 
@@ -46,6 +51,7 @@ class GammaPrior(ParameterFreePrior):
     """Independent Gammas of mean concentration / rate.
 
     Args:
+        dim: number of latents.
         concentration: the shape parameter.
         rate: the inverse scale.
     """
@@ -60,9 +66,10 @@ class GammaPrior(ParameterFreePrior):
 
 @register("prior", "dirichlet", cite="srivastava2017autoencoding")
 class DirichletPrior(ParameterFreePrior):
-    """Dirichlet(a, ..., a), by Laplace's approximation a logistic Normal.
+    """Dirichlet(a, ..., a), approximated by a logistic Normal (Laplace's approximation).
 
     Args:
+        dim: number of proportions.
         concentration: a; below 1, the proportions are sparse.
     """
 
@@ -77,6 +84,6 @@ class DirichletPrior(ParameterFreePrior):
 
 
 def require_two_latents(dim: int, space: str) -> None:
-    """Raise `UserError` for fewer than 2 latents."""
+    """Raises `UserError` for fewer than 2 latents."""
     if dim < 2:
         raise UserError(f"dim={dim}: {space} takes 2 latents or more")

@@ -1,8 +1,4 @@
-"""Mixtures as priors: of learned Normals, or of the posterior at some data.
-
-A learned mixture of Normals as the prior.
-
-Priors made of the posterior: the VampPrior and the exemplar prior.
+"""Mixtures as priors: of learned Normals, or of the posterior at several data (VampPrior, exemplar prior).
 
     VampPrior  p(z) = (1/K) sum_k q(z | u_k),            pseudo-inputs u_k learned
     exemplar   p(z) = (1/N) sum_n N(z; mu(x_n), s^2 I),  exemplars x_n data, one learned s
@@ -34,6 +30,7 @@ class MixturePrior(Prior):
     """p(z) = sum_k w_k N(z; mu_k, Sigma_k), all learned.
 
     Args:
+        dim: number of latents.
         components: number of Normals.
         covariance: "diagonal" or "full".
     """
@@ -59,9 +56,11 @@ class MixturePrior(Prior):
 class VampPrior(PosteriorMixturePrior):
     """p(z) = (1/K) sum_k q(z | u_k, c_k), where the pseudo-inputs u_k `(K, *shape)` are learned.
 
-    In a conditional model each has a learned pseudo-context c_k of `context` numbers.
+    In a conditional model each pseudo-input has a learned pseudo-context c_k.
 
     Args:
+        shape: shape of a datum.
+        context: length of the context vector; 0 for none.
         components: the number K of pseudo-inputs.
     """
 
@@ -80,12 +79,14 @@ class VampPrior(PosteriorMixturePrior):
 
 @register("prior", "exemplar", cite="norouzi2020exemplar")
 class ExemplarPrior(PosteriorMixturePrior):
-    """p(z) = (1/N) sum_n N(z; mu(x_n), s^2 I) over N fixed exemplars of the training data, with one learned s.
+    """p(z) = (1/N) sum_n N(z; mu(x_n), s^2 I) over N fixed exemplars of the training data, with a single learned s.
 
-    mu is the mean of the posterior. The exemplars are saved with the model. They are a sample of the data, so that
-    leaving out the datum under training, as the authors do, is left out here.
+    mu is the mean of the posterior. The exemplars are saved with the model. Unlike in the paper, the training datum is
+    not excluded from the mixture, since the exemplars are only a sample of the data.
 
     Args:
+        shape: shape of a datum.
+        context: length of the context vector; 0 for none.
         components: the number N of exemplars.
     """
 

@@ -23,15 +23,16 @@ from nelbo.priors.gaussian import StandardNormal
 class TwoStagePrior(Prior):
     """A VAE whose data are z, with as many latents u as z has.
 
-    It is sampled exactly; its density is known as a lower bound only (see `distributions.Marginal`).
+    It is sampled exactly; of its density only a lower bound is known (see `distributions.Marginal`).
 
     Args:
+        dim: number of latents.
         hidden: hidden layers of its encoder; its decoder has them in reverse.
-        samples: importance samples that estimate its density.
+        samples: importance samples of the bound on its density; more make it tighter.
     """
 
     def __init__(self, dim: int, *, hidden: tuple[Count, ...] = (128, 128), samples: Count = 1) -> None:
-        from nelbo.latents import SingleLevelLatent  # they are made of priors, and so come after them
+        from nelbo.latents import SingleLevelLatent  # latents import priors, so this import must be late
         from nelbo.vae import VAE
 
         super().__init__()
