@@ -70,7 +70,7 @@ def test_unknown_names_and_missing_paths(tmp_path: Path) -> None:
     assert_user_error(lambda: load("fashon-mnist"), "did you mean 'fashion-mnist'?")
     assert_user_error(lambda: load(tmp_path / "none.npy"), "none.npy: no such file or folder")
     (tmp_path / "table.xls").write_text("1,2\n")
-    assert_user_error(lambda: load(tmp_path / "table.xls"), "table.xls: is not a data source")
+    assert_user_error(lambda: load(tmp_path / "table.xls"), "table.xls is not a data source")
     assert_user_error(lambda: load(""), "'': no such file")
     assert_user_error(lambda: load(np.ma.masked_array(VECTORS, VECTORS > 0)), "a masked array", "filled")
     assert_user_error(lambda: load([[1.0, 2.0]]), "a list is not a data source")
@@ -242,8 +242,8 @@ def test_floating_point_pictures_name_the_remedy(tmp_path: Path) -> None:
         ({"channels": 2}, "channels=2:"),
         ({"labels": "labels.csv"}, "labels=labels.csv applies only to folders of pictures"),
         ({"augment": "flop"}, "augment='flop': 'flop' is unknown: use some of flip, vflip"),
-        ({"augment": "rotate=much"}, "'rotate=much': give a number from 0 to 180, as rotate=15"),
-        ({"augment": "flip=1.5"}, "'flip=1.5': give a number from 0 to 1"),
+        ({"augment": "rotate=much"}, "'rotate=much': use a number from 0 to 180, as rotate=15"),
+        ({"augment": "flip=1.5"}, "'flip=1.5': use a number from 0 to 1"),
         ({"size": 8}, "size=8 applies only to folders of pictures"),
     ],
 )

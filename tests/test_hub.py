@@ -83,7 +83,7 @@ def test_the_splits_of_a_hub_dataset(hub: Any) -> None:
     assert torch.equal(all_rows(data.test), load(COLOURS).schema.encode(torch.from_numpy(TRUTH[8:].copy())))
     assert data.schema.classes == tuple("abcd") and labels_of(data.test).tolist() == [0, 1, 1, 0]
     assert_user_error(
-        lambda: load(hub.DatasetDict({"one": parts["train"], "two": parts["train"]})), "one, two: give one of them"
+        lambda: load(hub.DatasetDict({"one": parts["train"], "two": parts["train"]})), "one, two: give one split"
     )
 
 
@@ -102,7 +102,7 @@ def test_the_recipe_suits_what_a_hub_dataset_holds(hub: Any) -> None:
 
 def test_hub_datasets_that_are_refused(hub: Any) -> None:
     source = dataset(hub, COLOURS)
-    assert_user_error(lambda: load(source.to_iterable_dataset()), "IterableDataset: is a stream", "streaming=False")
+    assert_user_error(lambda: load(source.to_iterable_dataset()), "IterableDataset is a stream", "streaming=False")
     assert_user_error(lambda: load(source.select([])), "the dataset is empty")
     two = hub.concatenate_datasets([source, source.rename_column("image", "mask")], axis=1)
     assert_user_error(lambda: load(two), "pictures in image, mask: keep one, such as with .remove_columns('mask')")

@@ -57,7 +57,7 @@ def test_each_channel_is_scaled_by_its_observed_training_values() -> None:
 def test_zeros_and_ones_with_gaps_are_binary() -> None:
     data = load(np.where(np.isnan(gapped()), np.nan, STEPS > 5), kind="series")
     assert (data.schema.support, data.schema.shift, data.schema.scale) == ("binary", (0.0,), (1.0,))
-    assert_user_error(lambda: load_like(STEPS, data.schema), "the model takes only 0 and 1: threshold them first")
+    assert_user_error(lambda: load_like(STEPS, data.schema), "the model supports only 0 and 1: threshold them first")
 
 
 def test_a_channel_that_never_changes_is_centred() -> None:
@@ -201,7 +201,7 @@ def test_what_is_wrong_with_series_is_said() -> None:
 def test_what_is_wrong_with_a_table_of_steps_is_said(tmp_path: Path) -> None:
     a = RNG.normal(size=20)
     path = table(tmp_path, load=a, pump=["on"] * 19 + ["off"])
-    assert_user_error(lambda: load(path, window=5), "sensors.csv: column 'pump' holds 'on', which is no number")
+    assert_user_error(lambda: load(path, window=5), "sensors.csv: column 'pump' holds 'on', which is not a number")
     assert_user_error(lambda: load(table(tmp_path, load=a), kind="series"), "is one series of 20 steps", "--window 128")
     assert_user_error(lambda: load(table(tmp_path, load=a), window=21), "sensors.csv has 20 steps", "window=21")
     day = pandas.date_range("2024-01-01", periods=20)

@@ -63,8 +63,11 @@ ARGUMENTS = {
         ["impute", "MODEL", "one.csv", "--out", "f.png"],
         "--out f.png: the file must end in .csv, .tsv, .txt or .parquet",
     ),
-    "pictures": (["impute", "PICTURES", "one.csv"], "one.csv: is a table, the model needs data of shape (1, 8, 8): "),
-    "one row to train on": (["train", "single.csv"], "single.csvhas 1 row: give at least 2, one to train on"),
+    "pictures": (
+        ["impute", "PICTURES", "one.csv"],
+        "one.csv is a table, and the model needs data of shape (1, 8, 8): ",
+    ),
+    "one row to train on": (["train", "single.csv"], "single.csv: has 1 row: give at least 2, one for training"),
 }
 
 
@@ -99,7 +102,7 @@ def estimators() -> dict[str, tuple[object, str]]:
         "lengths": (lambda: VAESampler().fit_resample(X, Y[:10]), "X has 20 rows and y 10: give y a class for each"),
         "a strategy": (
             lambda: VAESampler(sampling_strategy="most").fit_resample(X, Y),
-            "sampling_strategy='most': give one of auto, not majority, minority, not minority, all",
+            "sampling_strategy='most': use one of auto, not majority, minority, not minority, all",
         ),
         "fewer rows": (
             lambda: VAESampler(sampling_strategy={True: 2}).fit_resample(X, Y),
@@ -107,7 +110,7 @@ def estimators() -> dict[str, tuple[object, str]]:
         ),
         "an unknown class": (
             lambda: VAESampler(sampling_strategy={"a": 2}).fit_resample(X, Y),
-            "sampling_strategy: y has no class 'a': it has False, True",
+            "sampling_strategy: y has no class 'a': use False, True",
         ),
         "a ratio reached": (
             lambda: VAESampler(sampling_strategy=0.2).fit_resample(X, Y),
@@ -118,10 +121,10 @@ def estimators() -> dict[str, tuple[object, str]]:
             "sampling_strategy=0.5, 3 classes: use a number above 0, at most 1, with 2 classes",
         ),
         "one row": (lambda: VAETransformer().fit(X[:1]), "Found array with 1 sample"),
-        "one row of a table": (lambda: VAEImputer().fit(pandas.DataFrame(X[:1])), "holds 1 row: give at least 2"),
+        "one row of a table": (lambda: VAEImputer().fit(pandas.DataFrame(X[:1])), "has 1 row: give at least 2"),
         "no rows of a table": (lambda: VAEImputer().fit(pandas.DataFrame(X[:0])), "X has shape (0, 3): give a table"),
-        "no latents": (lambda: VAETransformer(n_components=0).fit(X), "n_components=0: give 1 or more"),
-        "no epochs": (lambda: VAETransformer(max_iter=0).fit(X), "max_iter=0: give 1 or more"),
+        "no latents": (lambda: VAETransformer(n_components=0).fit(X), "n_components=0: use 1 or more"),
+        "no epochs": (lambda: VAETransformer(max_iter=0).fit(X), "max_iter=0: use 1 or more"),
         "constants": (lambda: VAETransformer().fit(np.ones((9, 2))), "no column is left to model"),
         "infinity": (lambda: VAEImputer().fit(np.where(X > 1, np.inf, X)), "Input X contains infinity"),
         "other columns": (

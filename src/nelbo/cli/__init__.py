@@ -14,6 +14,8 @@ from nelbo.cli import art, augment, detect, impute, info_commands, model_command
 from nelbo.cli.options import Command, group
 from nelbo.errors import UserError
 
+__all__ = ["app", "main"]
+
 app = group(name="nelbo", context_settings={"help_option_names": ["-h", "--help"]})
 
 

@@ -1,7 +1,7 @@
-"""What one column of a table is: its kind, and the map between its cells and the numbers that a model sees.
+"""A column of a table: its kind, and the map between its cells and the numbers that a model sees.
 
-A model sees one number for each cell of a modelled column, NaN for a missing one: the place of a category among
-`categories`, or a number brought to about standard Normal units by `transform` (see `nelbo.data.tables`).
+A model sees one number for each cell of a feature column, NaN for a missing one: the index of a category in
+`categories`, or a number that `transform` maps to about standard Normal units (see `nelbo.data.tables`).
 """
 
 from __future__ import annotations
@@ -23,17 +23,25 @@ LEFT_OUT = ("constant", "identifier")
 
 @dataclass(frozen=True)
 class Column:
-    """One column; saved with the model.
+    """One column of a table. It is saved with the model.
 
-    `dtype` is the source's type as Arrow writes it (`int64`, `double`, `string`, `bool`, `date32[day]`,
-    `timestamp[us]`, `dictionary<string>`, ...), `frame` that of pandas where Arrow's does not imply it.
-
-    Of a number: `transform` with its `transform_params` (mean and standard deviation of the value for "standard", of its
-    logarithm, and the lowest value, for "log"; the knots, then their scores, for "quantile"), the range `low` to
-    `high` seen in training, and `decimals` (None: as many as there are). A datetime is counted in `unit`s since 1970
-    (those of NumPy: D, h, m, s, ms, us, ns). Of a choice: `categories`, in order. `missing` is the share of missing
-    cells in training. A constant has its only value in `constant` (None: all cells are missing). `note` says why
-    a column is left out.
+    Args:
+        name: the column's label.
+        kind: one of `ColumnKind`.
+        dtype: the source's type in Arrow's notation (`int64`, `double`, `string`, `bool`, `date32[day]`,
+            `timestamp[us]`, `dictionary<string>`, ...).
+        frame: the type in pandas, if Arrow's does not imply it.
+        categories: the categories of a categorical column, in order.
+        transform: how numbers are transformed to about standard Normal units.
+        transform_params: for "standard", the mean and standard deviation of the values; for "log", those of their
+            logarithms, and the lowest value; for "quantile", the knots, then their scores.
+        low: the lowest number in training.
+        high: the highest number in training.
+        decimals: the number of decimals that are written; None: all.
+        unit: the unit in which a datetime is counted since 1970, as in NumPy: D, h, m, s, ms, us or ns.
+        missing: the share of missing cells in training.
+        constant: the only value of a constant column; None: all cells are missing.
+        note: why the column is left out.
 
     >>> Column("sex", "binary", "string", categories=("f", "m")).size
     2

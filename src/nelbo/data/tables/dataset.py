@@ -120,7 +120,7 @@ def parse_condition(text: str) -> dict[str, str]:
 def _infer(table: Source, columns: Overrides) -> Schema:
     said, rows = overrides.parse(columns, table.names), table.table.num_rows
     if rows < 2:
-        held = "holds 1 row: give at least 2, one to train on and one to hold out"
+        held = "has 1 row: give at least 2, one for training and one for testing"
         raise UserError(f"{table.name}: {held if rows else 'has a header and no rows: give at least 2 rows'}")
     found, size = [], sample_size(len(table.names))
     for name, array in zip(table.names, table.table.columns, strict=True):
