@@ -35,7 +35,7 @@ from torch.nn import functional as F
 import nelbo
 from nelbo.apps.synthesis.neighbours import NeighborAugmenter
 from nelbo.apps.synthesis.rows import augment
-from nelbo.data.arrays import named
+from nelbo.data import sources
 from nelbo.data.dataset import InMemoryDataset
 
 Made = Callable[[Tensor, int], tuple[Tensor, Tensor]]  # pictures and classes, of pictures of these numbers, in a step
@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    stored = named.read("mnist")
+    stored = sources.read_named("mnist")
     x, y, x_test, y_test = (torch.from_numpy(np.array(a)) for a in (stored.x, stored.y, stored.x_test, stored.y_test))
     x, x_test = (a.view(-1, 1, 28, 28).float() / 255 for a in (x, x_test))
     y, test = y.long(), (x_test, y_test.long())

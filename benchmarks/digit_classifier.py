@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 import nelbo  # noqa: F401  before torch, as it sets how threads wait
 from nelbo.data import load
-from nelbo.metrics.digits import DigitClassifier, digit_classifier
+from nelbo.metrics.samples import DigitClassifier, digit_classifier
 
 TARGET = Path(__file__).parent.parent / "src" / "nelbo" / "files" / "digit_classifier.safetensors"
 BATCH = 128

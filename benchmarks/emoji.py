@@ -28,7 +28,7 @@ from nelbo import Model
 from nelbo.apps import art
 from nelbo.apps.synthesis.neighbours import vary
 from nelbo.experiment.console import Lines
-from nelbo.plotting.image import FIGURES
+from nelbo.plotting.images import FIGURES
 
 HERE = Path(__file__).parent
 

@@ -25,7 +25,7 @@ from nelbo.data import condition, load, subset
 from nelbo.latents import QuantizedLatent
 from nelbo.model import Model
 from nelbo.model.post_hoc import fit_prior
-from nelbo.plotting.image import FIGURES
+from nelbo.plotting.images import FIGURES
 
 SLOW = {"rhvae", "m2", "vdvae", "nvae", "vae-gan"}
 DOCS = Path(__file__).parents[1] / "docs"

@@ -35,7 +35,7 @@ from nelbo.data import load, sample_rows
 from nelbo.model import Model, scoring
 from nelbo.training.loop import Run
 from nelbo.training.players import epoch_order, micro_batches
-from nelbo.training.replay.recorder import OpRecorder
+from nelbo.training.replay import OpRecorder
 
 WORK = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::convolution", "aten::convolution_backward"}
 BLOCK = 10  # steps in a row

@@ -30,7 +30,7 @@ from sklearn.metrics import roc_auc_score
 
 import nelbo
 from nelbo.apps.anomaly import scores
-from nelbo.data.arrays import named
+from nelbo.data import sources
 
 SHOWN = ("ratio", "reconstruction", "bound", "latent")
 DRAWS = 2  # of z, for bound and latent
@@ -50,7 +50,7 @@ def score(model: nelbo.Model, x: np.ndarray) -> Scores:
 
 def digit(number: int) -> dict[str, float]:
     """One class of digits against the others."""
-    stored = named.read("mnist")
+    stored = sources.read_named("mnist")
     mine = np.asarray(stored.x)[np.asarray(stored.y) == number]
     model = nelbo.fit(mine[:, None], recipe="mnist", epochs=40, model__latent__dim=10, seed=0)
     return auroc(score(model, stored.x_test), np.asarray(stored.y_test) != number)
@@ -58,8 +58,8 @@ def digit(number: int) -> dict[str, float]:
 
 def pair(usual: str, other: str) -> dict[str, float]:
     """One set against another."""
-    model = nelbo.fit(np.asarray(named.read(usual).x)[:, None], recipe="mnist", epochs=4, seed=0)
-    ours, theirs = score(model, named.read(usual).x_test), score(model, named.read(other).x_test)
+    model = nelbo.fit(np.asarray(sources.read_named(usual).x)[:, None], recipe="mnist", epochs=4, seed=0)
+    ours, theirs = score(model, sources.read_named(usual).x_test), score(model, sources.read_named(other).x_test)
     both = {name: np.concatenate([ours[name], theirs[name]]) for name in SHOWN}
     return auroc(both, np.repeat([0, 1], [len(ours["ratio"]), len(theirs["ratio"])]))
 

@@ -23,7 +23,7 @@ from nelbo.apps.anomaly import Detector, intervals, scores
 from nelbo.config import recipe as recipes
 from nelbo.data import load
 from nelbo.model import Model
-from nelbo.plotting import figures, series
+from nelbo.plotting import curves, figures
 
 SCORES = ("nll", "reconstruction", "latent", "regret")
 
@@ -58,7 +58,7 @@ def figure(model: Model, normal: np.ndarray, test: np.ndarray, odd: np.ndarray, 
     shaded = [[(of.start, of.end) for of in where.intervals if of.row == i] for i in range(8)]
     found = detector.p_values(rows)
     titles = [f"beat {i}, p = {p:.2g}" for i, p in zip(chosen, found, strict=True)]
-    drawn = series.anomaly_figure(
+    drawn = curves.anomaly_figure(
         test[chosen][..., None], where.expected, where.step_scores, shaded, titles, model.schema
     )
     figures.figure_image(drawn).save(path)

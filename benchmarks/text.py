@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import nelbo
-from nelbo.apps.synthesis.text import sample_novel_lines
+from nelbo.apps.synthesis.neighbours import sample_novel_lines
 from nelbo.config.recipe import load as load_recipe
 from nelbo.data import DataOptions, DataSplits, text
 from nelbo.distributions import StandardNormal, temper

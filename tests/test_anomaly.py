@@ -20,8 +20,9 @@ from conftest import FEATURES, SIDE, Run
 from fixtures.tiny_model import SMALL, small
 from nelbo import distributions, likelihoods, posteriors, priors
 from nelbo.apps import anomaly
-from nelbo.apps.anomaly import conformal, scores
-from nelbo.apps.anomaly.explain import top_features
+from nelbo.apps.anomaly import detector as conformal
+from nelbo.apps.anomaly import scores
+from nelbo.apps.anomaly.detector import top_features
 from nelbo.apps.anomaly.regret import regret
 from nelbo.config import recipe as recipes
 from nelbo.data import load
@@ -357,11 +358,11 @@ def test_the_command_on_pictures(run: Run, in_tmp_path: Path, picture_run: Path,
 
 
 def test_colour_pictures_are_drawn() -> None:
-    from nelbo.plotting import figures, image
+    from nelbo.plotting import figures, images
 
     data = load(np.random.default_rng(0).integers(0, 256, (20, 3, 6, 5), np.uint8))
     x = np.random.default_rng(1).random((2, 3, 6, 5)).astype(np.float32) * 255
-    figure = image.anomaly_figure(x, x, np.zeros_like(x), ["a", "b"], data.schema)
+    figure = images.anomaly_figure(x, x, np.zeros_like(x), ["a", "b"], data.schema)
     assert figures.figure_image(figure).size[0] > 200
 
 

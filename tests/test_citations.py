@@ -21,7 +21,7 @@ from nelbo.config.citations import ALWAYS, SOURCES, bibtex, entries, used
 from nelbo.config.recipe import Recipe
 from nelbo.config.registry import Component, Entry
 from nelbo.data import DataOptions
-from nelbo.data.arrays.named import CLASSES
+from nelbo.data.sources import CLASSES
 from nelbo.errors import UserError
 from nelbo.model.io import load
 from nelbo.training import TrainingConfig

@@ -35,10 +35,10 @@ from nelbo.distributions import (
     sample_and_log_prob,
     temper,
 )
-from nelbo.distributions.conditional import ConditionalDistribution
+from nelbo.distributions.base import ConditionalDistribution
 from nelbo.errors import UserError
 from nelbo.latents import FSQ, LFQ, Latent, Quantizer, ResidualVectorQuantizer, VectorQuantizer
-from nelbo.metrics.codes import usage
+from nelbo.metrics.samples import usage
 from nelbo.model.post_hoc import fit_code_prior
 from nelbo.objectives import elbo
 from zoo import CONTEXT, DISCRETE, LatentRow, assert_mean, context, data, over, perturb_parameters

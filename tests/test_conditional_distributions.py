@@ -12,7 +12,7 @@ from torch.distributions import constraints
 
 from nelbo import distributions, likelihoods, nets, posteriors
 from nelbo.config.registry import Component
-from nelbo.distributions.conditional import ConditionalDistribution, apply_over_sample_dims
+from nelbo.distributions.base import ConditionalDistribution, apply_over_sample_dims
 from nelbo.errors import UserError
 from nelbo.likelihoods import Likelihood
 from zoo import (

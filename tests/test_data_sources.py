@@ -32,9 +32,8 @@ from fixtures.arrays import (
     truncate,
     whole_dataset,
 )
-from nelbo.data import ImageFileDataset, Schema, StreamedDataset, batches, load, load_like, subset
+from nelbo.data import ImageFileDataset, Schema, StreamedDataset, batches, load, load_like, sources, subset
 from nelbo.data import dataset as store
-from nelbo.data.arrays import named
 
 
 @pytest.fixture
@@ -98,7 +97,7 @@ def write_idx(path: Path, array: np.ndarray) -> None:
 
 def write_all_idx(folder: Path, suffix: str) -> None:
     contents = (GREYS, np.arange(15, dtype=np.uint8) % 10, GREYS[:4] // 2, np.arange(4, dtype=np.uint8))
-    for name, array in zip(named.IDX_FILES, contents, strict=True):
+    for name, array in zip(sources.IDX_FILES, contents, strict=True):
         write_idx(folder / (name + suffix), array)
 
 
@@ -128,22 +127,22 @@ def test_idx_files_as_torchvision_lays_them_out(name: str, folder: str, suffix: 
 
 def test_mnist_falls_back_to_the_bundled_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(tmp_path / "small.npz", x_train=GREYS, x_test=GREYS)
-    monkeypatch.setattr(named, "BUNDLED", tmp_path / "small.npz")
-    write_idx(tmp_path / "MNIST/raw" / named.IDX_FILES[0], GREYS[:2])
+    monkeypatch.setattr(sources, "BUNDLED", tmp_path / "small.npz")
+    write_idx(tmp_path / "MNIST/raw" / sources.IDX_FILES[0], GREYS[:2])
     data = load("mnist", data_root=tmp_path)
     assert len(data.train) == 15 and data.name == "mnist"
 
 
 def test_missing_and_damaged_idx_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(named, "SYSTEM_FASHION", tmp_path / "nowhere")
+    monkeypatch.setattr(sources, "SYSTEM_FASHION", tmp_path / "nowhere")
     assert_user_error(lambda: load("fashion-mnist"), "apt install dataset-fashion-mnist, or --data-root")
     write_all_idx(tmp_path, ".gz")
     assert len(load("fashion_mnist", data_root=tmp_path).train) == 15
-    truncate(tmp_path / (named.IDX_FILES[2] + ".gz"))
-    assert_user_error(lambda: load("fashion-mnist", data_root=tmp_path), named.IDX_FILES[2])
+    truncate(tmp_path / (sources.IDX_FILES[2] + ".gz"))
+    assert_user_error(lambda: load("fashion-mnist", data_root=tmp_path), sources.IDX_FILES[2])
     write_all_idx(tmp_path / "MNIST/raw", "")
-    truncate(tmp_path / "MNIST/raw" / named.IDX_FILES[0])
-    assert_user_error(lambda: load("mnist", data_root=tmp_path), named.IDX_FILES[0])
+    truncate(tmp_path / "MNIST/raw" / sources.IDX_FILES[0])
+    assert_user_error(lambda: load("mnist", data_root=tmp_path), sources.IDX_FILES[0])
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch.distributions import MultivariateNormal
 
-from nelbo.apps.outliers.ensemble import WIDE, EnsembleTrainingConfig, VAEEnsemble, pca
+from nelbo.apps.outliers.ensemble import BINS, HBOS, WIDE, EnsembleTrainingConfig, VAEEnsemble, pca
 from nelbo.apps.outliers.exemplars import EnsembleConfig, ExemplarEnsemble, OutlierScorer
-from nelbo.apps.outliers.hbos import BINS, HBOS
 from nelbo.errors import UserError
 from nelbo.estimators import VAEDetector
 

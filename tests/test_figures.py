@@ -11,7 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from nelbo.data import Schema
-from nelbo.plotting import figures, series, text
+from nelbo.plotting import curves as series
+from nelbo.plotting import figures, text
 
 RNG = np.random.default_rng(0)
 IMAGE = Schema("image", (1, 8, 8), (0.0,), (255.0,), "unit")

@@ -33,9 +33,8 @@ from nelbo.distributions import (
     kl_divergence,
     sample_and_log_prob,
 )
+from nelbo.distributions.curved import add, exponential, log_area, logarithm
 from nelbo.distributions.gamma import standard_gamma
-from nelbo.distributions.hyperbolic import add, exponential, logarithm
-from nelbo.distributions.sphere import log_area
 from nelbo.errors import UserError
 from nelbo.latents import Latent, SingleLevelLatent
 from nelbo.objectives import WeightedTerms, distortion, elbo

@@ -12,7 +12,7 @@ from torch import Tensor
 from nelbo.data import load
 from nelbo.errors import UserError
 from nelbo.metrics import frechet_distance, neighbourhoods, quality
-from nelbo.metrics.digits import DigitClassifier, look
+from nelbo.metrics.samples import DigitClassifier, look
 
 
 @pytest.fixture(autouse=True)

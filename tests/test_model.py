@@ -20,7 +20,7 @@ from nelbo.errors import UserError
 from nelbo.experiment.run import load_test_data
 from nelbo.model import Model
 from nelbo.model.scoring import importance_weighted_bound
-from nelbo.plotting import figures, image
+from nelbo.plotting import figures, images
 
 METHODS: dict[str, Callable[[Model, Any], Any]] = {
     "embed": lambda m, x: m.embed(x),
@@ -225,7 +225,7 @@ def test_pixels_of_data_are_the_data_exactly(model: Model, pictures: np.ndarray)
     rows = model.as_dataset(pictures)
     values = model.schema.decode(rows.batch(torch.arange(len(rows)))).numpy()
     assert values.min() == 0 and values.max() == 255
-    np.testing.assert_array_equal(image.pixels(values, model.schema)[..., 0], pictures)
+    np.testing.assert_array_equal(images.pixels(values, model.schema)[..., 0], pictures)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -235,7 +235,7 @@ def test_every_size_and_type_of_picture_keeps_its_contrast(size: tuple[int, int]
     raw = np.random.default_rng(0).integers(0, 256, (20, *size, channels), dtype=np.uint8)
     raw.flat[:2] = 0, 255
     data = load_data(raw if dtype == np.uint8 else (raw / 255).astype(dtype))
-    shown = image.pixels(data.schema.decode(data.train.batch(torch.arange(len(data.train)))).numpy(), data.schema)
+    shown = images.pixels(data.schema.decode(data.train.batch(torch.arange(len(data.train)))).numpy(), data.schema)
     assert sorted(map(bytes, shown)) != [] and {bytes(s) for s in shown} <= {bytes(r) for r in raw}
     rows = np.stack([shown[:2], shown[2:4]]).transpose(0, 1, 4, 2, 3)
     values = data.schema.decode(torch.from_numpy(rows.copy()).float() / 255).numpy()

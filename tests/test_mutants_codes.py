@@ -14,7 +14,7 @@ import test_codes as laws
 from nelbo import distributions, nets, posteriors
 from nelbo.config.registry import Component
 from nelbo.distributions import RelaxedBernoulli, RelaxedOneHot
-from nelbo.distributions.conditional import ConditionalDistribution
+from nelbo.distributions.base import ConditionalDistribution
 from nelbo.latents import FSQ, QuantizedLatent, QuantizerOutput, ResidualVectorQuantizer, VectorQuantizer, quantized
 from nelbo.latents.quantizers import straight_through
 from nelbo.nets.transformer import CausalConv, CausalTransformer

@@ -20,7 +20,7 @@ from nelbo.distributions import (
     WrappedNormal,
     kl_divergence,
 )
-from nelbo.distributions.sphere import _Rotational
+from nelbo.distributions.curved import _Rotational
 from nelbo.vae import Trace
 
 

@@ -27,7 +27,8 @@ from fixtures.arrays import (
 from nelbo.data import Schema, load, load_like
 from nelbo.data import dataset as store
 from nelbo.data.images.decode import ImageSpec, decode
-from nelbo.plotting import image, images
+from nelbo.plotting import images
+from nelbo.plotting import images as image
 
 DEEP = RNG.integers(100, 4000, (12, 5, 6)).astype(np.uint16)
 CLEAR = RNG.integers(0, 256, (8, 5, 6, 4), dtype=np.uint8)

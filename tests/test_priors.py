@@ -17,11 +17,11 @@ from nelbo import likelihoods, nets, posteriors, priors
 from nelbo.config.build import ModelSpec, build, init_from_data
 from nelbo.config.registry import Component, dump, parse
 from nelbo.distributions import DiagonalNormal, Marginal, Mixture, noise, temper
-from nelbo.distributions.conditional import ConditionalDistribution
+from nelbo.distributions.base import ConditionalDistribution
 from nelbo.errors import UserError
 from nelbo.latents import SingleLevelLatent
 from nelbo.model.post_hoc import PriorFitConfig
-from nelbo.priors.two_stage import TwoStagePrior
+from nelbo.priors.flow import TwoStagePrior
 from nelbo.vae import VAE
 from zoo import assert_mean, perturb_parameters
 from zoo.distributions import mixture

@@ -12,7 +12,8 @@ from fixtures.tiny_model import assert_equal, weights
 from nelbo.config import recipe as recipes
 from nelbo.data import load
 from nelbo.errors import UserError
-from nelbo.experiment import run, time_budget
+from nelbo.experiment import run
+from nelbo.experiment import run as time_budget
 
 RUNS = ("plain", "fitted")
 ROWS = torch.rand(120, 6, generator=torch.Generator().manual_seed(0))

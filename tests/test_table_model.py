@@ -26,7 +26,7 @@ from nelbo.data import load
 from nelbo.errors import UserError
 from nelbo.model import Model
 from nelbo.training import players
-from nelbo.training.replay.tape import ReplayedFunction
+from nelbo.training.replay import ReplayedFunction
 from test_resume import StopAt
 
 ROWS = 160

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from nelbo.config.presets import PRESETS
-from nelbo.training import players
-from nelbo.training.replay import recorder
-from nelbo.training.replay.tape import ReplayedFunction
+from nelbo.training import players, replay
+from nelbo.training.replay import ReplayedFunction
 from test_presets import trained
 
 # Their course depends on numbers of the data: codes are revived where they are dead. HSIC's own last bit depends on
@@ -133,7 +132,7 @@ def test_what_has_no_effect_is_dropped_and_a_large_step_is_not_kept(monkeypatch:
         return [x.cos()]
 
     x = torch.ones(100)
-    tape = recorder.record_ops(step, (x,))[1]
+    tape = replay.record_ops(step, (x,))[1]
     assert tape is not None and len(tape.steps) == 1
-    monkeypatch.setattr(recorder, "LARGEST", 500)
-    assert recorder.record_ops(step, (x,))[1] is None
+    monkeypatch.setattr(replay, "LARGEST", 500)
+    assert replay.record_ops(step, (x,))[1] is None

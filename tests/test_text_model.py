@@ -18,7 +18,7 @@ import nelbo
 from conftest import Run
 from fixtures.tiny_model import assert_equal, weights
 from nelbo.apps.anomaly import Detector
-from nelbo.apps.synthesis.text import sample_novel_lines
+from nelbo.apps.synthesis.neighbours import sample_novel_lines
 from nelbo.config.recipe import load as load_recipe
 from nelbo.data import load, load_like
 from nelbo.distributions import AutoregressiveText
@@ -27,9 +27,9 @@ from nelbo.experiment import run as runs
 from nelbo.model import Model
 from nelbo.plotting import figures
 from nelbo.plotting import text as plots_text
-from nelbo.plotting.preview import figures_of
+from nelbo.plotting.figures import figures_of
 from nelbo.training import players
-from nelbo.training.replay.tape import ReplayedFunction
+from nelbo.training.replay import ReplayedFunction
 from test_resume import StopAt
 from zoo import assert_mean
 

@@ -16,7 +16,7 @@ from PIL import Image
 from conftest import SIDE, Run
 from nelbo.experiment.run import load_test_data
 from nelbo.model import Model
-from nelbo.plotting import image
+from nelbo.plotting import images
 from nelbo.plotting.images import PAD
 
 ZOOM = 7
@@ -65,7 +65,7 @@ def cells(path: str | Path, columns: int = 8) -> np.ndarray:
 
 
 def shown(model: Model, values: np.ndarray) -> np.ndarray:
-    return image.pixels(values, model.schema)[..., 0]
+    return images.pixels(values, model.schema)[..., 0]
 
 
 def test_evaluate(run: Run, picture_run: Path, picture_file: Path, model: Model) -> None:

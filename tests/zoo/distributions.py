@@ -15,7 +15,7 @@ from fixtures import cells, tokens
 from nelbo import distributions
 from nelbo.distributions import DiagonalNormal, Mixture, OneHot, RelaxedBernoulli, RelaxedOneHot, StandardNormal
 from nelbo.distributions.categorical import blocks
-from nelbo.distributions.hyperbolic import Ball
+from nelbo.distributions.curved import Ball
 from zoo.rows import LATENT, Shape, table
 from zoo.spaces import narrower, points
 

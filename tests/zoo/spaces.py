@@ -13,8 +13,7 @@ from torch.distributions import Dirichlet, Distribution, Independent, LogNormal,
 
 from nelbo import distributions
 from nelbo.distributions import Levels, Lines, OneHot, OneHotAlong
-from nelbo.distributions.hyperbolic import Ball
-from nelbo.distributions.sphere import sphere
+from nelbo.distributions.curved import Ball, sphere
 from zoo.rows import CONTEXT, Shape
 
 CURVED = (distributions.WrappedNormal, distributions.LogisticNormal)

@@ -11,7 +11,7 @@ import typer
 
 from nelbo import __version__
 from nelbo.cli import art, augment, detect, impute, info_commands, model_commands, train
-from nelbo.cli.options import Command, group
+from nelbo.cli.io import Command, group
 from nelbo.errors import UserError
 
 __all__ = ["app", "main"]

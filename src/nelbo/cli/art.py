@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nelbo.cli import io
-from nelbo.cli.options import (
+from nelbo.cli.io import (
     JSON,
     Columns,
     Command,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nelbo.cli import io
-from nelbo.cli.options import JSON, ModelPath, N, Out, Seed
+from nelbo.cli.io import JSON, ModelPath, N, Out, Seed
 from nelbo.errors import UserError
 
 if TYPE_CHECKING:

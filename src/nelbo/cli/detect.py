@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nelbo.cli import io
-from nelbo.cli.options import JSON, Condition, DataPath, ModelPath, Out, Seed
+from nelbo.cli.io import JSON, Condition, DataPath, ModelPath, Out, Seed
 from nelbo.errors import UserError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _write(
 
 def _table(detector: Detector, result: DetectionResult, rows: Dataset, numbers: list[int]) -> bytes:
     """A row for each datum: of vectors and tables also its columns most to blame."""
-    from nelbo.apps.anomaly.explain import COUNT, top_features
+    from nelbo.apps.anomaly.detector import COUNT, top_features
 
     worded = not _is_drawn(rows.schema)
     blamed = top_features(detector.feature_scores(rows), rows) if worded else [[]] * len(rows)
@@ -171,14 +171,14 @@ def _figure(detector: Detector, result: DetectionResult, rows: Dataset, numbers:
     import torch
 
     from nelbo.data import subset
-    from nelbo.plotting import figures, image
+    from nelbo.plotting import figures, images
 
     order = _oddest(result)
     chosen = subset(rows, order)
     heat = detector.feature_scores(chosen)
     pictures = rows.schema.decode(chosen.batch(torch.arange(len(order)))).numpy()
     titles = [f"row {numbers[i]}\np = {result.p_values[i]:.2g}" for i in order]
-    figure = image.anomaly_figure(pictures, detector.model.reconstruct(chosen), heat, titles, rows.schema)
+    figure = images.anomaly_figure(pictures, detector.model.reconstruct(chosen), heat, titles, rows.schema)
     return io.encode_image(figures.figure_image(figure), "PNG")
 
 
@@ -187,8 +187,8 @@ def _figure_of_series(where: Where, result: DetectionResult, rows: Dataset, numb
     import torch
 
     from nelbo.data import subset
+    from nelbo.plotting import curves as plots_series
     from nelbo.plotting import figures
-    from nelbo.plotting import series as plots_series
 
     order = _oddest(result)
     series = rows.schema.decode(subset(rows, order).batch(torch.arange(len(order)))).numpy()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nelbo.cli.options import JSON, Command, ModelPath, Seed, group
+from nelbo.cli.io import JSON, Command, ModelPath, Seed, group
 
 prior = group()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nelbo.cli import io
-from nelbo.cli.options import JSON, Condition, DataPath, ItemData, ModelPath, N, Out, Seed, Temperature
+from nelbo.cli.io import JSON, Condition, DataPath, ItemData, ModelPath, N, Out, Seed, Temperature
 from nelbo.errors import UserError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def sample(
     m = io.model(model, condition)
     out = io.data_file(m, out, "sample")
     if exclude:
-        from nelbo.apps.synthesis.text import sample_novel_lines
+        from nelbo.apps.synthesis.neighbours import sample_novel_lines
         from nelbo.data.text import lines_of
 
         values = sample_novel_lines(m, n, lines_of(exclude)[1], seed, temperature)
@@ -225,7 +225,7 @@ def interpolate(
       nelbo interpolate results/captions "A man rides a horse." "Two dogs play in the snow." --steps 6
     """
     from nelbo.plotting import images
-    from nelbo.plotting.preview import figures_of
+    from nelbo.plotting.figures import figures_of
 
     m = io.model(model, condition)
     out = io.data_file(m, out, "interpolation")

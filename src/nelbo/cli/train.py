@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nelbo.cli.options import Command
+from nelbo.cli.io import Command
 
 LOG = logging.getLogger(__name__)
 HELP = """Train a VAE on DATA.

@@ -33,7 +33,7 @@ class DataKind(ABC):
         recipe: the shipped recipe for such a source; None: defaults are chosen from the data.
         axes: the names of the dimensions of one datum.
         scaled_by_feature: whether `shift` and `scale` may have one number per entry of the last axis.
-        figures: the module that draws figures of such data; see `nelbo.plotting.preview`.
+        figures: the module that draws figures of such data; see `nelbo.plotting.figures`.
         endings: the extensions of the files that such data can be written to.
         default_ending: the extension if the user names no file; "": the data are printed.
         is_array: whether a user gets an array, and not a table or text.

@@ -22,7 +22,7 @@ class DataOptions:
         size: of encoded pictures: "64", or "64x48" for height x width; in Python also an integer or a pair.
         resize_mode: how pictures of another shape are resized: "crop", "pad" or "stretch".
         channels: of encoded pictures: 1 (grey), 3 (colour) or 4 (with transparency); None: 1 if all are grey, else 3.
-        labels: a CSV file of the classes of encoded pictures; see `nelbo.data.images.labels`.
+        labels: a CSV file of the classes of encoded pictures; see `nelbo.data.images.folder`.
         augment: random changes of pictures in training, such as "flip,shift"; see `nelbo.data.images.augment`.
         skip_unreadable: whether to skip pictures or lines that cannot be read, with a warning.
         columns: a TOML file that describes the columns of a table; in Python also a dictionary.

@@ -1,7 +1,17 @@
-"""Sources of users to arrays: strings, paths, arrays, tensors, Torch datasets; and labels to numbers."""
+"""From what a user names to arrays: names, strings, paths, arrays, tensors, Torch datasets; and labels to numbers.
+
+The named data sets are MNIST (bundled) and Fashion-MNIST (from the four IDX files).
+
+Source: LeCun, Bottou, Bengio, Haffner (1998), Gradient-Based Learning Applied to Document Recognition; Xiao, Rasul,
+Vollgraf (2017), Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms.
+"""
 
 from __future__ import annotations
 
+import math
+import struct
+import zlib
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -12,13 +22,72 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset
 
-from nelbo.data.arrays import named, npy
+from nelbo.data.arrays import npy
 from nelbo.data.arrays.infer import RawSplit
 from nelbo.data.arrays.layout import Items, Layout, as_batch_layout, to_numpy
 from nelbo.data.arrays.npy import FileRows, LoadedArrays
 from nelbo.data.dataset import fits_memory
 from nelbo.data.schema import extend
+from nelbo.data.text.rows import opened
 from nelbo.errors import UserError
+
+CLASSES = {
+    "mnist": tuple("0123456789"),
+    "fashion-mnist": (
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    ),
+}  # fmt: skip
+BUNDLED = Path(__file__).parent / "files" / "mnist.npz"
+SYSTEM_FASHION = Path("/usr/share/datasets/fashion-mnist")
+IDX_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
+def read_named(name: str, data_root: str | Path | None = None) -> LoadedArrays:
+    """The arrays of a data set named in `CLASSES`.
+
+    IDX files, plain or `.gz`, are looked for in `data_root` as torchvision lays them out (`MNIST/raw`,
+    `FashionMNIST/raw`) and in `data_root` itself. Raises `UserError` if they are nowhere.
+    """
+    folder = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}[name]
+    places = [Path(data_root) / folder / "raw", Path(data_root)] if data_root is not None else []
+    if name == "fashion-mnist":
+        places.append(SYSTEM_FASHION)
+    for place in places:
+        if found := _idx_files(place):
+            return LoadedArrays(name, *map(read_idx, found))
+    if name == "mnist":
+        return replace(npy.read(BUNDLED), name=name)
+    looked = ", ".join(map(str, places))
+    raise UserError(
+        f"{name}: not found in {looked}: apt install dataset-fashion-mnist, or --data-root with the four IDX files"
+    )
+
+
+def _idx_files(place: Path) -> list[Path]:
+    """Training rows and labels, test rows and labels; empty unless all four are there."""
+    choices = [(place / name, place / f"{name}.gz") for name in IDX_FILES]
+    found = [next((path for path in pair if path.is_file()), None) for pair in choices]
+    return [path for path in found if path] if all(found) else []
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The uint8 array in an IDX file, plain or gzipped; `UserError` if it is damaged."""
+    try:
+        with opened(path) as file:
+            data = file.read()
+        zeros, code, ndim = struct.unpack_from(">HBB", data)
+        shape = struct.unpack_from(f">{ndim}I", data, 4)
+    except (OSError, EOFError, zlib.error, struct.error) as error:
+        raise UserError(f"{path}: cannot be read as IDX ({error}): download it again") from None
+    start = 4 + 4 * ndim
+    if (zeros, code) != (0, 8) or len(data) - start != math.prod(shape):
+        raise UserError(f"{path}: is no whole IDX file of bytes, {len(data)} bytes for {shape}: download it again")
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
 def locate(source: Any) -> Path | None:
@@ -31,18 +100,16 @@ def locate(source: Any) -> Path | None:
     path = Path(source).expanduser()
     if str(source) and path.exists():
         return path
-    close = get_close_matches(str(source).lower(), named.CLASSES, n=1, cutoff=0.5)
+    close = get_close_matches(str(source).lower(), CLASSES, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}?" if close else "give a path that exists"
-    raise UserError(
-        f"{str(source) or repr(source)}: no such file or folder, nor one of {', '.join(named.CLASSES)}: {hint}"
-    )
+    raise UserError(f"{str(source) or repr(source)}: no such file or folder, nor one of {', '.join(CLASSES)}: {hint}")
 
 
 def read(source: Any, data_root: str | Path | None = None, layout: Layout = as_batch_layout) -> LoadedArrays:
     """Read the arrays of any source other than picture files; raises `UserError` if it has none."""
     if isinstance(source, str | Path):
         if name := _known_name(source):
-            return named.read(name, data_root)
+            return read_named(name, data_root)
         if found := _array_file(source):
             return npy.read(*found, layout)
         raise UserError(f"{source} is not a data source: give a table, pictures, .npy, .npz or a known name")
@@ -62,7 +129,7 @@ def parts(
 
     Raises `UserError` for inconsistent shapes or labels.
     """
-    classes = classes or named.CLASSES.get(stored.name, ())
+    classes = classes or CLASSES.get(stored.name, ())
     found = [(stored.name, stored.x, stored.y)]
     if stored.x_test is not None:
         found = [(f"{stored.name} train", stored.x, stored.y), (f"{stored.name} test", stored.x_test, stored.y_test)]
@@ -86,7 +153,7 @@ def parts(
 
 def _known_name(source: str | Path) -> str:
     name = str(source).lower().replace("_", "-") if isinstance(source, str) else ""
-    return name if name in named.CLASSES else ""
+    return name if name in CLASSES else ""
 
 
 def _array_file(source: str | Path) -> tuple[Path, str] | None:

@@ -1,23 +1,34 @@
-"""The base of all distributions here, and operations beyond those of `torch.distributions.Distribution`.
+"""The bases of all distributions, with and without a context, and the table of closed-form KL divergences.
 
-Some operations are looked up by type, so that a new family adds a function and edits none:
+Some operations are looked up by the type of the distribution, so that a new family adds a function and edits none:
 
 - `sample_and_log_prob(d, shape)` draws z and the log-density of that draw in one go (a flow knows the
   log-determinant only while it draws);
 - `temper(d, t)` is the distribution whose spread is scaled by the temperature t;
 - `typical_point(d)` is a point that represents the draws.
+
+The table of Kullback-Leibler divergences has one row per pair of families.
+
+    KL(q || p) = E_q[log q(z) - log p(z)], in nats, of the broadcast batch shape
+
+A pair without a row is estimated by Monte Carlo where it is used. A new family adds its row with
+`@register_kl(Q, P)`; a test compares every row with Monte Carlo. A row with `TorchDistribution` as P applies to every p.
+
+Priors p(z | c), posteriors q(z | x, c) and likelihoods p(x | h, c) are distributions given a context:
+`forward(*context)` returns a `torch.distributions.Distribution`. A context that is absent is `None`.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from copy import copy
 from functools import singledispatch
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution as TorchDistribution
 from torch.distributions import constraints
 
@@ -234,3 +245,73 @@ def log_pochhammer(a: Tensor, x: Tensor) -> Tensor:
         - (total**-3 - far**-3) / 360
     )
     return torch.where(small, torch.lgamma(near + x) - torch.lgamma(near), series)
+
+
+KL_TABLE: dict[tuple[type, type], Callable[[Any, Any], Tensor]] = {}
+
+
+def register_kl(q: type, p: type) -> Callable[[Callable[[Any, Any], Tensor]], Callable[[Any, Any], Tensor]]:
+    """Enter the decorated function in the table as KL(q || p)."""
+
+    def enter(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
+        KL_TABLE[q, p] = function
+        return function
+
+    return enter
+
+
+def _row(q: TorchDistribution, p: TorchDistribution) -> Callable[[Any, Any], Tensor] | None:
+    return KL_TABLE.get((type(q), type(p))) or KL_TABLE.get((type(q), TorchDistribution))
+
+
+def has_kl(q: TorchDistribution, p: TorchDistribution) -> bool:
+    """Whether KL(q || p) has a closed form here."""
+    return _row(q, p) is not None
+
+
+def kl_divergence(q: TorchDistribution, p: TorchDistribution) -> Tensor:
+    """KL(q || p) in closed form, nats of the broadcast batch shape.
+
+    Raises:
+        NotImplementedError: if the table has no row for the pair.
+
+    >>> import torch
+    >>> from nelbo.distributions import DiagonalNormal, StandardNormal
+    >>> q = DiagonalNormal(torch.zeros(3, 2), torch.zeros(3, 2))
+    >>> kl_divergence(q, StandardNormal(2, torch.zeros(()))).tolist()
+    [0.0, 0.0, 0.0]
+    """
+    row = _row(q, p)
+    if row is None:
+        raise NotImplementedError(
+            f"no closed-form KL({type(q).__name__} || {type(p).__name__}): estimate it as the mean of log q - log p"
+        )
+    return row(q, p)
+
+
+class ConditionalDistribution(nn.Module, ABC):
+    """A module that returns a distribution given a context."""
+
+    @abstractmethod
+    def forward(self, *context: Tensor | None) -> TorchDistribution:
+        """The distribution given the context."""
+
+
+def apply_over_sample_dims(net: nn.Module, h: Tensor, *context: Tensor | None, event_dims: int = 1) -> Tensor:
+    """Apply a net that takes one batch dimension to `h` of shape `(*sample, batch, *event)`.
+
+    Args:
+        net: called with `(batch, *event)` and the context.
+        h: features `(*sample, batch, *event)`.
+        context: tensors `(batch, n)`, repeated over the sample dimensions; None is left out.
+        event_dims: number of event dimensions of `h`.
+
+    Returns:
+        the output of `net`, `(*sample, batch, *output)`.
+    """
+    lead = h.shape[: h.dim() - event_dims]
+    present = [c.expand(*lead, c.shape[-1]) for c in context if c is not None]
+    if len(lead) == 1:
+        return net(h, *present)
+    flat = net(h.reshape(-1, *h.shape[len(lead) :]), *[c.reshape(-1, c.shape[-1]) for c in present])
+    return flat.view(*lead, *flat.shape[1:])

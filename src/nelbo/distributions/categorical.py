@@ -30,9 +30,8 @@ from torch.distributions import constraints
 from torch.nn.functional import logsigmoid, one_hot, softplus
 
 from nelbo.distributions import noise
-from nelbo.distributions.base import Distribution, sample_and_log_prob
+from nelbo.distributions.base import Distribution, register_kl, sample_and_log_prob
 from nelbo.distributions.bernoulli import Bernoulli
-from nelbo.distributions.kl import register_kl
 
 
 class OneHotAlong(constraints.Constraint):

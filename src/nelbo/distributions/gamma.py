@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from nelbo.distributions import noise
-from nelbo.distributions.base import Distribution, detach, detached
-from nelbo.distributions.kl import register_kl
+from nelbo.distributions.base import Distribution, detach, detached, register_kl
 
 PROPOSALS = 8  # all fail once in 10^13 draws
 

@@ -39,8 +39,16 @@ import torch
 from torch import Tensor
 
 from nelbo.distributions import noise
-from nelbo.distributions.base import Distribution, detach, detached, project_to_shell, scaled, temper, typical_point
-from nelbo.distributions.kl import register_kl
+from nelbo.distributions.base import (
+    Distribution,
+    detach,
+    detached,
+    project_to_shell,
+    register_kl,
+    scaled,
+    temper,
+    typical_point,
+)
 
 LOG_2PI = math.log(2 * math.pi)
 

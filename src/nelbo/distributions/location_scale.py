@@ -24,8 +24,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from nelbo.distributions import noise
-from nelbo.distributions.base import Distribution, detach, detached, log_pochhammer, scaled, temper
-from nelbo.distributions.kl import register_kl
+from nelbo.distributions.base import Distribution, detach, detached, log_pochhammer, register_kl, scaled, temper
 
 
 class LocationScale(Distribution, ABC):

@@ -17,7 +17,9 @@ from torch.distributions import MultivariateNormal
 
 from nelbo.distributions import noise
 from nelbo.distributions.base import Distribution, sample_and_log_prob, temper
-from nelbo.distributions.gaussian import DiagonalNormal, FullNormal
+from nelbo.distributions.curved import WrappedNormal
+from nelbo.distributions.flow import Flow
+from nelbo.distributions.gaussian import DiagonalNormal, FullNormal, LogisticNormal, LowRankNormal, StandardNormal
 
 
 class Mixture(Distribution):
@@ -139,3 +141,19 @@ class Marginal(Distribution):
             u, log_q = sample_and_log_prob(self.infer(flat), (self.samples,))
         weight = self.decode(u).log_prob(flat) + self.prior.log_prob(u) - log_q
         return (weight.logsumexp(0) - math.log(self.samples)).view(value.shape[:-1])
+
+
+OF_NORMAL_NOISE = (StandardNormal, DiagonalNormal, FullNormal, LowRankNormal, LogisticNormal, WrappedNormal)
+OF_MIXTURES = (*OF_NORMAL_NOISE, MultivariateNormal)  # drawn by the mixture, from the same noise
+
+
+def has_normal_noise(d: TorchDistribution) -> bool:
+    """Whether draws of d use only Normal noise.
+
+    >>> import torch
+    >>> has_normal_noise(StandardNormal(2, torch.zeros(())))
+    True
+    """
+    if isinstance(d, Mixture):
+        return isinstance(d.components, OF_MIXTURES)
+    return has_normal_noise(d.base) if isinstance(d, Flow) else isinstance(d, OF_NORMAL_NOISE)

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution as TorchDistribution
 
-from nelbo.distributions.base import Distribution, detach, detached
-from nelbo.distributions.kl import register_kl
+from nelbo.distributions.base import Distribution, detach, detached, register_kl
 from nelbo.errors import UserError
 
 

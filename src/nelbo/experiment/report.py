@@ -14,7 +14,7 @@ from typing import Any
 
 from nelbo.config import recipe as recipes
 from nelbo.model import Model
-from nelbo.plotting.preview import figures_of
+from nelbo.plotting.figures import figures_of
 from nelbo.training import State
 
 MEANINGS = {

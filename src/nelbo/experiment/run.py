@@ -1,4 +1,4 @@
-"""A training run with an output folder: what it writes, and how it is resumed or replaced.
+"""A training run with an output folder: what it writes, how it is resumed or replaced, and how long it takes.
 
 recipe.toml                    all resolved values, the seed, the versions
 metrics.jsonl                  one object per epoch and split
@@ -9,14 +9,18 @@ report.html                    all of it on one page
 model/                         weights.safetensors, model.json
 checkpoints/                   last and best
 
+How many epochs fit in the minutes that a user gives is found by timing some steps.
+
 What a run does is announced by Python's `logging`, by loggers below "nelbo".
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -29,22 +33,67 @@ from nelbo.config import presets
 from nelbo.config import recipe as recipe_file
 from nelbo.config.recipe import Recipe
 from nelbo.config.registry import dump
-from nelbo.data import ConditionEncoder, DataOptions, Dataset, DataSplits, load, sample_rows
+from nelbo.data import ConditionEncoder, DataOptions, Dataset, DataSplits, load, sample_rows, subset
 from nelbo.data import condition as conditioned
 from nelbo.data.kinds import reader_of
 from nelbo.errors import UserError
-from nelbo.experiment import console, time_budget
+from nelbo.experiment import console
 from nelbo.experiment import console as announce
 from nelbo.experiment.report import report
 from nelbo.model import Model
 from nelbo.model.post_hoc import fit_prior
 from nelbo.plotting import figures
-from nelbo.plotting.preview import figures_of
-from nelbo.training import Callback, State
+from nelbo.plotting.figures import figures_of
+from nelbo.training import Callback, State, TrainingConfig
 from nelbo.training.checkpoint import write_bytes
 from nelbo.training.engine import choose_device
 from nelbo.training.loop import LAST
 from nelbo.vae import VAE
+
+LOG = logging.getLogger(__name__)
+TIMED_SECONDS = 2.0  # of training, on a copy of the model
+FITTING = 0.2  # the share of the time that a prior fitted after training is left
+SPARE = 0.15  # the share for scoring test data and drawing
+LEAST_EPOCHS = 8  # if fewer fit, each takes fewer rows
+
+
+def epochs_for_budget(model: Model, data: DataSplits) -> TrainingConfig:
+    """The model's training settings with the epochs that its recipe's `minutes` hold; they end then, come what may.
+
+    Where fewer than `LEAST_EPOCHS` fit, each takes part of the rows, so that the run is seen to go on.
+
+    Raises `UserError` for several processes, of which each would find another number.
+    """
+    recipe, settings = model.recipe, model.recipe.training
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(f"minutes={recipe.minutes}: several processes would disagree on the epochs: give --epochs")
+    LOG.info("Timing the first steps, to find the epochs that %g minutes hold", recipe.minutes)
+    seconds = 60 * recipe.minutes * (1 - FITTING if recipe.post_hoc_prior else 1)
+    rows = _rows_a_second(model, data) * seconds * (1 - SPARE)
+    each = min(settings.samples_per_epoch or len(data.train), max(settings.batch_size, int(rows / LEAST_EPOCHS)))
+    whole = 0 if each == len(data.train) else each
+    return dataclasses.replace(
+        settings, epochs=max(1, round(rows / each)), samples_per_epoch=whole, max_seconds=seconds
+    )
+
+
+def _rows_a_second(model: Model, data: DataSplits) -> float:
+    """How fast a copy of the model trains."""
+    trial, few = copy.deepcopy(model), subset(data.test, range(min(len(data.test), 100)))
+    timed = dataclasses.replace(
+        model.recipe.training, epochs=10**6, early_stopping_patience=0, max_seconds=TIMED_SECONDS
+    )
+    trial.recipe = dataclasses.replace(model.recipe, training=timed)
+    state = trial.fit(dataclasses.replace(data, test=few))
+    if state.reason == "interrupted":
+        raise KeyboardInterrupt
+    return state.step * timed.batch_size / state.elapsed
+
+
+def prior_budget(settings: TrainingConfig) -> float:
+    """The seconds to fit a prior in, after training with settings that `epochs_for_budget` made."""
+    return settings.max_seconds * FITTING / (1 - FITTING) if settings.max_seconds else math.inf
+
 
 WRITTEN = (
     *("recipe.toml", "metrics.jsonl", "report.html", "model/weights.safetensors", "model/model.json"),
@@ -52,7 +101,6 @@ WRITTEN = (
     *("reconstruction_[0-9]*.png", "sample_[0-9]*.png", "loss_curve_[0-9]*.png"),
 )
 RESUMABLE = {"epochs", "max_seconds", "checkpoint_seconds", "device", "precision"}
-LOG = logging.getLogger(__name__)
 LEADER = int(os.environ.get("RANK", "0")) == 0
 
 
@@ -229,9 +277,7 @@ def train(
     model = Model.from_recipe(recipe, loaded.schema, context)
     continuing = resume and out is not None and (out / "checkpoints" / LAST).is_file()
     if recipe.minutes and not continuing:
-        model.recipe = dataclasses.replace(
-            model.recipe, minutes=0.0, training=time_budget.epochs_for_budget(model, loaded)
-        )
+        model.recipe = dataclasses.replace(model.recipe, minutes=0.0, training=epochs_for_budget(model, loaded))
     _log(announce.understood(model, loaded))
     if out is None:
         state = model.fit(loaded, None, callbacks)
@@ -264,7 +310,7 @@ def _with_prior(model: Model, data: DataSplits, state: State) -> Model:
         return model
     LOG.info("Fitting a prior (%s)", model.recipe.post_hoc_prior)
     settings = model.recipe.training
-    return fit_prior(model, data.train, model.recipe.post_hoc_prior, settings.seed, time_budget.prior_budget(settings))
+    return fit_prior(model, data.train, model.recipe.post_hoc_prior, settings.seed, prior_budget(settings))
 
 
 def read(recipe: Recipe, data: Any = None, on: Any = None) -> tuple[DataSplits, ConditionEncoder | None]:

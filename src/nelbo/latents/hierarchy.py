@@ -42,7 +42,7 @@ from torch.distributions import Distribution
 
 from nelbo.config.registry import Count, Counts, Range, register
 from nelbo.distributions import DiagonalNormal, temper
-from nelbo.distributions.conditional import apply_over_sample_dims
+from nelbo.distributions.base import apply_over_sample_dims
 from nelbo.latents.single_level import Latent, LatentLevel
 from nelbo.nets import Net, topdown
 from nelbo.nets.common import require_dims

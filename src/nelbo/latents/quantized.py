@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nelbo import distributions
 from nelbo.config.registry import Component, Count, NonNegative, NotEmpty, Range, Share, register
 from nelbo.distributions import PointMassCodes, temper
-from nelbo.distributions.conditional import apply_over_sample_dims
+from nelbo.distributions.base import apply_over_sample_dims
 from nelbo.errors import UserError
 from nelbo.latents.quantizers import FSQ, LFQ, Quantizer, QuantizerOutput, ResidualVectorQuantizer, VectorQuantizer
 from nelbo.latents.single_level import Latent, LatentLevel

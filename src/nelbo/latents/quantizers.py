@@ -1,4 +1,6 @@
-"""Quantizers: a vector becomes one of finitely many, with or without a codebook.
+"""Quantizers: a vector goes to one of finitely many, with and without a codebook.
+
+Quantizers: a vector becomes one of finitely many, with or without a codebook.
 
 The gradient passes as if the vector had not been quantised:
 
@@ -17,16 +19,19 @@ With a codebook, a vector becomes the nearest of K learned ones:
 
 The statistics of a moving-average codebook are summed over all processes, so that each has the same codes.
 
+k-means++: initial cluster centres that are far apart.
+
 Source: Mentzer, Minnen, Agustsson, Tschannen (2024), Finite Scalar Quantization: VQ-VAE Made Simple; Yu et al. (2024),
 Language Model Beats Diffusion: Tokenizer is Key to Visual Generation; van den Oord, Vinyals, Kavukcuoglu (2017), Neural
-Discrete Representation Learning; Zeghidour et al. (2021), SoundStream: An End-to-End Neural Audio Codec.
+Discrete Representation Learning; Zeghidour et al. (2021), SoundStream: An End-to-End Neural Audio Codec; Arthur,
+Vassilvitskii (2007), k-means++: The Advantages of Careful Seeding.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -34,7 +39,6 @@ from torch import Tensor, distributed, nn
 from torch.nn.functional import logsigmoid, one_hot
 
 from nelbo.distributions import noise
-from nelbo.latents.kmeans import spread_out
 
 
 class QuantizerOutput(NamedTuple):
@@ -311,3 +315,19 @@ def _everyone(rows: Tensor) -> Tensor:
     whole[start : start + len(rows)] = rows
     distributed.all_reduce(whole)
     return whole
+
+
+def spread_out(rows: Tensor, count: int, draw: Callable[[int, Tensor], Tensor]) -> Tensor:
+    """Choose `count` rows, each in proportion to its squared distance to the nearest one before it.
+
+    Args:
+        rows: candidates, `(n, dim)`.
+        count: number of rows to choose.
+        draw: returns the index `(1,)` of the i-th choice from i and the masses `(n,)`, which are all 1 for the first.
+    """
+    picks: list[Tensor] = []
+    gap = torch.full_like(rows[:, 0], math.inf)
+    for i in range(count):
+        picks.append(rows[draw(i, gap if i else torch.ones_like(gap))])
+        gap = torch.minimum(gap, (rows - picks[-1]).square().sum(-1))
+    return torch.cat(picks)

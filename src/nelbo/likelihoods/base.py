@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
-from nelbo.distributions.conditional import ConditionalDistribution, apply_over_sample_dims
+from nelbo.distributions.base import ConditionalDistribution, apply_over_sample_dims
 
 UNIT, BINARY = ("binary", "unit"), ("binary",)
 

@@ -1,22 +1,69 @@
-"""Comparison of samples with real data on the features of a network.
+"""How samples compare with real data on the features of a network.
 
 A distance on features is specific to that network: it is always named with its network and never called FID, which is
 the distance on a network that nelbo does not ship. Two real sets are not at distance 0: pass as many real data to
-`quality` as samples, and compare a model's distance with that between two sets of real data.
+`quality` as samples, and compare a model's distance with that between two sets of real data. The network that is
+shipped is a small classifier of handwritten digits: `benchmarks/digit_classifier.py` trained it on the 60 000 training
+digits of MNIST, and states its accuracy.
 
-Sources: Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter (2017), GANs Trained by a Two Time-Scale Update Rule
-Converge to a Local Nash Equilibrium (the Fréchet distance); Kynkäänniemi, Karras, Laine, Lehtinen, Aila (2019),
-Improved Precision and Recall Metric for Assessing Generative Models; Naeem, Oh, Uh, Choi, Yoo (2020), Reliable
-Fidelity and Diversity Metrics for Generative Models (density and coverage).
+Source: Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter (2017), GANs Trained by a Two Time-Scale Update Rule Converge
+to a Local Nash Equilibrium (the Fréchet distance); Kynkäänniemi, Karras, Laine, Lehtinen, Aila (2019), Improved
+Precision and Recall Metric for Assessing Generative Models; Naeem, Oh, Uh, Choi, Yoo (2020), Reliable Fidelity and
+Diversity Metrics for Generative Models (density and coverage).
 """
 
 from __future__ import annotations
 
+from importlib import resources
+from typing import NamedTuple
+
 import torch
-from torch import Tensor
+from safetensors.torch import load
+from torch import Tensor, nn
 
 from nelbo.errors import UserError
-from nelbo.metrics.digits import NAME, look
+
+NAME = "nelbo digit classifier"
+WIDTHS = (24, 48, 96)
+FEATURES = 64
+
+
+class DigitClassifier(nn.Module):
+    """Pictures `(n, 1, 28, 28)` in [0, 1] -> (features `(n, 64)`, logits of the ten digits `(n, 10)`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in zip((1, *WIDTHS[:-1]), WIDTHS, strict=True):
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(WIDTHS[-1] * 9, FEATURES), nn.ReLU())
+        self.head = nn.Linear(FEATURES, 10)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.body(x)
+        return features, self.head(features)
+
+
+def digit_classifier() -> DigitClassifier:
+    """The shipped classifier, in eval mode."""
+    stored = resources.files("nelbo.metrics") / "files" / "digit_classifier.safetensors"
+    net = DigitClassifier()
+    net.load_state_dict({name: tensor.float() for name, tensor in load(stored.read_bytes()).items()})
+    return net.eval()
+
+
+@torch.no_grad()
+def look(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Features `(n, 64)` and class probabilities `(n, 10)` of digits `(n, 1, 28, 28)` in [0, 1].
+
+    Raises `UserError` for pictures of another shape.
+    """
+    if x.shape[1:] != (1, 28, 28):
+        raise UserError(f"pictures of shape {tuple(x.shape[1:])}: the {NAME} needs grey pictures of 28x28: resize them")
+    net = digit_classifier().to(x.device)
+    found = [net(part) for part in x.split(1000)]
+    return torch.cat([features for features, _ in found]), torch.cat([logits for _, logits in found]).softmax(1)
+
 
 NEIGHBOURS = 5
 CHUNK = 2000
@@ -93,3 +140,20 @@ def quality(samples: Tensor, real: Tensor) -> dict[str, float | str]:
     sure = (chances.amax(1) > SURE).float().mean().item()
     distance = frechet_distance(features, features_real)
     return {"network": NAME, "frechet": distance, **neighbourhoods(features_real, features), "confident": sure}
+
+
+class CodebookUsage(NamedTuple):
+    """The number of codes in use, and their perplexity: the number of equally frequent codes of the same entropy."""
+
+    n_used: int
+    perplexity: float
+
+
+def usage(indices: Tensor, codebook_size: int) -> CodebookUsage:
+    """Usage of codes, integers of any shape: perplexity = exp(-sum_k f_k log f_k), f the frequencies.
+
+    >>> usage(torch.tensor([0, 0, 3, 3]), 8)
+    CodebookUsage(n_used=2, perplexity=2.0)
+    """
+    counts = indices.flatten().bincount(minlength=codebook_size).double()
+    return CodebookUsage(int((counts > 0).sum()), torch.special.entr(counts / counts.sum()).sum().exp().item())

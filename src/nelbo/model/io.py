@@ -1,8 +1,13 @@
-"""Loading of a saved model."""
+"""A model in its folder: `weights.safetensors` beside `model.json`, and never a pickle."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from nelbo.config.aliases import WEIGHTS
 from nelbo.config.build import build
@@ -10,8 +15,8 @@ from nelbo.config.recipe import Recipe
 from nelbo.config.registry import parse
 from nelbo.data import ConditionEncoder, Schema
 from nelbo.errors import UserError
-from nelbo.model import storage
 from nelbo.model.model import Model
+from nelbo.training import checkpoint
 
 
 def load(path: str | Path) -> Model:
@@ -22,7 +27,7 @@ def load(path: str | Path) -> Model:
 
     Raises `UserError` if the folder does not hold a model, is damaged, or was written in another format of nelbo.
     """
-    folder, tensors, values = storage.read(Path(path))
+    folder, tensors, values = read_folder(Path(path))
     try:
         recipe: Recipe = parse(Recipe, values["recipe"], "")
         schema, rates = Schema.from_json(values["schema"]), [float(rate) for rate in values["rates"]]
@@ -69,3 +74,33 @@ def load_given(path: str | Path, condition: str | None = None) -> Model:
     except ValueError:
         wanted = loaded.context.width
         raise UserError(f"condition {condition!r}: give {wanted} numbers, separated by commas") from None
+
+
+FORMAT = 1
+
+
+def write_folder(folder: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    """Write the weights and the other values of a model into a folder."""
+    checkpoint.write(folder / "weights.safetensors", tensors, {"format": FORMAT})
+    text = json.dumps({"format": FORMAT, **values}, indent=1)
+    checkpoint.write_bytes(folder / "model.json", (text + "\n").encode())
+
+
+def read_folder(path: Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
+    """Read the folder that holds the model (`path`, or `model/` in it), its weights and its values.
+
+    Raises `UserError` if there is no such folder, it is damaged, or it was written in another format.
+    """
+    folder = path / "model" if (path / "model" / "model.json").is_file() else path
+    if not (folder / "model.json").is_file():
+        raise UserError(f"{path} is not a nelbo model: give a folder that holds model.json, such as results/mnist")
+    try:
+        values = json.loads((folder / "model.json").read_text("utf-8"))
+        written = values["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / 'model.json'} is damaged ({error}): restore it, or train again") from None
+    if written != FORMAT:
+        raise UserError(
+            f"{folder} has format {written}, and this nelbo reads {FORMAT}: install the nelbo that wrote it"
+        )
+    return folder, checkpoint.read(folder / "weights.safetensors")[0], values

@@ -26,7 +26,7 @@ from nelbo.data import ConditionEncoder, Dataset, DataSplits, Schema, batches, l
 from nelbo.distributions import check_temperature
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
-from nelbo.model import description, imputation, storage
+from nelbo.model import description, imputation
 from nelbo.model.latent_space import LatentSpaceMixin
 from nelbo.model.scoring import ScoringMixin
 from nelbo.training import Callback, State, fit
@@ -136,7 +136,9 @@ class Model(LatentSpaceMixin, ScoringMixin):
         values = {"schema": self.schema.to_json(), "rates": self.kl_per_latent, "recipe": dump(self.recipe)}
         values |= {"trained": self.trained}
         context = {} if self.context is None else {"context": self.context.to_json()}
-        storage.write(Path(folder), self.vae.state_dict(), values | context)
+        from nelbo.model import io
+
+        io.write_folder(Path(folder), self.vae.state_dict(), values | context)
 
     def __repr__(self) -> str:
         return description.as_text(self)

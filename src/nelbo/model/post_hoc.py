@@ -27,7 +27,7 @@ from nelbo.config.registry import Component
 from nelbo.data import InMemoryDataset, Schema
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError, nearest
-from nelbo.latents.kmeans import spread_out
+from nelbo.latents.quantizers import spread_out
 from nelbo.model.model import Model
 from nelbo.objectives import Losses, Objective, elbo
 from nelbo.posteriors import Posterior

@@ -35,7 +35,7 @@ from nelbo.distributions import DiagonalNormal, StandardNormal
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
 from nelbo.training.progress import track
-from nelbo.training.replay.tape import ReplayedFunction
+from nelbo.training.replay import ReplayedFunction
 from nelbo.vae import VAE
 
 ROWS = 1000  # decoded at once

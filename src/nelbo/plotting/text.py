@@ -10,8 +10,7 @@ import numpy as np
 from PIL import Image
 
 from nelbo.data import Schema
-from nelbo.plotting.figures import figure_image
-from nelbo.plotting.preview import Figures
+from nelbo.plotting.figures import Figures, figure_image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

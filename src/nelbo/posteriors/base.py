@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nelbo.distributions import Metric
-from nelbo.distributions.conditional import ConditionalDistribution, apply_over_sample_dims
+from nelbo.distributions.base import ConditionalDistribution, apply_over_sample_dims
 from nelbo.errors import UserError
 from nelbo.priors.base import REALS, Prior
 

@@ -18,7 +18,7 @@ from torch.nn.functional import softplus
 from nelbo import distributions
 from nelbo.config.registry import Positive, register
 from nelbo.distributions import Distribution
-from nelbo.distributions.hyperbolic import exponential
+from nelbo.distributions.curved import exponential
 from nelbo.posteriors.base import Posterior
 from nelbo.priors.base import SPHERE
 from nelbo.priors.curved import poincare_ball

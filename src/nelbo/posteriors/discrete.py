@@ -12,7 +12,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from nelbo import distributions
-from nelbo.distributions.conditional import apply_over_sample_dims
+from nelbo.distributions.base import apply_over_sample_dims
 from nelbo.posteriors.base import Posterior
 from nelbo.schedules import Schedule, ScheduledValue
 

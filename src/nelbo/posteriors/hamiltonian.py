@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from nelbo import distributions
 from nelbo.config.registry import Count, Positive, Range, register
-from nelbo.distributions.conditional import ConditionalDistribution
+from nelbo.distributions.base import ConditionalDistribution
 from nelbo.nets import MLP, InitializedFromData, Net
 from nelbo.posteriors.base import Posterior
 from nelbo.posteriors.gaussian import DiagonalNormal

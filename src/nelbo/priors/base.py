@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from nelbo.distributions.conditional import ConditionalDistribution
+from nelbo.distributions.base import ConditionalDistribution
 from nelbo.nets import InitializedFromData
 
 REALS, SPHERE, SIMPLEX, POSITIVE = "real vectors", "the unit sphere", "the simplex", "positive numbers"

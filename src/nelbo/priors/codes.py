@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nelbo import distributions, nets
 from nelbo.config.registry import Count, register
-from nelbo.distributions.conditional import apply_over_sample_dims
+from nelbo.distributions.base import apply_over_sample_dims
 from nelbo.errors import UserError
 from nelbo.priors.base import Prior
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nelbo import distributions
 from nelbo.config.registry import Count, Positive, register
-from nelbo.distributions.conditional import ConditionalDistribution
+from nelbo.distributions.base import ConditionalDistribution
 from nelbo.errors import UserError
 from nelbo.priors.base import SPHERE, ParameterFreePrior, Prior
 from nelbo.priors.gaussian import require_two_latents

@@ -23,7 +23,7 @@ from nelbo.objectives import Losses, Objective
 from nelbo.training.config import TrainingConfig
 from nelbo.training.engine import Engine
 from nelbo.training.optim import OptimizerState
-from nelbo.training.replay.tape import ReplayedFunction
+from nelbo.training.replay import ReplayedFunction
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class OptimizerGroups:
 
     `module` is what to train through. A single player's loss goes backward through it, and its gradients are
     averaged over processes on the way; several players' gradients are taken one by one and summed here. In one process
-    the step is replayed from a tape (see `nelbo.training.replay.tape`) wherever that is proved to be the same, unless
+    the step is replayed from a tape (see `nelbo.training.replay`) wherever that is proved to be the same, unless
     `replay` is off.
 
     Raises `UserError` for several players in 64 bit.

@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nelbo.apps.anomaly import conformal, scores
+from nelbo.apps.anomaly import detector as conformal
+from nelbo.apps.anomaly import scores
 from nelbo.apps.anomaly.detector import Detector
 from nelbo.data import Dataset
 

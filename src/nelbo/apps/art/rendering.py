@@ -15,7 +15,8 @@ from PIL import Image
 
 from nelbo.data import Schema
 from nelbo.errors import UserError
-from nelbo.plotting import image, images
+from nelbo.plotting import images
+from nelbo.plotting import images as image
 from nelbo.plotting.images import Sheet, enlarge
 from nelbo.training.checkpoint import write_bytes
 

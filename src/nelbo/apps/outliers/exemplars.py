@@ -15,7 +15,7 @@ themselves. Columns are scaled to their range.
 
 Where the training rows may hold outliers, exemplars are few and drawn often, so that an outlier seldom is one (as in
 Sugiyama and Borgwardt, 2013, Rapid Distance-Based Outlier Detection via Sampling); the whole is fitted twice, the
-second time without the rows that scored highest; and the rarity of single cells (`nelbo.apps.outliers.hbos`) is added,
+second time without the rows that scored highest; and the rarity of single cells (`nelbo.apps.outliers.ensemble`) is added,
 both on the scale of their quartiles over the training rows. Where the rows are known to be clean, all are exemplars,
 and every other member has the columns scaled to their standard deviation, cut at 5.
 """
@@ -29,8 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nelbo.apps.outliers.ensemble import EnsembleTrainingConfig, VAEEnsemble
-from nelbo.apps.outliers.hbos import HBOS
+from nelbo.apps.outliers.ensemble import HBOS, EnsembleTrainingConfig, VAEEnsemble
 
 CUT = 5.0  # standard deviations
 TRIMMED = 0.25  # of the rows, before the second fit

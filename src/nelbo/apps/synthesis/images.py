@@ -26,7 +26,8 @@ from nelbo.data.dataset import sample_indices
 from nelbo.errors import UserError, nearest
 from nelbo.model import Model
 from nelbo.model.scoring import importance_weighted_bound
-from nelbo.plotting import image, images
+from nelbo.plotting import images
+from nelbo.plotting import images as image
 from nelbo.training.checkpoint import write_bytes
 
 NEAREST = 3

@@ -1,4 +1,4 @@
-"""New data like real ones: to train another net on, or more of a kind.
+"""New data from a model: near neighbours of a datum, and lines that are not known yet.
 
     nearby = Nearby(model, (x, y))
     for rows in torch.randperm(len(x)).split(100):
@@ -18,6 +18,14 @@ anew from the moved code, brought back to the length of z, as codes of lines lie
 `vary` need not be of what the model was trained on: a few pictures of one kind make more of that kind. Draws like
 all training data stay nearer to these than draws of the prior do.
 
+New lines are draws of a model of text that are not among those already known:
+
+    names = new_lines(nelbo.load("results/names"), 20, known=open("names.txt"), temperature=0.6)
+
+A model of a long list draws many lines that are on the list, the more so the lower the temperature; what is wanted of
+it are the others. Leaving the known ones out draws from p(x | x is not known), exactly; a line drawn again is left out,
+too.
+
 Source: DeVries, Taylor (2017), Dataset Augmentation in Feature Space, for differences of codes; Vincent, Bengio (2003),
 Manifold Parzen Windows, for the directions of neighbours; Norouzi, Fleet, Norouzi (2020), Exemplar VAE, for a draw
 beside each datum that a net is trained on.
@@ -25,6 +33,7 @@ beside each datum that a net is trained on.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -130,3 +139,34 @@ def vary(model: Model, data: Any, n: int = 64, seed: int = 0, temperature: float
     check_draws(n, temperature)  # before the data are read
     rows = data if isinstance(data, Dataset) else load_like(data, model.schema, split="train")
     return NeighborAugmenter(model, subset(rows, sample_indices(len(rows), MOST, seed))).sample(n, seed, temperature)
+
+
+AT_ONCE = 100  # lines drawn at least
+FRUITLESS = 20  # rounds without a new line, after which none is expected
+
+
+def sample_novel_lines(
+    model: Model, n: int, known: Iterable[str], seed: int = 0, temperature: float = 1.0
+) -> list[str]:
+    """`n` different lines drawn from the model, none of them in `known`; spaces around a line do not count.
+
+    The temperature is that of `Model.sample`. Raises `UserError` for a model of other data than text, for `n` below 1,
+    and where the model has no `n` such lines to draw.
+    """
+    if n < 1:
+        raise UserError(f"n={n}: give 1 line or more")
+    model.schema.require_kind("new lines", "text")
+    rng, left_out = np.random.default_rng(seed), {"", *(line.strip() for line in known)}
+    found: dict[str, None] = {}
+    fruitless = 0
+    while len(found) < n and fruitless < FRUITLESS:
+        before = len(found)
+        drawn = model.sample(max(n, AT_ONCE), int(rng.integers(2**62)), temperature)
+        found |= dict.fromkeys(line for line in map(str.strip, drawn) if line not in left_out)
+        fruitless = 0 if len(found) > before else fruitless + 1
+    if len(found) < n:
+        raise UserError(
+            f"n={n}: the model drew {len(found)} lines that are new, and then {FRUITLESS * max(n, AT_ONCE)} that are "
+            "not: ask for fewer, or raise the temperature"
+        )
+    return [*found][:n]

@@ -1,4 +1,8 @@
-"""Folders of pictures: their pictures and classes, and the dataset that reads them.
+"""Folders of images: which images and classes they hold, and the dataset that reads them.
+
+A CSV file of classes has a column that names the pictures, and one with their classes. The column of names is the one that matches most pictures: by their path in the folder, by the file's name, or by its
+name without ending. The column of classes is the requested one (`labels.csv:COLUMN`), else one called `label`, `class`,
+`category`, `target` or similar, else the only other one. An empty class is unknown.
 
 A folder with `train` and `test` (or `val`) has both splits. A folder whose subfolders hold pictures has them as
 classes, in order of name, unless a file of labels is given; pictures in a subfolder `unlabelled` have no class. Names
@@ -7,9 +11,10 @@ that start with a dot are ignored.
 
 from __future__ import annotations
 
+import csv
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -20,13 +25,103 @@ import torch
 from torch import Tensor
 
 from nelbo.data.dataset import Dataset, InMemoryDataset, fits_memory
-from nelbo.data.images import labels
 from nelbo.data.images.cache import cache
 from nelbo.data.images.decode import ImageHeader, ImageSource, ImageSpec, decode, read_header
 from nelbo.data.parallel import parallel_map, shared_array
 from nelbo.data.schema import Schema, extend
 from nelbo.errors import UserError
 from nelbo.training.progress import track
+
+NAMES = ("label", "labels", "class", "classes", "category", "target", "y")
+DELIMITERS = ",;\t|"
+
+
+def read_labels(table: str, root: Path, paths: Sequence[str]) -> list[str]:
+    """Read the class of each picture in `paths`, all below `root`; "" if the cell is empty.
+
+    Raises `UserError` if the table cannot be read or its columns are ambiguous, and naming the first picture without a
+    row, row without a picture, or picture with two rows.
+    """
+    file, header, rows = _rows(table)
+    places = _places(root, paths)
+    shared = [sum(cells[column] in places for cells in rows.values()) for column in range(len(header))]
+    named = max(range(len(header)), key=shared.__getitem__)
+    if not shared[named]:
+        raise UserError(f"{file}: no column names pictures in {root}: use their paths in it, or the files' names")
+    if header[named] in places:
+        raise UserError(f"{file}: its first line is of a picture: add a line of column names above it, as file,label")
+    chosen = _class_column(table, header, named)
+    classes: dict[int, tuple[int, str]] = {}
+    for line, cells in rows.items():
+        found = places.get(cells[named], [])
+        where = f"{file}: line {line}: {cells[named]!r}"
+        if not found:
+            raise UserError(f"{where} is not a picture in {root}: remove the row, or add the picture")
+        if len(found) > 1:
+            raise UserError(f"{where} is the name of {len(found)} pictures in {root}: use the path in the folder")
+        if found[0] in classes:
+            raise UserError(
+                f"{file}: lines {classes[found[0]][0]} and {line} are both of {cells[named]!r}: remove one of them"
+            )
+        classes[found[0]] = (line, cells[chosen])
+    missing = [path for i, path in enumerate(paths) if i not in classes]
+    if missing:
+        raise UserError(
+            f"{file}: {len(missing)} of {len(paths)} pictures have no row: add rows for them (with an empty class "
+            "if it "
+            f"is unknown), or move them away; the first is {missing[0]}"
+        )
+    return [classes[i][1] for i in range(len(paths))]
+
+
+def _rows(table: str) -> tuple[str, list[str], dict[int, list[str]]]:
+    """The file, the names of its columns, and its rows by their line."""
+    file = next((name for name in (table, table.rpartition(":")[0]) if name and Path(name).expanduser().is_file()), "")
+    if not file:
+        raise UserError(f"labels={table!r}: no such file: give a CSV file, or labels.csv:COLUMN")
+    try:
+        with Path(file).expanduser().open(encoding="utf-8-sig", newline="") as text:
+            first = text.readline()
+            text.seek(0)
+            reader = csv.reader(text, delimiter=max(DELIMITERS, key=first.count))
+            lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(cells)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file}: cannot be read as a table ({error}): save it as CSV in UTF-8") from None
+    header = lines[0][1] if lines else []
+    rows = dict(lines[1:])
+    if len(header) < 2:
+        raise UserError(f"{file}: has {len(header)} columns: give one of pictures' names and one of classes")
+    if wrong := next((line for line, cells in rows.items() if len(cells) != len(header)), 0):
+        raise UserError(
+            f"{file}: line {wrong} has {len(rows[wrong])} cells, the first {len(header)}: give all lines equally many"
+        )
+    return file, header, rows
+
+
+def _places(root: Path, paths: Sequence[str]) -> dict[str, list[int]]:
+    """The indices of the pictures that each name may mean: a path means one, even if others have its name."""
+    places: dict[str, list[int]] = {}
+    inside = [os.path.relpath(path, root).replace(os.sep, "/") for path in paths]
+    for name in (os.path.basename, lambda path: os.path.splitext(os.path.basename(path))[0]):
+        for number, path in enumerate(inside):
+            places.setdefault(name(path), []).append(number)
+    return places | {path: [number] for number, path in enumerate(inside)}
+
+
+def _class_column(table: str, header: list[str], named: int) -> int:
+    """The index of the column of classes."""
+    others = [column for column in range(len(header)) if column != named]
+    wanted = table.rpartition(":")[2] if not Path(table).expanduser().is_file() else ""
+    if wanted:
+        found = [column for column in others if header[column] == wanted]
+    else:
+        found = [column for column in others if header[column].lower() in NAMES] or others
+    if len(found) != 1:
+        listed = ", ".join(header[column] for column in others)
+        about = f"no column {wanted!r}" if wanted else "several columns may be the class"
+        raise UserError(f"{table}: {about}: choose among {listed}, as in labels.csv:{header[others[0]]}")
+    return found[0]
+
 
 SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".dib", ".gif", ".webp", ".avif"),
@@ -81,7 +176,7 @@ def albums(root: Path, table: str | None = None) -> tuple[ImageFolder, ImageFold
     found = [_album(folder, table is None) for folder in folders]
     if table is not None:
         paths = [str(original) for album in found for original in album.sources]
-        classes = iter(labels.read(table, root, paths))
+        classes = iter(read_labels(table, root, paths))
         found = [replace(album, classes=tuple(next(classes) for _ in album.sources)) for album in found]
     return found[0], found[1] if len(found) == 2 else None
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, BinaryIO
 
-from nelbo.data.images.folder import ImageFolder
-from nelbo.data.images.labels import NAMES
+from nelbo.data.images.folder import NAMES, ImageFolder
 from nelbo.errors import UserError
 
 TESTS = ("test", "validation", "val", "valid")

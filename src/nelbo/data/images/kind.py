@@ -34,7 +34,7 @@ class ImageKind(ArrayKind):
     options = ("size", "channels", "labels")
     recipe = "pictures"
     axes = ("channels", "height", "width")
-    figures = "nelbo.plotting.image"
+    figures = "nelbo.plotting.images"
     default_ending = ".png"
     is_picture = True
 

@@ -21,7 +21,7 @@ from nelbo.data.columns import Column
 from nelbo.data.dataset import Dataset, InMemoryDataset, StreamedDataset, fits_memory
 from nelbo.data.schema import Schema
 from nelbo.data.tables import cells, overrides, source, transforms
-from nelbo.data.tables.describe import values_of
+from nelbo.data.tables.decoding import values_of
 from nelbo.data.tables.infer import ColumnStats, column_of, sample_size
 from nelbo.data.tables.overrides import Override, Overrides
 from nelbo.data.tables.source import Source, open_table, spill

@@ -24,7 +24,7 @@ from typing import IO, Any
 
 from nelbo.data.dataset import fits_memory
 from nelbo.data.tables import cells
-from nelbo.data.text.files import holds_table, opened
+from nelbo.data.text.rows import holds_table, opened
 from nelbo.errors import UserError, require
 
 TEXT = (".csv", ".tsv", ".txt", ".tab")
@@ -69,7 +69,7 @@ class Source:
 def is_table(source: Any) -> bool:
     """Whether a source is a table: a DataFrame, an Arrow table, or a file whose ending says so and that exists.
 
-    A `.txt` file is one if its lines fall into cells (`nelbo.data.text.files`).
+    A `.txt` file is one if its lines fall into cells (`nelbo.data.text.rows`).
     """
     if isinstance(source, str | Path):
         path = Path(source).expanduser()

@@ -12,7 +12,6 @@ Spaces around a line are dropped. Empty lines are left out, with a warning.
 Source: Sennrich, Haddow, Birch (2016), Neural Machine Translation of Rare Words with Subword Units.
 """
 
-from nelbo.data.text.files import is_text, lines_of
-from nelbo.data.text.rows import encode, fit_vocabulary
+from nelbo.data.text.rows import encode, fit_vocabulary, is_text, lines_of
 
 __all__ = ["encode", "fit_vocabulary", "is_text", "lines_of"]

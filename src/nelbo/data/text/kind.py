@@ -14,8 +14,7 @@ from nelbo.data.kinds import DataKind
 from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema
 from nelbo.data.split import at_random
-from nelbo.data.text.files import is_text, lines_of
-from nelbo.data.text.rows import encode, fit_vocabulary
+from nelbo.data.text.rows import encode, fit_vocabulary, is_text, lines_of
 from nelbo.errors import UserError
 
 

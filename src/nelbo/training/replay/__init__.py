@@ -1,1 +1,0 @@
-"""Record the operations of a training step once, and replay them without Python's overhead."""
