@@ -184,7 +184,7 @@ def test_what_is_not_read_would_not_change_the_schema(
     split: dict[str, Any] = {"x": KINDS[which]} if test is None else {"x_train": KINDS[which], "x_test": KINDS[test]}
     np.savez(tmp_path / "x.npz", **split)
     brief = load(tmp_path / "x.npz").schema
-    monkeypatch.setattr(infer, "summarise", lambda part, train=None, brief=False: summarise(part, train))
+    monkeypatch.setattr(infer, "summarise", lambda part, train=None, fast=False: summarise(part, train))
     assert load(tmp_path / "x.npz").schema == brief
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from nelbo.apps.anomaly import DetectionResult, Detector
     from nelbo.apps.anomaly.intervals import AnomalousInterval
-    from nelbo.apps.anomaly.intervals import DetectionResult as Where
+    from nelbo.apps.anomaly.intervals import IntervalResult as Where
     from nelbo.data import Dataset, Schema
 
 SHOWN = 8  # the oddest rows, printed and drawn

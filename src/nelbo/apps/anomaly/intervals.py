@@ -41,7 +41,7 @@ class AnomalousInterval:
 
 
 @dataclass(frozen=True)
-class DetectionResult:
+class IntervalResult:
     """The odd `intervals` of n series, row by row, and what they were told by.
 
     `step_scores` `(n, steps)` is what each step costs above usual, nats; `expected` `(n, steps, channels)`, in the data's
@@ -53,7 +53,7 @@ class DetectionResult:
     expected: np.ndarray
 
 
-def find_intervals(detector: Detector, data: Dataset, alpha: float = 0.01) -> DetectionResult:
+def find_intervals(detector: Detector, data: Dataset, alpha: float = 0.01) -> IntervalResult:
     """The odd stretches of each row. At most a share of `alpha` of usual rows has one.
 
     Steps that a row shares with the row before it, where both are cut from one recording, are that row's. Raises
@@ -76,7 +76,7 @@ def find_intervals(detector: Detector, data: Dataset, alpha: float = 0.01) -> De
             if closer := stretches_in(again[row], shared):
                 own, heat[row] = closer, again[row]
             found += [AnomalousInterval(row, start, end, float(heat[row, start:end].sum())) for start, end in own]
-    return DetectionResult(found, heat, expected)
+    return IntervalResult(found, heat, expected)
 
 
 def _judge(
