@@ -122,10 +122,7 @@ recipes_app = group()
 
 
 @recipes_app.callback(invoke_without_command=True)
-def listing(
-    context: typer.Context,
-    as_json: JSON = False,
-) -> None:
+def listing(context: typer.Context, as_json: JSON = False) -> None:
     """List, show or copy the shipped recipes.
 
     \b

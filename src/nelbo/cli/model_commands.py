@@ -178,11 +178,7 @@ def reconstruct(
 
 
 def embed(
-    model: ModelPath,
-    data: DataPath = "",
-    condition: Condition = None,
-    out: Out = None,
-    as_json: JSON = False,
+    model: ModelPath, data: DataPath = "", condition: Condition = None, out: Out = None, as_json: JSON = False
 ) -> None:
     """Write the posterior mean of each datum.
 

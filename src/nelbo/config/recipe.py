@@ -34,12 +34,7 @@ FITTED = (
 )
 """The kinds of prior that can be fitted after training; see `nelbo.model.post_hoc`."""
 
-ALIASES = {
-    "latent_dim": "model.latent.dim",
-    "beta": "objective.beta",
-    "minutes": "minutes",
-    "prior": "prior",
-}
+ALIASES = {"latent_dim": "model.latent.dim", "beta": "objective.beta", "minutes": "minutes", "prior": "prior"}
 """Short names of fields, on the command line and in Python: `nelbo.fit(x, latent_dim=8, beta=4)`.
 
 The fields of `training` and of `data` are short names too; see `short_names`.

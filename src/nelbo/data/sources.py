@@ -39,12 +39,7 @@ CLASSES = {
 }  # fmt: skip
 BUNDLED = Path(__file__).parent / "files" / "mnist.npz"
 SYSTEM_FASHION = Path("/usr/share/datasets/fashion-mnist")
-IDX_FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
+IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
 def read_named(name: str, data_root: str | Path | None = None) -> LoadedArrays:
@@ -137,9 +132,7 @@ def parts(
     classes = extend(classes, {str(c) for y in labels if y is not None and y.dtype.kind == "U" for c in np.unique(y)})
     made = [
         RawSplit(
-            name,
-            x if isinstance(x, Items | FileRows) else layout(x, name),
-            None if y is None else _numbers(y, classes),
+            name, x if isinstance(x, Items | FileRows) else layout(x, name), None if y is None else _numbers(y, classes)
         )
         for (name, x, _), y in zip(found, labels, strict=True)
     ]

@@ -297,11 +297,7 @@ def _joined(levels: Sequence[LatentLevel]) -> Tensor:
 
 
 How = Literal["direct", "residual", "precision"]
-PARAMETRIZATIONS: dict[str, PosteriorParametrization] = {
-    "direct": DIRECT,
-    "residual": RESIDUAL,
-    "precision": PRECISION,
-}
+PARAMETRIZATIONS: dict[str, PosteriorParametrization] = {"direct": DIRECT, "residual": RESIDUAL, "precision": PRECISION}
 RESIDUAL_CITE = {"vahdat2020nvae": lambda options: options["posterior"] == "residual"}
 
 
@@ -347,12 +343,7 @@ def ladder(
     return TopDown(bottom_up, blocks, (width,), width)
 
 
-@register(
-    "latent",
-    "topdown-conv",
-    cite=("sonderby2016ladder", "child2021very"),
-    cite_if=RESIDUAL_CITE,
-)
+@register("latent", "topdown-conv", cite=("sonderby2016ladder", "child2021very"), cite_if=RESIDUAL_CITE)
 def topdown_conv(
     shape: tuple[int, ...],
     context: int = 0,

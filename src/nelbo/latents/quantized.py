@@ -91,12 +91,7 @@ class QuantizedLatent(Latent):
 
 
 def _build(
-    quantizer: Quantizer,
-    prior: Component[Prior] | None,
-    groups: int,
-    net: Net,
-    shape: tuple[int, ...],
-    context: int,
+    quantizer: Quantizer, prior: Component[Prior] | None, groups: int, net: Net, shape: tuple[int, ...], context: int
 ) -> QuantizedLatent:
     positions = groups * quantizer.depth
     p = (
@@ -196,10 +191,7 @@ def fsq(
 
 
 @register(
-    "latent",
-    "lfq",
-    cite="yu2024language",
-    check=lambda options: _check_prior(2 ** options["bits"], options["prior"]),
+    "latent", "lfq", cite="yu2024language", check=lambda options: _check_prior(2 ** options["bits"], options["prior"])
 )
 def lfq(
     net: Net,

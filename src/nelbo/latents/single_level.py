@@ -284,12 +284,7 @@ def _check_temperature(options: Mapping[str, Any]) -> None:
 
 @register("latent", "binary", cite=("maddison2017concrete", "jang2017categorical"), check=_check_temperature)
 def binary(
-    net: Net,
-    shape: tuple[int, ...],
-    context: int = 0,
-    *,
-    dim: Count = 40,
-    temperature: Positive | Schedule = 2 / 3,
+    net: Net, shape: tuple[int, ...], context: int = 0, *, dim: Count = 40, temperature: Positive | Schedule = 2 / 3
 ) -> SingleLevelLatent:
     """Bits with a Bernoulli(1/2) prior.
 

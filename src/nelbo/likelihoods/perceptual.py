@@ -49,10 +49,7 @@ class PerceptualLikelihood(Likelihood):
 
 
 @register(
-    "likelihood",
-    "ssim",
-    cite="wang2004image",
-    cite_if={"wang2003multiscale": lambda options: options["scales"] > 1},
+    "likelihood", "ssim", cite="wang2004image", cite_if={"wang2003multiscale": lambda options: options["scales"] > 1}
 )
 class SSIM(PerceptualLikelihood):
     """Structural similarity of pictures.
@@ -63,12 +60,7 @@ class SSIM(PerceptualLikelihood):
     """
 
     def __init__(
-        self,
-        decoder: nn.Module,
-        event_dims: int,
-        *,
-        weight: Positive = 100.0,
-        scales: Annotated[int, Range(1, 5)] = 5,
+        self, decoder: nn.Module, event_dims: int, *, weight: Positive = 100.0, scales: Annotated[int, Range(1, 5)] = 5
     ) -> None:
         super().__init__(decoder, event_dims, StructuralLoss(weight, scales))
 

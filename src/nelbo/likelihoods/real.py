@@ -146,11 +146,7 @@ class Normal(Likelihood):
     batches: Tensor
 
     def __init__(
-        self,
-        decoder: nn.Module,
-        event_dims: int,
-        *,
-        sigma: Positive | Learned | Literal["optimal"] = "optimal",
+        self, decoder: nn.Module, event_dims: int, *, sigma: Positive | Learned | Literal["optimal"] = "optimal"
     ) -> None:
         super().__init__(decoder, event_dims)
         self.optimal = sigma == "optimal"

@@ -317,10 +317,7 @@ def fit_code_prior(
     with seeded(seed):
         prior = made_by.build(dim=indices.shape[1]).to(indices.device)
         settings = TrainingConfig(
-            epochs=epochs,
-            learning_rate=learning_rate,
-            optimizer=Adam(weight_decay=0.01),
-            max_seconds=_limit(seconds),
+            epochs=epochs, learning_rate=learning_rate, optimizer=Adam(weight_decay=0.01), max_seconds=_limit(seconds)
         )
         _train(prior, LogLikelihood(), indices, settings)
     return prior.eval(), made_by

@@ -128,13 +128,7 @@ class ConvEncoder(nn.Module):
     """
 
     def __init__(
-        self,
-        shape: Sequence[int],
-        features: int,
-        width: int = 16,
-        blocks: int = 1,
-        context: int = 0,
-        patch: int = 1,
+        self, shape: Sequence[int], features: int, width: int = 16, blocks: int = 1, context: int = 0, patch: int = 1
     ) -> None:
         super().__init__()
         sides, picture = len(shape) - 1, as_picture(shape)

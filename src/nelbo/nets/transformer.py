@@ -125,10 +125,7 @@ class CausalConv(nn.Module):
         self.context = nn.Linear(context, channels) if context else None
         self.blocks = nn.ModuleList(
             nn.Sequential(
-                nn.SiLU(),
-                nn.Conv2d(channels, channels, 1),
-                nn.SiLU(),
-                _MaskedConv(channels, channels, 3, centre=True),
+                nn.SiLU(), nn.Conv2d(channels, channels, 1), nn.SiLU(), _MaskedConv(channels, channels, 3, centre=True)
             )
             for _ in range(blocks)
         )

@@ -35,13 +35,7 @@ class SemiSupervised(Objective):
 
     accepts_missing_context = True
 
-    def __init__(
-        self,
-        *,
-        classes: Count = 10,
-        weight: NonNegative = 1.0,
-        classifier: Net = MLP((256,)),
-    ) -> None:
+    def __init__(self, *, classes: Count = 10, weight: NonNegative = 1.0, classifier: Net = MLP((256,))) -> None:
         super().__init__()
         self.classifier_net, self.classes, self.weight = classifier, classes, weight
         self.classifier: nn.Module = nn.Sequential()

@@ -50,9 +50,7 @@ def elbo(*, beta: NonNegative | Schedule = 1.0, stl: bool = False) -> WeightedTe
 
 @register("objective", "capacity", cite="burgess2018understanding")
 def capacity(
-    *,
-    weight: NonNegative = 1000.0,
-    capacity: float | Schedule = Linear(0.0, 25.0, 0.0, 0.8),
+    *, weight: NonNegative = 1000.0, capacity: float | Schedule = Linear(0.0, 25.0, 0.0, 0.8)
 ) -> WeightedTerms:
     """Distortion + weight * |rate - C| (Burgess et al., 2018, Understanding disentangling in beta-VAE).
 

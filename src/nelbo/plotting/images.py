@@ -104,10 +104,7 @@ class Sheet:
     def size(self) -> tuple[int, int]:
         """Width and height of the whole."""
         height, width = self.cells.shape[1:3]
-        return (
-            self.margin + self.columns * (width + PAD) + PAD,
-            self.rows * (height + self.line + PAD) + PAD,
-        )
+        return (self.margin + self.columns * (width + PAD) + PAD, self.rows * (height + self.line + PAD) + PAD)
 
     def place(self, i: int) -> tuple[int, int]:
         """Left and top of cell i."""

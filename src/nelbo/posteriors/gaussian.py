@@ -76,13 +76,7 @@ class LowRankNormal(Posterior):
     """
 
     def __init__(
-        self,
-        encoder: nn.Module,
-        event_dims: int,
-        dim: int,
-        *,
-        rank: Count = 2,
-        initial_logvar: float | None = None,
+        self, encoder: nn.Module, event_dims: int, dim: int, *, rank: Count = 2, initial_logvar: float | None = None
     ) -> None:
         super().__init__(encoder, event_dims, [dim, dim, dim * rank], initial_logvar)
         self.rank = rank

@@ -48,12 +48,7 @@ class Record:
 
 
 def render(
-    made: str,
-    path: str | Path,
-    condition: str | None = None,
-    size: int = 0,
-    smooth: bool = False,
-    **options: Any,
+    made: str, path: str | Path, condition: str | None = None, size: int = 0, smooth: bool = False, **options: Any
 ) -> Rendering:
     """The piece that the function `made` of `nelbo.apps.art` makes of a saved model, with its record.
 

@@ -117,12 +117,7 @@ def latent_walk(
 
 
 def morph(
-    model: Model,
-    items: Sequence[Any],
-    data: Any = None,
-    seconds: float = 4.0,
-    fps: float = 25.0,
-    loop: bool = True,
+    model: Model, items: Sequence[Any], data: Any = None, seconds: float = 4.0, fps: float = 25.0, loop: bool = True
 ) -> Rendering:
     """From each picture to the next, in equal times; with `loop`, back to the first.
 
