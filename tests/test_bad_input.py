@@ -144,7 +144,7 @@ def test_pictures_for_a_model_of_vectors(user_error_of: Refused, vector_model: A
         (["--device", "cuda:63"], ["device='cuda:63'", "not on this machine"]),
         (["--val-fraction", 1.5], ["val_fraction=1.5", "0 <"]),
         (["--size", "big"], ["size='big'", "64"]),
-        (["--resize-mode", "squash"], ["fit = 'squash'", "crop"]),
+        (["--resize-mode", "squash"], ["data.resize_mode = 'squash'", "crop"]),
         (["--set", "model.likelihood=bernoulli"], ["0 and 1", "--set model.likelihood.allow_soft_targets=true"]),
     ],
 )

@@ -179,8 +179,8 @@ def test_a_bad_file_is_one_clear_line(name: str, run: Any) -> None:
         (["--size", "64"], "applies only to folders of pictures"),
         (["--set", "model.encoder=mlp"], "a mlp net or likelihood does not support text"),
         (["--set", "model.likelihood=normal"], "a normal net or likelihood does not support text"),
-        (["--set", "model.encoder.width=7"], "width=7, layers=1, vocabulary=0: give an even width >= 2"),
-        (["--set", "model.encoder.dropout=1.0"], "dropout=1.0, word_dropout="),
+        (["--set", "model.encoder.width=7"], "model.encoder.width = 7: give an even number"),
+        (["--set", "model.encoder.dropout=1.0"], "model.encoder.dropout = 1.0: give 0 or more and below 1"),
     ],
 )
 def test_a_bad_option_is_one_clear_line(options: list[str], message: str, run: Any) -> None:

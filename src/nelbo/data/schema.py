@@ -153,7 +153,7 @@ class Schema:
     @classmethod
     def from_json(cls, d: dict[str, Any]) -> Schema:
         """Read the schema that `to_json` wrote; raises `UserError` naming missing or unknown fields."""
-        d = {SCHEMA.get(name, name): value for name, value in d.items()}
+        d = {SCHEMA.get(name, name): value for name, value in dict(d).items()}
         known = set(cls._field_names(d.get("kind")))
         if unknown := sorted(set(d) ^ known):
             raise UserError(
