@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import nelbo
+from nelbo.config.presets import PRESETS
 from nelbo.config.registry import arguments, entries, families
 
 PACKAGES = [module.name for module in pkgutil.iter_modules(nelbo.__path__) if module.name != "__main__"]
@@ -25,7 +26,9 @@ def exported(module: ModuleType) -> dict[str, Any]:
 
 @functools.cache
 def registered() -> dict[str, Any]:
-    return {f"{family} {kind}": entry.make for family in families() for kind, entry in entries(family).items()}
+    """The parts and the presets by name."""
+    parts = {f"{family} {kind}": entry.make for family in families() for kind, entry in entries(family).items()}
+    return parts | {f"preset {name}": entry.make for name, entry in PRESETS.items()}
 
 
 def needs_explanation(function: Any) -> list[str]:
@@ -67,11 +70,6 @@ def unexplained(name: str, value: Any) -> Iterator[str]:
 PENDING = {
     "cli",
     "data",
-    "errors",
-    "objectives",
-    "schedules",
-    "training",
-    "vae",
 }
 
 

@@ -1,4 +1,4 @@
-"""The one error that a user can mend, and packages that may be missing."""
+"""The error for wrong input, and the import of optional packages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class UserError(ValueError):
-    """A wrong input or setting: its message is one line that names the thing, the value and the remedy.
+    """A wrong input or setting: its message is one line that names the setting, the value and the remedy.
 
     The command line prints it without a traceback and exits with code 2.
     """
@@ -29,8 +29,13 @@ def nearest(name: str, names: Iterable[str]) -> str:
 def require(module: str, purpose: str = "tables", remedy: str = "pip install 'nelbo[table]'") -> Any:
     """Import a module of an optional package.
 
+    Args:
+        module: name of the module.
+        purpose: the feature that needs it, for the message.
+        remedy: the command that installs it, for the message.
+
     Raises:
-        UserError: if it is not installed; names the purpose that needs it and the command that installs it.
+        UserError: if it is not installed.
     """
     try:
         return import_module(module)

@@ -1,8 +1,8 @@
-"""What changes while training: a schedule maps the fraction of training done, in [0, 1], to a multiplier.
+"""Schedules: maps of the completed fraction of training, in [0, 1], to a multiplier.
 
-The learning rate follows one, and so may any weight of an objective (beta, say). A schedule is a pure function
-of the step, so that a resumed run needs no state of it. torch.optim.lr_scheduler was weighed: it serves the learning
-rate alone, where one schedule serves the learning rate, beta and a temperature.
+The learning rate follows a schedule, and so may any weight of an objective, such as beta. A schedule is a pure function
+of the step, so a resumed run needs no state of it. torch.optim.lr_scheduler is not used because it serves the learning
+rate alone; these schedules also serve beta and temperatures.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nelbo.errors import UserError
 
 
 class Schedule(ABC):
-    """A multiplier as a function of the fraction of training that is done."""
+    """A multiplier as a function of the completed fraction of training."""
 
     family: ClassVar[str] = "schedule"
 
@@ -45,15 +45,15 @@ class Constant(Schedule):
 @register("schedule", "linear")
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """A line from `start_value`, reached at fraction `start_at`, to `end_value`, reached at fraction `end_at`; flat outside.
+    """Linear from `start_value` at fraction `start_at` to `end_value` at fraction `end_at`, and constant outside.
 
     Args:
         start_value: value at the beginning.
         end_value: value at the end.
-        start_at: fraction of training at which the line begins.
-        end_at: fraction of training at which the line ends.
+        start_at: fraction of training at which the change begins.
+        end_at: fraction of training at which the change ends.
 
-    >>> Linear(start=0.0, end=1.0, until=0.5)(0.25)
+    >>> Linear(start_value=0.0, end_value=1.0, end_at=0.5)(0.25)
     0.5
     """
 
@@ -77,7 +77,7 @@ class Cosine(Schedule):
     """A linear warm-up over the fraction `warmup`, then half a cosine from 1 down to `end_value`.
 
     Args:
-        warmup: fraction of training that the warm-up takes.
+        warmup: fraction of training for the warm-up; 0 for none.
         end_value: value at the end.
 
     >>> round(Cosine()(0.5), 6)
@@ -97,17 +97,17 @@ class Cosine(Schedule):
 @register("schedule", "one-cycle", cite="smith2018super")
 @dataclass(frozen=True)
 class OneCycle(Schedule):
-    """Up from `start_value` to 1 in a line over the fraction `warmup`, then down to `end_value` in a line.
+    """Linear from `start_value` to 1 over the fraction `warmup`, then linear to `end_value`.
 
     Source: Smith, Topin (2018), Super-Convergence: Very Fast Training of Neural Networks Using Large Learning
     Rates.
 
     Args:
-        warmup: fraction of training that the way up takes.
+        warmup: fraction of training for the rise.
         start_value: value at the beginning.
         end_value: value at the end.
 
-    >>> OneCycle(warmup=0.1, start=0.04)(0.1)
+    >>> OneCycle(warmup=0.1, start_value=0.04)(0.1)
     1.0
     """
 
@@ -124,14 +124,14 @@ class OneCycle(Schedule):
 @register("schedule", "cyclical", cite="fu2019cyclical")
 @dataclass(frozen=True)
 class Cyclical(Schedule):
-    """`cycles` times a line from 0 to `end_value` over the fraction `rising` of a cycle, then flat; it ends at `end_value`.
+    """Repeated cycles: linear from 0 to `end_value` over the fraction `rising` of a cycle, then constant.
 
     Source: Fu et al. (2019), Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing.
 
     Args:
         cycles: number of cycles.
-        rising: fraction of a cycle in which the line rises.
-        end_value: value at the end of each rise.
+        rising: fraction of a cycle in which the value rises.
+        end_value: value at the end of each rise, and at the end of training.
 
     >>> [Cyclical(cycles=2)(fraction) for fraction in (0.0, 0.125, 0.4, 0.5, 1.0)]
     [0.0, 0.5, 1.0, 0.0, 1.0]
@@ -146,14 +146,17 @@ class Cyclical(Schedule):
 
 
 class ScheduledValue(nn.Module):
-    """A number that may follow a schedule; training moves the clock, outside training it stands at the end.
+    """A number that may follow a schedule. Before and after training it has the schedule's final value.
 
-    `value` is a plain number where it is fixed, and else one tensor that changes in place: whoever holds it (a recorded
-    step, say) sees it move.
+    `value` is a plain number if it is fixed; else it is a single tensor that changes in place, so that a recorded step
+    uses the current value.
 
-    >>> weight = Clock(Linear(0.0, 2.0))
-    >>> weight.move(0.25)
-    >>> weight.now, Clock(3.0).now
+    Args:
+        value: a number, or a schedule.
+
+    >>> weight = ScheduledValue(Linear(0.0, 2.0))
+    >>> weight.set_progress(0.25)
+    >>> weight.value, ScheduledValue(3.0).value
     (tensor(0.5000), 3.0)
     """
 
@@ -171,13 +174,13 @@ class ScheduledValue(nn.Module):
         return self._current if self.schedule else self.fixed  # type: ignore[return-value]
 
     def set_progress(self, fraction: float) -> None:
-        """Go to where `fraction` of training is done."""
+        """Set the value to that of the schedule at `fraction` of training."""
         if self.schedule:
             self._current.fill_(self.schedule(fraction))
 
 
 def scheduled_values(*modules: nn.Module) -> list[ScheduledValue]:
-    """Every clock inside the modules that follows a schedule."""
+    """Every `ScheduledValue` inside the modules that follows a schedule."""
     return [
         part for module in modules for part in module.modules() if isinstance(part, ScheduledValue) and part.schedule
     ]

@@ -1,4 +1,4 @@
-"""The one model class: a VAE is a latent and a likelihood; a `Trace` is what one pass through it recorded.
+"""The model class: a VAE is a latent and a likelihood; a `Trace` records a pass through it.
 
     log p(x) >= ELBO = E_q[log p(x | z)] - KL(q(z | x) || p(z)),   -ELBO = distortion + rate
 
@@ -23,7 +23,13 @@ from nelbo.likelihoods import Likelihood
 
 
 class Trace:
-    """One pass: the data, the likelihood given the drawn latents, and the levels."""
+    """The record of a pass: the terms of the ELBO, nats per datum `(*sample_shape, batch)`.
+
+    Args:
+        x: data `(batch, *shape)`.
+        likelihood: p(x | z) at the sampled latents.
+        levels: the latents, with posterior and prior, top level first.
+    """
 
     def __init__(self, x: Tensor, likelihood: Distribution, levels: tuple[LatentLevel, ...]) -> None:
         self.x = x
@@ -32,12 +38,12 @@ class Trace:
 
     @cached_property
     def distortion(self) -> Tensor:
-        """-log p(x | z), nats: how badly x is reconstructed."""
+        """-log p(x | z), nats: the reconstruction error of x."""
         return -self.likelihood.log_prob(self.x)
 
     @cached_property
     def rate(self) -> Tensor:
-        """KL(q(z | x) || p(z)), nats, summed over levels: how much of x the latents carry."""
+        """KL(q(z | x) || p(z)), nats, summed over levels: the information about x in the latents."""
         return reduce(torch.add, [level.kl for level in self.levels])
 
     @cached_property
@@ -48,11 +54,11 @@ class Trace:
 
     @cached_property
     def log_weight(self) -> Tensor:
-        """log w = log p(x | z) + log p(z) - log q(z | x), nats: the importance weight of this draw.
+        """log w = log p(x | z) + log p(z) - log q(z | x), nats: the log importance weight of z.
 
         Raises:
-            UserError: if a prior and a posterior are not both discrete or both continuous, since their densities are
-                then against different measures and the ratio means nothing; or if a posterior is a point mass.
+            UserError: if a prior and a posterior are not both discrete or both continuous, since their densities
+                are then against different measures and their ratio is meaningless; or if a posterior is a point mass.
         """
         for level in self.levels:
             if not level.q.has_density:  # type: ignore[attr-defined]
@@ -75,7 +81,9 @@ def _is_discrete(d: Distribution) -> bool:
 class VAE(nn.Module):
     """p(x, z) = p(x | z) p(z), with q(z | x) to infer z.
 
-    Shapes: x is `(batch, *shape)`, a context c is `(batch, n)` or None.
+    Args:
+        latent: p(z) and q(z | x), and the features h of z.
+        likelihood: p(x | h).
     """
 
     def __init__(self, latent: Latent, likelihood: Likelihood) -> None:
@@ -85,22 +93,50 @@ class VAE(nn.Module):
         latent.bind(likelihood)
 
     def forward(self, x: Tensor, c: Tensor | None = None, shape: Sequence[int] = ()) -> Trace:
-        """Draw the latents of each datum `shape` times and score x under each draw."""
+        """Sample latents for each datum and score x under each sample.
+
+        Args:
+            x: data `(batch, *shape)`.
+            c: context `(batch, context)`; None for none.
+            shape: shape of the latent samples of each datum; () for one sample.
+        """
         h, levels = self.latent.infer(x, c, shape)
         return Trace(x, self.likelihood(h, c), levels)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """The embedding that x is rebuilt from: the posterior's mean, or for text a point of the norm of its draws."""
+        """The embedding from which x is reconstructed: the posterior mean, or for text a point of typical norm.
+
+        Args:
+            x: data `(batch, *shape)`.
+            c: context `(batch, context)`; None for none.
+        """
         return (self.latent.typical_embedding if self.likelihood.reconstruct_from_typical else self.latent.embed)(x, c)
 
     def decode(self, h: Tensor, c: Tensor | None = None) -> Distribution:
-        """p(x | h, c)."""
+        """p(x | h, c).
+
+        Args:
+            h: features `(*sample, batch, features)`.
+            c: context `(batch, context)`; None for none.
+        """
         return self.likelihood(h, c)
 
     def decode_mean(self, h: Tensor, c: Tensor | None = None) -> Tensor:
-        """x of an embedding `(batch, features)`: the mean of p(x | h, c), or for text the line that fits it best."""
+        """Reconstruct x from an embedding: the mean of p(x | h, c), or for text the line that fits it best.
+
+        Args:
+            h: embeddings `(batch, n)`.
+            c: context `(batch, context)`; None for none.
+        """
         return self.decode(self.latent.embedding_to_features(h, c), c).reconstruct(self.latent.log_q(h, c))  # type: ignore[attr-defined]
 
     def generate(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Distribution:
-        """p(x | z) for `n` draws of z from the model's own prior; the temperature is that of a text's tokens, too."""
+        """p(x | z) for samples of z from the prior.
+
+        Args:
+            n: number of samples.
+            c: context `(n, context)`; None for none.
+            temperature: factor of the standard deviation of z, and divisor of the logits of text; below 1, samples are
+                more typical and less varied.
+        """
         return self.likelihood(self.latent.sample_prior(n, c, temperature), c).with_temperature(temperature)

@@ -1,9 +1,9 @@
-"""Recipes: what a model is made of as plain values, and how it is built from them.
+"""Recipes: the parts of a model as plain values, and the model built from them.
 
     registry    parts by family and kind: `register`, `Component`, `parse`, `dump`
     recipe      a training run as one TOML file, and how its fields are replaced
-    build       a model's parts chosen from the data where they are left open, and the VAE they make
+    build       defaults for a model's parts from the data, and the VAE built from them
     citations   the sources of the parts that a recipe uses
 
-This package imports none of them: the parts register themselves with `nelbo.config.registry`, below all of them.
+This package does not import the parts: they register themselves with `nelbo.config.registry`.
 """

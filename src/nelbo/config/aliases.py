@@ -1,4 +1,4 @@
-"""Names that files had before, old -> new: recipes, saved models and rendered images are read through these tables."""
+"""Old names in files -> new names: recipes, saved models and rendered images are read through these tables."""
 
 from __future__ import annotations
 
@@ -63,4 +63,4 @@ RENDER_OPTIONS: dict[str, dict[str, str]] = {
     "latent_walk": {"points": "waypoints"},
     "attribute_edit": {"plus": "toward", "minus": "away_from"},
 }
-"""How an image of `nelbo art` was made: the function, and its options."""
+"""The function, and its options, in the metadata of an image of `nelbo art`."""

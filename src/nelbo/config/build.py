@@ -1,4 +1,4 @@
-"""A whole VAE as plain values, chosen from the data where it is left open, and built."""
+"""A VAE as plain values: unset ones are chosen from the data, and the model is built."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Input:
     """The input of the encoder, (x - center) * scale.
 
     Args:
-        center: a number, or "mean": that of the training data.
-        scale: a number.
-        mask_fraction: in training, from this share of series a random stretch is hidden from the encoder.
+        center: a number, or "mean" for the mean of the training data.
+        scale: factor of the centred input.
+        mask_fraction: share of the series of which a random stretch is hidden from the encoder in training; 0 for none.
     """
 
     center: float | Literal["mean"] = "mean"
@@ -35,14 +35,14 @@ class Input:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A VAE. What is None is chosen from the data.
+    """A VAE as plain values; those that are None are chosen from the data.
 
     Args:
-        latent: prior and posterior.
-        likelihood: p(x | h).
-        encoder: architecture of the encoder.
+        latent: the latents, with prior and posterior.
+        likelihood: p(x | h); None for the default of the data.
+        encoder: architecture of the encoder; None for the default of the data.
         decoder: architecture of the decoder; None for the encoder's.
-        input: how the encoder's input is scaled.
+        input: scaling of the encoder's input.
         init_bias_to_mean: set the decoder's output bias to the mean of the training data before training.
     """
 
@@ -55,13 +55,13 @@ class ModelSpec:
 
 
 def resolve(spec: ModelSpec, schema: Schema) -> ModelSpec:
-    """The spec with every choice made for data of this schema.
+    """The spec with every None replaced by the choice for data of this schema.
 
-    Nets and likelihood are the defaults of the kind of data (`DataKind`). A codebook model with a grid net has one
-    group for each place.
+    Nets and likelihood are the defaults of the kind of data (`DataKind`). A VQ model with a grid net has one group for
+    each position of the grid.
 
     Raises:
-        UserError: for parts that the kind of data does not take.
+        UserError: for parts that do not support the kind of data.
     """
     kind = schema.data_kind
     if spec.input.mask_fraction and not kind.masks_missing:
@@ -87,13 +87,14 @@ def resolve(spec: ModelSpec, schema: Schema) -> ModelSpec:
 
 
 def build(spec: ModelSpec, shape: tuple[int, ...], context: int = 0, missing: bool = False) -> VAE:
-    """The VAE that a resolved spec describes.
+    """Build the VAE of a resolved spec.
 
     Args:
-        spec: what `resolve` returned.
+        spec: the result of `resolve`.
         shape: the shape of a datum.
-        context: how many numbers the model is conditioned on.
-        missing: whether elements of the data may be missing (NaN), for a likelihood that does not know it by itself.
+        context: length of the context vector; 0 for an unconditional model.
+        missing: whether elements of the data may be missing (NaN); the likelihood is then restricted to the observed
+            elements.
     """
     if spec.likelihood is None or spec.encoder is None or spec.decoder is None:
         raise UserError("the model has open choices: call resolve(spec, schema) first")
@@ -111,9 +112,9 @@ def build(spec: ModelSpec, shape: tuple[int, ...], context: int = 0, missing: bo
 
 
 def init_from_data(vae: VAE, spec: ModelSpec, mean: Tensor, rows: Tensor) -> None:
-    """Set what depends on the training data before training.
+    """Initialize a model from the training data.
 
-    The input's centre and the output bias are set by their mean, and every `InitializedFromData` by random rows.
+    The mean of the data sets the centre of the input and the output bias; random rows set every `InitializedFromData`.
     """
     for rescale in rescales(vae.latent):
         if spec.input.center == "mean":
@@ -131,7 +132,7 @@ ACCEPTED = {("binary",): "0 and 1", ("binary", "unit"): "values in [0, 1]"}
 
 
 def check_support(vae: VAE, schema: Schema) -> None:
-    """Raise `UserError` where the likelihood cannot hold data of this schema."""
+    """Raises `UserError` if the likelihood does not support data of this schema."""
     likelihood = vae.likelihood
     scaled = likelihood.raw_counts and {*schema.shift, *schema.scale} != {0.0, 1.0}
     if schema.support not in likelihood.accepts or scaled:

@@ -1,8 +1,8 @@
-"""What to cite: the sources of exactly the parts that a recipe is made of.
+"""Citations: the sources of exactly the parts of a recipe.
 
     used(recipe) = nelbo + the VAE + the preset's paper + the citations of each part
 
-The keys stand beside each part, in its `register`. The entries are in `files/references.bib`; those of a plug-in, in a
+The keys are in the `register` of each part. The entries are in `files/references.bib`; those of a plug-in are in a
 `references.bib` beside its module.
 """
 
@@ -25,9 +25,9 @@ SOURCES = {"mnist": "lecun1998gradient", "fashion-mnist": "xiao2017fashion"}
 
 
 def used(recipe: Recipe) -> list[str]:
-    """The keys of what a recipe uses, each once: nelbo, the VAE, its preset's paper, then its parts as they come.
+    """The bibliography keys of a recipe, each once: nelbo, the VAE, the preset's paper, then the parts in order.
 
-    A recipe of a trained model (`Model.recipe`) has every part; one that leaves parts to the data lacks these.
+    The recipe of a trained model (`Model.recipe`) has every part; parts that a recipe leaves to the data are not cited.
 
     >>> from nelbo.config.registry import parse
     >>> used(parse(Recipe, {"model": {"likelihood": "bernoulli"}}, ""))
@@ -60,7 +60,10 @@ def entries() -> dict[str, str]:
 
 
 def bibtex(keys: Iterable[str]) -> str:
-    """The BibTeX of these keys, in their order; `UserError` suggests the nearest of an unknown one.
+    """The BibTeX of these keys, in their order.
+
+    Raises:
+        UserError: for an unknown key, with the nearest known one.
 
     >>> print(bibtex(["kingma2014auto"]), end="")
     @inproceedings{kingma2014auto,

@@ -1,4 +1,4 @@
-"""Every field of a recipe with its type, default and help: for `nelbo train --help-all` and for documents."""
+"""Every field of a recipe with its type, default and help, for `nelbo train --help-all` and the documentation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nelbo.errors import UserError, nearest
 from nelbo.training import TrainingConfig
 
 TABLES = {"": Recipe, "data": DataOptions, "training": TrainingConfig, "model": ModelSpec, "model.input": Input}
-"""The tables of a recipe by path; the families of parts come beside them."""
+"""The tables of a recipe by path, without the families of parts."""
 TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false"}
 WIDTH = 100  # columns of the text
 
@@ -26,8 +26,8 @@ WIDTH = 100  # columns of the text
 def listing(family: str | None = None) -> dict[str, dict[str, Any]]:
     """The fields by section: the tables of a recipe by path, then each part as "family.kind".
 
-    A section is `{"summary": text, "fields": {name: {"type": text, "default": value, "help": text}}}`; a field that has
-    no default lacks that key.
+    A section is `{"summary": text, "fields": {name: {"type": text, "default": value, "help": text}}}`; a field without
+    a default has no such key.
 
     Args:
         family: only the parts of this family; None for all, and the recipe itself.
@@ -86,14 +86,14 @@ def _lines(section: str, content: Mapping[str, Any]) -> Iterator[str]:
     yield from textwrap.wrap(f"{section}: {content['summary']}", WIDTH, subsequent_indent="  ")
     for name, field in content["fields"].items():
         default = f"  [default: {_value(field['default'])}]" if "default" in field else "  [required]"
-        default = "" if field["type"] == "table" else default  # its fields are listed by themselves
+        default = "" if field["type"] == "table" else default  # its fields have their own section
         text = f"{name} ({field['type']}): {field['help']}{default}"
         yield from textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="        ")
     yield ""
 
 
 def _value(value: Any) -> str:
-    """A default in short: a part that has its defaults by its kind."""
+    """A default in short form: a part with default options by its kind."""
     if isinstance(value, dict) and "kind" in value:
         return str(value["kind"])
     return "none" if value is None else json.dumps(value)

@@ -1,7 +1,7 @@
-"""A recipe: everything a training run is made of, as one TOML file.
+"""A recipe: all settings of a training run, as a TOML file.
 
-Shipped recipes are in the package and are known by name; any file in the same form will do. What a recipe leaves
-out has a default or is chosen from the data, and any field can be overridden by its dotted path.
+Shipped recipes are in the package and are loaded by name; a path of a file in the same form works too. Unset fields
+have a default or are chosen from the data, and any field can be overridden by its dotted path.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ The fields of `training` and of `data` are short names too; see `short_names`.
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that a training run is made of.
+    """All settings of a training run.
 
     Args:
-        description: one line on what the recipe is for.
-        preset: the published variant that replaced parts of the recipe.
-        minutes: how long training may take: the number of epochs is chosen to fit; 0 for `training.epochs`.
+        description: one line on the purpose of the recipe.
+        preset: name of the published variant whose parts replaced those of the recipe; "" for none.
+        minutes: time for training, in minutes; the number of epochs is chosen to fit. 0 for `training.epochs`.
         prior: kind of a prior that is fitted to the embeddings after training; "" for none.
-        data: what to train on.
+        data: the training data.
         model: the parts of the VAE.
         objective: the loss.
-        training: how to train.
-        versions: the versions that a finished run was made with.
+        training: settings of the training loop.
+        versions: versions of the software of a finished run.
     """
 
     description: str = ""
@@ -84,9 +84,10 @@ def names() -> list[str]:
 
 
 def text(name: str) -> str:
-    """The TOML of a shipped recipe, or of a file.
+    """The TOML text of a shipped recipe, or of a file.
 
-    Raises `UserError` if it is neither.
+    Raises:
+        UserError: if it is neither.
     """
     if name in names():
         return (_folder() / f"{name}.toml").read_text("utf-8")
@@ -100,10 +101,14 @@ def text(name: str) -> str:
 
 
 def load(name: str | None, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """The recipe of that name or file (None: all defaults), with fields replaced by dotted path.
+    """Load a recipe and replace fields of it.
 
-    A path with no dot is a field of the recipe or of `training`; `{"epochs": 3, "model.latent.dim": 8}`, say.
-    Raises `UserError` naming the key, the value and what to write instead.
+    Args:
+        name: name of a shipped recipe, or path of a file; None for all defaults.
+        overrides: values by dotted path or short name, such as `{"epochs": 3, "model.latent.dim": 8}`; None for none.
+
+    Raises:
+        UserError: for an unknown field or a wrong value, with the field, the value and a remedy.
     """
     try:
         table = tomllib.loads(text(name)) if name else {}
@@ -114,7 +119,7 @@ def load(name: str | None, overrides: Mapping[str, Any] | None = None) -> Recipe
 
 def override(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
     """The recipe with fields replaced by dotted path; see `load`."""
-    # All is written out first, so that a path can reach into a component that the recipe's file does not name.
+    # Everything is written out first, so that a path can refer to a component that the recipe's file does not contain.
     table = dump(recipe)
     for path, value in sorted(dotted(overrides).items(), key=_outer_first):
         _override(table, path, value)
@@ -122,7 +127,7 @@ def override(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
 
 
 def short_names() -> dict[str, str]:
-    """The names with no dot that a setting may have, on the command line and in Python, and the paths they stand for.
+    """The short names of settings, on the command line and in Python, and their dotted paths.
 
     >>> short_names()["beta"], short_names()["epochs"], short_names()["window"]
     ('objective.beta', 'training.epochs', 'data.window')
@@ -132,14 +137,15 @@ def short_names() -> dict[str, str]:
 
 
 def chosen(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a function's arguments by name, the settings that are not left at None."""
+    """The arguments of a function, by name, that are settings and not None."""
     return {name: arguments[name] for name in short_names() if arguments.get(name) is not None}
 
 
 def dotted(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The overrides by dotted path.
+    """The overrides with dotted paths in place of short names.
 
-    Raises `UserError` for a name with no dot that is neither a short name nor a field of the recipe.
+    Raises:
+        UserError: for a name without a dot that is neither a short name nor a field of the recipe.
     """
     old_names = FIELDS["Recipe"] | FIELDS["TrainingConfig"] | FIELDS["DataOptions"]
     overrides = {old_names.get(name, name): value for name, value in overrides.items()}
@@ -150,7 +156,7 @@ def dotted(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _outer_first(item: tuple[str, Any]) -> tuple[int, str]:
-    """Sorts a component (or its kind) before that component's fields, however they were given."""
+    """Sort key: a component (or its kind) comes before its fields, in any order of the input."""
     return item[0].removesuffix(".kind").count("."), item[0]
 
 
@@ -168,7 +174,7 @@ def _override(table: dict[str, Any], path: str, value: Any) -> None:
 
 
 def loads_value(value: str) -> Any:
-    """The TOML value a text stands for, or the text itself.
+    """Parse a text as a TOML value; a text that is not one is returned as it is.
 
     >>> loads_value("3"), loads_value("[400, 200]"), loads_value("conv")
     (3, [400, 200], 'conv')
@@ -206,7 +212,7 @@ def _key(name: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """With what a model is made."""
+    """The versions of the software that determine a model."""
     return {"nelbo": __version__, "torch": torch.__version__, "python": platform.python_version()}
 
 

@@ -1,9 +1,9 @@
 """Parts by family and kind, and plain tables (TOML, JSON) to recipes and back.
 
 A part is a class or a function entered by `register`. Its keyword-only parameters are the fields of a recipe, with
-their types and defaults, and with the help that its `Args:` give. Its positional parameters (networks, sizes) are
-supplied by the code that builds it. A part that takes none and is a value (a schedule, a network's architecture) is a
-frozen dataclass: its fields are the recipe's, and the recipe holds the object itself.
+their types and defaults, and with the help in its `Args:`. Its positional parameters (networks, sizes) are supplied by
+the code that builds it. A part without them that is a value (a schedule, a network's architecture) is a frozen
+dataclass: its fields are those of the recipe, and the recipe holds the object itself.
 
     @register("likelihood", "student-t", cite="takahashi2018student")
     class StudentT(Likelihood):
@@ -12,13 +12,13 @@ frozen dataclass: its fields are the recipe's, and the recipe holds the object i
     Component("likelihood", "student-t", sigma=0.1).build(decoder=net, event_dims=1)
 
 In a table a part is `{kind = "student-t", sigma = 0.1}`, or its kind alone. Every value is checked against the
-annotated type, so that each mistake in a recipe is one line: where, what, and what to write instead.
+annotated type, so that the error for a mistake is one line with the place, the value and a remedy.
 
 Packages outside nelbo add parts by the entry point group `nelbo.parts`: each entry point names a module to import. A
-file `references.bib` beside that module has the entries of what its parts cite.
+file `references.bib` beside that module has the entries that its parts cite.
 
-pydantic was weighed: its discriminated unions need the classes of a family listed at the field, and its messages are
-not one line.
+pydantic is not used: its discriminated unions need the classes of a family listed at the field, and its messages are
+longer than one line.
 """
 
 from __future__ import annotations
@@ -44,12 +44,19 @@ T = TypeVar("T")
 P = TypeVar("P", bound=Callable[..., Any])
 
 PACKAGES = ("nets", "priors", "posteriors", "likelihoods", "latents", "objectives", "schedules", "training.optim")
-"""Where nelbo's own parts are: every module of these packages is imported before a kind is looked up."""
+"""The packages with nelbo's own parts: their modules are imported before a kind is looked up."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers from `low` to `high`; `above` and `below` leave the ends out: `Annotated[float, Range(0)]`."""
+    """A range of numbers, for annotations such as `Annotated[float, Range(0)]`.
+
+    Args:
+        low: smallest number.
+        high: largest number.
+        above: an exclusive lower bound.
+        below: an exclusive upper bound.
+    """
 
     low: float = -math.inf
     high: float = math.inf
@@ -74,7 +81,7 @@ class Range:
 
 @dataclass(frozen=True)
 class NotEmpty:
-    """The lists of one item or more: `Annotated[tuple[int, ...], NotEmpty()]`."""
+    """Lists with at least one item, for annotations such as `Annotated[tuple[int, ...], NotEmpty()]`."""
 
     def __contains__(self, value: Sized) -> bool:
         return len(value) > 0
@@ -93,7 +100,14 @@ Learned = Literal["learned"]
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered part: how it is made, what it cites, and the check of its options together."""
+    """A registered part.
+
+    Args:
+        make: the class or function.
+        cite: bibliography keys of the part.
+        cite_if: further keys, each with the condition on the options under which it applies.
+        check: checks the options together; None for no check.
+    """
 
     make: Callable[..., Any]
     cite: tuple[str, ...]
@@ -118,7 +132,7 @@ class Entry:
 
     @functools.cached_property
     def help(self) -> dict[str, str]:
-        """What each field does, from the `Args:` of the docstring."""
+        """The description of each field, from the `Args:` of the docstring."""
         return arguments(inspect.getdoc(self.make) or "")
 
     def complete(self, options: Mapping[str, Any], path: str) -> dict[str, Any]:
@@ -145,15 +159,15 @@ def register(
     cite_if: Mapping[str, Callable[[Mapping[str, Any]], bool]] | None = None,
     check: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Callable[[P], P]:
-    """Enter a class or a function as the part `kind` of `family`.
+    """Register a class or a function as the part `kind` of `family`.
 
     Args:
         family: "latent", "prior", "posterior", "likelihood", "objective", "net", "transform", "schedule" or
             "optimizer".
         kind: the name that recipes use.
-        cite: keys of the bibliography (`references.bib`) that whoever uses the part should cite.
-        cite_if: further keys, each with a function of the options that tells whether it applies.
-        check: a function of all options that raises `UserError` where they do not go together.
+        cite: keys of the bibliography (`references.bib`) to cite for the part.
+        cite_if: further keys, each with a function of the options that returns whether it applies.
+        check: a function of all options that raises `UserError` for invalid combinations; None for no check.
     """
 
     def enter(make: P) -> P:
@@ -195,8 +209,13 @@ def families() -> list[str]:
 def find(family: str, kind: str, path: str = "") -> Entry:
     """The part of that family and kind.
 
+    Args:
+        family: the family.
+        kind: the kind.
+        path: place in the recipe, for the message; "" for the family.
+
     Raises:
-        UserError: naming the nearest kind, for an unknown one.
+        UserError: for an unknown kind, with the nearest known one.
     """
     known = entries(family)
     if kind not in known:
@@ -213,13 +232,13 @@ def kind_of(value: object) -> str:
 
 @dataclass(frozen=True, init=False, repr=False)
 class Component(Generic[T]):
-    """A part as a recipe holds it: its family, its kind and its options, not built yet.
+    """A part in a recipe, not built yet: its family, kind and options.
 
     Args:
         family: the family, such as "prior".
         kind: the kind within it.
-        options: values of the part's fields; the others have their defaults. A component in them may be given by its
-            kind alone.
+        options: values of the part's fields; the others have their defaults. The kind alone may stand for a component
+            with default options.
 
     >>> Component("posterior", "diagonal-normal")
     Component('posterior', 'diagonal-normal', initial_logvar=None)
@@ -244,7 +263,7 @@ class Component(Generic[T]):
         return find(self.family, self.kind)
 
     def build(self, **positional: Any) -> T:
-        """Make the part: of `positional`, those are passed that it has a parameter for."""
+        """Build the part, with those of the positional arguments for which it has a parameter."""
         entry = self.entry
         return entry.make(*(positional[name] for name in entry.positional if name in positional), **self.options)  # type: ignore[no-any-return]
 
@@ -265,16 +284,16 @@ class Component(Generic[T]):
 
 
 def parse(kind: Any, value: Any, path: str) -> Any:
-    """The value of the annotated type `kind` that `value`, a plain table or scalar, stands for.
+    """Parse a plain table or scalar as a value of an annotated type.
 
     Args:
-        kind: a type as it is annotated: a scalar, a union, a literal, a tuple, a dict, a dataclass, the base class of
+        kind: the annotated type: a scalar, a union, a literal, a tuple, a dict, a dataclass, the base class of
             a family, or `Component[Base]`.
-        value: what the recipe has there; an object of the type itself will do.
-        path: where in the recipe it is, for messages.
+        value: the value in the recipe, or an object of the type itself.
+        path: place in the recipe, for messages.
 
     Raises:
-        UserError: naming the path, for an unknown key, a wrong type, or an impossible value.
+        UserError: for an unknown key, a wrong type or an invalid value, with the path.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
@@ -323,7 +342,7 @@ def _parse_union(arguments: tuple[Any, ...], value: Any, path: str) -> Any:
                 messages.append(str(error))
     start = f"{path} = {value!r}: give "
     for message in messages:
-        if not message.startswith(start):  # the value is of this type, and the mistake is within it
+        if not message.startswith(start):  # the value has this type, and the mistake is inside it
             raise UserError(message)
     raise UserError(start + ", or ".join(message.removeprefix(start) for message in messages))
 
@@ -379,7 +398,7 @@ def _construct(cls: Any, values: Mapping[str, Any], path: str) -> Any:
 
 
 class _prefixed:
-    """Put the path before the message of a `UserError` that begins with a field's name."""
+    """Prefix the message of a `UserError`, which begins with a field's name, with the path."""
 
     def __init__(self, path: str) -> None:
         self.path = path

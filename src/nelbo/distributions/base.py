@@ -11,8 +11,8 @@ The table of Kullback-Leibler divergences has one row per pair of families.
 
     KL(q || p) = E_q[log q(z) - log p(z)], in nats, of the broadcast batch shape
 
-A pair without a row is estimated by Monte Carlo where it is used. A new family adds its row with
-`@register_kl(Q, P)`; a test compares every row with Monte Carlo. A row with `TorchDistribution` as P applies to every p.
+A pair without a row is estimated by Monte Carlo where it is used. A new family adds its row with `@register_kl(Q, P)`;
+a test compares every row with Monte Carlo. A row with `TorchDistribution` as P applies to every p.
 
 Priors p(z | c), posteriors q(z | x, c) and likelihoods p(x | h, c) are distributions given a context:
 `forward(*context)` returns a `torch.distributions.Distribution`. A context that is absent is `None`.

@@ -1,6 +1,7 @@
-"""Distributions on curved spaces: the unit sphere, and the Poincare ball.
+"""Distributions on curved spaces: the unit sphere, and the Poincaré ball.
 
-On the unit sphere S^(d-1) in d dimensions: uniform, von Mises-Fisher, power spherical. The last two depend on the angle theta between z and a mean direction mu alone. With a concentration k,
+On the unit sphere S^(d-1) in d dimensions: uniform, von Mises-Fisher, power spherical. The last two depend on the angle
+theta between z and a mean direction mu alone. With a concentration k,
 
     log q(z) = k l(theta) - log Z(k) - log |S^(d-2)|        against the area of the sphere, in nats
     Z(k) = integral over [0, pi] of exp(f),   f(theta) = k l(theta) + (d - 2) log sin theta
@@ -14,7 +15,8 @@ or cancellation in float32 either (on a circle, a power spherical of k < 1 to ab
 draw, by implicit differentiation of its angle's distribution function H: d theta / dk = -(dH/dk) / exp(f - log Z),
 which is unbiased for any sampler of theta.
 
-The Poincare ball is the hyperbolic space of curvature -c as the ball of radius 1 / sqrt(c). A Normal in the tangent space at the origin, in orthonormal coordinates e, is wrapped on the ball and translated:
+The Poincaré ball is the hyperbolic space of curvature -c as the ball of radius 1 / sqrt(c). A Normal in the tangent
+space at the origin, in orthonormal coordinates e, is wrapped on the ball and translated:
 
     z = mu + exp_0(e),  e ~ N(0, diag(sigma^2)),   exp_0(e) = tanh(sqrt(c) |e| / 2) e / (sqrt(c) |e|)
 

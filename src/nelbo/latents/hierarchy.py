@@ -150,7 +150,7 @@ class TopDown(Latent):
         bottom_up: maps x and c to the features of each rung, top first.
         rungs: the levels, top first.
         start: shape of the state at the top, a learned constant.
-        features: length of h, or its channels in a hierarchy of pictures, from which the decoder is built; 0 if unknown.
+        features: length of h, or its channels for a hierarchy of pictures, to build the decoder; 0 if unknown.
     """
 
     def __init__(
@@ -217,7 +217,7 @@ class TopDown(Latent):
         return self.decode_levels(self.split(embedding), c)
 
     def split(self, code: Tensor) -> list[Tensor]:
-        """Split an embedding from `embed` into the z of each level, `(*batch, *shape)`, the input of `decode_levels`."""
+        """Split an embedding from `embed` into the z of the levels, `(*batch, *shape)`, for `decode_levels`."""
         parts = code.split([math.prod(shape) for shape in self.shapes], -1)
         return [part.unflatten(-1, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
@@ -285,7 +285,7 @@ class TopDown(Latent):
             if i in fixed:  # a fixed z without sample dimensions is the same for all samples above it
                 return fixed[i].expand(torch.broadcast_shapes(fixed[i].shape, d.batch_shape + d.event_shape))
             d = temper(d, each[i]) if each[i] != 1 else d
-            # The samples of the level above are in the batch of this one, so only the first level adds the sample shape.
+            # The samples of the level above are in the batch of this one: only the first level adds the sample shape.
             return d.rsample(torch.Size(shape[: max(len(shape) + 1 - len(d.batch_shape), 0)]))
 
         return choose

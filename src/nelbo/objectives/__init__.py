@@ -1,4 +1,4 @@
-"""What is minimised: terms of a trace and their sums, bounds from importance weights, and games with a critic."""
+"""Training objectives: terms of a trace and their sums, importance-weighted bounds, and adversarial objectives."""
 
 from nelbo.objectives.adversarial import VAEGAN, AdversarialAutoencoder, FactorVAE
 from nelbo.objectives.base import Losses, Objective, StatefulTerm, Term, WeightedTerms, distortion, rate, stl_kl

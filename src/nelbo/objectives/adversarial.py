@@ -1,11 +1,11 @@
-"""Objectives that own a critic: a second player, which learns to tell two kinds of draws apart.
+"""Adversarial objectives: a critic is a second player, which learns to distinguish two kinds of samples.
 
 A critic's output l is a logit, P(first kind) = sigmoid(l); at its optimum l is the log-ratio of the two densities.
-It descends the mean cross-entropy of both kinds, on inputs through which no gradient flows:
+It minimises the mean cross-entropy of both kinds, on detached inputs:
 
     critic loss = -(1/2) E_first[log sigmoid(l)] - (1/2) E_second[log sigmoid(-l)]
 
-The loss a run reports is that of the VAE.
+The loss that a run reports is that of the VAE.
 """
 
 from __future__ import annotations
@@ -27,22 +27,28 @@ from nelbo.vae import VAE
 
 
 def discriminator_loss(first: Tensor, second: Tensor) -> Tensor:
-    """The critic's loss from its logits on draws of the first and of the second kind."""
+    """The critic's loss from its logits on samples of the first and of the second kind."""
     return 0.5 * (softplus(-first).mean() + softplus(second).mean())
 
 
 def permute_dims(z: Tensor) -> Tensor:
-    """Each latent's draws `(batch, latents)` in an order of its own: nearly draws of the product of the marginals."""
+    """Permute each latent of samples `(batch, latents)` over the batch: samples of the product of marginals, nearly."""
     return z.gather(0, noise.uniform(torch.Size(), z.shape[:1], z.shape[1:], z).argsort(0))
 
 
 def _like(net: nn.Module, vae: VAE) -> nn.Module:
-    """The net in the type and on the device of a VAE."""
+    """The net with the dtype and on the device of a VAE."""
     return net.to(next(vae.parameters()))
 
 
 class LatentCritic(Objective, ABC):
-    """A critic of draws of z; a perceptron with layers `hidden`, whose learning rate is `critic_lr_scale` times the run's."""
+    """An objective with a critic of z, a perceptron.
+
+    Args:
+        weight: weight of the critic's term.
+        hidden: sizes of the critic's hidden layers.
+        critic_lr_scale: learning rate of the critic, as a multiple of that of the run.
+    """
 
     def __init__(self, weight: float, hidden: Sequence[int], critic_lr_scale: float) -> None:
         super().__init__()
@@ -64,7 +70,7 @@ class LatentCritic(Objective, ABC):
 
 @register("objective", "factorvae", cite="kim2018disentangling")
 class FactorVAE(LatentCritic):
-    """distortion + rate + weight * TC, where a critic's logit on z is the total correlation's log-ratio.
+    """distortion + rate + weight * TC, where the total correlation TC is estimated by a critic's logit on z.
 
         TC = E_q(z)[log q(z) / prod_j q(z_j)];   first kind: z, second kind: z with permuted latents
 
@@ -72,8 +78,8 @@ class FactorVAE(LatentCritic):
 
     Args:
         weight: weight of the total correlation.
-        hidden: hidden layers of the critic.
-        critic_lr_scale: learning rate of the critic, as a multiple of the run's.
+        hidden: sizes of the critic's hidden layers.
+        critic_lr_scale: learning rate of the critic, as a multiple of that of the run.
     """
 
     def __init__(
@@ -93,16 +99,16 @@ class FactorVAE(LatentCritic):
 
 @register("objective", "aae", cite="makhzani2016adversarial")
 class AdversarialAutoencoder(LatentCritic):
-    """distortion + weight * (-log sigmoid(l(z))): the encoder makes draws that pass for the prior's, at any rate.
+    """distortion + weight * (-log sigmoid(l(z))): the encoder's samples become indistinguishable from the prior's.
 
-    First kind: draws of the prior, second kind: z. It never needs log q.
+    First kind: samples of the prior, second kind: z. It never needs log q, and does not bound the rate.
 
     Source: Makhzani, Shlens, Jaitly, Goodfellow, Frey (2016), Adversarial Autoencoders.
 
     Args:
         weight: weight of the adversarial loss.
-        hidden: hidden layers of the critic.
-        critic_lr_scale: learning rate of the critic, as a multiple of the run's.
+        hidden: sizes of the critic's hidden layers.
+        critic_lr_scale: learning rate of the critic, as a multiple of that of the run.
     """
 
     def __init__(
@@ -121,21 +127,21 @@ class AdversarialAutoencoder(LatentCritic):
 
 @register("objective", "vae-gan", cite="larsen2016autoencoding")
 class VAEGAN(Objective):
-    """A VAE whose likeness is measured between features f of a critic of data, and whose decoder deceives that critic.
+    """A VAE whose reconstruction error is measured on the features f of a critic, and whose decoder fools that critic.
 
         likeness = |f(x) - f(x~)|^2 / 2 + pixels * distortion;  deceit = mean of -log sigmoid(l) over x~ and x_p
         encoder: rate + likeness;  decoder: weight * likeness + deceit;  critic: data first, x~ and x_p second
 
-    x~ is the mean of p(x | z), x_p decoded from draws of the prior. Training raises `UserError` for a hierarchy, and
-    for data of which elements may be missing.
+    x~ is the mean of p(x | z), x_p is decoded from samples of the prior. Training raises `UserError` for a hierarchy,
+    and for data with missing elements.
 
     Source: Larsen, Sønderby, Larochelle, Winther (2016), Autoencoding beyond pixels using a learned similarity metric.
 
     Args:
         weight: weight of the likeness in the decoder's loss.
-        features: size of the critic's features.
+        features: number of features of the critic.
         critic: architecture of the critic.
-        critic_lr_scale: learning rate of the critic, as a multiple of the run's.
+        critic_lr_scale: learning rate of the critic, as a multiple of that of the run.
         pixels: weight of the distortion. With 0, as published, latents can collapse before the critic has learned.
     """
 
@@ -161,7 +167,7 @@ class VAEGAN(Objective):
                 "objective"
             )
         self.trunk = _like(self.critic_net.encoder(tuple(x.shape[1:]), self.features), vae)
-        self.head = _like(nn.Linear(self.features, 1), vae)  # here and not above: the run's seed decides it
+        self.head = _like(nn.Linear(self.features, 1), vae)  # built here, after the run's seed is set
 
     def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
         trace = vae(x, c)

@@ -1,7 +1,7 @@
-"""An objective scores a trace: it returns a loss for each player, and the named parts it summed.
+"""An objective scores a trace: it returns a loss for each player, and the named terms of the sum.
 
-A player is a set of parameters that its own optimizer moves. Almost every objective has one, "vae"; an
-adversarial one has two.
+A player is a set of parameters with its own optimizer. Almost every objective has one player, "vae"; an adversarial
+objective has two.
 """
 
 from __future__ import annotations
@@ -27,9 +27,12 @@ Term = Callable[[Trace], Tensor]
 
 @dataclass(frozen=True)
 class Losses:
-    """`losses`: name -> scalar to minimise. `terms`: name -> scalar, mean over the batch, nats per datum.
+    """The result of an objective.
 
-    A part named "loss" is what a run reports and compares, where the sum over players would say nothing.
+    Args:
+        losses: player -> scalar to minimise.
+        terms: name -> scalar, mean over the batch, nats per datum. A term named "loss" replaces the sum over players
+            in what a run reports and compares.
     """
 
     losses: dict[str, Tensor]
@@ -37,8 +40,11 @@ class Losses:
 
 
 class Objective(nn.Module, ABC):
-    """Scores one batch under a VAE. `sample_shape` is how often the latents of each datum are drawn; `accepts_missing_context` tells
-    whether data may be without a context (a row of NaN) among data that have one."""
+    """The loss of a batch under a VAE.
+
+    `sample_shape` is the shape of the latent samples of each datum. `accepts_missing_context` is True if some data may
+    have no context (a row of NaN). `critic_lr_scale` is the learning rate of a critic as a multiple of the run's.
+    """
 
     family: ClassVar[str] = "objective"
     sample_shape: tuple[int, ...] = ()
@@ -47,29 +53,42 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
-        """The losses of a batch x `(batch, *sample_shape)` with context c."""
+        """Compute the losses of a batch.
+
+        Args:
+            vae: the model.
+            x: data `(batch, *shape)`.
+            c: context `(batch, context)`; None for none.
+        """
 
     def param_groups(self, vae: VAE) -> dict[str, list[nn.Parameter]]:
-        """The parameters each player moves; no parameter has two players."""
+        """The parameters of each player; no parameter has two players."""
         return {"vae": list(vae.parameters())}
 
     def lr_scale(self, player: str) -> float:
-        """The learning rate of a player, as a multiple of the run's: `critic_lr_scale` for a critic."""
+        """The learning rate of a player as a multiple of the run's: `critic_lr_scale` for a critic, else 1."""
         return self.critic_lr_scale if player == "critic" else 1.0
 
     def setup(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:
-        """Called once before training on n data, of which x (with context c) is a batch: make what depends on sizes."""
+        """Prepare for training: build the parts whose sizes depend on the data. It is called once.
+
+        Args:
+            vae: the model.
+            x: a batch of data, `(batch, *shape)`.
+            n: number of training data.
+            c: context `(batch, context)`; None for none.
+        """
 
 
 class StatefulTerm(nn.Module, ABC):
-    """A term with a state: a clock, or the number of training data `n`, which is 0 until training starts."""
+    """A term with a state: a scheduled value, or the number of training data `n`, 0 until training starts."""
 
     name: str
     n = 0
 
     @abstractmethod
     def forward(self, trace: Trace) -> Tensor:
-        """The term's value, as a `Term`."""
+        """The value of the term, nats per datum."""
 
 
 def distortion(trace: Trace) -> Tensor:
@@ -83,9 +102,9 @@ def rate(trace: Trace) -> Tensor:
 
 
 def stl_kl(trace: Trace) -> Tensor:
-    """The rate, with the gradient of log q(z | x) - log p(z) through the draw z alone ("sticking the landing").
+    """The rate, with the gradient of log q(z | x) - log p(z) through the sample z alone ("sticking the landing").
 
-    Its value is `rate`'s and so is its gradient in expectation: the part left out, the score of q, has mean zero.
+    Its value is that of `rate`, and so is its gradient in expectation: the omitted part, the score of q, has mean zero.
     Near the optimum, where q is close to the true posterior, that part is only noise.
 
     Source: Roeder, Wu, Duvenaud (2017), Sticking the Landing: Simple, Lower-Variance Gradient Estimators for
@@ -96,7 +115,11 @@ def stl_kl(trace: Trace) -> Tensor:
 
 
 def add_penalty(trace: Trace, loss: Tensor, **parts: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss with what levels charge added, and its parts: always distortion and rate, a penalty if charged."""
+    """Add the penalty of the latents to a loss.
+
+    Returns:
+        the loss, and its terms: distortion, rate, the penalty if there is one, and `parts`.
+    """
     means = {"distortion": trace.distortion.mean(), "rate": trace.rate.mean(), **parts}
     if any(level.penalty is not None for level in trace.levels):
         means["penalty"] = trace.penalty.mean()
@@ -105,16 +128,17 @@ def add_penalty(trace: Trace, loss: Tensor, **parts: Tensor) -> tuple[Tensor, di
 
 
 def single_level(trace: Trace, name: str) -> LatentLevel:
-    """The one level of a trace; `UserError` naming the term for a hierarchy."""
+    """The single level of a trace; raises `UserError` with the name of the term for a hierarchy."""
     if len(trace.levels) != 1:
         raise UserError(f"{name}: takes one level of latents, and the model has {len(trace.levels)}: use a flat latent")
     return trace.levels[0]
 
 
 def encoder_decoder_groups(vae: VAE) -> dict[str, list[nn.Parameter]]:
-    """Two players: "encoder" moves the posterior's parameters and "decoder" all others.
+    """Two players: "encoder" with the posterior's parameters, and "decoder" with all others.
 
-    Raises `UserError` for latents in which the two share a path.
+    Raises:
+        UserError: for latents in which the two share modules.
     """
     encoder = vae.latent.encoder_parameters()
     if encoder is None:
@@ -124,7 +148,7 @@ def encoder_decoder_groups(vae: VAE) -> dict[str, list[nn.Parameter]]:
 
 
 def prior_draws(level: LatentLevel) -> Tensor:
-    """As many draws from the prior as there are data, of the shape of z `(batch, *event)`."""
+    """Samples from the prior, one for each datum, of the shape of z `(batch, *event)`."""
     p = level.p
     shape = torch.Size(() if p.batch_shape else level.z.shape[:1])
     return p.rsample(shape) if p.has_rsample else p.sample(shape)
@@ -135,8 +159,12 @@ class WeightedTerms(Objective):
 
         loss = mean over the batch of sum_t weight_t * term_t(trace) + penalty
 
-    where the penalty is what levels charge (a commitment loss, say), which is always due. The parts it reports are
-    unweighted: `parts`, by default each term, and `distortion` and `rate` always.
+    where the penalty is that of the latents (such as a commitment loss). The reported terms are unweighted; distortion
+    and rate are always among them.
+
+    Args:
+        terms: the weight of each term: a number, or a schedule.
+        parts: the terms to report; None for all.
     """
 
     def __init__(self, terms: Mapping[Term, float | Schedule], parts: Sequence[Term] | None = None) -> None:
@@ -154,7 +182,7 @@ class WeightedTerms(Objective):
         return Losses({"vae": loss}, parts)
 
     def weight(self, term: Term) -> float | Tensor:
-        """The weight of a term now."""
+        """The current weight of a term."""
         return self.terms[term].value
 
     def setup(self, vae: VAE, x: Tensor, n: int, c: Tensor | None = None) -> None:

@@ -1,10 +1,10 @@
-"""Bounds on log p(x) from the importance weights of several draws.
+"""Bounds on log p(x) from the importance weights of several samples.
 
     w_i = p(x, z_i) / q(z_i | x),  z_i ~ q(z | x);   E[w] = p(x)
     ELBO = E[log w] <= IWAE_k = E[log (1/k) sum_i w_i] <= log p(x) <= CUBO_n = (1/n) log E[w^n],  n >= 1
 
-A bound maps a trace of sample shape `(*outer, k)` to nats of shape `(*outer, batch)`; its value is the bound's,
-whatever its gradient.
+A bound maps a trace of sample shape `(*outer, k)` to nats of shape `(*outer, batch)`. Its value is that of the bound,
+even where its gradient is another estimator.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Bound = Callable[[Trace], Tensor]
 
 
 def log_mean_exp(log_weight: Tensor) -> Tensor:
-    """log (1/k) sum_i w_i over the k draws of dimension -2."""
+    """log (1/k) sum_i w_i over the k samples in dimension -2."""
     return log_weight.logsumexp(-2) - math.log(log_weight.shape[-2])
 
 
 def _path_log_weight(trace: Trace) -> Tensor:
-    """log w, with the gradient of log q through the draws alone."""
+    """log w, with the gradient of log q through the samples alone."""
     log_p = reduce(torch.add, [level.log_p - detach(level.q).log_prob(level.z) for level in trace.levels])
     path = log_p - trace.distortion
     return path + (trace.log_weight - path).detach()
@@ -57,12 +57,15 @@ def stl(trace: Trace) -> Tensor:
 
 
 def dreg(trace: Trace) -> Tensor:
-    """`iwae` with the doubly reparameterised gradient: the same in expectation, of a noise that vanishes with k.
+    """`iwae` with the doubly reparameterised gradient: unbiased, with noise that vanishes as k grows.
 
         d/d phi = sum_i s_i^2 (d log w_i / d z_i) (d z_i / d phi),  d/d theta = sum_i s_i d log w_i / d theta
 
-    with the shares s_i = w_i / sum_j w_j. Raises `UserError` for a hierarchy. Source: Tucker, Lawson, Gu, Maddison
-    (2019), Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives.
+    with the shares s_i = w_i / sum_j w_j. Source: Tucker, Lawson, Gu, Maddison (2019), Doubly Reparameterized Gradient
+    Estimators for Monte Carlo Objectives.
+
+    Raises:
+        UserError: for a hierarchy.
     """
     z = single_level(trace, "dreg").z
     log_weight = _path_log_weight(trace)
@@ -74,12 +77,12 @@ def dreg(trace: Trace) -> Tensor:
 
 
 def iwae_of_all(trace: Trace) -> Tensor:
-    """`iwae` over all draws of every sample dimension."""
+    """`iwae` over the samples of all sample dimensions."""
     return log_mean_exp(trace.log_weight.flatten(0, -2))
 
 
 def ciwae(beta: float) -> Bound:
-    """beta * ELBO + (1 - beta) * IWAE, the ELBO being the mean of log w.
+    """beta * ELBO + (1 - beta) * IWAE, where the ELBO is the mean of log w.
 
     Source: Rainforth et al. (2018), Tighter Variational Bounds are Not Necessarily Better.
     """
@@ -93,7 +96,7 @@ def ciwae(beta: float) -> Bound:
 def renyi(alpha: float) -> Bound:
     """(1 / (1 - alpha)) log (1/k) sum_i w_i^(1 - alpha): the ELBO at alpha -> 1, `iwae` at 0.
 
-    For 0 <= alpha it is a lower bound on log p(x); below 0, only for k without end, an upper one.
+    For alpha >= 0 it is a lower bound on log p(x); for alpha < 0 an upper bound in the limit of large k.
     Source: Li, Turner (2016), Renyi Divergence Variational Inference.
     """
     if alpha == 1:
@@ -102,7 +105,7 @@ def renyi(alpha: float) -> Bound:
 
 
 def cubo(order: float) -> Bound:
-    """(1/n) log (1/k) sum_i w_i^n, n = order >= 1: an upper bound on log p(x) as k grows; it is less for few draws.
+    """(1/n) log (1/k) sum_i w_i^n, n = order >= 1: an upper bound on log p(x) for large k, and less for small k.
 
     Source: Dieng, Tran, Ranganath, Paisley, Blei (2017), Variational Inference via chi Upper Bound Minimization.
     """
@@ -112,7 +115,7 @@ def cubo(order: float) -> Bound:
 
 
 def wake(trace: Trace) -> Tensor:
-    """sum_i s_i log q(z_i | x), with shares s and draws z held fixed: minus a cross-entropy of p(z | x) and q.
+    """sum_i s_i log q(z_i | x), with detached shares s and samples z: minus a cross-entropy of p(z | x) and q.
 
     It is not a bound. Source: Bornschein, Bengio (2015), Reweighted Wake-Sleep.
     """
@@ -121,9 +124,11 @@ def wake(trace: Trace) -> Tensor:
 
 
 class ImportanceWeightedObjective(Objective):
-    """Each player ascends a bound of one trace with draws of `sample_shape`: the player "vae", or "encoder" and "decoder".
+    """Each player maximises a bound of the same trace. The loss that two players report is the decoder's.
 
-    The loss that two players report is the decoder's.
+    Args:
+        bounds: the bound of each player: "vae", or "encoder" and "decoder".
+        sample_shape: shape of the latent samples of each datum.
     """
 
     def __init__(self, bounds: Mapping[str, Bound], sample_shape: tuple[int, ...]) -> None:
@@ -158,11 +163,11 @@ GRADIENTS: dict[str, Bound] = {"plain": iwae, "stl": stl, "dreg": dreg}
 def importance_weighted(
     *, k: Count = 5, m: Count = 1, gradient: Literal["plain", "stl", "dreg"] = "plain"
 ) -> ImportanceWeightedObjective:
-    """Minus the mean of m bounds of k draws each: IWAE, and MIWAE for m > 1.
+    """Minus the mean of m bounds of k samples each: IWAE, and MIWAE for m > 1.
 
     Args:
-        k: draws of each bound.
-        m: bounds.
+        k: samples of each bound; more make it tighter.
+        m: number of bounds.
         gradient: "plain", "stl" or "dreg"; see the functions `stl` and `dreg`.
     """
     return ImportanceWeightedObjective({"vae": GRADIENTS[gradient]}, (m, k))
@@ -173,7 +178,7 @@ def combined(*, k: Count = 5, beta: Annotated[float, Range(0, 1)] = 0.5) -> Impo
     """beta * ELBO + (1 - beta) * IWAE (CIWAE, Rainforth et al., 2018).
 
     Args:
-        k: draws.
+        k: number of samples.
         beta: weight of the ELBO, from 0 to 1.
     """
     return ImportanceWeightedObjective({"vae": ciwae(beta)}, (k,))
@@ -181,13 +186,13 @@ def combined(*, k: Count = 5, beta: Annotated[float, Range(0, 1)] = 0.5) -> Impo
 
 @register("objective", "piwae", cite=("burda2016importance", "rainforth2018tighter"))
 def piwae(*, k: Count = 5, m: Count = 5) -> ImportanceWeightedObjective:
-    """The encoder ascends the mean of m bounds of k draws, the decoder one bound of all m k draws.
+    """The encoder maximises the mean of m bounds of k samples, the decoder one bound of all m k samples.
 
     Source: Rainforth et al. (2018), Tighter Variational Bounds are Not Necessarily Better.
 
     Args:
-        k: draws of each bound.
-        m: bounds.
+        k: samples of each bound.
+        m: number of bounds.
     """
     return ImportanceWeightedObjective({"encoder": iwae, "decoder": iwae_of_all}, (m, k))
 
@@ -203,20 +208,20 @@ def renyi_bound(*, alpha: float = 0.5, k: Count = 5) -> ImportanceWeightedObject
 
     Args:
         alpha: the order; 0 is IWAE, towards 1 the ELBO.
-        k: draws.
+        k: number of samples.
     """
     return ImportanceWeightedObjective({"vae": renyi(alpha)}, (k,))
 
 
 @register("objective", "chivi", cite=("dieng2017variational", "burda2016importance"))
 def chivi(*, order: Annotated[float, Range(1)] = 2.0, k: Count = 5) -> ImportanceWeightedObjective:
-    """The encoder descends the upper bound `cubo`, the decoder ascends `iwae` (CHIVI, Dieng et al., 2017).
+    """The encoder minimises the upper bound `cubo`, the decoder maximises `iwae` (CHIVI, Dieng et al., 2017).
 
-    Lowering an upper bound in the decoder would make the data less likely.
+    A decoder that minimised an upper bound would make the data less likely.
 
     Args:
         order: order n of the upper bound.
-        k: draws.
+        k: number of samples.
     """
     upper = cubo(order)
     return ImportanceWeightedObjective({"encoder": lambda trace: -upper(trace), "decoder": iwae}, (k,))
@@ -224,9 +229,9 @@ def chivi(*, order: Annotated[float, Range(1)] = 2.0, k: Count = 5) -> Importanc
 
 @register("objective", "wake-wake", cite=("bornschein2015reweighted", "le2019revisiting"))
 def wake_wake(*, k: Count = 5) -> ImportanceWeightedObjective:
-    """The encoder ascends `wake`, the decoder `iwae`. Source: Le et al. (2019), Revisiting Reweighted Wake-Sleep.
+    """The encoder maximises `wake`, the decoder `iwae`. Source: Le et al. (2019), Revisiting Reweighted Wake-Sleep.
 
     Args:
-        k: draws.
+        k: number of samples.
     """
     return ImportanceWeightedObjective({"encoder": wake, "decoder": iwae}, (k,))

@@ -1,8 +1,7 @@
-"""Objectives with a multiplier that moves (GECO), and with a regularizer of the decoder (RAE).
+"""A constraint on the distortion in place of a weight (GECO), and regularised autoencoders (RAE).
 
-The least rate at which the reconstruction is good enough: a constraint in place of a weight.
-
-Regularised autoencoders: a deterministic encoder, a penalty on the code's size and one on the decoder.
+GECO minimises the rate subject to a target distortion. A regularised autoencoder has a deterministic encoder, a penalty
+on the norm of the embedding and one on the decoder:
 
     loss = distortion + latent * |z|^2 / 2 + weight * regularizer(decoder)
 
@@ -31,15 +30,16 @@ class GECO(Objective):
         loss = rate + lambda * (distortion - target)
         log lambda <- log lambda + step * clip(average of (distortion - target) / max(|target|, 1), -1, 1)
 
-    The multiplier lambda moves in training only and is saved with the run; it rises while the target is missed. The
-    average has weight `momentum` on the past. The relative, clipped gap is ours: it makes one step suit all data.
+    The multiplier lambda changes in training only and is saved with the run; it rises while the target is not reached.
+    The average has weight `momentum` on the past. Unlike in the paper, the gap is relative and clipped, so that the
+    same step suits all data.
 
     Source: Rezende, Viola (2018), Taming VAEs.
 
     Args:
         target: the distortion to reach, nats per datum.
-        step: step of the multiplier.
-        momentum: weight on the past in the average of the gap, below 1.
+        step: step size of log lambda.
+        momentum: weight of the past in the average of the gap, below 1.
     """
 
     log_multiplier: Tensor
@@ -62,7 +62,7 @@ class GECO(Objective):
         return Losses({"vae": loss}, parts)
 
     def _observe(self, gap: Tensor) -> None:
-        """Take in the gap, over all processes, and move the multiplier."""
+        """Average the gap over all processes and update the multiplier."""
         if torch.distributed.is_initialized():
             torch.distributed.all_reduce(gap)
             gap /= torch.distributed.get_world_size()
@@ -72,19 +72,30 @@ class GECO(Objective):
 
 
 Regularizer = Callable[[VAE, Tensor, Tensor | None], Tensor]
-"""(vae, z, c) -> one number, or nats per datum."""
+"""(vae, z, c) -> a number, or nats per datum."""
 
 
 def decoder_weights(vae: VAE, z: Tensor, c: Tensor | None = None) -> Tensor:
-    """The squares of the likelihood's parameters, summed (weight decay, RAE-L2)."""
+    """The sum of the squares of the likelihood's parameters (weight decay, RAE-L2).
+
+    Args:
+        vae: the model.
+        z: latents; not used.
+        c: context; not used.
+    """
     return torch.stack([p.square().sum() for p in vae.likelihood.parameters()]).sum()
 
 
 def decoder_spectrum(vae: VAE, z: Tensor, c: Tensor | None = None) -> Tensor:
-    """The squared largest singular value of each weight of the likelihood, summed.
+    """The sum of the squared largest singular values of the likelihood's weights.
 
-    RAE-SN divides by it instead, which is a choice of the net and none of the loss. Source: Yoshida, Miyato (2017),
-    Spectral Norm Regularization for Improving the Generalizability of Deep Learning.
+    RAE-SN divides the weights by it instead, which is a property of the net and not of the loss. Source: Yoshida,
+    Miyato (2017), Spectral Norm Regularization for Improving the Generalizability of Deep Learning.
+
+    Args:
+        vae: the model.
+        z: latents; not used.
+        c: context; not used.
     """
     weights = [p.flatten(1) for p in vae.likelihood.parameters() if p.dim() > 1]
     return torch.stack([torch.linalg.matrix_norm(w, 2).square() for w in weights]).sum()
@@ -93,8 +104,16 @@ def decoder_spectrum(vae: VAE, z: Tensor, c: Tensor | None = None) -> Tensor:
 def decoder_gradient(vae: VAE, z: Tensor, c: Tensor | None = None) -> Tensor:
     """|d mean(x | z) / d z|^2, the squared Frobenius norm of the decoder's Jacobian (RAE-GP), `(batch,)`.
 
-    Raises `UserError` where there is none, as for a table. It is estimated without bias as |v' J|^2 with v ~ N(0, I).
+    It is estimated without bias as |v' J|^2 with v ~ N(0, I).
     Source: Hutchinson (1990), A Stochastic Estimator of the Trace of the Influence Matrix.
+
+    Args:
+        vae: the model.
+        z: latents `(batch, features)`.
+        c: context `(batch, context)`; None for none.
+
+    Raises:
+        UserError: if the likelihood's mean has no gradient, as for a table.
     """
     with torch.enable_grad():
         h = z if z.requires_grad else z.detach().requires_grad_()
@@ -123,9 +142,9 @@ class RAE(Objective):
     """Distortion + latent * |z|^2 / 2 + weight * a regularizer of the decoder.
 
     Args:
-        latent: weight of half the squared embedding.
+        latent: weight of half the squared norm of the embedding.
         weight: weight of the regularizer.
-        regularizer: "l2", weight decay; "gradient", a gradient penalty; or "spectral".
+        regularizer: "l2" (weight decay), "gradient" (gradient penalty) or "spectral" (largest singular values).
     """
 
     def __init__(

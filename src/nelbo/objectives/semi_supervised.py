@@ -1,4 +1,4 @@
-"""Learning from data of which some have labels: the context c is a class, one-hot, or a row of NaN where unknown.
+"""Semi-supervised learning: the context c is a one-hot class, or a row of NaN where the class is unknown.
 
     known y:    L(x, y) = distortion(x, y) + rate(x, y) - log p(y),  p(y) = 1 / classes,  + weight * (-log q(y | x))
     unknown y:  sum_y q(y | x) (L(x, y) + log q(y | x))
@@ -24,8 +24,8 @@ from nelbo.vae import VAE
 class SemiSupervised(Objective):
     """A VAE conditioned on a class, with a classifier q(y | x) as the second player of one loss.
 
-    Each datum is scored once under every class. Without a context every label is unknown. Parts are means under the
-    known class, or under q(y | x). Training raises `UserError` for another number of classes.
+    Each datum is scored once under every class. Without a context all labels are unknown. Reported terms are means
+    under the known class, or under q(y | x). Training raises `UserError` for another number of classes.
 
     Args:
         classes: number of classes.
@@ -53,14 +53,16 @@ class SemiSupervised(Objective):
         log_q = self.classifier(x).log_softmax(1)
         share = torch.where(known.unsqueeze(1), labels.nan_to_num(), log_q.exp())
         each = torch.eye(self.classes, dtype=x.dtype, device=x.device)
-        traces = [vae(x, y.expand(len(x), -1)) for y in each]  # one by one: noise is drawn for a batch's own rows
+        traces = [
+            vae(x, y.expand(len(x), -1)) for y in each
+        ]  # one by one, since noise is drawn for the rows of a batch
 
         def mean(values: list[Tensor]) -> Tensor:
             return (share * torch.stack(values, 1)).sum(1).mean()
 
         distortion, rate = mean([t.distortion for t in traces]), mean([t.rate for t in traces])
         penalty = mean([t.penalty for t in traces])
-        entropy = -(share * log_q).sum(1)  # of a known class it is the cross-entropy
+        entropy = -(share * log_q).sum(1)  # for a known class, the cross-entropy
         label = torch.where(known, self.weight * entropy, -entropy).mean() + math.log(self.classes)
         loss = distortion + rate + penalty + label
         parts = {"loss": loss, "distortion": distortion, "rate": rate, "label": label}

@@ -1,16 +1,15 @@
 """Terms of an objective: functions of a trace, in nats per datum.
 
-Terms that hold the rate where it is wanted, take it apart, latent by latent, or hold the aggregate's moments.
+Some constrain the rate, decompose it, or constrain the moments of the aggregate posterior.
 
 The mean rate over N data is a sum of three divergences, with q(z) = (1/N) sum_n q(z | x_n) the aggregate posterior:
 
     mean KL(q(z | x_n) || p(z)) = I(x; z) + KL(q(z) || prod_j q(z_j)) + sum_j KL(q(z_j) || p(z_j))
                                   mutual information, total correlation, divergence of each latent
 
-How far the draws of the aggregate posterior are from the prior's, or from independent, by samples alone.
-
-None of these asks for log q, so that the posterior may be a point. All compare the draws z `(batch, latents)` of
-one level, one a datum, with as many draws of its prior.
+Others measure from samples alone how far the aggregate posterior is from the prior, or from independence. They do not
+need log q, so the posterior may be a point mass. They compare samples z `(batch, latents)` of a single level, one for
+each datum, with as many samples of its prior.
 
 Source: Chen, Li, Grosse, Duvenaud (2018), Isolating Sources of Disentanglement in Variational Autoencoders.
 """
@@ -33,14 +32,15 @@ from nelbo.schedules import Schedule, ScheduledValue
 from nelbo.vae import Trace
 
 Weights = Callable[[int, int, Tensor], Tensor]
-"""(batch, n, like) -> log weights `(batch, batch)` of datum j's posterior in the aggregate at datum i's draw."""
+"""(batch, n, like) -> log weights `(batch, batch)` of datum j's posterior in the aggregate at the sample of datum i."""
 
 
 @singledispatch
 def per_dimension(d: Distribution) -> Distribution:
-    """`d` with each number of its event a member of the batch: `(*batch, latents)` distributions of one number.
+    """Move the event of `d` into its batch: `(*batch, latents)` distributions of single numbers.
 
-    Raises `UserError` for a family whose latents are not independent.
+    Raises:
+        UserError: for a family whose latents are not independent.
     """
     raise UserError(f"{type(d).__name__} does not factorise over latents: use a diagonal Normal")
 
@@ -58,13 +58,17 @@ def _(d: StandardNormal) -> StandardNormal:
 
 
 def split_level(level: LatentLevel) -> LatentLevel:
-    """The level with each latent on its own: its terms are `(*sample, batch, latents)`."""
+    """A level with the terms of each latent, `(*sample, batch, latents)`."""
     z = level.z.flatten(level.z.dim() - len(level.q.event_shape)).unsqueeze(-1)
     return LatentLevel(z, per_dimension(level.q), per_dimension(level.p))
 
 
 class Capacity(StatefulTerm):
-    """|rate - C|, nats, of the batch's mean rate; the capacity C is a number or a schedule in nats.
+    """|rate - C|, nats, of the batch's mean rate.
+
+    Args:
+        capacity: C, nats; a number, or a schedule.
+
 
     Source: Burgess et al. (2018), Understanding disentangling in beta-VAE.
     """
@@ -80,11 +84,15 @@ class Capacity(StatefulTerm):
 
 
 def free_bits(floor: float, per_level: bool = False) -> Term:
-    """The rate of which the first `floor` nats of each latent (or each level) are free.
+    """The rate, with the first `floor` nats of each latent (or each level) free of charge.
 
         sum_j max(floor, mean over the batch of KL_j)
 
     Source: Kingma et al. (2016), Improved Variational Inference with Inverse Autoregressive Flow.
+
+    Args:
+        floor: free nats.
+        per_level: apply the floor to the rate of each level instead of each latent.
     """
 
     def free_bits(trace: Trace) -> Tensor:
@@ -95,10 +103,10 @@ def free_bits(floor: float, per_level: bool = False) -> Term:
 
 
 def minibatch_stratified_sampling(batch: int, n: int, like: Tensor) -> Tensor:
-    """Weights under which the aggregate posterior is unbiased: 1/n for the datum that z was drawn for, and what is
-    left, (n - 1)/n, shared among the other data of the batch. Where the batch is the data, all are 1/n.
+    """Log weights for an unbiased estimate of the aggregate posterior.
 
-    It is the mean, over which other datum comes last, of the estimator in Chen et al. (2018), appendix C.2.
+    The weight is 1/n for the datum of z; the other data of the batch share (n - 1)/n. If the batch is the whole data,
+    all weights are 1/n. It is the mean over permutations of the estimator in Chen et al. (2018), appendix C.2.
     """
     if batch == 1:
         return like.new_zeros(1, 1)
@@ -107,7 +115,7 @@ def minibatch_stratified_sampling(batch: int, n: int, like: Tensor) -> Tensor:
 
 
 def minibatch_weighted_sampling(batch: int, n: int, like: Tensor) -> Tensor:
-    """1 / (n * batch) for all: a biased estimate whose mean logarithm is at most that of the aggregate.
+    """Log weights 1 / (n * batch): a biased estimate, whose mean logarithm is at most that of the aggregate.
 
     Source: Chen et al. (2018), appendix C.1.
     """
@@ -117,10 +125,21 @@ def minibatch_weighted_sampling(batch: int, n: int, like: Tensor) -> Tensor:
 def aggregate_posterior_log_prob(
     level: LatentLevel, n: int, weights: Weights = minibatch_stratified_sampling
 ) -> tuple[Tensor, Tensor]:
-    """log q(z) and log prod_j q(z_j) of the aggregate posterior over n data at the level's draws, `(*sample, batch)`.
+    """Estimate log q(z) and log prod_j q(z_j) of the aggregate posterior at the samples of a level.
 
-    With `minibatch_stratified_sampling` weights q(z) is unbiased for the data of the batch, drawn without replacement.
-    Several processes each pair the data they hold. Raises `UserError` if q does not factorise.
+    Each of several processes uses the data of its own part of the batch.
+
+    Args:
+        level: a level with samples `(*sample, batch, latents)`.
+        n: number of training data.
+        weights: log weights of the data of the batch. With `minibatch_stratified_sampling` q(z) is unbiased for a batch
+            drawn without replacement.
+
+    Returns:
+        the two log-densities, nats `(*sample, batch)`.
+
+    Raises:
+        UserError: if q does not factorise.
     """
     if not n:
         raise ValueError("n=0: the aggregate posterior needs the number of training data; call objective.start() first")
@@ -132,7 +151,11 @@ def aggregate_posterior_log_prob(
 
 
 class TotalCorrelation(StatefulTerm):
-    """log q(z) - sum_j log q(z_j), nats: its mean is how far the latents are from independent over the data."""
+    """log q(z) - sum_j log q(z_j), nats: its mean is the total correlation, 0 for independent latents.
+
+    Args:
+        weights: estimator of the aggregate posterior, `minibatch_stratified_sampling` or `minibatch_weighted_sampling`.
+    """
 
     name = "total_correlation"
 
@@ -146,7 +169,11 @@ class TotalCorrelation(StatefulTerm):
 
 
 class MutualInformation(StatefulTerm):
-    """log q(z | x) - log q(z), nats: its mean is the information the latents hold on which datum it was."""
+    """log q(z | x) - log q(z), nats: its mean is the mutual information of data and latents.
+
+    Args:
+        weights: estimator of the aggregate posterior, `minibatch_stratified_sampling` or `minibatch_weighted_sampling`.
+    """
 
     name = "mutual_information"
 
@@ -176,10 +203,16 @@ def dip(off_diagonal: float, diagonal: float, of: Callable[[LatentLevel], Tensor
 
         off_diagonal * sum_{i != j} C_ij^2 + diagonal * sum_i (C_ii - 1)^2
 
-    With `covariance` it is DIP-VAE II, else I. Raises `UserError` for a hierarchy.
-
     Source: Kumar, Sattigeri, Balakrishnan (2018), Variational Inference of Disentangled Latent Concepts from Unlabeled
     Observations.
+
+    Args:
+        off_diagonal: weight of the entries off the diagonal.
+        diagonal: weight of the entries on the diagonal.
+        of: computes C from a level: `covariance_of_means` (DIP-VAE I) or `covariance` (DIP-VAE II).
+
+    Raises:
+        UserError: for a hierarchy.
     """
 
     def dip(trace: Trace) -> Tensor:
@@ -195,12 +228,22 @@ Kernel = Callable[[Tensor, int], Tensor]
 
 
 def rbf(scales: Sequence[float] = (1.0,)) -> Kernel:
-    """The mean over scales s of exp(-d^2 / h), h = 2 * dim * s, the mean d^2 of two standard Normals at s = 1."""
+    """The Gaussian kernel: the mean over scales s of exp(-d^2 / h), h = 2 * dim * s.
+
+    Args:
+        scales: the s; at s = 1, h is the mean of d^2 for two standard Normals.
+    """
     return lambda d2, dim: torch.stack([torch.exp(-d2 / (2 * dim * s)) for s in scales]).mean(0)
 
 
 def imq(scales: Sequence[float] = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)) -> Kernel:
-    """The mean over scales s of h / (h + d^2), h = 2 * dim * s: an inverse multiquadratic, with heavier tails."""
+    """The inverse multiquadratic kernel: the mean over scales s of h / (h + d^2), h = 2 * dim * s.
+
+    Its tails are heavier than those of `rbf`.
+
+    Args:
+        scales: the s; at s = 1, h is the mean of d^2 for two standard Normals.
+    """
     return lambda d2, dim: torch.stack([2 * dim * s / (2 * dim * s + d2) for s in scales]).mean(0)
 
 
@@ -211,9 +254,13 @@ def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
 def mmd_squared(x: Tensor, y: Tensor, kernel: Kernel, biased: bool = False) -> Tensor:
     """The squared maximum mean discrepancy E[k(x, x') + k(y, y') - 2 k(x, y)] of samples `(n, dim)` and `(m, dim)`.
 
-    Unbiased it leaves out the pairs of a sample with itself, and may be below 0; biased it is 0 or more.
-
     Source: Gretton et al. (2012), A Kernel Two-Sample Test.
+
+    Args:
+        x: samples `(n, dim)`.
+        y: samples `(m, dim)`.
+        kernel: k, such as `rbf()`.
+        biased: include the pairs of a sample with itself: the estimate is never negative, but biased.
     """
 
     def within(a: Tensor) -> Tensor:
@@ -224,10 +271,14 @@ def mmd_squared(x: Tensor, y: Tensor, kernel: Kernel, biased: bool = False) -> T
 
 
 def mmd(kernel: Kernel, biased: bool = False) -> Term:
-    """The maximum mean discrepancy, squared, of the posteriors' draws and the prior's.
+    """The squared maximum mean discrepancy of samples of the aggregate posterior and of the prior.
 
     Source: Zhao, Song, Ermon (2019), InfoVAE: Balancing Learning and Inference in Variational Autoencoders;
     Tolstikhin, Bousquet, Gelly, Schölkopf (2018), Wasserstein Auto-Encoders.
+
+    Args:
+        kernel: the kernel, such as `rbf()`.
+        biased: use the biased estimate, which is never negative.
     """
 
     def mmd(trace: Trace) -> Tensor:
@@ -238,11 +289,14 @@ def mmd(kernel: Kernel, biased: bool = False) -> Term:
 
 
 def sliced_wasserstein(projections: int = 50) -> Term:
-    """The squared 2-Wasserstein distance of z and prior draws, mean over random directions.
+    """The squared 2-Wasserstein distance of z and prior samples y, averaged over random directions.
 
         mean over directions u of mean_i (sort(z u)_i - sort(y u)_i)^2
 
     Source: Kolouri, Pope, Martin, Rohde (2019), Sliced Wasserstein Auto-Encoders.
+
+    Args:
+        projections: number of random directions; more reduce the noise.
     """
 
     def sliced_wasserstein(trace: Trace) -> Tensor:
@@ -256,12 +310,12 @@ def sliced_wasserstein(projections: int = 50) -> Term:
 
 
 def dhsic(blocks: Sequence[Tensor], kernel: Kernel) -> Tensor:
-    """dHSIC of the blocks `(n, dim_b)`, with their Gram matrices K_b: 0 in the limit just where they are independent.
+    """dHSIC of the blocks `(n, dim_b)`, with Gram matrices K_b: 0 in the limit if and only if they are independent.
 
         mean_ij prod_b K_b(i, j) + prod_b mean_ij K_b(i, j) - 2 mean_i prod_b mean_j K_b(i, j)
 
-    Of two blocks it is HSIC, tr(K H L H) / n^2; biased, 0 or more. Source: Pfister, Bühlmann, Schölkopf, Peters
-    (2018), Kernel-based Tests for Joint Independence.
+    For two blocks it is HSIC, tr(K H L H) / n^2. The estimate is biased and never negative. Source: Pfister, Bühlmann,
+    Schölkopf, Peters (2018), Kernel-based Tests for Joint Independence.
     """
     grams = torch.stack([kernel(_squared_distances(b, b), b.shape[-1]) for b in blocks])
     rows = grams.mean(-1)
@@ -269,9 +323,13 @@ def dhsic(blocks: Sequence[Tensor], kernel: Kernel) -> Tensor:
 
 
 def hsic(sizes: Sequence[int] = (), kernel: Kernel | None = None) -> Term:
-    """The dependence of blocks of latents: `sizes` of consecutive blocks, by default each latent for itself.
+    """The dependence of blocks of latents, measured by `dhsic`.
 
     Source: Lopez, Regier, Jordan, Yosef (2018), Information Constraints on Auto-Encoding Variational Bayes.
+
+    Args:
+        sizes: sizes of consecutive blocks; empty for one block for each latent.
+        kernel: the kernel; None for `rbf()`.
     """
     chosen = kernel or rbf()
 

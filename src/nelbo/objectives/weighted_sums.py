@@ -1,4 +1,4 @@
-"""Objectives that are weighted sums of terms; see `nelbo.objectives.terms` and `nelbo.objectives.terms`."""
+"""Objectives that are weighted sums of terms; see `nelbo.objectives.terms`."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def elbo(*, beta: NonNegative | Schedule = 1.0, stl: bool = False) -> WeightedTe
     beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework.
 
     Args:
-        beta: weight of the rate; a number, or a schedule.
-        stl: the gradient of the rate is that of `stl_kl`: the same in expectation, and less noisy late in training.
+        beta: weight of the rate; a number, or a schedule. Above 1, latents are fewer and more independent.
+        stl: use the gradient of `stl_kl` for the rate, which is equal in expectation and less noisy late in training.
     """
     return WeightedTerms({distortion: 1.0, stl_kl if stl else rate: beta}, parts=())
 
@@ -67,7 +67,7 @@ def free_bits(*, floor: NonNegative = 0.1, per_level: bool = False, beta: float 
 
     Args:
         floor: free nats of each latent.
-        per_level: of each level instead.
+        per_level: apply the floor to each level instead of each latent.
         beta: weight of the rate; a number, or a schedule.
     """
     return WeightedTerms({distortion: 1.0, terms.free_bits(floor, per_level): beta})
@@ -81,7 +81,7 @@ def beta_tc(
     gamma: NonNegative = 1.0,
     weights: Literal["stratified", "weighted"] = "stratified",
 ) -> WeightedTerms:
-    """Distortion + alpha * mutual information + beta * total correlation + gamma * the latents' own divergences.
+    """Distortion + alpha * mutual information + beta * total correlation + gamma * dimension-wise KL.
 
     As the three sum to the rate, it is distortion + gamma rate + (alpha - gamma) information + (beta - gamma) TC.
 
@@ -90,7 +90,7 @@ def beta_tc(
     Args:
         beta: weight of the total correlation.
         alpha: weight of the mutual information.
-        gamma: weight of the latents' own divergences.
+        gamma: weight of the dimension-wise KL.
         weights: minibatch estimator of the aggregate posterior: "stratified" or "weighted" sampling.
     """
     chosen = AGGREGATE_WEIGHTS[weights]
@@ -107,7 +107,7 @@ def dip(
     Args:
         version: "I", the covariance of the posterior means, or "II", that of the aggregate posterior.
         off_diagonal: weight of the entries off the diagonal.
-        diagonal: weight of those on it.
+        diagonal: weight of the entries on the diagonal.
     """
     term = terms.dip(off_diagonal, diagonal, COVARIANCES[version])
     return WeightedTerms({distortion: 1.0, rate: 1.0, term: 1.0})
@@ -124,7 +124,7 @@ def info(*, alpha: float = 0.5, weight: float = 1000.0, kernel: Kernel = "rbf", 
     """Distortion + (1 - alpha) rate + (alpha + weight - 1) MMD^2 to the prior (InfoVAE, Zhao et al., 2019).
 
     Args:
-        alpha: how much the rate is weakened, at most 1.
+        alpha: reduction of the rate's weight, at most 1; at 0 it is an ELBO with MMD.
         weight: lambda, the weight of the MMD.
         kernel: "rbf" or "imq".
         biased: use the biased estimate of the MMD, which is never negative.
@@ -151,7 +151,7 @@ def swae(*, weight: NonNegative = 100.0, projections: Count = 50) -> WeightedTer
 
     Args:
         weight: weight of the distance.
-        projections: random directions.
+        projections: number of random directions.
     """
     return WeightedTerms({distortion: 1.0, discrepancy.sliced_wasserstein(projections): weight})
 
@@ -162,7 +162,7 @@ def hsic(*, weight: NonNegative = 1000.0, sizes: tuple[int, ...] = (), kernel: K
 
     Args:
         weight: weight of the dependence.
-        sizes: sizes of consecutive blocks; empty for each latent by itself.
+        sizes: sizes of consecutive blocks of latents; empty for one block for each latent.
         kernel: "rbf" or "imq".
     """
     return WeightedTerms({distortion: 1.0, rate: 1.0, discrepancy.hsic(sizes, KERNELS[kernel]()): weight})

@@ -1,8 +1,8 @@
-"""Checkpoints, and a stop in good order.
+"""Checkpoints, and a clean stop on a signal.
 
-A checkpoint is one safetensors file, with the plain values as JSON in its header. It is written under a temporary name,
-flushed to the disk and renamed, so that a process killed at any moment leaves the last whole one. Nothing is pickled,
-in either direction. Ctrl-C (or a polite kill) sets a flag that the loop reads between two steps.
+A checkpoint is a single safetensors file, with the plain values as JSON in its header. It is written under a temporary
+name, flushed to the disk and renamed, so that a process killed at any moment leaves the last complete one. Nothing is
+pickled or unpickled. Ctrl-C (or SIGTERM) sets a flag that the loop reads between two steps.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from nelbo.errors import UserError
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-    """Write tensors and JSON values to `path`, whole or not at all."""
+    """Write tensors and JSON values to `path` atomically."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, save(plain, {"values": json.dumps(values)}))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,9 +47,10 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and values of a file that `write` made.
+    """Read the tensors and values of a file that `write` wrote.
 
-    Raises `UserError` if it is missing, truncated, or not such a file.
+    Raises:
+        UserError: if it is missing, truncated, or not such a file.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -61,9 +62,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 @contextmanager
 def interruptions() -> Iterator[list[int]]:
-    """A list that holds the signals received so far; a second one is handled as before.
+    """Within it, collect the signals received so far in a list; a second signal is handled as usual.
 
-    Outside the main thread, where Python cannot listen to signals, the list stays empty.
+    Outside the main thread, where Python cannot handle signals, the list stays empty.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""How to train: the plain values that the loop reads."""
+"""The settings of training, as plain values."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ PRECISIONS = ("32", "bf16", "64")
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How long, how fast, and on what device to train.
+    """The settings of the training loop.
 
     Args:
         epochs: passes through the training data.
         batch_size: rows of a step, over all processes and accumulated pieces together.
-        samples_per_epoch: rows of an epoch, drawn anew for each; more than the data has go through them again; 0 for all.
+        samples_per_epoch: rows of an epoch, drawn anew for each epoch; more than the data have repeats rows; 0 for all
+            rows once.
         learning_rate: the learning rate where the schedule is 1.
-        schedule: multiplier of the learning rate.
+        schedule: multiplier of the learning rate over the course of training.
         optimizer: the optimizer.
-        encoder_lr_scale: learning rate of a flat latent's encoder as a multiple of the decoder's. Below 1, the encoder
-            follows a decoder that changes less under it, and both may take larger steps.
-        seed: fixes everything that is random.
+        encoder_lr_scale: learning rate of a single-level latent's encoder as a multiple of the decoder's. With a slower
+            encoder (below 1), both tolerate a larger learning rate.
+        seed: seed of all random numbers.
         max_grad_norm: largest norm of the gradient; 0 for no limit.
         ema_decay: weight of the past in the average of the weights that is evaluated and saved; 0 for no average.
-        gradient_accumulation_steps: pieces that a batch is computed in, to save memory.
-        early_stopping_patience: stop after so many epochs without a better test loss, and keep the best; 0 for never.
-        max_seconds: stop in good order so many seconds after the start or the resumption; 0 for never.
+        gradient_accumulation_steps: number of pieces in which a batch is computed, to save memory.
+        early_stopping_patience: number of epochs without a better test loss after which training stops and keeps the
+            best epoch; 0 for never.
+        max_seconds: seconds after the start or the resumption at which training stops cleanly; 0 for never.
         checkpoint_seconds: longest time between two checkpoints; the end of each epoch has one.
-        replay: record a step once and replay it without Python's overhead, where both are proved to be equal.
+        replay: record a step once and replay it without Python's overhead, if a check proves both equal.
         device: "cpu", "cuda", "cuda:1", "mps" or "auto".
-        precision: "32", "bf16" or "64".
+        precision: "32", "bf16" (mixed precision) or "64".
     """
 
     epochs: int = 20
@@ -80,5 +82,6 @@ class TrainingConfig:
             raise UserError(f"precision={self.precision!r}: give one of {', '.join(PRECISIONS)}")
         if self.gradient_accumulation_steps > self.batch_size:
             raise UserError(
-                f"gradient_accumulation_steps={self.gradient_accumulation_steps}: give at most the batch size, {self.batch_size}"
+                f"gradient_accumulation_steps={self.gradient_accumulation_steps}: "
+                f"give at most the batch size, {self.batch_size}"
             )

@@ -1,7 +1,7 @@
-"""Where the arithmetic runs: on one device, in one process or in those that `torchrun` started.
+"""The device and the processes that training runs on: one process, or those that `torchrun` started.
 
-Several processes are torch's DistributedDataParallel and half width is torch.autocast. Lightning Fabric and Accelerate
-were weighed: they wrap these calls, and importing Fabric takes a second, which is longer than some whole trainings.
+Several processes use torch's DistributedDataParallel, half precision uses torch.autocast. Lightning Fabric and
+Accelerate are not used: they wrap these calls, and importing Fabric takes a second, longer than some trainings.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ from nelbo.errors import UserError
 
 
 class Engine:
-    """One device and one precision ("32", "bf16" or "64"), in each of the processes, or in this one `alone`."""
+    """A device and a precision, in each of the processes.
+
+    Args:
+        device: the device.
+        precision: "32", "bf16" (mixed precision) or "64".
+        alone: use this process only, though others may run beside it.
+    """
 
     def __init__(self, device: torch.device, precision: str = "32", alone: bool = False) -> None:
         among = {} if alone else os.environ
@@ -33,12 +39,12 @@ class Engine:
                 distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """The module to train through: gradients of all processes are averaged in its backward pass."""
+        """Wrap a module for training: its backward pass averages the gradients of all processes."""
         module = module.to(self.device, torch.float64 if self.precision == "64" else None)
         return _Averaged(module) if self.world > 1 else module
 
     def place(self, x: Tensor) -> Tensor:
-        """A batch on the device; it is of 64 bits if the model is."""
+        """Move a batch to the device, in 64 bits if the model is."""
         return x.to(self.device, torch.float64 if self.precision == "64" else None, non_blocking=True)
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -48,7 +54,7 @@ class Engine:
         return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
     def without_sync(self, module: nn.Module, enabled: bool) -> AbstractContextManager[Any]:
-        """While `enabled`, gradients stay in this process (all but the last piece of an accumulated step)."""
+        """While `enabled`, gradients stay in this process, as in all but the last piece of an accumulated step."""
         return module.no_sync() if enabled and isinstance(module, _Averaged) else nullcontext()
 
     def sum(self, value: Tensor) -> Tensor:
@@ -60,7 +66,7 @@ class Engine:
 
 
 class _Averaged(DistributedDataParallel):
-    """A module in several processes, whose own attributes (`latent`, `likelihood`) are still there."""
+    """A module in several processes that still has its own attributes (`latent`, `likelihood`)."""
 
     def __init__(self, module: nn.Module) -> None:
         on_gpu = next(module.parameters()).device.type == "cuda"
@@ -75,7 +81,7 @@ class _Averaged(DistributedDataParallel):
 
 @contextmanager
 def _double() -> Iterator[None]:
-    """New tensors are of 64 bits."""
+    """Within it, new tensors have 64 bits."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
@@ -85,9 +91,10 @@ def _double() -> Iterator[None]:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" is the first accelerator, else the processor.
+    """The device of that name; "auto" is the first accelerator, else the CPU.
 
-    Raises `UserError` for a device this machine does not have.
+    Raises:
+        UserError: for a device that this machine does not have.
 
     >>> choose_device("cpu")
     device(type='cpu')
@@ -105,5 +112,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def engine(device: str, precision: str, alone: bool = False) -> Engine:
-    """The engine for this device and precision, in the processes that `torchrun` started, or in this one `alone`."""
+    """The engine for a device and precision, in the processes that `torchrun` started.
+
+    Args:
+        device: name of the device; see `choose_device`.
+        precision: "32", "bf16" (mixed precision) or "64".
+        alone: use this process only, though others may run beside it.
+    """
     return Engine(choose_device(device), precision, alone)

@@ -1,9 +1,9 @@
 """The one training loop.
 
-Every epoch goes through the training data once, in an order that the seed and the epoch determine, then scores
-the test data with the weights as they would be saved. All that a run is (weights, optimizer, average, generator
-states, place in the data, rows so far) goes into one checkpoint file, so that a run killed at any moment and
-resumed ends with the same weights, bit for bit, as one that was never stopped.
+Every epoch goes through the training data once, in an order that the seed and the epoch determine, then evaluates the
+test data with the weights that would be saved. The whole state of a run (weights, optimizer, average, generator states,
+position in the data, metrics) is in a single checkpoint file. A run that is killed at any moment and resumed therefore
+ends with the same weights, bit for bit, as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from nelbo.training.metrics import Callback, MetricAccumulator, Progress
 from nelbo.training.optim import EMA
 from nelbo.training.players import MicroBatch, OptimizerGroups, epoch_order, micro_batches
 
-LOOK_SECONDS = 0.25  # between two looks at the losses, in one process
-LOOK_STEPS = 20  # the same in several, which must look together
+LOOK_SECONDS = 0.25  # between two checks of the losses, in one process
+LOOK_STEPS = 20  # steps between two checks in several processes, which must check together
 EVALUATION_BATCH = 500
 LAST, BEST = "last.safetensors", "best.safetensors"
 PAUSES = ("interrupted", "out of time")
@@ -42,7 +42,19 @@ PAUSES = ("interrupted", "out of time")
 
 @dataclass
 class State:
-    """The plain values of a run; the tensors are with their owners."""
+    """The plain values of a run; the tensors belong to the modules.
+
+    Args:
+        epoch: current epoch, from 1.
+        batch: batches done in this epoch.
+        step: steps done in all.
+        seconds: seconds of training in this epoch.
+        elapsed: seconds of training in all.
+        best: lowest test loss so far.
+        best_epoch: its epoch; 0 for none.
+        reason: why the run has ended: "done", or the cause of an early stop; "" while it runs.
+        rows: metrics of the epochs so far, the rows of `metrics.jsonl`.
+    """
 
     epoch: int = 1
     batch: int = 0  # done in this epoch
@@ -66,17 +78,28 @@ def fit(
     resume: bool = False,
     alone: bool = False,
 ) -> State:
-    """Train `vae` in place and return the rows of its metrics and why it ended.
+    """Train a model in place.
 
-    `vae` may be any module that the objective scores (a prior, say) if `encoder_lr_scale` is 1. `alone`: in this process
-    only, though others may run beside it.
+    Afterwards `vae` has the averaged weights if `ema_decay` is set, and those of the best epoch if
+    `early_stopping_patience` is set. Torch's global generators keep their state.
 
-    With `folder`, `last.safetensors` and `best.safetensors` are kept there, and `resume` goes on from the last.
-    The weights left in `vae` are the averaged ones if there is an average, and the best epoch's if `patience`
-    is set. Torch's global generators are left as they were.
+    Args:
+        vae: the model, or any module that the objective scores (such as a prior) if `encoder_lr_scale` is 1.
+        objective: the loss.
+        train: training data.
+        test: test data, evaluated after each epoch.
+        settings: how to train.
+        folder: where to write the checkpoints `last.safetensors` and `best.safetensors`; None for none.
+        callbacks: they receive progress, epochs and the end of the run.
+        resume: continue from the last checkpoint in `folder`.
+        alone: train in this process only, though others may run beside it.
 
-    Raises `UserError` when a loss is not finite, naming the step and the part, and for data without a context among
-    others if the objective takes none such.
+    Returns:
+        the metrics of each epoch, and why the run ended.
+
+    Raises:
+        UserError: if a loss is not finite, with the step and the term; or for data without a context among others if
+            the objective does not accept that.
     """
     for context in (train.context, test.context):
         if (
@@ -88,7 +111,7 @@ def fit(
     with torch.random.fork_rng(), interruptions() as interrupted:
         torch.manual_seed(settings.seed)
         c = None if train.context is None else train.context[:1]
-        module: Any = vae  # the objective knows what kind of module it scores
+        module: Any = vae  # the objective determines the type of the module
         objective.setup(module, train.batch(torch.arange(1)), len(train), c)
         run = Run(vae, objective, settings, folder, callbacks, alone)
         if resume:
@@ -98,7 +121,7 @@ def fit(
 
 
 class Run:
-    """A training run: what it holds is what is saved and loaded."""
+    """A training run: its attributes are saved and loaded."""
 
     def __init__(
         self,
@@ -114,16 +137,16 @@ class Run:
         self.vae, self.objective = vae, objective.to(self.engine.device)
         self.players = OptimizerGroups(vae, self.objective, settings, self.engine)
         self.module = self.players.module
-        self.clocks = scheduled_values(self.objective, vae)  # found once: a step must not walk all modules
+        self.clocks = scheduled_values(self.objective, vae)  # collected once, since walking all modules is slow
         self.average = EMA(vae, settings.ema_decay)
         self.state = State()
-        self.best: dict[str, Tensor] = {}  # the best epoch's weights, where they will be wanted
+        self.best: dict[str, Tensor] = {}  # weights of the best epoch, for early stopping
         self.ledger = MetricAccumulator()
         self.folder = folder
         self.callbacks = callbacks if self.engine.rank == 0 else ()
 
     def train(self, train: Dataset, test: Dataset, interrupted: list[int]) -> None:
-        """Go on from the present state until an end is reached."""
+        """Train from the present state until the run ends."""
         state, settings = self.state, self.settings
         self.rows = settings.samples_per_epoch or len(train)
         self.steps = math.ceil(self.rows / settings.batch_size)
@@ -145,7 +168,7 @@ class Run:
             callback.on_end(state.reason)
 
     def train_epoch(self, train: Dataset, interrupted: list[int]) -> None:
-        """What is left of the present epoch's batches."""
+        """Train on the remaining batches of the present epoch."""
         state, settings, e = self.state, self.settings, self.engine
         order = epoch_order(len(train), settings.seed, state.epoch, self.rows)
         mine = list(
@@ -170,7 +193,7 @@ class Run:
         state.seconds = time.monotonic() - began
 
     def backward(self, x: Tensor, c: Tensor | None, piece: MicroBatch) -> None:
-        """Add one piece's gradient, and take the step if it is the last of its batch."""
+        """Add the gradient of a piece, and take the step if the piece is the last of its batch."""
         settings, state = self.settings, self.state
         total = self.steps * settings.epochs
         self.update_schedules(state.step / total)
@@ -185,12 +208,12 @@ class Run:
         self.average.update(state.step)
 
     def update_schedules(self, fraction: float) -> None:
-        """Tell every schedule how much of training is done."""
+        """Set all scheduled values to the completed fraction of training."""
         for clock in self.clocks:
             clock.set_progress(fraction)
 
     def log_progress(self, interrupted: list[int]) -> None:
-        """Check the losses, report, save if it is time, and see whether to stop."""
+        """Check the losses, report progress, save a checkpoint if it is due, and check whether to stop."""
         state, settings = self.state, self.settings
         self.ledger.flush(state.step)
         state.elapsed = time.monotonic() - self.started
@@ -205,13 +228,13 @@ class Run:
             self.save()
 
     def stop_reason(self, interrupted: list[int]) -> str:
-        """Why to stop now, in all processes, if there is a reason."""
+        """The reason to stop now, the same in all processes; "" for none."""
         late = time.monotonic() > self.deadline
         votes = self.engine.sum(torch.tensor([bool(interrupted), late], dtype=torch.float, device=self.engine.device))
         return "interrupted" if votes[0] else "out of time" if votes[1] else ""
 
     def end_epoch(self, test: Dataset, interrupted: list[int]) -> None:
-        """Score the test data, record the epoch, keep the best, and see whether to stop."""
+        """Evaluate the test data, record the epoch, keep the best weights, and check whether to stop."""
         state, settings = self.state, self.settings
         lr = settings.learning_rate * settings.schedule((state.step - 1) / (self.steps * settings.epochs))
         trained = self.ledger.compute(self.engine.sum(self.ledger.total), self.rows)
@@ -232,7 +255,7 @@ class Run:
                 callback.on_epoch(self.vae, state.epoch, state.rows)
         stale = settings.early_stopping_patience and state.epoch - state.best_epoch >= settings.early_stopping_patience
         done = "no better test loss" if stale else "done" if state.epoch == settings.epochs else ""
-        state.reason = done or self.stop_reason(interrupted)  # an epoch may be too short for a look
+        state.reason = done or self.stop_reason(interrupted)  # an epoch may be too short for a check
         state.epoch, state.batch, state.seconds = state.epoch + 1, 0, 0.0
         state.elapsed = time.monotonic() - self.started
         self.ledger = MetricAccumulator()
@@ -275,15 +298,18 @@ class Run:
         self.write(LAST, {**self.tensors(), **rest}, values)
 
     def load(self) -> None:
-        """Go back to the last checkpoint.
+        """Load the last checkpoint.
 
-        Raises `UserError` if it belongs to another model or optimizer.
+        Raises:
+            UserError: if it belongs to another model or optimizer.
         """
         assert self.folder
         tensors, values = checkpoint.read(self.folder / LAST)
         live = self.tensors()
         for name in tensors.keys() & live.keys():
-            if name.startswith("optimizer.") and name.endswith(".step"):  # it was one number for all parameters once
+            if name.startswith("optimizer.") and name.endswith(
+                ".step"
+            ):  # older checkpoints have one number for all parameters
                 tensors[name] = tensors[name].expand_as(live[name])
         if wrong := [n for n, v in live.items() if n not in tensors or tensors[n].shape != v.shape]:
             raise UserError(f"{self.folder / LAST} is of another model: {wrong[0]} differs; train anew with --force")
@@ -300,17 +326,17 @@ class Run:
 
 
 def _context(dataset: Dataset, piece: MicroBatch, e: Engine) -> Tensor | None:
-    """What the rows of a piece are conditioned on."""
+    """The context of the rows of a piece."""
     return None if dataset.context is None else e.place(dataset.context[piece.index])
 
 
 def augmented(x: Tensor, dataset: Dataset, piece: MicroBatch, place: tuple[int, int]) -> Tensor:
-    """The rows of a piece, changed at random if the dataset says so, as the place (seed, step) determines."""
+    """The rows of a piece, augmented if the dataset has augmentations, at random as (seed, step) determines."""
     if dataset.augment is None:
         return x
     return dataset.augment(x, dataset.schema, draws(piece.total, *place)[piece.start : piece.stop])
 
 
 def _rows_of(piece: MicroBatch, world: int) -> AbstractContextManager[None]:
-    """Noise for this piece: in several processes, its rows of the whole batch's."""
+    """Noise for this piece: in several processes, its rows of the noise of the whole batch."""
     return noise.shard(piece.start, piece.stop, piece.total) if world > 1 else nullcontext()

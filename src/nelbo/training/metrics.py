@@ -1,4 +1,4 @@
-"""What a run measures, and the callbacks that receive it.
+"""The metrics of a run, and the callbacks that receive them.
 
 The sums of an epoch's losses stay on the device and are read a few times a second.
 """
@@ -19,25 +19,26 @@ from nelbo.vae import VAE
 
 
 class MetricAccumulator:
-    """Sums over the data seen of the loss and each of its parts."""
+    """Sums of the loss and each of its terms over the data so far."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.rows: list[Tensor] = []  # one number each; stacked when settled, which is cheaper than at every step
+        self.rows: list[Tensor] = []  # single numbers; stacking them in `flush` is cheaper than at every step
         self.counts: list[float] = []
         self.total = torch.zeros(0, dtype=torch.float64)
 
     def update(self, losses: Losses, count: float) -> None:
-        """Keep the losses of `count` data; waits for no device."""
+        """Store the losses of `count` data, without waiting for the device."""
         named = {"loss": reduce(torch.add, losses.losses.values()).detach(), **losses.terms}
         self.names = list(named)
         self.rows += named.values()
         self.counts.append(count)
 
     def flush(self, step: int) -> None:
-        """Add what was kept since the last time to the sums; `step` is the last step kept.
+        """Add the stored losses to the sums; `step` is the last step stored.
 
-        Raises `UserError` for the first loss or part that is not finite.
+        Raises:
+            UserError: for the first loss or term that is not finite.
         """
         if not self.rows:
             return
@@ -46,10 +47,11 @@ class MetricAccumulator:
         if len(bad):
             first = int(bad[0])
             values = dict(zip(self.names, rows[first].tolist(), strict=True))
-            name = [n for n, v in values.items() if not math.isfinite(v)][-1]  # a part rather than the loss
+            name = [n for n, v in values.items() if not math.isfinite(v)][-1]  # a term rather than the loss
             raise UserError(
                 f"step {step - (len(rows) - 1 - first)}: {name} is {values[name]}; the last good checkpoint is kept; "
-                "lower the learning rate, limit the gradient with --max-grad-norm 1, or look for extreme values in the data"
+                "lower the learning rate, limit the gradient with --max-grad-norm 1, "
+                "or look for extreme values in the data"
             )
         counts = torch.tensor(self.counts, dtype=torch.float64)
         added = counts @ rows
@@ -64,7 +66,17 @@ class MetricAccumulator:
 
 @dataclass
 class Progress:
-    """Where a run stands. Values are means over the epoch so far, nats per datum."""
+    """The progress of a run.
+
+    Args:
+        epoch: current epoch, from 1.
+        epochs: number of epochs.
+        seen: data of this epoch so far, over all processes.
+        total: data of an epoch.
+        metrics: means over the epoch so far, nats per datum: loss, distortion, rate, ...
+        samples_per_second: training speed.
+        seconds_left: estimate of the remaining time.
+    """
 
     epoch: int  # from 1
     epochs: int
@@ -76,13 +88,13 @@ class Progress:
 
 
 class Callback:
-    """Listens to a run; does nothing until a method is given."""
+    """Receives the events of a run; override the methods that you need."""
 
     def on_progress(self, progress: Progress) -> None:
-        """A few times a second within an epoch."""
+        """Called a few times a second within an epoch."""
 
     def on_epoch(self, vae: VAE, epoch: int, rows: list[dict[str, Any]]) -> None:
-        """After each epoch, with the model as it is evaluated and the rows of `metrics.jsonl` so far."""
+        """Called after each epoch, with the weights of the evaluation and the rows of `metrics.jsonl` so far."""
 
     def on_end(self, reason: str) -> None:
-        """At the end: "done", or why training stopped early."""
+        """Called at the end, with "done" or the reason of an early stop."""

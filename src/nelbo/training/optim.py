@@ -1,15 +1,15 @@
 """The optimizer, and the average of the weights.
 
-Optimizers: a frozen choice (`Adam(...)`) whose `over(parameters)` holds the state of one run.
+An optimizer is a frozen value (`Adam(...)`); its `init(parameters)` returns the state of a run.
 
-They call the functions of `torch.optim`, in one pass over all parameters. Its classes were weighed: constructing a
-class of torch.optim imports the compiler, 3.1 against 1.7 s a process.
+Optimizers call the functions of `torch.optim`, in one pass over all parameters. The classes of torch.optim are not used
+because they import the compiler, 3.1 against 1.7 s for each process.
 
 An exponential moving average of the weights, which often tests better than the last weights.
 
     average <- lambda * average + (1 - lambda) * weights,   lambda = min(decay, (1 + t) / (10 + t))
 
-torch.optim.swa_utils was weighed: it deep-copies the model, where a copy of each parameter does.
+torch.optim.swa_utils is not used because it copies the whole model, where a copy of each parameter is enough.
 
 Source: Polyak, Juditsky (1992), Acceleration of Stochastic Approximation by Averaging.
 """
@@ -30,25 +30,25 @@ from nelbo.config.registry import NonNegative, Positive, Share, register
 
 
 class OptimizerState(ABC):
-    """An optimizer at work on its parameters."""
+    """The state of an optimizer for given parameters."""
 
     @abstractmethod
     def step(self, gradients: Sequence[Tensor], lr: float) -> None:
-        """Move the parameters against `gradients` at learning rate `lr`."""
+        """Update the parameters by `gradients` at learning rate `lr`."""
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """The tensors that a resumed run must have; they are the live ones."""
+        """The live tensors that a resumed run needs."""
 
 
 class Optimizer(ABC):
-    """A kind of optimizer and its constants."""
+    """An optimizer and its constants."""
 
     family: ClassVar[str] = "optimizer"
 
     @abstractmethod
     def init(self, parameters: Sequence[nn.Parameter]) -> OptimizerState:
-        """Start on these parameters."""
+        """The initial state for these parameters."""
 
 
 @register(
@@ -65,10 +65,10 @@ class Adam(Optimizer):
     Weight Decay Regularization.
 
     Args:
-        beta1: weight on the past in the average of the gradient.
-        beta2: weight on the past in the average of its square.
-        eps: added to the root of that average.
-        weight_decay: decoupled weight decay.
+        beta1: weight of the past in the average of the gradient.
+        beta2: weight of the past in the average of the squared gradient.
+        eps: added to the root of the latter average.
+        weight_decay: decoupled weight decay; 0 for none.
     """
 
     beta1: Share = 0.9
@@ -85,7 +85,7 @@ class _AdamState(OptimizerState):
         self.parameters = list(parameters)
         self.means = [torch.zeros_like(p) for p in self.parameters]
         self.squares = [torch.zeros_like(p) for p in self.parameters]
-        self.taken = torch.zeros(len(self.parameters), device=self.parameters[0].device)  # steps, of each parameter
+        self.taken = torch.zeros(len(self.parameters), device=self.parameters[0].device)  # steps of each parameter
         self.choice = choice
 
     @torch.no_grad()
@@ -114,7 +114,7 @@ class _AdamState(OptimizerState):
 
 
 class EMA:
-    """The average of a module's parameters; with `decay` 0 it is the parameters themselves."""
+    """The moving average of a module's parameters; with `decay` 0, the parameters themselves."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -123,7 +123,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after step number `step`, from 1."""
+        """Add the weights after step number `step`, from 1, to the average."""
         if self.decay:
             weight = 1 - min(self.decay, (1 + step) / (10 + step))
             torch._foreach_lerp_(self.means, [p.detach() for p in self.parameters], weight)

@@ -1,12 +1,8 @@
 """The players of an objective, their optimizers, and the part of each batch that a process computes.
 
-Which rows of which batch a process takes, and when.
-
-The order of an epoch depends on the seed and the epoch alone. Each global batch is cut into one slice for each
-process, and a slice into pieces whose gradients are accumulated. The loss of a piece is weighed by its share of
-the batch, so that any cut gives the gradient of the whole batch's mean.
-
-The players of an objective: their parameters, the gradients of their losses, and their optimizers.
+The order of an epoch depends on the seed and the epoch alone. Each global batch is divided into one slice for each
+process, and a slice into pieces whose gradients are accumulated. The loss of a piece is weighted by its share of the
+batch, so that any division has the gradient of the whole batch's mean.
 """
 
 from __future__ import annotations
@@ -28,7 +24,16 @@ from nelbo.training.replay import ReplayedFunction
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Rows `start:stop` of a global batch of `total`; `last` of its batch in this process."""
+    """A piece of a global batch.
+
+    Args:
+        index: indices of its rows in the data.
+        start: its first row in the batch.
+        stop: the row after its last one.
+        total: rows of the batch.
+        weight: its share of the batch.
+        last: whether it is the last piece of the batch in this process.
+    """
 
     index: Tensor
     start: int
@@ -39,7 +44,13 @@ class MicroBatch:
 
 
 def epoch_order(n: int, seed: int, epoch: int, rows: int = 0) -> Tensor:
-    """A permutation of n rows that the seed and the epoch determine; the first `rows` of it, or several in turn.
+    """The order of the rows of an epoch, a permutation that the seed and the epoch determine.
+
+    Args:
+        n: number of rows of the data.
+        seed: seed of the run.
+        epoch: epoch, from 1.
+        rows: rows of the epoch: the first ones of the permutation, or several permutations if above n; 0 for n.
 
     >>> sorted(epoch_order(3, seed=1, epoch=1, rows=6).tolist())
     [0, 0, 1, 1, 2, 2]
@@ -51,9 +62,17 @@ def epoch_order(n: int, seed: int, epoch: int, rows: int = 0) -> Tensor:
 def micro_batches(
     order: Tensor, batch_size: int, first: int = 0, rank: int = 0, world: int = 1, gradient_accumulation_steps: int = 1
 ) -> Iterator[MicroBatch]:
-    """The pieces of this process, from batch number `first` on.
+    """The pieces of a process.
 
-    >>> [p.index.tolist() for p in pieces(torch.arange(5), 4, rank=1, world=2)]
+    Args:
+        order: the rows of the epoch, in order.
+        batch_size: rows of a global batch.
+        first: number of the first batch.
+        rank: number of the process.
+        world: number of processes.
+        gradient_accumulation_steps: pieces of a process's slice of a batch.
+
+    >>> [p.index.tolist() for p in micro_batches(torch.arange(5), 4, rank=1, world=2)]
     [[2, 3], [4]]
     """
     cuts = world * gradient_accumulation_steps
@@ -62,7 +81,7 @@ def micro_batches(
         for cut in range(rank * gradient_accumulation_steps, (rank + 1) * gradient_accumulation_steps):
             start, stop = total * cut // cuts, total * (cut + 1) // cuts
             weight = (stop - start) / total
-            if start == stop:  # nothing left for this piece: a row of weight 0 keeps the processes in step
+            if start == stop:  # an empty piece: a row of weight 0 keeps the processes synchronous
                 start, stop = (start, start + 1) if start < total else (total - 1, total)
             yield MicroBatch(
                 rows[start:stop], start, stop, total, weight, cut == (rank + 1) * gradient_accumulation_steps - 1
@@ -71,7 +90,7 @@ def micro_batches(
 
 @dataclass(frozen=True)
 class OptimizerGroup:
-    """An optimizer over parameters `params` of a player, at `lr_scale` times the player's learning rate."""
+    """An optimizer of some parameters of a player, at `lr_scale` times the player's learning rate."""
 
     name: str
     player: str
@@ -81,14 +100,14 @@ class OptimizerGroup:
 
 
 class OptimizerGroups:
-    """Each player of an objective, with an optimizer over its own parameters.
+    """The players of an objective, with optimizers of their parameters.
 
-    `module` is what to train through. A single player's loss goes backward through it, and its gradients are
-    averaged over processes on the way; several players' gradients are taken one by one and summed here. In one process
-    the step is replayed from a tape (see `nelbo.training.replay`) wherever that is proved to be the same, unless
-    `replay` is off.
+    The loss of a single player is differentiated through `module`, which averages the gradients over processes. The
+    gradients of several players are computed one by one and summed here. In one process the step is replayed from a
+    tape (see `nelbo.training.replay`) if a check proves it equal, unless `replay` is off.
 
-    Raises `UserError` for several players in 64 bit.
+    Raises:
+        UserError: for several players in 64 bit.
     """
 
     def __init__(self, vae: Any, objective: Objective, settings: TrainingConfig, engine: Engine) -> None:
@@ -104,10 +123,10 @@ class OptimizerGroups:
         self.measure = (
             ReplayedFunction(self._measure, state) if settings.replay and engine.world == 1 else self._measure
         )
-        self.groups = [mover for player in self.parameters for mover in self._groups_of(player, vae)]
+        self.groups = [group for player in self.parameters for group in self._groups_of(player, vae)]
 
     def backward(self, x: Tensor, c: Tensor | None, piece: MicroBatch) -> Losses:
-        """Add the gradient of each player's loss on a piece to that player's parameters, and to no others."""
+        """Add the gradient of each player's loss on a piece to the parameters of that player only."""
         if self.alone and self.engine.world > 1:
             return self._backward(x, c, piece)
         results: list[Any] = list(self.measure(x, c, piece.weight))
@@ -123,7 +142,7 @@ class OptimizerGroups:
         return losses
 
     def _backward(self, x: Tensor, c: Tensor | None, piece: MicroBatch) -> Losses:
-        """The same through the hooks that average a gradient over processes while the next is computed."""
+        """`backward` through hooks that average a gradient over processes while the next is computed."""
         e = self.engine
         with e.without_sync(self.module, not piece.last):
             with e.autocast():
@@ -133,7 +152,7 @@ class OptimizerGroups:
         return losses
 
     def _measure(self, x: Tensor, c: Tensor | None, weight: float) -> list[Tensor | None]:
-        """The losses, their parts and, times `weight`, the gradients: those of each player in turn."""
+        """The losses, their terms, and the gradients times `weight`, player by player."""
         with self.engine.autocast():
             losses = self.objective(self.module, x, c)
         self.names = list(losses.losses), list(losses.terms)
@@ -145,31 +164,31 @@ class OptimizerGroups:
         return [*(loss.detach() for loss in losses.losses.values()), *losses.terms.values(), *gradients]
 
     def _groups_of(self, player: str, vae: Any) -> list[OptimizerGroup]:
-        """The optimizers of a player: of what learns at its pace, and of an encoder that learns at another."""
-        moved, rate = self.parameters[player], self.settings.encoder_lr_scale
-        # In a hierarchy encoder and decoder share a path, and learn at one pace.
-        encoder = set(vae.latent.encoder_parameters() or ()) if rate != 1 else set()
+        """The optimizers of a player: one, or two if the encoder has its own learning rate."""
+        params, scale = self.parameters[player], self.settings.encoder_lr_scale
+        # In a hierarchy encoder and decoder share modules, so they have the same learning rate.
+        encoder = set(vae.latent.encoder_parameters() or ()) if scale != 1 else set()
         groups = {
-            player: [p for p in moved if p not in encoder],
-            f"{player}.encoder": [p for p in moved if p in encoder],
+            player: [p for p in params if p not in encoder],
+            f"{player}.encoder": [p for p in params if p in encoder],
         }
         return [
-            OptimizerGroup(name, player, group, self.settings.optimizer.init(group), 1.0 if name == player else rate)
+            OptimizerGroup(name, player, group, self.settings.optimizer.init(group), 1.0 if name == player else scale)
             for name, group in groups.items()
             if group
         ]
 
     def step(self, lr: float) -> None:
-        """Move each player's parameters at its pace, and forget the gradients."""
+        """Update each player's parameters at its learning rate, and clear the gradients."""
         if self.settings.max_grad_norm:
             for moved in self.parameters.values():
                 torch.nn.utils.clip_grad_norm_(moved, self.settings.max_grad_norm)
-        for mover in self.groups:
-            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in mover.params]
-            mover.optimizer.step(gradients, lr * self.objective.lr_scale(mover.player) * mover.lr_scale)
+        for group in self.groups:
+            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in group.params]
+            group.optimizer.step(gradients, lr * self.objective.lr_scale(group.player) * group.lr_scale)
         for parameter in self.all:
             parameter.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        """The live tensors of the optimizers, by `mover.name`."""
-        return {f"{mover.name}.{k}": v for mover in self.groups for k, v in mover.optimizer.state().items()}
+        """The live tensors of the optimizers, by `group.name`."""
+        return {f"{group.name}.{k}": v for group in self.groups for k, v in group.optimizer.state().items()}

@@ -1,9 +1,9 @@
-"""Long work and who watches it: a loop is `track`, and whoever is `on_progress` hears how far it is.
+"""Progress of long loops: a loop iterates over `track`, and `on_progress` registers a callback.
 
-    with watching(lambda what, done, total: print(f"{what}: {done} of {total}")):
+    with on_progress(lambda what, done, total: print(f"{what}: {done} of {total}")):
         codes = model.embed("pictures/")
 
-Without a watcher, a loop is as it was.
+Without a callback, `track` has no effect.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _watcher: ContextVar[ProgressCallback | None] = ContextVar("watcher", default=No
 
 @contextmanager
 def on_progress(watcher: ProgressCallback) -> Iterator[None]:
-    """Within it, every watched loop calls `watcher(what, done, total)`: before each of its things, and after all.
+    """Within it, every tracked loop calls `watcher(what, done, total)`: before each item, and after the last.
 
-    Loops may be within loops. One that ends early, be it by an error, is done with all, too.
+    Loops may be nested. A loop that ends early, even by an error, reports itself as complete.
     """
     token = _watcher.set(watcher)
     try:
@@ -32,15 +32,20 @@ def on_progress(watcher: ProgressCallback) -> Iterator[None]:
 
 
 def is_watched() -> bool:
-    """Whether anybody watches."""
+    """Whether a callback is registered."""
     return _watcher.get() is not None
 
 
 def track(things: Iterable[T], what: str, total: int) -> Generator[T, None, None]:
-    """The things one by one, of which there are `total`, or at most; `what` says what is done with them.
+    """Iterate over items and report progress to the callback.
 
-    >>> with watching(lambda *heard: print(heard)):
-    ...     print([letter for letter in watched("ab", "letters", 2)])
+    Args:
+        things: the items.
+        what: description of the loop, for the callback.
+        total: number of items, or an upper bound.
+
+    >>> with on_progress(lambda *progress: print(progress)):
+    ...     print([letter for letter in track("ab", "letters", 2)])
     ('letters', 0, 2)
     ('letters', 1, 2)
     ('letters', 2, 2)

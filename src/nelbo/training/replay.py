@@ -1,17 +1,17 @@
-"""A step that is recorded once and then replayed, wherever the replay is proved to be the same.
+"""A training step that is recorded once and then replayed, if a check proves the replay equal.
 
-A pass through a model costs two things: the arithmetic, and the bookkeeping around each operation (modules, Python
-objects, the graph for the gradients). On a processor the second takes a seventh of a perceptron's step, a twentieth of
-a conv net's, and it is the same at each step; a replay does without it. torch.compile was weighed: it imports and runs a compiler, which takes longer than some whole trainings. See docs/replay.md.
+A pass through a model costs the arithmetic and the bookkeeping around each operation (modules, Python objects, the
+autograd graph). On a CPU the bookkeeping takes a seventh of a perceptron's step and a twentieth of a convolutional
+net's, and it is the same at each step; a replay avoids it. torch.compile is not used because it imports and runs a
+compiler, which takes longer than some trainings. See docs/replay.md.
 
-A tape is used only where it is proved to do what the model does: it is compared with a step of another batch, every
-output and every changed buffer bit for bit, before it is trusted. Operations whose course depends on values (a branch
-on a number of the data) cannot be recorded; such a model goes on as before.
+Before a tape is used, it is compared with the model on another batch: every output and every changed buffer, bit for
+bit. A step whose control flow depends on values (a branch on a number of the data) cannot be recorded; such a model
+trains without a tape.
 
-A tape is a flat list of the operations of one pass and its gradients.
-
-Calls are recorded below the graph, those of the backward pass too. What has no effect on the outputs is dropped, and a
-result may lie where an argument lay that is done with, so that little memory is touched.
+A tape is a flat list of the operations of a pass and its gradients. Calls are recorded below autograd, those of the
+backward pass included. Operations without effect on the outputs are dropped, and a result may reuse the memory of an
+argument that is no longer needed.
 """
 
 from __future__ import annotations
@@ -31,11 +31,14 @@ Function = Callable[..., Sequence[Tensor | None]]
 
 
 class ReplayedFunction:
-    """`function(*inputs)`, from a tape where inputs of these shapes have been seen before and the tape is proved.
+    """Calls a function, from a tape if one exists for inputs of these shapes and has been checked.
 
-    `function` takes tensors, `None` or plain numbers, and returns tensors; it may change `state` (buffers) in
-    place and draw from torch's generators. Nothing else may differ between two calls. Of inputs of one kind, the
-    first are passed through, at the second a tape is made, and at the third it is proved.
+    The first inputs of a shape are passed to the function, the second are recorded, and the third check the tape.
+
+    Args:
+        function: takes tensors, `None` or plain numbers, and returns tensors. It may change `state` in place and draw
+            from torch's generators; nothing else may differ between two calls.
+        state: buffers that the function may change.
     """
 
     def __init__(self, function: Function, state: Iterable[Tensor] = ()) -> None:
@@ -59,11 +62,11 @@ class ReplayedFunction:
         return self.function(*inputs)
 
     def _prove(self, key: Any, tape: ReplayProgram, inputs: Sequence[Any]) -> Sequence[Tensor | None]:
-        """Do the step both ways; from now on the tape's way if nothing differs."""
+        """Run the step with and without the tape, and keep the tape if nothing differs."""
         before, states = [s.clone() for s in self.state], _generators()
         try:
             taped = [*tape(*inputs), *(s.clone() for s in self.state), *_generators()]
-        except (RuntimeError, TypeError):  # a binding that takes its arguments in another way
+        except (RuntimeError, TypeError):  # a binding with another argument order
             taped = []
         with torch.no_grad():
             for live, value in zip(self.state, before, strict=True):
@@ -93,18 +96,23 @@ def _restore(states: list[Tensor]) -> None:
         torch.cuda.set_rng_state_all(states[1:])
 
 
-Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any]  # an operation, what it was given, what it returned
+Call = tuple[
+    Any, tuple[Any, ...], dict[str, Any], Any
+]  # an operation, its arguments, its keyword arguments, its result
 Step = tuple[Callable[..., Any], Callable[[list[Any]], Sequence[Any]], int, list[int]]
 SCALED = {"aten::mul", "aten::div", "aten::add", "aten::sub"}
 ALIASES = {"aten::detach", "aten::alias", "aten::lift_fresh"}
-LARGEST = 2**29  # bytes of results: a step of more is not bound by its bookkeeping, and keeping them would cost memory
+LARGEST = 2**29  # bytes of results: a larger step has little overhead to save, and would need too much memory
 
 
 class ReplayProgram:
-    """A list of operations on numbered values: call it with inputs like those it was recorded from.
+    """A list of operations on numbered values; it is called with inputs like those of the recording.
 
-    `values` holds the constants, and None where an input or a result goes. A step is (function, what picks its
-    arguments out of the values, where its result goes, which values are done with).
+    Args:
+        values: the constants, and None in place of inputs and results.
+        steps: (function, function that selects its arguments from the values, index of its result, indices of values
+            that are no longer needed).
+        outputs: selects the outputs from the values.
     """
 
     def __init__(self, values: list[Any], steps: Sequence[Step], outputs: Callable[[list[Any]], Sequence[Any]]) -> None:
@@ -121,7 +129,7 @@ class ReplayProgram:
 
 
 class OpRecorder(TorchDispatchMode):
-    """Keeps each operation done within it, as `calls`, and every tensor, so that identities stay unique.
+    """Records the operations within it in `calls`, and keeps every tensor, so that identities stay unique.
 
     `calls` is None once the results take more than `LARGEST` bytes.
     """
@@ -133,7 +141,7 @@ class OpRecorder(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """No: there is no compiler here to skip, and telling it so would import it, which takes a second."""
+        """False: there is no compiler here to skip, and answering True would import it, which takes a second."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -149,7 +157,11 @@ class OpRecorder(TorchDispatchMode):
 def record_ops(
     function: Callable[..., Any], inputs: Sequence[Any]
 ) -> tuple[Sequence[Tensor | None], ReplayProgram | None]:
-    """The outputs of `function(*inputs)`, and a tape of it; None where its course depends on values, or it is large."""
+    """Run a function and record it.
+
+    Returns:
+        its outputs, and the recording; None if its control flow depends on values, or if it is too large.
+    """
     with OpRecorder() as recorder:
         outputs = function(*inputs)
     calls = [call for call in recorder.calls or () if any(True for _ in _tensors(call[1:]))]
@@ -171,7 +183,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _reads_values(call: Call) -> bool:
-    """Whether what follows an operation may depend on the values in its result."""
+    """Whether the control flow after an operation may depend on the values in its result."""
     func, args, _, result = call
     masked = func._schema.name == "aten::index" and any(t.dtype in (torch.bool, torch.uint8) for t in _tensors(args[1]))
     plain = result is not None and not any(True for _ in _tensors(result))
@@ -180,9 +192,14 @@ def _reads_values(call: Call) -> bool:
 
 @dataclass
 class _Op:
-    """One operation before it becomes a step; `has_side_effects` be done whoever reads its result.
+    """An operation before it becomes a step.
 
-    `reuse` are its tensor arguments in whose place the result may lie, each as (value, function that writes there).
+    Args:
+        function: the operation.
+        reads: indices of its arguments.
+        target: index of its result.
+        has_side_effects: run it even if its result is not used.
+        reuse: arguments whose memory the result may use, as (value, function that writes there, its arguments).
     """
 
     function: Callable[..., Any]
@@ -197,11 +214,11 @@ class _ProgramBuilder:
 
     def __init__(self, inputs: Sequence[Any], calls: Sequence[Call]) -> None:
         self.values: list[Any] = [None] * len(inputs)
-        self.free = len(inputs)  # numbers below are inputs, which are the caller's
+        self.free = len(inputs)  # smaller numbers are inputs, which belong to the caller
         self.places = {id(t): i for i, t in enumerate(inputs) if isinstance(t, Tensor)}
         self.memory: dict[int, int] = {i: _memory(t) for i, t in enumerate(inputs) if isinstance(t, Tensor)}
         self.ops: list[_Op] = []
-        self.made: set[int] = set()  # tensors first seen as a result; all others are inputs or constants
+        self.made: set[int] = set()  # tensors that are results; all others are inputs or constants
         seen = set(self.places)
         for _, args, kwargs, result in calls:
             seen |= {id(t) for t in _tensors((args, kwargs))}
@@ -214,7 +231,7 @@ class _ProgramBuilder:
         return len(self.values) - 1
 
     def place(self, value: Any) -> int:
-        """The number of an argument; a constant's is given it here, a list's by an operation that makes it."""
+        """The index of an argument; a constant is added here, a list by an operation that builds it."""
         if isinstance(value, list | tuple) and any(True for _ in _tensors(value)):
             self.ops.append(_Op(_listed, [self.place(v) for v in value], target := self.new()))
             return target
@@ -229,13 +246,13 @@ class _ProgramBuilder:
         return self.places[id(value)]
 
     def add(self, call: Call) -> None:
-        """Write one call."""
+        """Add a call."""
         func, args, kwargs, result = call
         if func._schema.name in ALIASES:
             self.places[id(result)] = self.place(args[0])
             return
         holes = any(isinstance(a, list | tuple) and any(v is None for v in a) for a in args)
-        function = func if holes else _callable(func)  # torch's own indexing takes no None
+        function = func if holes else _callable(func)  # torch's own indexing does not accept None
         if func._schema.name in SCALED and function is not func and isinstance(args[1], int | float):
             args = (args[0], _number(args[1], result), *args[2:])
         named = {k: v for k, v in kwargs.items() if not isinstance(v, Tensor)}
@@ -285,7 +302,7 @@ class _ProgramBuilder:
 
 
 def _memory(tensor: Tensor) -> int:
-    """Which memory a tensor lies in."""
+    """The identity of a tensor's memory."""
     return tensor.untyped_storage()._cdata
 
 
@@ -294,14 +311,14 @@ def _listed(*items: Any) -> list[Any]:
 
 
 def _picker(places: Sequence[int]) -> Callable[[list[Any]], Sequence[Any]]:
-    """What takes the values of these numbers out of a list."""
+    """The function that selects these indices from a list."""
     if len(places) > 1:
         return itemgetter(*places)
     return lambda values: [values[i] for i in places]
 
 
 def _bound(function: Callable[..., Any], named: dict[str, Any], pushed: Sequence[str]) -> Callable[..., Any]:
-    """`function` with some keywords given, and those of `pushed` taken as its last positional arguments."""
+    """`function` with keywords bound, and those in `pushed` passed as its last positional arguments."""
     bound = partial(function, **named) if named else function
     if not pushed:
         return bound
@@ -309,19 +326,19 @@ def _bound(function: Callable[..., Any], named: dict[str, Any], pushed: Sequence
 
 
 def _number(value: float, like: Any) -> Any:
-    """A number as a tensor of the result's type, which spares each call the conversion; exact in these types."""
+    """A number as a tensor of the result's dtype, which saves the conversion in each call; exact in these dtypes."""
     exact = isinstance(like, Tensor) and like.dtype in (torch.float32, torch.float64)
     return torch.tensor(value, dtype=like.dtype) if exact else value
 
 
 def _matching_rows(a: Tensor, b: Tensor) -> bool:
-    """Whether b's values can lie where a's do."""
+    """Whether the memory of a can hold b."""
     whole = a.untyped_storage().nbytes() == a.numel() * a.element_size()
     return whole and (a.shape, a.dtype, a.stride(), a.device) == (b.shape, b.dtype, b.stride(), b.device)
 
 
 def _into(func: Any, first: bool) -> tuple[Any, str]:
-    """A form of an operation that writes to a tensor it is given, its `first` or any, and the keyword for that."""
+    """The variant of an operation that writes to its first argument (`first`) or to any, and the keyword for it."""
     name = func._schema.name.removeprefix("aten::")
     if first and isinstance(found := getattr(torch.Tensor, f"{name}_", None), MethodDescriptorType):
         return found, ""
@@ -330,7 +347,7 @@ def _into(func: Any, first: bool) -> tuple[Any, str]:
 
 
 def _callable(func: Any) -> Callable[..., Any]:
-    """The operation as torch's own binding, which costs less to call than the same looked up among all operations."""
+    """The operation as torch's own binding, which is faster to call than the one in `torch.ops`."""
     name = func._schema.name.removeprefix("aten::")
     for home in (torch, torch.Tensor):
         found = getattr(home, name, None)
