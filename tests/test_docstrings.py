@@ -69,7 +69,6 @@ def unexplained(name: str, value: Any) -> Iterator[str]:
 
 PENDING = {
     "cli",
-    "data",
 }
 
 
