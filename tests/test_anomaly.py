@@ -179,7 +179,7 @@ def test_regret_is_no_less_than_noise_on_a_trained_model(density_model: Model, p
 def test_regret_refuses_another_posterior() -> None:
     vae = zoo.single_level_vae(posterior="full-normal")
     with pytest.raises(
-        UserError, match="searches diagonal Normal posteriors of one level, the model's is a FullNormal"
+        UserError, match="needs a diagonal Normal posterior of one level, and the model's is a FullNormal"
     ):
         regret(vae, torch.zeros(2, 1, 4, 4), None, 1)
     with pytest.raises(UserError, match="the model's is a TopDown: use score='auto'"):
@@ -220,7 +220,7 @@ def test_the_ratio_of_flat_pictures_is_a_number(model: Model, pictures: np.ndarr
 
 
 def test_the_ratio_is_of_pictures(vector_model: Model, vectors: np.ndarray) -> None:
-    with pytest.raises(UserError, match="score='ratio': compares pixels side by side, the data are no pictures"):
+    with pytest.raises(UserError, match="score='ratio' compares adjacent pixels, and the data are not pictures"):
         anomaly.Detector(vector_model, "ratio", vectors[:20]).anomaly_score(vectors[:20])
 
 
@@ -425,4 +425,4 @@ def test_a_model_that_knows_nothing_says_so(run: Run, in_tmp_path: Path) -> None
     np.save("x.npy", np.random.default_rng(0).random((30, 6, 5), np.float32))
     code, _, err = run("detect", "m", "x.npy", "--calibration", "x.npy", "--alpha", 0.1)
     assert code == 2 and err.count("\n") == 1
-    assert "calibration: the score of 30 of 30 rows is NaN, the first that of row 0" in err
+    assert "calibration: the scores of 30 of 30 rows are NaN, the first in row 0" in err

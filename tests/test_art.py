@@ -204,7 +204,7 @@ def test_a_grid_shows_what_sample_draws(model: Model) -> None:
 def test_a_grid_of_variations(model: Model, pictures: np.ndarray) -> None:
     made = art.grid(model, 5, seed=3, temperature=0.8, like=pictures[:40]).values[0]
     np.testing.assert_array_equal(made, neighbours.vary(model, pictures[:40], 5, 3, 0.8))
-    with pytest.raises(UserError, match="truncation: is for a model's prior"):
+    with pytest.raises(UserError, match="truncation applies to a model's prior"):
         art.grid(model, 5, truncation=0.5, like=pictures[:40])
 
 
@@ -436,11 +436,11 @@ def test_a_model_that_moved_or_changed(run: Run, picture_run: Path, conditional_
     run("art", "grid", "model", "-n", 2, "--out", "a.png")
     shutil.move("model", "elsewhere")
     said = run("art", "rerender", "a.png", "--out", "b.png")
-    assert said.code == 2 and said.err == "Error: a.png: its model, model, is gone: say where it is with --model\n"
+    assert said.code == 2 and said.err == "Error: a.png: its model, model, is gone: give its folder with --model\n"
     assert run("art", "rerender", "a.png", "--model", "elsewhere", "--out", "b.png").code == 0
     np.testing.assert_array_equal(*(np.asarray(Image.open(name)) for name in ("a.png", "b.png")))
     said = run("art", "rerender", "a.png", "--model", conditional_run)
-    assert said.code == 2 and "a.png: the weights of" in said.err and "are not those that made it" in said.err
+    assert said.code == 2 and "a.png: the weights of" in said.err and "are not those of the record" in said.err
 
 
 @pytest.mark.filterwarnings("default")
@@ -449,7 +449,7 @@ def test_data_that_changed_are_told(run: Run, picture_run: Path, pictures: np.nd
     run("art", "contact-sheet", picture_run, "x.npy", "--out", "a.png")
     np.save("x.npy", pictures[3:9])
     said = run("art", "rerender", "a.png", "--out", "b.png")
-    assert said.code == 0 and said.err.startswith("Warning: a.png: pixels differ from those first made: ")
+    assert said.code == 0 and said.err.startswith("Warning: a.png: pixels differ from the recorded ones, because ")
 
 
 GOOD = {
@@ -507,35 +507,35 @@ def test_codes_of_a_codebook_have_nothing_between_them() -> None:
     m, x = untrained((8, 8), "vq-vae")
     assert art.grid(m, 2).values.shape[1] == art.contact_sheet(m, x, 2).values.shape[1] == 2
     for call in (lambda: art.latent_walk(m), lambda: art.morph(m, [x[0], x[1]]), lambda: art.attribute_edit(m, "1")):
-        with pytest.raises(UserError, match="the model's codes are entries of a codebook, with nothing between two"):
+        with pytest.raises(UserError, match="does not work with VQ models: their latent codes are discrete"):
             call()
-    with pytest.raises(UserError, match="is not made of Normal noise"):
+    with pytest.raises(UserError, match="does not use Normal noise"):
         art.grid(m, truncation=0.5)
 
 
 REFUSED: dict[str, tuple[list[Any], str]] = {
-    "an unknown class": (["attribute", "M", "--toward", "22"], "class '22' is not known: did you mean 2?"),
-    "one picture": (["morph", "M", "a.png"], "morph: 1 picture given: give 2 or more"),
-    "a row beyond the last": (["morph", "M", "0", "99"], "item 99: the data has 30 rows, give 0 to 29"),
+    "an unknown class": (["attribute", "M", "--toward", "22"], "class '22' is unknown: did you mean 2?"),
+    "one picture": (["morph", "M", "a.png"], "morph: 1 picture: give at least 2"),
+    "a row beyond the last": (["morph", "M", "0", "99"], "item 99: the data have 30 rows: use 0 to 29"),
     "a picture that is not there": (["morph", "M", "x.png", "y.png"], "x.png"),
-    "a table": (["grid", "PEOPLE"], "art: the model is of data of kind table: train on pictures"),
-    "vectors": (["grid", "VECTORS"], "art: the model is of data of kind vector: train on pictures"),
+    "a table": (["grid", "PEOPLE"], "art does not support data of kind table: use a model trained on pictures"),
+    "vectors": (["grid", "VECTORS"], "art does not support data of kind vector: use a model trained on pictures"),
     "an unknown ending": (["grid", "M", "--out", "a.bmp"], "--out a.bmp: the file must end in .png, .svg, .webp, "),
-    "a still film": (["grid", "M", "--out", "a.mp4"], "a picture that stands still is no film"),
-    "no frames": (["walk", "M", "--seconds", "0"], "seconds=0.0, fps=25.0: give at most 100 frames a second"),
+    "a still film": (["grid", "M", "--out", "a.mp4"], "a still picture cannot be an animation"),
+    "no frames": (["walk", "M", "--seconds", "0"], "seconds=0.0, fps=25.0: use at most 100 frames per second"),
     "frames without end": (["walk", "M", "--seconds", "1e9"], "seconds=1000000000.0, fps=25.0: "),
-    "one point": (["walk", "M", "--waypoints", "1"], "waypoints=1: give 2 or more"),
+    "one point": (["walk", "M", "--waypoints", "1"], "waypoints=1: use 2 or more"),
     "a temperature of 0": (["walk", "M", "--temperature", "0"], "temperature=0.0: give a number above 0"),
-    "a truncation of 0": (["grid", "M", "--truncation", "0"], "truncation=0.0: give a number of standard"),
-    "no columns": (["class-grid", "M", "--columns", "0"], "columns=0: give 1 to 10000"),
-    "more than memory holds": (["grid", "M", "-n", "1000000000"], "n=1000000000: give 1 to 10000"),
-    "a size": (["grid", "M", "--size", "-3"], "size=-3: give 1 to 4096 pixels"),
+    "a truncation of 0": (["grid", "M", "--truncation", "0"], "truncation=0.0: use a number of standard"),
+    "no columns": (["class-grid", "M", "--columns", "0"], "columns=0: use 1 to 10000"),
+    "more than memory holds": (["grid", "M", "-n", "1000000000"], "n=1000000000: use 1 to 10000"),
+    "a size": (["grid", "M", "--size", "-3"], "size=-3: use 1 to 4096 pixels"),
     "no labels": (["class-grid", "M", "--data", "x.npy"], "these data have no labels"),
-    "one step": (["attribute", "M", "--toward", "1", "--steps", "1"], "steps=1, strength=2.0: give 2 steps"),
-    "a truncated class": (["class-grid", "M", "--truncation", "1"], "truncation: is for a model's prior"),
+    "one step": (["attribute", "M", "--toward", "1", "--steps", "1"], "steps=1, strength=2.0: use at least 2 steps"),
+    "a truncated class": (["class-grid", "M", "--truncation", "1"], "truncation applies to a model's prior"),
     "an attribute of a condition": (["attribute", "C", "--toward", "1"], "attribute: the model is conditioned on"),
-    "a morph under no condition": (["morph", "C", "0", "1"], "morph: the model is conditional: give the one"),
-    "no record": (["rerender", "a.png"], "a.png: has no record of how it was made"),
+    "a morph under no condition": (["morph", "C", "0", "1"], "morph: the model is conditional: fix one"),
+    "no record": (["rerender", "a.png"], "a.png: has no record"),
     "no file": (["rerender", "nowhere.png"], "nowhere.png: there is no such file"),
     "a broken file": (["rerender", "broken.gif"], "broken.gif: cannot be read as a picture"),
     "a text": (["rerender", "a.txt", "--out", "a.png"], "a.txt: a picture's file must end in .png, .svg, "),
@@ -576,5 +576,5 @@ def test_subset_of_pictures_is_shown(model: Model, pictures: np.ndarray) -> None
 
 
 def test_what_is_not_made_is_told() -> None:
-    with pytest.raises(UserError, match="'walks' is nothing that nelbo art makes: known: attribute_edit"):
+    with pytest.raises(UserError, match="'walks' is not a scene of nelbo art: known: attribute_edit"):
         provenance.render("walks", "nowhere")

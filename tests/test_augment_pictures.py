@@ -185,21 +185,21 @@ def test_one_class_and_real_pictures_first(run: Run, plain_run: Path) -> None:
 def test_names_that_are_no_folders_are_refused() -> None:
     schema = load(drawn(20)).schema
     for name in ("..", "a/b", ".hidden", ""):
-        with pytest.raises(UserError, match="is no name of a folder"):
+        with pytest.raises(UserError, match="cannot be the name of a folder"):
             images.write_set(Path("out"), np.zeros((1, 1, SIDE, SIDE), np.float32), np.array([name]), schema)
     assert not Path("out").exists()
 
 
 REFUSED: dict[str, tuple[list[Any], str]] = {
-    "an unknown class": (["M", "--condition", "22"], "class '22' is not known: did you mean 2?"),
-    "a column": (["M", "--balance", "size"], "balance 'size': pictures have one column of classes: give \"label\""),
+    "an unknown class": (["M", "--condition", "22"], "class '22' is unknown: did you mean 2?"),
+    "a column": (["M", "--balance", "size"], "balance 'size': pictures have only the column \"label\""),
     "privacy": (["M", "--privacy"], "--privacy: is for tables: leave it out"),
     "no labels": (["M", "x.npy"], "these data have no labels"),
-    "an ending": (["M", "--out", "a.csv"], "--out a.csv: name a .npz file, or a folder"),
-    "a full folder": (["M", "--out", "full"], "--out full: the folder has files already: name another"),
-    "none": (["M", "-n", "0"], "n=0: give 1 or more"),
-    "one of a class": (["M", "one.npz", "--condition", "1"], "only 1 to be like: give 2 or more, of each class"),
-    "vectors": (["VECTORS"], "augment: the model is of data of kind vector"),
+    "an ending": (["M", "--out", "a.csv"], "--out a.csv: give a .npz file, or a folder"),
+    "a full folder": (["M", "--out", "full"], "--out full: the folder is not empty: give another"),
+    "none": (["M", "-n", "0"], "n=0: use 1 or more"),
+    "one of a class": (["M", "one.npz", "--condition", "1"], "variations need at least 2 items per class"),
+    "vectors": (["VECTORS"], "augment does not support data of kind vector"),
 }
 
 
@@ -221,7 +221,7 @@ def test_a_model_of_an_array_needs_the_pictures(plain_run: Path) -> None:
     m = nelbo.load(plain_run)
     with pytest.raises(UserError, match="not conditioned on classes: give labelled pictures"):
         augment.augment(m, 3)
-    with pytest.raises(UserError, match="give a quantile above 0, at most 1"):
+    with pytest.raises(UserError, match="use a quantile above 0, at most 1"):
         augment.augment(m, 3, max_nll_quantile=1.5, reference=m.as_dataset(drawn(50)))
 
 

@@ -105,11 +105,11 @@ def test_some_are_near_those_that_have_others_of_their_class(nearby: NeighborAug
 
 
 def test_what_has_nothing_near_is_refused(people_model: Model, pictures: np.ndarray) -> None:
-    with pytest.raises(UserError, match="of a table: use augment"):
+    with pytest.raises(UserError, match="with a table: use augment"):
         NeighborAugmenter(people_model, None)
     recipe = presets.find("vq-vae").apply_to(recipes.load(None, {}), "vq-vae")
     codebook = Model.from_recipe(recipe, load(pictures).schema)
-    with pytest.raises(UserError, match="entries of a codebook"):
+    with pytest.raises(UserError, match="latent codes are discrete"):
         NeighborAugmenter(codebook, pictures)
-    with pytest.raises(UserError, match="only 1 to be like: give 2 or more, of each class"):
+    with pytest.raises(UserError, match="variations need at least 2 items per class"):
         NeighborAugmenter(nelbo.fit(pictures, epochs=1), (pictures[:3], np.arange(3))).sample(2)

@@ -94,7 +94,7 @@ def test_new_lines_are_the_draws_that_are_not_known(model: Model) -> None:
         assert abs(firsts.count(word) / 300 - p) < 5 * np.sqrt(p / 300)
     with pytest.raises(UserError, match=r"n=5: the model drew \d lines that are new.*raise the temperature"):
         sample_novel_lines(model, 5, WORDS, temperature=0.01)
-    with pytest.raises(UserError, match="n=0: give 1 line or more"):
+    with pytest.raises(UserError, match="n=0: use at least 1 line"):
         sample_novel_lines(model, 0, WORDS)
 
 

@@ -29,11 +29,11 @@ ARGUMENTS = {
     ),
     "numbers to balance": (
         ["augment", "MODEL", "--balance", "age"],
-        "balance 'age': is count, not of categories: give one of these: sex, income",
+        "balance 'age': the column is count, not categorical: use one of sex, income",
     ),
     "one class to balance": (
         ["augment", "MODEL", "one.csv", "--balance", "income"],
-        "balance 'income': the data have one class of it: give data with two or more",
+        "balance 'income': the data have one category: give data with at least two",
     ),
     "two ways at once": (
         ["augment", "MODEL", "--balance", "income", "--condition", "sex=Male"],
@@ -41,7 +41,7 @@ ARGUMENTS = {
     ),
     "a filter above 1": (
         ["augment", "MODEL", "--max-nll-quantile", "99"],
-        "--max-nll-quantile 99.0: give a quantile above 0, at most 1, such as 0.99",
+        "--max-nll-quantile 99.0: use a quantile above 0, at most 1, such as 0.99",
     ),
     "other rows for the report": (
         ["augment", "MODEL", "other.csv", "-n", "20", "--privacy"],

@@ -52,18 +52,18 @@ def test_lines_like_others_are_written_anew() -> None:
 
 
 def test_what_has_no_variations_is_refused(model: Model, people_model: Model, pictures: np.ndarray) -> None:
-    with pytest.raises(UserError, match="of a table: use augment"):
+    with pytest.raises(UserError, match="with a table: use augment"):
         vary(people_model, None)
     recipe = presets.find("vq-vae").apply_to(recipes.load(None, {}), "vq-vae")
     codebook = Model.from_recipe(recipe, load(pictures).schema)
-    with pytest.raises(UserError, match="entries of a codebook"):
+    with pytest.raises(UserError, match="latent codes are discrete"):
         vary(codebook, pictures)
     for wrong, message in (
         ({"temperature": 0.0}, "temperature=0.0: give a number above 0"),
         ({"temperature": float("nan")}, "temperature=nan"),
-        ({"n": 0}, "n=0: give 1 or more"),
+        ({"n": 0}, "n=0: use 1 or more"),
     ):
         with pytest.raises(UserError, match=message):
             vary(model, "not read", **wrong)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="only 1 to be like: give 2 or more"):
+    with pytest.raises(UserError, match="variations need at least 2 items per class"):
         vary(model, pictures[:1])

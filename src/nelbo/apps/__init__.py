@@ -1,1 +1,1 @@
-"""What a trained model is used for: one module for each use."""
+"""Applications of a trained model, one module each."""

@@ -1,9 +1,9 @@
-"""Missing cells of a table, or steps of series, filled; all that is there stays as it is, text for text.
+"""Imputation of missing cells of a table, or steps of series; observed cells are unchanged, character by character.
 
     x_m ~ p(x_m | x_o),  or its mean for a number and its likeliest category
 
-The columns that the model leaves out (identifiers, constants) stay as they are, too. Several draws are several complete
-tables: analyse each, and pool the results by Rubin's rules (the mean of the estimates; the mean of their variances plus
+Columns that the model does not use (identifiers, constants) are unchanged, too. For multiple imputation, draw several
+tables, analyse each, and pool the results by Rubin's rules (the mean of the estimates; the mean of their variances plus
 1 + 1/m of the variance between them). See `nelbo.model.imputation`.
 
 Source: Rubin (1987), Multiple Imputation for Nonresponse in Surveys; Mattei, Frellsen (2019), MIWAE: Deep Generative
@@ -28,8 +28,16 @@ def impute_table(
 ) -> Any:
     """The table with its missing cells filled by `Model.impute`, a `tables.Source`; with `return_std`, (table, std).
 
-    `source` is a file, DataFrame or Arrow table. `std` is a DataFrame of the modelled columns. A table that is one
-    recording, of a model of series, is filled window by window. Raises `UserError` if columns are missing.
+    A table that is one recording, for a model of series, is filled window by window.
+
+    Args:
+        model: the trained model.
+        source: a file, a DataFrame or an Arrow table.
+        seed: fixes the draws.
+        return_std: whether to return the uncertainty too, a DataFrame of the feature columns; see `Model.impute`.
+        sample_posterior: whether to draw missing cells instead of taking their expected values.
+
+    Raises `UserError` if columns are missing.
     """
     raw, at = _gaps(model, source)
     parts = model.impute(source, seed, return_std, sample_posterior)
@@ -46,7 +54,7 @@ def impute_table(
 def multiple_imputation(model: Model, source: Any, n: int, seed: int = 0) -> Iterator[Any]:
     """`n` complete tables, or arrays of series: each has other draws of the missing values, given the observed ones."""
     if n < 1:
-        raise UserError(f"n={n}: give 1 or more")
+        raise UserError(f"n={n}: use 1 or more")
     impute = impute_series if is_series(model, source) else impute_table
     for own in np.random.SeedSequence(seed).generate_state(n).tolist():
         yield impute(model, source, own, sample_posterior=True)
@@ -81,9 +89,9 @@ def _joined(model: Model, source: Any, values: np.ndarray, steps: int) -> Any:
 
 
 def _gaps(model: Model, source: Any) -> tuple[tables.Source, np.ndarray]:
-    """The table, and which of its cells are to be filled: those missing in columns that the model has."""
+    """The table, and a mask of the cells to fill: those missing in columns of the model."""
     if not (model.schema.feature_columns or model.schema.names) or not tables.is_table(source):
-        model.as_dataset(source)  # says what is wrong, if the source is
+        model.as_dataset(source)  # raises for a source that does not fit
         model.schema.require_kind("impute", "table")
     raw = tables.open_table(source)
     known = {column.name for column in model.schema.feature_columns} | set(model.schema.names)

@@ -41,8 +41,8 @@ def augment(
 ) -> None:
     """Write synthetic rows of a table, or labelled pictures.
 
-    --balance writes as many as make the classes equally frequent. --max-nll-quantile 0.99 rejects and redraws samples less likely
-    than 99 % of comparable real data, and pictures whose class is not confirmed. Pictures become a folder with a
+    --balance writes as many as make the classes equally frequent. --max-nll-quantile 0.99 rejects and redraws samples
+    less likely than 99 % of comparable real data, and pictures whose class is not confirmed. Pictures become a folder with a
     subfolder for each class, or a .npz with x and y. Unlabelled pictures (in a subfolder "unlabelled", an empty cell of
     --labels) are labelled by their latent neighbours.
 
@@ -58,14 +58,14 @@ def augment(
       nelbo augment results/digits digits/ --balance label --append --out balanced.npz
     """
     if balance is not None and condition is not None:
-        raise UserError("--balance and --condition: give one of them")
+        raise UserError("--balance and --condition cannot be combined: use one of them")
     if not 0 < max_nll_quantile <= 1:
-        raise UserError(f"--max-nll-quantile {max_nll_quantile}: give a quantile above 0, at most 1, such as 0.99")
+        raise UserError(f"--max-nll-quantile {max_nll_quantile}: use a quantile above 0, at most 1, such as 0.99")
     m = io.model(model, None)
     m.schema.require_kind("augment", "image", "table")
     if m.schema.data_kind.is_picture:
         if privacy:
-            raise UserError("--privacy: is for tables: leave it out")
+            raise UserError("--privacy applies only to tables: leave it out")
         folder = out or Path("augmented")
         return _pictures(m, data, n, condition, balance, max_nll_quantile, temperature, append, folder, seed, as_json)
     out = io.named(out, "augmented.csv", ENDINGS)
@@ -74,7 +74,7 @@ def augment(
 
 
 def _rows(m: Model, data: str, rows: Any, append: bool, privacy: bool, out: Path, seed: int, as_json: bool) -> None:
-    """Synthetic rows, written."""
+    """Write synthetic rows."""
     from nelbo.data import tables
 
     whole = tables.append_rows(tables.open_table(_source(m, data)), rows) if append else None
@@ -103,7 +103,7 @@ def _pictures(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Synthetic pictures, written."""
+    """Write synthetic pictures."""
     import numpy as np
 
     from nelbo.apps.synthesis import images
@@ -127,14 +127,14 @@ def _pictures(
 
 
 def _real_pictures(m: Model, data: str) -> Any:
-    """The labelled pictures named, else those that training saw."""
+    """The labelled pictures DATA, or those of training."""
     from nelbo.data import load_like
     from nelbo.experiment import run
 
     if data:
         return load_like(data, m.schema, split="train")
     if not m.recipe.data.source:
-        raise UserError("the model was trained on an array: name the data to use")
+        raise UserError("the model was trained on an array: give DATA")
     return run.read(m.recipe)[0].train
 
 
@@ -166,14 +166,14 @@ def _source(m: Model, data: str) -> str:
 
     source = data or m.recipe.data.source
     if not source:
-        raise UserError("the model was trained on a DataFrame: name the file of its rows")
+        raise UserError("the model was trained on a DataFrame: give the file of its rows as DATA")
     if not tables.is_table(source):
-        raise UserError(f"{source}: is no table that exists: name the file of real rows")
+        raise UserError(f"{source}: is not a table: give the file of real rows as DATA")
     return source
 
 
 def _privacy(m: Model, data: str, rows: Any, seed: int) -> dict[str, Any]:
-    """The report on training and held-out rows: DATA split as training did."""
+    """The report on training and test rows of DATA, which is split as in training."""
     import dataclasses
 
     from nelbo.apps.synthesis import privacy
@@ -184,6 +184,6 @@ def _privacy(m: Model, data: str, rows: Any, seed: int) -> dict[str, Any]:
     loaded, _ = read(recipe)
     if loaded.schema != m.schema:
         raise UserError(
-            f"{source}: is not what the model was trained on, or has changed: --privacy needs the same rows"
+            f"{source}: is not the model's training data, or has changed: --privacy needs the same rows"
         )
     return privacy.report(m.schema, rows, loaded.train, loaded.test, seed)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nelbo.apps.anomaly.intervals import IntervalResult as Where
     from nelbo.data import Dataset, Schema
 
-SHOWN = 8  # the oddest rows, printed and drawn
+SHOWN = 8  # the most anomalous rows, printed and drawn
 
 
 def detect(
@@ -34,7 +34,7 @@ def detect(
     calibration: Annotated[
         str, typer.Option(help="Normal data.  [default: the model's test data]", show_default=False)
     ] = "",
-    samples: Annotated[int, typer.Option(help="Draws of z for each datum.")] = 50,
+    samples: Annotated[int, typer.Option(help="Draws of z per datum.")] = 50,
     seed: Seed = 0,
     condition: Condition = None,
     out: Out = None,
@@ -43,7 +43,7 @@ def detect(
     """Find anomalies in DATA, with p-values and explanations.
 
     A table (.csv) has the score and the p-value of each row, and the columns that explain it; for pictures and series,
-    a figure (.png) shows where the 8 most anomalous are so.
+    a figure (.png) shows where the 8 most anomalous ones deviate.
 
     The threshold is calibrated on normal rows that the model was not trained on: at most a share of --alpha of
     such rows is flagged. Without DATA, one half of the model's test data is examined, the other half calibrates.
@@ -54,8 +54,8 @@ def detect(
     \b
     Examples:
       nelbo detect results/mnist
-      nelbo detect results/mnist my_digits/ --alpha 0.001 --out odd.png
-      nelbo detect results/adult new.csv --calibration usual.csv --score reconstruction
+      nelbo detect results/mnist my_digits/ --alpha 0.001 --out anomalies.png
+      nelbo detect results/adult new.csv --calibration normal.csv --score reconstruction
       nelbo detect results/sensors today.csv --json
     """
     from nelbo.apps.anomaly import Detector
@@ -80,7 +80,7 @@ def detect(
 
 
 def _is_drawn(schema: Schema) -> bool:
-    """Whether a figure shows where such data are odd; of others, words name the elements to blame."""
+    """Whether a figure shows the anomalies of such data; for others, the table names the elements."""
     return schema.data_kind.is_picture or schema.data_kind.is_sequence
 
 
@@ -91,14 +91,14 @@ def _halves(rows: Dataset, seed: int) -> tuple[Dataset, Dataset, list[int]]:
     from nelbo.data import subset
 
     if len(rows) < 2:
-        raise UserError(f"the model's test data is {len(rows)} row, too few to split: name the data")
+        raise UserError(f"the model's test data have {len(rows)} row, too few to split: give DATA")
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     first, second = (half.sort().values for half in order.tensor_split(2))
     return subset(rows, first), subset(rows, second), first.tolist()
 
 
 def _where(detector: Detector, rows: Dataset, alpha: float) -> Where | None:
-    """The odd stretches of series; of other data, nothing."""
+    """The anomalous intervals of series; None for other data."""
     if not rows.schema.data_kind.is_sequence:
         return None
     from nelbo.apps.anomaly import intervals
@@ -107,7 +107,7 @@ def _where(detector: Detector, rows: Dataset, alpha: float) -> Where | None:
 
 
 def _placed(stretch: AnomalousInterval, rows: Dataset, numbers: list[int]) -> dict[str, float]:
-    """A stretch in the numbers of the source: its row and steps, or where recordings were cut its recording's."""
+    """An interval in the indices of the source: its row and steps, or those of its recording."""
     recording, first = (numbers[stretch.row], 0) if rows.origin is None else rows.origin[stretch.row].tolist()
     name = "row" if rows.origin is None else "recording"
     return {name: recording, "start": first + stretch.start, "end": first + stretch.end, "nats": stretch.nats}
@@ -116,7 +116,7 @@ def _placed(stretch: AnomalousInterval, rows: Dataset, numbers: list[int]) -> di
 def _write(
     detector: Detector, result: DetectionResult, rows: Dataset, numbers: list[int], out: Path, where: Where | None
 ) -> list[Path]:
-    """The tables, the figure beside them for what is drawn, or where a .png is asked for the figure alone."""
+    """Write the tables, and the figure if there is one; for a .png, the figure alone."""
     picture = out.with_suffix(".png") if _is_drawn(rows.schema) else None
     files: dict[Path, bytes] = {}
     if out != picture:
@@ -140,7 +140,7 @@ def _write(
 
 
 def _table(detector: Detector, result: DetectionResult, rows: Dataset, numbers: list[int]) -> bytes:
-    """A row for each datum: of vectors and tables also its columns most to blame."""
+    """A row for each datum; for vectors and tables, also the columns that contribute most."""
     from nelbo.apps.anomaly.detector import COUNT, top_features
 
     worded = not _is_drawn(rows.schema)
@@ -158,7 +158,7 @@ def _table(detector: Detector, result: DetectionResult, rows: Dataset, numbers: 
 
 
 def _stretch_table(placed: list[dict[str, float]], rows: Dataset) -> bytes:
-    """A row for each odd stretch."""
+    """A row for each anomalous interval."""
     text = StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["row" if rows.origin is None else "recording", "start", "end", "nats"])
@@ -167,7 +167,7 @@ def _stretch_table(placed: list[dict[str, float]], rows: Dataset) -> bytes:
 
 
 def _figure(detector: Detector, result: DetectionResult, rows: Dataset, numbers: list[int]) -> bytes:
-    """The oddest pictures, their reconstructions and what in them is odd."""
+    """The most anomalous pictures, their reconstructions, and the contribution of each pixel."""
     import torch
 
     from nelbo.data import subset
@@ -183,7 +183,7 @@ def _figure(detector: Detector, result: DetectionResult, rows: Dataset, numbers:
 
 
 def _figure_of_series(where: Where, result: DetectionResult, rows: Dataset, numbers: list[int]) -> bytes:
-    """The oddest series, what the rest of each says of its steps, and where they are odd."""
+    """The most anomalous series, their expectations given the rest, and their anomalous intervals."""
     import torch
 
     from nelbo.data import subset

@@ -21,7 +21,7 @@ def impute(
     model: ModelPath,
     data: Annotated[str, typer.Argument(metavar="DATA", help="A table, or series, as MODEL was trained on.")],
     n_imputations: Annotated[
-        int | None, typer.Option(help="Write so many files, each with its own draw of the missing cells.")
+        int | None, typer.Option(help="Number of files, each with its own draw of the missing cells.")
     ] = None,
     uncertainty: Annotated[
         Path | None, typer.Option(help="Write the uncertainty of each cell to this file.", metavar="FILE")
@@ -32,8 +32,8 @@ def impute(
 ) -> None:
     """Fill missing cells of a table, or missing steps of series.
 
-    A missing number is filled with its mean given the other cells of its row, a category with the likeliest one. All
-    else stays as it is in the file. With --n-imputations 5, five files (filled_1.csv, ...) have the missing cells drawn
+    A missing number is filled with its mean given the other cells of its row, a category with the most probable one.
+    Everything else stays as it is in the file. With --n-imputations 5, five files (filled_1.csv, ...) have the missing cells drawn
     instead: multiple imputation. --uncertainty writes the standard deviation of each filled number, the probability of
     another category, and 0 for observed cells. Series are filled likewise where they are NaN (.npy, .csv or .png; a
     table that is one recording, as a table).
@@ -48,7 +48,7 @@ def impute(
     from nelbo.errors import UserError
 
     if n_imputations is not None and n_imputations < 1:
-        raise UserError(f"--n-imputations {n_imputations}: give 1 or more, or leave it out")
+        raise UserError(f"--n-imputations {n_imputations}: use 1 or more, or leave it out")
     m = io.model(model, None)
     series = app.is_series(m, data)
     impute_data, endings = (app.impute_series, SERIES) if series else (app.impute_table, TABLES)

@@ -32,7 +32,7 @@ DataPath = Annotated[
     str, typer.Argument(metavar="DATA", help="As for `train`.  [default: the model's test data]", show_default=False)
 ]
 ItemData = Annotated[
-    str, typer.Option(help="Where row numbers point to.  [default: the model's test data]", show_default=False)
+    str, typer.Option(help="Data that row numbers refer to.  [default: the model's test data]", show_default=False)
 ]
 Labelled = Annotated[
     str | None, typer.Option(help="Labelled pictures.  [default: the model's test data]", show_default=False)
@@ -41,20 +41,20 @@ Labelled = Annotated[
 N = Annotated[int, typer.Option("-n", help="How many.")]
 Condition = Annotated[str | None, typer.Option(help="Condition on a class, numbers, or cells of a table's row.")]
 Temperature = Annotated[float, typer.Option(help="Spread of the prior; below 1: more typical.")]
-Seed = Annotated[int, typer.Option(help="Fixes what is random.")]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The file to write.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 Truncation = Annotated[
-    float | None, typer.Option(help="Redraw the prior's noise beyond so many standard deviations, such as 0.7.")
+    float | None, typer.Option(help="Redraw the prior's noise beyond this many standard deviations, such as 0.7.")
 ]
 Columns = Annotated[int, typer.Option(help="Pictures in a row.")]
 Size = Annotated[
     int,
-    typer.Option(help="Longer side of a picture in pixels, to a whole factor.  [default: suits]", show_default=False),
+    typer.Option(help="Longer side of a picture in pixels, by an integer factor.  [default: suitable]", show_default=False),
 ]
 Smooth = Annotated[bool, typer.Option("--smooth", help="Enlarge smoothly, to exactly --size.")]
-Seconds = Annotated[float, typer.Option(help="How long it lasts.")]
+Seconds = Annotated[float, typer.Option(help="Duration in seconds.")]
 Rate = Annotated[float, typer.Option("--fps", help="Frames per second.")]
 
 
@@ -66,7 +66,7 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """Commands listed by their panels, each with its whole first sentence; without one named, the help is printed.
+    """Commands listed by their panels, each with its whole first sentence; without a command, the help is printed.
 
     Typer has panels only in its rich mode, whose import would slow the start down.
     """
@@ -113,14 +113,14 @@ def group(**settings: Any) -> typer.Typer:
 
 
 def model(path: Path, condition: str | None) -> Model:
-    """The saved model, under the condition given: a class, numbers, or cells of a table's row."""
+    """Load a model and fix its condition: a class, numbers, or cells of a table's row."""
     from nelbo.model.io import load_given
 
     return load_given(path, condition)
 
 
 def rows(m: Model, data: str) -> Dataset:
-    """The data named, else those that training held out."""
+    """Load the data, or the model's test data."""
     if data:
         return m.as_dataset(data)
     from nelbo.experiment.run import load_test_data
@@ -129,18 +129,18 @@ def rows(m: Model, data: str) -> Dataset:
 
 
 def item(held: Dataset | None, name: str) -> Any:
-    """A picture file, or the row of that number as a dataset of one."""
+    """A picture file, or the row with that index as a dataset of one."""
     from nelbo.data import subset
 
     if held is None or not name.isdecimal():
         return name
     if int(name) >= len(held):
-        raise UserError(f"item {name}: the data has {len(held)} rows, give 0 to {len(held) - 1}")
+        raise UserError(f"item {name}: the data have {len(held)} rows: use 0 to {len(held) - 1}")
     return subset(held, [int(name)])
 
 
 def named(out: Path | None, default: str, endings: tuple[str, ...]) -> Path:
-    """The file to write. Raises `UserError` before any work if it has none of these endings."""
+    """The file to write; raises `UserError` for another ending, before any work."""
     path = out or Path(default)
     if path.suffix.lower() not in endings:
         listed = " or ".join([", ".join(endings[:-1]), endings[-1]] if endings[1:] else endings)
@@ -155,7 +155,7 @@ def data_file(m: Model, out: Path | None, name: str) -> Path | None:
 
 
 def encode_data(m: Model, values: Any, out: Path, columns: int = 8) -> bytes:
-    """Data of the model's kind in the form that the file's ending names."""
+    """Encode data of the model's kind in the format of the file's ending."""
     from nelbo.plotting.figures import figures_of
 
     if out.suffix.lower() == ".png":
@@ -164,7 +164,7 @@ def encode_data(m: Model, values: Any, out: Path, columns: int = 8) -> bytes:
 
 
 def encode_codes(codes: np.ndarray, labels: list[Any] | None, out: Path) -> bytes:
-    """Codes as `.npy`, or as a `.csv` with a head and, where there are labels, a column of these."""
+    """Embeddings as `.npy`, or as a `.csv` with a header and a column of labels, if any."""
     if out.suffix.lower() == ".npy":
         from nelbo.data.arrays.kind import array_bytes
 
@@ -178,14 +178,14 @@ def encode_codes(codes: np.ndarray, labels: list[Any] | None, out: Path) -> byte
 
 
 def encode_image(picture: Any, form: str, **options: Any) -> bytes:
-    """A PIL picture in a file's form."""
+    """Encode a PIL picture in a file format."""
     content = BytesIO()
     picture.save(content, form, **options)
     return content.getvalue()
 
 
 def emit(m: Model, values: Any, out: Path | None, as_json: bool, columns: int = 8, **more: Any) -> None:
-    """Write data of the model's kind and say so, or print lines where no file is named."""
+    """Write data of the model's kind and announce the file, or print lines if `out` is None."""
     if out is not None:
         import numpy as np
 
@@ -203,7 +203,7 @@ def write(out: Path, content: bytes) -> None:
 
 
 def announce(out: Path, shape: tuple[int, ...], as_json: bool, shown: int = 0, of: int = 0, **more: Any) -> None:
-    """Name the file that was written; as JSON, with the shape of what it holds and `more`.
+    """Print the name of the written file; as JSON, with the shape of its data and `more`.
 
     `shown` is the number of data in the file, `of` the number of all data: if it is larger, both are printed.
     """
@@ -217,7 +217,7 @@ def announce(out: Path, shape: tuple[int, ...], as_json: bool, shown: int = 0, o
 
 
 def stream_log_likelihood(heard: list[Estimate]) -> Callable[[Estimate], None]:
-    """What keeps each estimate of the likelihood in `heard`, and shows it on a terminal."""
+    """A callback that appends each estimate of the likelihood to `heard`, and shows it on a terminal."""
 
     def show(e: Estimate) -> None:
         heard.append(e)

@@ -17,7 +17,7 @@ from nelbo.errors import UserError
 if TYPE_CHECKING:
     from nelbo.model.scoring import Estimate
 
-SHOWN = 64  # data that `reconstruct` shows, if there are more
+SHOWN = 64  # the most data that `reconstruct` shows
 
 
 def evaluate(
@@ -35,8 +35,8 @@ def evaluate(
     """Print loss, distortion and rate of DATA, in nats per datum.
 
     With --samples, log p(x) too, which is higher for likelier data: its estimate is shown as it grows, and is the
-    result where Ctrl-C ends it early. With --quality, as many samples as data are compared with these on the features
-    of a small digit classifier.
+    result if Ctrl-C ends it early. With --quality, as many samples as data are compared with the data on the
+    features of a small digit classifier.
 
     \b
     Examples:
@@ -77,7 +77,7 @@ def sample(
     ] = False,
     like: Annotated[str, typer.Option(help="Vary these data instead of drawing from the prior.", metavar="DATA")] = "",
     exclude: Annotated[
-        Path | None, typer.Option(help="Text: only lines that are not in this file, each once.", metavar="FILE")
+        Path | None, typer.Option(help="For text: only lines that are not in this file, each once.", metavar="FILE")
     ] = None,
     condition: Condition = None,
     out: Out = None,
@@ -101,7 +101,7 @@ def sample(
       nelbo sample results/names -n 20 --temperature 0.6 --exclude names.txt
     """
     if sum([bool(like), sample_likelihood, bool(exclude)]) > 1:
-        raise UserError("--like, --sample-likelihood and --exclude: give one of them")
+        raise UserError("--like, --sample-likelihood and --exclude cannot be combined: use one of them")
     m = io.model(model, condition)
     out = io.data_file(m, out, "sample")
     if exclude:
@@ -133,7 +133,7 @@ def reconstruct(
     out: Out = None,
     as_json: JSON = False,
 ) -> None:
-    """Reconstruct DATA from the mean of their posterior.
+    """Reconstruct DATA from their posterior means.
 
     A picture shows the originals above their reconstructions. Lines of text are printed, each before its
     reconstruction, unless --out names a .txt file; they are decoded from an embedding of typical norm instead of the
@@ -152,7 +152,7 @@ def reconstruct(
     from nelbo.data import subset
 
     if n is not None and n < 1:
-        raise UserError(f"-n {n}: give 1 or more")
+        raise UserError(f"-n {n}: use 1 or more")
     m = io.model(model, condition)
     out = io.data_file(m, out, "reconstruction")
     picture = out if out and out.suffix.lower() == ".png" else None
@@ -242,7 +242,7 @@ def interpolate(
 def traverse(
     model: ModelPath,
     steps: Annotated[int, typer.Option(help="Values of each latent.")] = 9,
-    span: Annotated[float, typer.Option(help="From -REACH to REACH.")] = 3.0,
+    span: Annotated[float, typer.Option(help="Range of each latent, from -SPAN to SPAN.")] = 3.0,
     item: Annotated[
         str, typer.Option(help="A picture to start from.  [default: the prior's mean]", show_default=False)
     ] = "",

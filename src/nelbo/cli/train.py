@@ -22,7 +22,8 @@ a folder of pictures, with a subfolder for each class if there are classes. If D
 used. Use --kind series for an array of time series, --window to cut one long recording. The output folder gets
 pictures, curves, metrics, a report and the model.
 
-Every field of a recipe is an option: --max-grad-norm 1, --val-fraction 0.2, --model.latent.dim 8; --help-all lists them.
+Every field of a recipe is an option: --max-grad-norm 1, --val-fraction 0.2, --model.latent.dim 8; --help-all lists
+them.
 
 \b
 Examples:
@@ -39,7 +40,7 @@ Examples:
 
 
 class FieldOptions(Command):
-    """A command that takes every field of a recipe as an option: `--max-grad-norm 1` is `--set clip=1`."""
+    """A command that takes every field of a recipe as an option: `--max-grad-norm 1` is `--set training.max_grad_norm=1`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         parameters: list[Any] = self.get_params(ctx)
@@ -72,7 +73,7 @@ DATA, MODEL, TRAINING = map(_panel, ("Data", "Model", "Training"))
 
 
 def train(
-    data: Annotated[str, typer.Argument(help="What to train on.", metavar="DATA")] = "",
+    data: Annotated[str, typer.Argument(help="Training data.", metavar="DATA")] = "",
     recipe: Annotated[str | None, typer.Option(help="A shipped recipe, or a TOML file.")] = None,
     preset: Annotated[str | None, typer.Option(help="A published variant: see `nelbo presets`.")] = None,
     out: Annotated[
@@ -92,20 +93,20 @@ def train(
     labels: Annotated[str | None, DATA(help="A CSV file of the pictures' classes.")] = None,
     augment: Annotated[str | None, DATA(help="Random changes of pictures: flip, shift ...")] = None,
     skip_unreadable: Annotated[
-        bool | None, DATA("--skip-unreadable", help="Leave out data that cannot be read.")
+        bool | None, DATA("--skip-unreadable", help="Skip data that cannot be read.")
     ] = None,
     columns: Annotated[str | None, DATA("--columns", help="A TOML file of a table's columns.")] = None,
     kind: Annotated[str | None, DATA(help="series: an array of time series.")] = None,
-    window: Annotated[int | None, DATA(help="Cut series into windows of so many steps.")] = None,
+    window: Annotated[int | None, DATA(help="Cut series into windows of this many steps.")] = None,
     condition: Annotated[str | None, MODEL(help='Condition the model on "label".')] = None,
     latent_dim: Annotated[int | None, MODEL(help="Number of latents.")] = None,
     beta: Annotated[float | None, MODEL(help="Weight of the KL.")] = None,
     post_hoc_prior: Annotated[str | None, MODEL(help="Fit a prior after training: gmm, auto ...")] = None,
-    minutes: Annotated[float | None, TRAINING(help="How long to train; sets the epochs.")] = None,
+    minutes: Annotated[float | None, TRAINING(help="Training time; it sets the number of epochs.")] = None,
     epochs: Annotated[int | None, TRAINING(help="Passes through the training data.")] = None,
-    batch_size: Annotated[int | None, TRAINING(help="Rows of a step.")] = None,
-    learning_rate: Annotated[float | None, TRAINING("--learning-rate", "--lr", help="The highest one.")] = None,
-    seed: Annotated[int | None, TRAINING(help="Fixes everything that is random.")] = None,
+    batch_size: Annotated[int | None, TRAINING(help="Rows per step.")] = None,
+    learning_rate: Annotated[float | None, TRAINING("--learning-rate", "--lr", help="Highest learning rate.")] = None,
+    seed: Annotated[int | None, TRAINING(help="Seed of all random numbers.")] = None,
     device: Annotated[str | None, TRAINING(help="cpu, cuda, cuda:1, mps or auto.")] = None,
 ) -> None:
     given = dict(locals())
@@ -116,7 +117,7 @@ def train(
 
 
 def _train(given: dict[str, Any]) -> None:
-    """Train by the options given."""
+    """Train with these options."""
     LOG.debug("Loading PyTorch")
     from nelbo.experiment import run
 
@@ -125,7 +126,7 @@ def _train(given: dict[str, Any]) -> None:
     folder = given["out"] or Path("results") / _name(source)
     chosen = run.choose(recipe, data, _overrides(given), folder, given["resume"], given["preset"])
     if not chosen.data.source:
-        raise run.UserError("no data: name it, as in `nelbo train mnist` or `nelbo train my_pictures/`")
+        raise run.UserError("no data: give it, as in `nelbo train mnist` or `nelbo train my_pictures/`")
     watchers = _watchers(quiet, as_json)
     try:
         _, state = run.train(chosen, None, folder, given["resume"], given["force"], watchers if run.LEADER else [])
@@ -146,7 +147,7 @@ def _name(source: str) -> str:
 
 
 def _overrides(options: dict[str, Any]) -> dict[str, Any]:
-    """The options given, as paths into the recipe."""
+    """The options, as paths into the recipe."""
     from nelbo.config.recipe import chosen, loads_value
     from nelbo.errors import UserError
 
@@ -154,13 +155,13 @@ def _overrides(options: dict[str, Any]) -> dict[str, Any]:
     for item in options["setting"] or []:
         key, equals, value = item.partition("=")
         if not equals:
-            raise UserError(f"--set {item}: give KEY=VALUE, such as --set model.latent.dim=8")
+            raise UserError(f"--set {item}: use KEY=VALUE, such as --set model.latent.dim=8")
         paths[key.strip()] = value.strip() if _is_text(key.strip()) else loads_value(value.strip())
     return paths
 
 
 def _is_text(name: str) -> bool:
-    """Whether a field takes a text only, so that `--precision 32` needs no quotes."""
+    """Whether a field is text only, so that `--precision 32` needs no quotes."""
     from nelbo.config.recipe import short_names
     from nelbo.config.registry import hints
     from nelbo.data import DataOptions

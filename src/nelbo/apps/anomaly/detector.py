@@ -1,25 +1,25 @@
-"""Which data are anomalies under a model, how sure that is, and which of their elements are the reason.
+"""Detection of anomalies under a model, with p-values, and the contribution of each element.
 
-Scores become p-values by their rank among the scores of rows known to be usual.
+The p-value of a score is its rank among the scores of normal calibration rows.
 
     p = (1 + #{calibration scores >= s}) / (n + 1)
 
-Where the datum is exchangeable with the n calibration rows, P(p <= a) <= a for every a, whatever the model and the
-score: a bad model finds fewer odd data, but raises no more false alarms. That rate is over draws of the calibration
-rows too: with a given set of them, it varies about a with a standard deviation of about sqrt(a (1 - a) / n).
+If a datum is exchangeable with the n calibration rows, P(p <= a) <= a for every a, whatever the model and the score: a
+bad model detects fewer anomalies, but raises no more false alarms. The probability is over draws of the calibration
+rows too: for fixed rows, the rate varies about a with a standard deviation of about sqrt(a (1 - a) / n).
 
 Libraries of conformal prediction were weighed; this is one formula.
 
-    detector = Detector(model, calibration="usual.npy")
-    found = detector.detect("new.npy", false_alarms=0.01)
-    found.odd, found.p_values, detector.blame("new.npy")
+    detector = Detector(model, calibration="normal.npy")
+    result = detector.detect("new.npy", alpha=0.01)
+    result.is_anomaly, result.p_values, detector.feature_scores("new.npy")
 
-A score says how odd a datum is (`nelbo.apps.anomaly.scores`), rows known to be usual say how odd that is for such data
-(`nelbo.apps.anomaly.detector`), and the terms of the reconstruction say where in the datum it is.
+An anomaly score is computed for each datum (`nelbo.apps.anomaly.scores`) and compared with the scores of normal data.
+The terms of the reconstruction locate the anomaly within the datum.
 
-`top_features` names those elements with their value in the data's own units:
+`top_features` lists the largest contributions, with their value in the data's units:
 
-    hours_per_week=99 (+7.1)    the value, and the nats that it costs above what is usual for that column
+    hours_per_week=99 (+7.1)    the value, and its contribution in nats above the mean of that column
 
 Source: Vovk, Gammerman, Shafer (2005), Algorithmic Learning in a Random World; Bates, Candès, Lei, Romano, Sesia
 (2023), Testing for Outliers with Conformal p-values.
@@ -44,7 +44,7 @@ from nelbo.model import Model
 
 
 def p_values(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """The conformal p-value of each score, `(k,)`, from calibration scores `(n,)`; the higher the score, the lower.
+    """The conformal p-value of each score, `(k,)`, from calibration scores `(n,)`; it falls as the score rises.
 
     >>> p_values(np.array([1.0, 2.0, 3.0]), np.array([0.0, 2.5, 9.0])).tolist()
     [1.0, 0.5, 0.25]
@@ -54,26 +54,26 @@ def p_values(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def allowed_rank(n: int, alpha: float) -> int:
-    """How many ranks among n calibration rows and a datum are odd at this rate: floor(a (n + 1)), 1 or more.
+    """The number of ranks among n calibration rows and a datum that are anomalous: floor(a (n + 1)), at least 1.
 
-    Raises `UserError` for a rate outside (0, 1), and for one that so few rows cannot tell.
+    Raises `UserError` for a rate outside (0, 1), and for a rate that needs more rows.
 
-    >>> alarms(99, 0.29)
+    >>> allowed_rank(99, 0.29)
     29
     """
     if not 0 < alpha < 1:
-        raise UserError(f"alpha={alpha}: give a rate above 0 and below 1, such as 0.01")
-    rate = Fraction(str(float(alpha)))  # 0.29 is 29/100, which no float is
+        raise UserError(f"alpha={alpha}: use a rate above 0 and below 1, such as 0.01")
+    rate = Fraction(str(float(alpha)))  # 0.29 is 29/100, which a float cannot represent
     if rate * (n + 1) < 1:
         raise UserError(
-            f"alpha={alpha}: {n} calibration rows cannot tell so small a rate: give "
-            f"{math.ceil(1 / rate) - 1} or more, or a rate of {math.ceil(1e4 / (n + 1)) / 1e4:g} or more"
+            f"alpha={alpha}: {n} calibration rows are too few for so small a rate: give "
+            f"{math.ceil(1 / rate) - 1} or more, or use a rate of {math.ceil(1e4 / (n + 1)) / 1e4:g} or more"
         )
     return math.floor(rate * (n + 1))
 
 
 def threshold(calibration: np.ndarray, alpha: float) -> float:
-    """The score above which, and only there, p <= `alpha`: the ceil((1 - a)(n + 1))-th least of `(n,)`.
+    """The score above which p <= `alpha`: the ceil((1 - a)(n + 1))-th smallest of `(n,)`.
 
     Raises `UserError` as `allowed_rank` does.
 
@@ -85,9 +85,9 @@ def threshold(calibration: np.ndarray, alpha: float) -> float:
 
 @dataclass(frozen=True)
 class DetectionResult:
-    """Of each of n data its score (nats), its p-value, and whether it is odd: all `(n,)`.
+    """The scores (nats) and p-values of n data, and which of them are anomalies: all `(n,)`.
 
-    Odd is a score above `threshold` or, what is the same, a p-value up to the rate of false alarms that was asked for.
+    A datum is an anomaly if its score is above `threshold` or, equivalently, its p-value is at most `alpha`.
     """
 
     scores: np.ndarray
@@ -97,19 +97,25 @@ class DetectionResult:
 
 
 class Detector:
-    """Finds odd data, at a rate of false alarms that holds whatever the model is.
+    """Detects anomalies with a bounded rate of false alarms, whatever the model is.
 
-    `anomaly_score` is "nll", "bound", "reconstruction", "latent", "regret" or "ratio" (see `nelbo.apps.anomaly.scores`); "auto"
-    is ratio for pictures, else nll, bound where the likelihood is no density, and reconstruction where draws of z have
-    no weights; `score_name` says which. `calibration_scores` is data known to be usual and not trained on, from any form that
-    training takes; by default what training held out. `samples` draws of z are taken of each datum; `seed` fixes them.
+    Args:
+        model: the trained model.
+        score: "nll", "bound", "reconstruction", "latent", "regret" or "ratio" (see `nelbo.apps.anomaly.scores`). "auto"
+            takes ratio for pictures; for other data nll, or bound if the likelihood is not a density, or
+            reconstruction if draws of z have no weights. The attribute `score_name` is the choice.
+        calibration: normal data that the model was not trained on, in any form that training takes; None: the test data
+            of training.
+        samples: draws of z per datum.
+        seed: fixes the draws.
 
-    Raises `UserError` for an unknown score, one that the model does not have, or one that is NaN.
+    Raises `UserError` for an unknown score, one that the model does not support, or one that is NaN.
 
     >>> import nelbo
     >>> x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
     >>> detector = Detector(nelbo.fit(x[:300], epochs=1), calibration=x[300:])
-    >>> detector.score_name, detector.detect(torch.tensor([[0.0, 0.0, 0.0], [9.0, -9.0, 9.0]]), 0.05).odd.tolist()
+    >>> found = detector.detect(torch.tensor([[0.0, 0.0, 0.0], [9.0, -9.0, 9.0]]), 0.05)
+    >>> detector.score_name, found.is_anomaly.tolist()
     ('nll', [False, True])
     """
 
@@ -117,13 +123,13 @@ class Detector:
         self, model: Model, score: str = "auto", calibration: Any = None, samples: int = 50, seed: int = 0
     ) -> None:
         if samples < 1:
-            raise UserError(f"samples={samples}: give 1 or more")
+            raise UserError(f"samples={samples}: use 1 or more")
         self.model, self.samples, self.seed = model, samples, seed
         self.calibration_data = load_test_data(model) if calibration is None else model.as_dataset(calibration)
         self.score_name = scores.choose(score, model, self.calibration_data)
 
     def anomaly_score(self, data: Any) -> np.ndarray:
-        """How odd each datum is, `(n,)` nats, higher for what is odder."""
+        """The anomaly score of each datum, `(n,)` nats, higher for what is more anomalous."""
         found = scores.SCORES[self.score_name](self.model, self.model.as_dataset(data), self.samples, self.seed)
         return scores.finite(found, "data")
 
@@ -131,8 +137,8 @@ class Detector:
     def calibration_scores(self) -> np.ndarray:
         """The scores of the calibration rows, `(n,)` nats.
 
-        Their draws are others than those of the data, or two rows of the same number would share them and so be no
-        longer exchangeable with the rest.
+        Their draws differ from those of other data: two rows with the same index would otherwise share draws, and would
+        not be exchangeable with the rest.
         """
         of = scores.SCORES[self.score_name]
         return scores.finite(of(self.model, self.calibration_data, self.samples, self.seed + 1), "calibration")
@@ -142,39 +148,47 @@ class Detector:
         return p_values(self.calibration_scores, self.anomaly_score(data))
 
     def threshold(self, alpha: float = 0.01) -> float:
-        """The score above which a datum is odd, nats, so that this share of usual data is, or less.
+        """The score above which a datum is an anomaly, nats.
 
-        Raises `UserError` where the calibration rows are too few to tell, and says how many are needed.
+        Args:
+            alpha: the largest share of normal data above the threshold.
+
+        Raises `UserError` naming the number of calibration rows that are needed, if there are too few.
         """
         allowed_rank(len(self.calibration_data), alpha)  # raises before the work on the rows
         return threshold(self.calibration_scores, alpha)
 
     def detect(self, data: Any, alpha: float = 0.01) -> DetectionResult:
-        """What is odd among the data. Of usual data, a share of `alpha` or less is found odd."""
-        limit = self.threshold(alpha)  # before the work on what may be many data
+        """Detect anomalies among the data.
+
+        Args:
+            data: data in any form that training takes.
+            alpha: the largest share of normal data that is detected.
+        """
+        limit = self.threshold(alpha)  # may raise, before work on many data
         found = self.anomaly_score(data)
         return DetectionResult(found, p_values(self.calibration_scores, found), found > limit, limit)
 
     def feature_scores(self, data: Any) -> np.ndarray:
-        """`feature_scores`, less what each element costs calibration rows in the mean, `(n, *shape)` nats.
+        """The contribution of each element to the score, less `baseline`, `(n, *shape)` nats.
 
-        What is above 0 is odder than usual there; see `feature_scores` for the errors.
+        Elements above 0 are more anomalous than on average. It raises the errors of the function `feature_scores`.
         """
         return feature_scores(self.model, data) - self.baseline
 
     @cached_property
     def baseline(self) -> np.ndarray:
-        """What each element costs calibration rows in the mean, `(*shape)` nats."""
+        """The mean contribution of each element over the calibration rows, `(*shape)` nats."""
         return feature_scores(self.model, self.calibration_data).mean(0, dtype=np.float64).astype(np.float32)
 
 
 def feature_scores(model: Model, data: Any) -> np.ndarray:
-    """What each element adds to the reconstruction score, `(n, *shape)` nats.
+    """The contribution of each element to the reconstruction score, `(n, *shape)` nats.
 
         -log p(x_j | z),   z the posterior's mean
 
-    The elements of a datum sum to its score "reconstruction"; one that is missing (NaN) adds 0. x is in the model's
-    units. Raises `UserError` where the likelihood has no terms for single elements.
+    The elements of a datum sum to its score "reconstruction"; a missing element (NaN) adds 0. x is in the model's
+    units. Raises `UserError` if the likelihood has no terms for single elements.
     """
     with torch.no_grad():
         return model.map_batches(data, partial(scores.of_elements, model.vae))
@@ -184,7 +198,7 @@ COUNT = 3
 
 
 def top_features(feature_scores: np.ndarray, rows: Dataset, count: int = COUNT) -> list[list[str]]:
-    """For each row of `feature_scores` `(n, columns)`, nats, its `count` worst columns in words, the worst first."""
+    """The `count` largest contributions of each row of `feature_scores` `(n, columns)`, nats, as text."""
     kind = rows.schema.data_kind
     texts = kind.element_texts(rows.batch(torch.arange(len(rows))), rows.schema)
     names = kind.element_names(rows.schema)

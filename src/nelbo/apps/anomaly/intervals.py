@@ -1,12 +1,12 @@
-"""Where in a series it is odd: stretches of steps that together cost more nats than usual.
+"""Anomalous intervals of series: consecutive steps whose scores together exceed those of normal series.
 
-    e_t = what step t costs above usual  -  the standard deviation of that over usual series
+    e_t = score of step t above its mean over normal series  -  the standard deviation of that over normal series
 
-Below 0 in the mean, e_t sums up to much only along an odd stretch. The odd stretches are the maximal scoring
-subsequences of e_t (the largest sums of consecutive steps, none within another) beyond a limit that at most a given
-share of usual series ever exceed. What is odd draws the code away from the rest of its series, which then looks odd,
-too: so where there is such a stretch, the costliest of its steps are hidden from the encoder, and all steps are judged
-once more, by what the rest of the series says.
+As e_t has a mean below 0, only anomalous intervals have large sums. The intervals are the maximal scoring subsequences
+of e_t (the largest sums of consecutive steps, none within another) beyond a limit that at most a given share of normal
+series ever exceed. An anomaly shifts the embedding, so that the rest of its series looks anomalous, too: if there is
+such an interval, its steps of highest score are hidden from the encoder, and all steps are scored again, given the
+rest of the series.
 
 Source: Ruzzo, Tompa (1999), A Linear Time Algorithm for Finding All Maximal Scoring Subsequences; Vovk, Gammerman,
 Shafer (2005), Algorithmic Learning in a Random World.
@@ -27,12 +27,12 @@ from nelbo.apps.anomaly import scores
 from nelbo.apps.anomaly.detector import Detector
 from nelbo.data import Dataset
 
-CORE = 0.25  # of the costliest step of a stretch: steps that cost more are hidden
+CORE = 0.25  # fraction of the highest score of an interval: steps with a higher score are hidden
 
 
 @dataclass(frozen=True)
 class AnomalousInterval:
-    """Steps `start` to before `end` of the row of that number, and the nats that they cost above usual."""
+    """Steps `start` to before `end` of the row with index `row`, and their score in nats above the mean."""
 
     row: int
     start: int
@@ -42,10 +42,10 @@ class AnomalousInterval:
 
 @dataclass(frozen=True)
 class IntervalResult:
-    """The odd `intervals` of n series, row by row, and what they were told by.
+    """The anomalous `intervals` of n series, row by row.
 
-    `step_scores` `(n, steps)` is what each step costs above usual, nats; `expected` `(n, steps, channels)`, in the data's
-    units, is what the rest of the series says of it.
+    `step_scores` `(n, steps)` is the score of each step above the mean, nats; `expected` `(n, steps, channels)`, in the
+    data's units, is the expectation given the rest of the series.
     """
 
     intervals: list[AnomalousInterval]
@@ -54,10 +54,16 @@ class IntervalResult:
 
 
 def find_intervals(detector: Detector, data: Dataset, alpha: float = 0.01) -> IntervalResult:
-    """The odd stretches of each row. At most a share of `alpha` of usual rows has one.
+    """Find the anomalous intervals of each row.
 
-    Steps that a row shares with the row before it, where both are cut from one recording, are that row's. Raises
-    `UserError` where the data are no series, or the calibration rows too few.
+    A step that successive rows of one recording share belongs to the earlier row.
+
+    Args:
+        detector: the detector, calibrated on normal series.
+        data: the series.
+        alpha: the largest share of normal rows that have an interval.
+
+    Raises `UserError` if the data are not series, or the calibration rows are too few.
     """
     data.schema.require_kind("stretches", "series")
     usual = detector.feature_scores(detector.calibration_data).sum(-1)
@@ -82,7 +88,7 @@ def find_intervals(detector: Detector, data: Dataset, alpha: float = 0.01) -> In
 def _judge(
     detector: Detector, stretches_in: Callable[[np.ndarray], list[tuple[int, int]]], x: Tensor, c: Tensor | None
 ) -> Tensor:
-    """What each step costs above usual, the same by what the rest says; and that: `(batch, steps, 2 + channels)`."""
+    """Scores of the steps above the mean, also given the rest, and expectations: `(batch, steps, 2 + channels)`."""
     vae, usual = detector.model.vae, torch.from_numpy(detector.baseline).to(x)
     first = (scores.of_elements(vae, x, c) - usual).sum(-1)
     hidden = torch.zeros_like(first, dtype=torch.bool)
@@ -95,7 +101,7 @@ def _judge(
 
 
 def best_sums(excess: np.ndarray) -> np.ndarray:
-    """The largest sum of consecutive steps of each row `(n, steps)`, 0 for none.
+    """The largest sum of consecutive steps of each row `(n, steps)`, at least 0.
 
     >>> best_sums(np.array([[1.0, -3.0, 2.0, 2.0, -1.0], [-1.0, -1.0, -1.0, -1.0, -1.0]])).tolist()
     [4.0, 0.0]
@@ -105,9 +111,9 @@ def best_sums(excess: np.ndarray) -> np.ndarray:
 
 
 def maximal_subsequences(excess: np.ndarray, limit: float, first: int = 0) -> Iterator[tuple[int, int]]:
-    """(start, end) of the maximal scoring subsequences of sums above `limit`, in order.
+    """Yield (start, end) of the maximal scoring subsequences with sums above `limit`, in order.
 
-    >>> list(maximal(np.array([-1.0, 3.0, -1.0, 2.0, -9.0, 5.0]), 3.0))
+    >>> list(maximal_subsequences(np.array([-1.0, 3.0, -1.0, 2.0, -9.0, 5.0]), 3.0))
     [(1, 4), (5, 6)]
     """
     sums = np.concatenate([[0.0], excess.astype(np.float64)]).cumsum()
@@ -115,14 +121,14 @@ def maximal_subsequences(excess: np.ndarray, limit: float, first: int = 0) -> It
     end = int(gains.argmax())
     if not gains[end] > max(limit, 0.0):
         return
-    start = end - 1 - int(sums[:end][::-1].argmin())  # the latest of the lowest: the shortest such stretch
+    start = end - 1 - int(sums[:end][::-1].argmin())  # the latest minimum: the shortest such interval
     yield from maximal_subsequences(excess[:start], limit, first)
     yield first + start, first + end
     yield from maximal_subsequences(excess[end:], limit, first + end)
 
 
 def _shared(data: Dataset) -> list[int]:
-    """How many of each row's first steps the row before it has, too."""
+    """The number of first steps that each row shares with the row before it."""
     if data.origin is None:
         return [0] * len(data)
     steps, recording, start = data.schema.shape[0], *data.origin.numpy().T

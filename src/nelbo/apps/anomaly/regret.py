@@ -1,10 +1,10 @@
-"""Likelihood regret: how much better the posterior could have explained this one datum.
+"""Likelihood regret: the gain in ELBO from the best posterior for a single datum.
 
     regret(x) = max over (m, s) of ELBO(x; N(m, diag(s^2))) - ELBO(x; q(z | x))
 
-A datum like those of training has the posterior that the encoder gives it; an odd one does not. Unlike the likelihood,
-the difference leaves out how complex x itself is. The decoder and the prior are held; the search is over the encoder's
-output for each datum, not over its weights, so that a batch of data is searched at once.
+For a datum like those of training, the encoder's posterior is close to the best one; for an anomaly it is not. Unlike
+the likelihood, the difference does not depend on the complexity of x. The decoder and the prior are fixed; the search
+is over the encoder's output for each datum, not over its weights, so that a batch of data is searched at once.
 
 The gradient is that of log p(x, z) - log q(z) along z alone: it is unbiased, since the score of q has mean 0, and
 exactly 0 at the exact posterior, where the search therefore stays. Both bounds are then measured with the same draws.
@@ -23,8 +23,8 @@ from nelbo.errors import UserError
 from nelbo.vae import VAE
 
 STEPS = 100
-STEP = 0.1  # the first one, in units of z and of log s; they fall to 0 linearly
-DECAY = (0.9, 0.99)  # of the means of the gradient and of its square
+STEP = 0.1  # the first step, in units of z and of log s; steps fall to 0 linearly
+DECAY = (0.9, 0.99)  # of the running means of the gradient and of its square
 Normal = tuple[Tensor, Tensor]  # m and log s, `(batch, dim)` each
 
 
@@ -47,7 +47,7 @@ def _posterior(vae: VAE, x: Tensor, c: Tensor | None) -> DiagonalNormal:
     q = vae.latent.single_posterior(x, c)
     if not isinstance(q, DiagonalNormal):
         raise UserError(
-            f"score='regret': searches diagonal Normal posteriors of one level, the model's is a "
+            f"score='regret' needs a diagonal Normal posterior of one level, and the model's is a "
             f"{type(q or vae.latent).__name__}: "
             "use score='auto', or train with --set model.latent.posterior=diagonal-normal"
         )
@@ -64,11 +64,11 @@ def _bound(vae: VAE, x: Tensor, c: Tensor | None, eps: Tensor, at: Normal) -> Te
 
 
 def _search(vae: VAE, x: Tensor, c: Tensor | None, start: Normal) -> Normal:
-    """(m, log s) after Adam's steps up the bound, each datum for itself, with a pair of opposite draws a step.
+    """(m, log s) after Adam's ascent of the bound, for each datum by itself, with an antithetic pair of draws a step.
 
-    Not by `training.fit`: it has no batches, no epochs and no module, but m and s of each datum, and a step of its own.
-    Adam's steps are of one length however small the gradient is, and at a maximum would go to and fro. What is added to
-    its divisor is about the curvature there, 1/s^2 and 1: a nearer end is approached by a tenth of the way a step.
+    It does not use `training.fit`, since it has no batches, epochs or module, but m and s of each datum. Adam's steps
+    have a fixed length however small the gradient is, and would oscillate at a maximum. The constant added to its
+    divisor is about the curvature there, 1/s^2 and 1: near the maximum, a step covers a tenth of the distance.
     """
     found = [*start]
     first, second = ([torch.zeros_like(value) for value in start] for _ in range(2))

@@ -1,21 +1,22 @@
-"""How odd a datum is under a model: scores, each in nats and higher for what is odder.
+"""Anomaly scores of a datum under a model, each in nats and higher for what is more anomalous.
 
     nll             -log p(x), from importance samples
-    bound           -log (1/K) sum_k w_k: the same estimate where the likelihood is no density
+    bound           -log (1/K) sum_k w_k: the same estimate if the likelihood is not a density
     reconstruction  -log p(x | z) at the posterior's mean
     latent          KL(q(z | x) || p(z)), the rate
-    regret          what a better posterior for this one datum would have gained: `nelbo.apps.anomaly.regret`
-    ratio           of a picture, how much worse it is reconstructed than each pixel is told by the one beside it
+    regret          the gain from the best posterior for this one datum: `nelbo.apps.anomaly.regret`
+    ratio           for pictures, log-ratio of the reconstruction error to the error of predicting each pixel by its
+                    neighbour
 
-Each takes a model, rows, a number of draws and a seed, and draws for each row by itself.
+Each takes a model, rows, a number of draws and a seed, and draws for each row independently.
 
-The first three are high for whatever is complex: under a model of clothes, the strokes of a digit are simpler than
-clothes, and its -log p is lower. `critic_lr_scale` compares the model with one that is the same for all pictures, in which a
-pixel is its neighbour and an error: both with Normal errors, of the variance that is best for this one picture,
+The first three are high for complex data: under a model of clothes, the strokes of a digit are simpler than clothes,
+and its -log p is lower. `ratio` compares the model with one that is the same for all pictures, in which a pixel is its
+neighbour plus an error: both with Normal errors, of the variance that is best for this one picture,
 
     ratio(x) = D/2 log (v / u),   v = mean_i (x_i - E[x_i | z])^2,   u = mean_{i ~ j} (x_i - x_j)^2
 
-z the posterior's mean, D the pixels, i ~ j those side by side; the variance of rounding to bytes is added to v and u.
+z the posterior's mean, D the pixels, i ~ j adjacent ones; the variance of rounding to bytes is added to v and u.
 
 Source: An, Cho (2015), Variational Autoencoder based Anomaly Detection using Reconstruction Probability; Burda, Grosse,
 Salakhutdinov (2016), Importance Weighted Autoencoders; Xiao, Yan, Amit (2020), Likelihood Regret; Ren et al. (2019),
@@ -46,7 +47,7 @@ from nelbo.vae import VAE
 Score = Callable[[Model, Dataset, int, int], np.ndarray]
 Piecewise = Callable[[VAE, Tensor, Tensor | None, int], Tensor]
 DECODED = 1000  # draws of all data together that are decoded at once
-ROUNDING = 1 / 255**2 / 12  # the variance of what is lost by rounding to one of 256 levels
+ROUNDING = 1 / 255**2 / 12  # the variance of rounding to one of 256 levels
 
 
 def at_mean(vae: VAE, x: Tensor, c: Tensor | None) -> Distribution:
@@ -71,22 +72,22 @@ def _reconstruction(vae: VAE, x: Tensor, c: Tensor | None, samples: int) -> Tens
 
 
 def _latent(vae: VAE, x: Tensor, c: Tensor | None, samples: int) -> Tensor:
-    """The rate, its closed form where there is one and else the mean over draws."""
+    """The rate: in closed form if there is one, else the mean over draws."""
     _, levels = vae.latent.infer(x, c, (samples,))
     return reduce(torch.add, [level.kl for level in levels]).mean(0)
 
 
 def _ratio(vae: VAE, x: Tensor, c: Tensor | None, samples: int) -> Tensor:
-    """D/2 log (v / u) of the module's docstring; raises `UserError` for data that are no pictures."""
+    """D/2 log (v / u) of the module's docstring; raises `UserError` for data other than pictures."""
     if x.dim() != 4:
-        raise UserError("score='ratio': compares pixels side by side, the data are no pictures: use score='auto'")
+        raise UserError("score='ratio' compares adjacent pixels, and the data are not pictures: use score='auto'")
     error = (x - at_mean(vae, x, c).mean).square().flatten(1).nanmean(1)
     beside = torch.cat([x.diff(dim=2).flatten(1), x.diff(dim=3).flatten(1)], 1).square().nanmean(1)
     return x[0].numel() / 2 * torch.log((error + ROUNDING) / (beside + ROUNDING))
 
 
 def _drawn(function: Piecewise, draws: int = 0) -> Score:
-    """The score that a function of a batch gives, which decodes so many draws of a datum at once (0: all samples)."""
+    """The score from a function of a batch, which decodes `draws` draws of a datum at once (0: all samples)."""
 
     def score(model: Model, rows: Dataset, samples: int, seed: int) -> np.ndarray:
         def over(x: Tensor, c: Tensor | None) -> Tensor:
@@ -112,13 +113,13 @@ SCORES: dict[str, Score] = {
 
 
 def choose(name: str, model: Model, rows: Dataset) -> str:
-    """The score of this name; for "auto" ratio for pictures, else the first there is of nll, bound and reconstruction.
+    """The score of this name; "auto" is ratio for pictures, else the first supported of nll, bound and reconstruction.
 
-    Raises `UserError` for a name that no score has.
+    Raises `UserError` for an unknown name.
     """
     if name != "auto":
         if name not in SCORES:
-            raise UserError(f"score={name!r}: there is no such score, {nearest(name, ['auto', *SCORES])}")
+            raise UserError(f"score={name!r} is unknown: {nearest(name, ['auto', *SCORES])}")
         return name
     if rows.schema.data_kind.is_picture:
         return "ratio"
@@ -131,11 +132,11 @@ def choose(name: str, model: Model, rows: Dataset) -> str:
 
 
 def finite(scores: np.ndarray, what: str) -> np.ndarray:
-    """The scores; raises `UserError` if one is no number: infinite is odd, NaN is nothing."""
+    """The scores; raises `UserError` if one is NaN (infinity is an anomaly)."""
     missing = np.isnan(scores)
     if missing.any():
         raise UserError(
-            f"{what}: the score of {missing.sum()} of {len(scores)} rows is NaN, the first that of row "
-            f"{missing.argmax()}: leave such rows out, or train the model again if none has a score"
+            f"{what}: the scores of {missing.sum()} of {len(scores)} rows are NaN, the first in row "
+            f"{missing.argmax()}: leave such rows out, or train the model again if all are NaN"
         )
     return scores

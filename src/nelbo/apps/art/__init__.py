@@ -1,4 +1,4 @@
-"""Pictures worth showing: scenes, their rendering, and the record of how each was made."""
+"""Pictures for display: scenes, their rendering, and records of their provenance."""
 
 from nelbo.apps.art.scenes import MAKERS, MOST, attribute_edit, class_grid, contact_sheet, grid, latent_walk, morph
 

@@ -1,8 +1,8 @@
-"""How a picture was made, kept in its file, and the same picture made again.
+"""The provenance of a picture, stored in its file, from which the picture can be rendered again.
 
-A record is JSON: what was made, with which options, by which model (its folder, and a hash of its weights), under
-which condition, the version of nelbo, and a hash of the pixels. It is read as data from whoever wrote the file:
-nothing but the functions of `nelbo.apps.art` can be named, and every option must be of its type.
+A record is JSON: the function, its options, the model (its folder, and a hash of its weights), the condition, the
+version of nelbo, and a hash of the pixels. It is read as data from an untrusted source: it can name only the functions
+of `nelbo.apps.art`, and every option must have its type.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from nelbo.model import Model
 from nelbo.model.io import load_given
 from nelbo.plotting import images
 
-TEXTS = {Sequence[Any]: tuple[str, ...], Any: str | None}  # what a record has for arguments of any kind
+TEXTS = {Sequence[Any]: tuple[str, ...], Any: str | None}  # the types in a record of arguments of any kind
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What is written; `weights` and `pixels` are SHA-256."""
+    """The content of a record; `weights` and `pixels` are SHA-256 hashes."""
 
     made: str
     model: str
@@ -50,12 +50,18 @@ class Record:
 def render(
     made: str, path: str | Path, condition: str | None = None, size: int = 0, smooth: bool = False, **options: Any
 ) -> Rendering:
-    """The piece that the function `made` of `nelbo.apps.art` makes of a saved model, with its record.
+    """Render a saved model with a function of `nelbo.apps.art`, and attach the record.
 
-    Options are the function's arguments; pictures and data are given by the names of files.
+    Args:
+        made: the name of the function.
+        path: the model's folder.
+        condition: the condition of the model, as text; None leaves it free.
+        size: the longer side of a picture in pixels, 1 to 4096; 0: suitable.
+        smooth: whether pictures are enlarged smoothly, to exactly `size`.
+        options: arguments of the function; pictures and data are names of files.
     """
     if size < 0 or size > 4096:
-        raise UserError(f"size={size}: give 1 to 4096 pixels, or 0 for a size that suits")
+        raise UserError(f"size={size}: use 1 to 4096 pixels, or 0 for a suitable size")
     kept = {name: value for name, value in options.items() if value is not None}
     checked = _checked(made, kept)
     model = load_given(path, condition)
@@ -66,20 +72,27 @@ def render(
 
 
 def rerender(path: str | Path, model: str | Path | None = None) -> Rendering:
-    """The piece in a file, made again; `model` says where its model is now.
+    """Render the picture in a file again.
+
+    Args:
+        path: the file.
+        model: the folder that its model has now; None: as recorded.
 
     Raises `UserError` if the file has no record, or the model is gone or has other weights; warns if the pixels differ.
     """
     record = read(Path(path))
     folder = Path(model or record.model)
     if not folder.is_dir():
-        raise UserError(f"{path}: its model, {folder}, is gone: say where it is with --model")
+        raise UserError(f"{path}: its model, {folder}, is gone: give its folder with --model")
     if weights_hash(load_given(folder, record.condition)) != record.weights:
-        raise UserError(f"{path}: the weights of {folder} are not those that made it: name the right one with --model")
+        raise UserError(
+            f"{path}: the weights of {folder} are not those of the record: give the right model with --model"
+        )
     piece = render(record.made, folder, record.condition, record.size, record.smooth, **record.options)
     if pixel_hash(piece.pixels) != record.pixels:
         warnings.warn(
-            f"{path}: pixels differ from those first made: the data or another version of a library did (nelbo "
+            f"{path}: pixels differ from the recorded ones, because the data or the version of a library changed "
+            "(nelbo "
             f"{record.version} then, {__version__} now)",
             stacklevel=2,
         )
@@ -87,10 +100,10 @@ def rerender(path: str | Path, model: str | Path | None = None) -> Rendering:
 
 
 def read(path: Path) -> Record:
-    """The record in a file; raises `UserError` if there is none that this version understands."""
+    """Read the record in a file; raises `UserError` if there is none that this version supports."""
     text = images.read_text(path)
     if not text:
-        raise UserError(f"{path}: has no record of how it was made: give a file that nelbo art wrote")
+        raise UserError(f"{path}: has no record: give a file that nelbo art wrote")
     try:
         values = json.loads(text)
         names = {field.name for field in dataclasses.fields(Record)}
@@ -109,13 +122,13 @@ def read(path: Path) -> Record:
 
 
 def _checked(made: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The options, each of the type that the function names."""
+    """Check that every option has the type of the function's argument."""
     if made not in scenes.MAKERS:
-        raise UserError(f"{made!r} is nothing that nelbo art makes: {nearest(made, scenes.MAKERS)}")
+        raise UserError(f"{made!r} is not a scene of nelbo art: {nearest(made, scenes.MAKERS)}")
     hints = {name: TEXTS.get(hint, hint) for name, hint in typing.get_type_hints(scenes.MAKERS[made]).items()}
     unknown = sorted(set(options) - (set(hints) - {"model", "return"}))
     if unknown:
-        raise UserError(f"{made} has no option {unknown[0]!r}")
+        raise UserError(f"{made} has no option {unknown[0]!r}: give a file that nelbo art wrote")
     return {name: parse(hints[name], value, name) for name, value in options.items()}
 
 

@@ -1,4 +1,4 @@
-"""What is made of a model to be shown: pictures, still or moving, and the file they become."""
+"""Rendered pictures, still or animated, and their files."""
 
 from __future__ import annotations
 
@@ -20,20 +20,28 @@ from nelbo.plotting import images as image
 from nelbo.plotting.images import Sheet, enlarge
 from nelbo.training.checkpoint import write_bytes
 
-MOMENTS = 10  # of moving pictures, on a sheet
-CELL, ALONE = 112, 256  # pixels of a cell, and of one that stands alone
+MOMENTS = 10  # frames of an animation that are shown on a sheet
+CELL, ALONE = 112, 256  # pixels of a cell, and of a single picture
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """Pictures `(moments, cells, channels, height, width)` in the data's units; one moment, if they stand still.
+    """Pictures `(frames, cells, channels, height, width)` in the data's units; still pictures have one frame.
 
-    On a sheet, still ones stand `columns` to a row (`names` has one for each row, `captions` one for each cell), and
-    of moving ones each cell has a row, in which time runs (`captions` has one for each moment). As an animation,
-    moving ones stand `columns` to a row (0: about as many as rows), `fps` moments a second. A picture's longer side is
-    about `size` pixels (0: what suits), enlarged by a whole factor, or with `smooth` to exactly that, smoothly.
-    `of` is the number of all data, if the piece shows the first of them. `record` says how the piece is made again; it
-    is written into files. See `nelbo.apps.art.provenance`.
+    On a sheet, still pictures are in rows of `columns`; each cell of an animation has a row of frames. An animation has
+    its cells in rows of `columns`.
+
+    Args:
+        values: the pictures.
+        schema: the schema of the pictures.
+        columns: cells per row; 0: about as many as rows.
+        names: the heading of each row of a sheet of still pictures.
+        captions: the caption of each cell; for an animation, of each frame on a sheet.
+        fps: frames per second.
+        size: the longer side of a picture in pixels, about; 0: suitable.
+        smooth: whether pictures are enlarged smoothly, to exactly `size`, instead of by an integer factor.
+        of: the number of all data, if the pictures are only the first of them.
+        record: the provenance, which is written into files; see `nelbo.apps.art.provenance`.
     """
 
     values: np.ndarray
@@ -58,7 +66,7 @@ class Rendering:
         return flat.reshape(*self.values.shape[:2], *flat.shape[1:])
 
     def sheet(self) -> Sheet:
-        """All pictures side by side; of moving ones, moments at equal distances."""
+        """All pictures side by side; for an animation, frames at equal distances."""
         if not self.moving:
             return self._sheet(self.pixels[0], self.columns, self.names, self.captions)
         moments = np.linspace(0, len(self.values) - 1, min(len(self.values), MOMENTS)).round().astype(int)
@@ -67,7 +75,7 @@ class Rendering:
         return self._sheet(cells.reshape(-1, *cells.shape[2:]), len(moments), self.names, captions)
 
     def frames(self) -> list[Image.Image]:
-        """The pictures of an animation; of pictures that stand still, their sheet."""
+        """The frames of an animation; for still pictures, their sheet."""
         if not self.moving:
             return [self.sheet().draw()]
         columns = self.columns or math.ceil(math.sqrt(self.values.shape[1]))
@@ -75,19 +83,19 @@ class Rendering:
 
     def _sheet(self, cells: np.ndarray, columns: int, names: Sequence[str] = (), captions: Sequence[str] = ()) -> Sheet:
         size = self.size or (ALONE if len(cells) == 1 else CELL)
-        size = round(size * max(cells.shape[1:3]) / max(self.schema.shape[1:]))  # a cell may hold two pictures
+        size = round(size * max(cells.shape[1:3]) / max(self.schema.shape[1:]))  # a cell may contain two pictures
         return Sheet(enlarge(cells, size, self.smooth), max(columns, 1), names, captions)
 
     def encode(self, ending: str) -> bytes:
-        """The file of the form that an ending such as ".gif" names; `UserError` where it cannot hold the piece."""
+        """The bytes of a file with this ending, such as ".gif"; `UserError` for an unsupported one."""
         if ending.lower() not in images.FORMS:
             raise UserError(f"{ending or 'no ending'}: a picture's file must end in {', '.join(images.FORMS)}")
         if ending.lower() == ".mp4" and not self.moving:
-            raise UserError("a picture that stands still is no film: name a .png, .svg or .webp file")
+            raise UserError("a still picture cannot be an animation: use .png, .svg or .webp")
         return images.FORMS[ending.lower()](self, json.dumps(self.record) if self.record else "")
 
     def save(self, path: str | Path) -> None:
-        """Write a .png, .svg, .webp, .gif or .mp4; the first two are sheets, the others move where the piece does."""
+        """Write a .png, .svg, .webp, .gif or .mp4: the first two are sheets, the others can be animations."""
         write_bytes(Path(path), self.encode(Path(path).suffix))
 
     def _repr_png_(self) -> bytes:

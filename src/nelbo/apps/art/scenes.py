@@ -1,20 +1,18 @@
-"""Pictures worth showing: sheets, walks, morphs, and arithmetic with what classes have in common.
+"""Pictures for display: sheets, walks, morphs, and arithmetic with class means.
 
-Draws of a model's prior from noise that is cut off at some standard deviations: more typical, less varied.
+Each function returns a `Rendering`: its pictures as an array, to be drawn as a sheet, as frames, or saved in a file.
 
-Pictures worth showing: sheets, walks, morphs, and arithmetic with what classes have in common.
-
-Each function returns a `Rendering`: its pictures as an array, drawn as a sheet, as frames, or saved in a file.
-
-    walk         z goes through draws of the prior along great circles, at constant speed, and back to the first
-    attribute    z + s (mean code of one class - mean code of another), s growing from 0
+    walk         z passes through draws of the prior along great circles, at constant speed, and back to the first
+    attribute    z + s (mean embedding of one class - mean embedding of another), s growing from 0
     temperature  scales the spread of the prior
-    truncation   the Normal noise that a prior is made of is drawn anew until within so many standard deviations:
-                 of z for a Normal prior; of each level given those above it, for a hierarchy; of what a flow
-                 transforms, and about the centre chosen, for a mixture. Other priors have none.
+    truncation   the Normal noise of a prior is redrawn until within so many standard deviations: of z for a Normal
+                 prior; of each level given those above it, for a hierarchy; of the input of a flow; and about the
+                 chosen centre, for a mixture. Other priors do not support it.
+
+Truncated samples are more typical and less varied.
 
 Source: Brock, Donahue, Simonyan (2019), Large Scale GAN Training for High Fidelity Natural Image Synthesis; White
-(2016), Sampling Generative Networks; Brock, Donahue, Simonyan (2019), Large Scale GAN Training.
+(2016), Sampling Generative Networks.
 """
 
 from __future__ import annotations
@@ -39,22 +37,22 @@ from nelbo.model import Model, latent_space
 
 @contextmanager
 def truncated_noise(model: Model, truncation: float | None) -> Iterator[None]:
-    """Within it, noise is truncated; raises `UserError` for a prior that is not made of Normal noise."""
+    """A context in which noise is truncated; raises `UserError` for a prior that does not use Normal noise."""
     if truncation is not None:
         if not 0 < truncation < np.inf:
-            raise UserError(f"truncation={truncation}: give a number of standard deviations above 0")
+            raise UserError(f"truncation={truncation}: use a number of standard deviations above 0")
         with torch.no_grad():
             has_normal_noise = model.vae.latent.has_normal_noise(model._default_context(1))
         if not has_normal_noise:
             name = type(getattr(model.vae.latent, "prior", model.vae.latent)).__name__
-            raise UserError(f"truncation: the model's prior ({name}) is not made of Normal noise: use temperature")
+            raise UserError(f"truncation: the model's prior ({name}) does not use Normal noise: use temperature")
     with truncated(truncation):
         yield
 
 
 @torch.no_grad()
 def sample_embeddings(model: Model, n: int, temperature: float, truncation: float | None, seed: int) -> np.ndarray:
-    """Codes of draws of the prior, `(n, features)`."""
+    """Draw embeddings from the prior, `(n, features)`."""
     d.check_temperature(temperature)
     with seeded(seed), truncated_noise(model, truncation):
         codes: np.ndarray = (
@@ -63,7 +61,7 @@ def sample_embeddings(model: Model, n: int, temperature: float, truncation: floa
     return codes
 
 
-MOST = 10_000  # frames, or pictures of a sheet: a record is no licence to fill the memory
+MOST = 10_000  # frames, or pictures of a sheet: a record must not be able to fill the memory
 
 
 def grid(
@@ -75,7 +73,17 @@ def grid(
     columns: int = 8,
     like: Any = None,
 ) -> Rendering:
-    """`n` samples, the same as `Model.sample` draws with this seed, unless truncated; or `like` some data."""
+    """A sheet of samples, the same as those of `Model.sample` unless truncated, or of variations.
+
+    Args:
+        model: a model of pictures.
+        n: the number of samples.
+        temperature: scales the spread of the prior; with `like`, of the variations.
+        truncation: standard deviations beyond which the prior's noise is redrawn; None: no truncation.
+        seed: fixes the draws.
+        columns: pictures per row.
+        like: data to vary instead of drawing from the prior; None: samples.
+    """
     _draws(model)
     _counts(n=n, columns=columns)
     if like is not None:
@@ -98,15 +106,26 @@ def latent_walk(
     seed: int = 0,
     columns: int = 0,
 ) -> Rendering:
-    """`n` closed walks side by side, each through `waypoints` draws of the prior; of a conditional model, in a class each.
+    """`n` closed walks side by side, each through draws of the prior, at constant speed.
 
-    The step from the last frame to the first is as long as any other.
+    A conditional model cycles through its classes.
+
+    Args:
+        model: a model of pictures.
+        seconds: the duration.
+        waypoints: the draws of the prior that each walk passes through; at least 2.
+        n: the number of walks.
+        fps: frames per second.
+        temperature: scales the spread of the prior.
+        truncation: standard deviations beyond which the prior's noise is redrawn; None: no truncation.
+        seed: fixes the draws.
+        columns: walks per row; 0: about as many as rows.
     """
     _between(model, "walk")
     frames = _frames(seconds, fps)
     _counts(n=n, waypoints=waypoints, columns=columns or 1)
     if waypoints < 2:
-        raise UserError(f"waypoints={waypoints}: give 2 or more")
+        raise UserError(f"waypoints={waypoints}: use 2 or more")
     shown = []
     for i in range(n):
         in_turn = model.context is not None and model.context.classes and model._fixed_context is None
@@ -119,17 +138,24 @@ def latent_walk(
 def morph(
     model: Model, items: Sequence[Any], data: Any = None, seconds: float = 4.0, fps: float = 25.0, loop: bool = True
 ) -> Rendering:
-    """From each picture to the next, in equal times; with `loop`, back to the first.
+    """A film from each picture to the next, in equal times.
 
-    What the code of a picture does not hold of it is added to its end of the way, less and less, so that the way begins
-    and ends with the pictures themselves. Items are pictures, files, or texts of digits: rows of `data` (None: the
-    model's test data).
+    The reconstruction error of each end picture is added back and faded out along the path, so that the path starts and
+    ends on the original pictures.
+
+    Args:
+        model: a model of pictures.
+        items: pictures, files, or row numbers of `data` as strings; at least 2.
+        data: the data that row numbers refer to; None: the model's test data.
+        seconds: the duration.
+        fps: frames per second.
+        loop: whether the film returns to the first picture.
     """
     _between(model, "morph")
     if len(items) < 2:
-        raise UserError(f"morph: {len(items)} picture given: give 2 or more")
+        raise UserError(f"morph: {len(items)} picture: give at least 2")
     if model.context is not None and model._fixed_context is None:
-        raise UserError("morph: the model is conditional: give the one condition that holds all the way (--condition)")
+        raise UserError("morph: the model is conditional: fix one condition for the whole path with --condition")
     chosen = _items(model, items, data)
     chosen += chosen[:1] if loop else []
     steps = max(round(_frames(seconds, fps) / (len(chosen) - 1)), 1) + 1
@@ -150,19 +176,28 @@ def attribute_edit(
     n: int = 4,
     seed: int = 0,
 ) -> Rendering:
-    """Each picture moved from class `away_from` towards class `toward`, from 0 to `strength` times the way between the means.
+    """Pictures moved along the direction from one class mean to another; each keeps its reconstruction error.
 
-    What its code does not hold of a picture stays as it is. Without `away_from`, it is all other classes together; without
-    items, `n` draws of the prior are moved. `data` is labelled (None: the model's test data).
+    Args:
+        model: a model of pictures.
+        toward: the class to move towards.
+        away_from: the class to move away from; None: all other classes together.
+        items: pictures, files, or row numbers of `data` as strings; empty: `n` samples.
+        data: labelled pictures; None: the model's test data.
+        strength: the largest distance, in units of the distance between the class means.
+        steps: the number of distances, from 0 to `strength`; at least 2.
+        n: the number of samples, without `items`.
+        seed: fixes the draws.
     """
     _between(model, "attribute")
     if model.context is not None and model.context.classes:
         raise UserError(
-            "attribute: the model is conditioned on classes, so its codes hold none: use classes, or --condition"
+            "attribute: the model is conditioned on classes, so its embeddings do not encode them: use class-grid, or "
+            "--condition"
         )
     _counts(n=n, steps=steps)
     if steps < 2 or not np.isfinite(strength):
-        raise UserError(f"steps={steps}, strength={strength}: give 2 steps or more, and a finite strength")
+        raise UserError(f"steps={steps}, strength={strength}: use at least 2 steps, and a finite strength")
     rows = _rows(model, data)
     towards = images.mean_embedding(model, images.of_class(rows, toward))
     if away_from is None:
@@ -195,8 +230,16 @@ def class_grid(
 ) -> Rendering:
     """A row of samples for each class.
 
-    A model conditioned on classes draws each row with the same noise. Of another, rows are like the pictures of the
-    class in `data`, labelled (None: the model's test data); see `nelbo.apps.synthesis.neighbours`.
+    A model conditioned on classes draws each row with the same noise. For other models, rows are variations of the
+    pictures of the class; see `nelbo.apps.synthesis.neighbours`.
+
+    Args:
+        model: a model of pictures.
+        data: labelled pictures; None: the model's test data.
+        temperature: scales the spread of the prior, or of the variations.
+        truncation: standard deviations beyond which the prior's noise is redrawn; None: no truncation.
+        seed: fixes the draws.
+        columns: pictures per row.
     """
     _draws(model)
     _counts(columns=columns)
@@ -214,7 +257,14 @@ def class_grid(
 
 
 def contact_sheet(model: Model, data: Any = None, n: int = 64, columns: int = 8) -> Rendering:
-    """The first `n` pictures of `data`, each above its reconstruction, with its class or number beneath."""
+    """The first pictures of `data`, each above its reconstruction, with its class or index beneath.
+
+    Args:
+        model: a model of pictures.
+        data: the pictures; None: the model's test data.
+        n: the largest number of pictures.
+        columns: pictures per row.
+    """
     _draws(model)
     _counts(n=n, columns=columns)
     rows = _rows(model, data)
@@ -233,7 +283,7 @@ MAKERS = {f.__name__: f for f in (grid, latent_walk, morph, attribute_edit, clas
 def _counts(**counts: int) -> None:
     for name, count in counts.items():
         if not 1 <= count <= MOST:
-            raise UserError(f"{name}={count}: give 1 to {MOST}")
+            raise UserError(f"{name}={count}: use 1 to {MOST}")
 
 
 def _draws(model: Model) -> None:
@@ -242,22 +292,22 @@ def _draws(model: Model) -> None:
 
 def _of_prior(truncation: float | None) -> None:
     if truncation is not None:
-        raise UserError("truncation: is for a model's prior, and these codes are of data: use temperature")
+        raise UserError("truncation applies to a model's prior, and these embeddings are of data: use temperature")
 
 
 def _between(model: Model, what: str) -> None:
-    """Raises `UserError` for a model that has nothing between two codes."""
+    """Raise `UserError` for a model with discrete embeddings."""
     _draws(model)
     if model.vae.latent.discrete:
         raise UserError(
-            f"{what}: the model's codes are entries of a codebook, with nothing between two of them: "
-            "use grid or contact, or a model of continuous codes"
+            f"{what} does not work with VQ models: their latent codes are discrete: "
+            "use grid or contact-sheet, or a model with continuous latents"
         )
 
 
 def _frames(seconds: float, fps: float) -> int:
     if not 0 < fps <= 100 or not 2 <= round(seconds * fps) <= MOST:
-        raise UserError(f"seconds={seconds}, fps={fps}: give at most 100 frames a second, and 2 to {MOST} in all")
+        raise UserError(f"seconds={seconds}, fps={fps}: use at most 100 frames per second, and 2 to {MOST} in all")
     return round(seconds * fps)
 
 
@@ -266,21 +316,21 @@ def _rows(model: Model, data: Any) -> Dataset:
 
 
 def _items(model: Model, items: Sequence[Any], data: Any) -> list[Dataset]:
-    """Pictures as data of one; a text of digits is a row of the data."""
+    """Pictures as datasets of one row; a string of digits is an index into the data."""
     numbered = [isinstance(item, str) and item.isdecimal() for item in items]
     rows = _rows(model, data) if any(numbered) else None
     found: list[Dataset] = []
     for item, by_number in zip(items, numbered, strict=True):
         if by_number and rows is not None:
             if int(item) >= len(rows):
-                raise UserError(f"item {item}: the data has {len(rows)} rows, give 0 to {len(rows) - 1}")
+                raise UserError(f"item {item}: the data have {len(rows)} rows: use 0 to {len(rows) - 1}")
             item = subset(rows, [int(item)])
         found.append(model.as_dataset(model._as_batch(item)))
     return found
 
 
 def _originals(model: Model, chosen: Sequence[Dataset]) -> np.ndarray:
-    """Pictures that are data of one, `(n, *shape)` in the data's units."""
+    """Datasets of one row as pictures, `(n, *shape)` in the data's units."""
     return model.schema.decode(torch.cat([item[[0]] for item in chosen])).numpy()
 
 

@@ -1,18 +1,18 @@
-"""The two detectors that find outliers together: an ensemble of small VAEs, and histograms.
+"""Two outlier detectors that are used together: an ensemble of small VAEs, and histograms.
 
-The histograms score how rare the cells of a row are, each by itself:
+The histograms score the rarity of the cells of a row, column by column:
 
     score(x) = - sum_j log p_j(x_j),    p_j a histogram of column j
 
-over x_j brought to sign(u) log(1 + |u|), u = (x_j - median) / robust standard deviation, so that a long tail does not
-leave all rows in one bin. A bin's share is that of its rows plus one; a value beyond the ends has half a row's. A cell
-that is missing, or what a constant column always is, adds nothing.
+over x_j transformed to sign(u) log(1 + |u|), u = (x_j - median) / robust standard deviation, so that a long tail does
+not leave all rows in one bin. The count of a bin is its number of rows plus one, and that of a value beyond the ends
+half a row. A missing cell, or the value of a constant column, adds nothing.
 
-PyOD's was weighed: it takes no missing cells and no constant columns.
+PyOD's was weighed: it does not support missing cells and constant columns.
 
 The VAEs are trained at once, on stacked weights: an ensemble costs a few batched products.
 
-Each member has a code z of L numbers, a prior N(0, I), a Normal likelihood of one learned variance, and linear maps
+Each member has latents z of L dimensions, a prior N(0, I), a Normal likelihood of one learned variance, and linear maps
 with a small perceptron beside them:
 
     q(z|y) = N(y A + f(y), diag exp(a + h(y))),    p(y|z) = N(z W + b + g(z), s2 I)
@@ -60,7 +60,7 @@ class HBOS:
         places, n = self._places(v), np.isfinite(v).sum(0)
         counts = np.stack([(places == k).sum(0) for k in range(BINS)])
         self.costs = np.log(n + BINS) - np.log(np.concatenate([counts + 1, np.full((1, len(n)), 0.5)]))
-        self.costs[:-1, self.high <= self.low] = 0  # a constant is as it always is
+        self.costs[:-1, self.high <= self.low] = 0  # the value of a constant column adds nothing
 
     def anomaly_score(self, x: np.ndarray) -> np.ndarray:
         """The scores of rows, nats `(n,)`."""
@@ -73,7 +73,7 @@ class HBOS:
         return np.sign(u) * np.log1p(np.abs(u))
 
     def _places(self, v: np.ndarray) -> np.ndarray:
-        """The bin of each cell; `BINS` of one beyond the ends, and of a missing one -1."""
+        """The bin of each cell; `BINS` for a value beyond the ends, and -1 for a missing one."""
         width = np.where(self.high > self.low, self.high - self.low, 1.0)
         places = np.floor(np.nan_to_num((v - self.low) / width) * BINS).clip(0, BINS - 1).astype(int)
         beyond = (v < self.low) | (v > self.high)
@@ -85,15 +85,19 @@ def _seen(x: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(x).all(0), 0.0, x)
 
 
-FLOOR = 0.05  # of the mean variance of a column: less noise than that is not believed at the start
+FLOOR = 0.05  # the least initial noise, as a fraction of the mean variance of a column
 QUIETEST = -6.0  # the lowest log s2
 WIDE = 400  # columns; of more than that, only the leading eigenvectors are computed
 
 
 @dataclass(frozen=True)
 class EnsembleTrainingConfig:
-    """How the members are trained: Adam at one cycle of learning rates with the peak `learning_rate`, on
-    `batch_size` rows a step.
+    """Training of the members by Adam with a one-cycle learning rate.
+
+    Args:
+        steps: the number of steps.
+        batch_size: rows per step.
+        learning_rate: the peak of the learning rate.
     """
 
     steps: int = 500
@@ -102,9 +106,10 @@ class EnsembleTrainingConfig:
 
 
 class VAEEnsemble:
-    """M VAEs of rows `(M, n, D)`, each standardised by its own mean and one scale; codes of `min(n_components, D)` numbers.
+    """M VAEs of rows `(M, n, D)`, each standardized by its own mean and a single scale.
 
-    `members` names the parameters with the members first: A, W and the rest as the module says.
+    Latents have `min(n_components, D)` dimensions. The first dimension of each parameter (A, W and the rest, see the
+    module) is the members.
     """
 
     def __init__(
@@ -139,11 +144,11 @@ class VAEEnsemble:
         self.parameters = {name: value.clone().contiguous().requires_grad_() for name, value in start.items()}
 
     def rows(self, x: Tensor) -> Tensor:
-        """x as the members see it, `(M, n, D)` -> `(M, n, D)`, missing cells still NaN."""
+        """Standardize x, `(M, n, D)` -> `(M, n, D)`; missing cells stay NaN."""
         return (x - self.mean) / self.scale
 
     def posterior(self, y: Tensor) -> DiagonalNormal:
-        """q(z|y) of rows without gaps."""
+        """q(z|y) of rows without missing cells."""
         p = self.parameters
         mean, spread = (F.silu(torch.baddbmm(p["encode_bias"], y, p["encode"])) @ p["encoded"]).chunk(2, -1)
         return DiagonalNormal(torch.baddbmm(mean, y, p["A"]), 0.5 * (p["a"] + spread).clamp(-12, 4))
@@ -165,10 +170,10 @@ class VAEEnsemble:
         return -0.5 * cells - kl_divergence(q, StandardNormal(q.loc.shape[-1], q.loc))
 
     def fit(self, x: Tensor, training: EnsembleTrainingConfig, generator: torch.Generator | None = None) -> VAEEnsemble:
-        """Train all members on rows of their own; each learns as if it were alone.
+        """Train each member on its own rows, independently of the others.
 
-        Not by `training.fit`: members start at probabilistic PCA, with linear maps beside the perceptrons, and no net
-        of `nelbo.nets` is such. Time is not the reason: four VAEs of that size, one after the other, take 0.9 of it.
+        Not by `training.fit`: members start at probabilistic PCA, with linear maps beside the perceptrons, and
+        `nelbo.nets` has no such net. Time is not the reason: four VAEs of that size, one after the other, take 0.9 of it.
         """
         y, members = self.rows(x), len(x)
         parameters = list(self.parameters.values())
@@ -187,12 +192,12 @@ class VAEEnsemble:
 
     @torch.no_grad()
     def coordinates(self, x: Tensor) -> Tensor:
-        """Code and residual of x as one vector, in units in which the noise of the code is 1: `(M, n, L + D)`.
+        """Embedding and residual of x as one vector, in units of the latent noise: `(M, n, L + D)`.
 
             (c mu(y), y - g(mu(y))),    c_i = r_i / sqrt(r_i^2 + 1)
 
-        r_i is the length of the i-th row of W: how far a unit of the code moves y. A code that moves it far counts
-        by as much as the prior's deviation, one that hardly does by little. The residual of a missing cell is 0.
+        r_i is the length of the i-th row of W: how far a unit of the latent moves y. A latent that moves y far has a
+        weight of the prior's deviation, one that hardly moves it a small weight. The residual of a missing cell is 0.
         """
         y = self.rows(x)
         z = self.posterior(y.nan_to_num()).loc
@@ -202,10 +207,10 @@ class VAEEnsemble:
 
 
 def pca(y: Tensor, n_components: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Leading eigenvalues `(M, n_components)` and eigenvectors `(M, D, n_components)` of the covariance, and the noise `(M, 1)`.
+    """Leading eigenvalues `(M, L)` and eigenvectors `(M, D, L)` of the covariance, and the noise `(M, 1)`.
 
-    The noise of probabilistic PCA is the mean of the eigenvalues left out, here at least `FLOOR`. Of many columns the
-    leading space is found by subspace iteration (Halko, Martinsson, Tropp, 2011, Finding Structure with Randomness).
+    The noise of probabilistic PCA is the mean of the other eigenvalues, here at least `FLOOR`. For many columns, the
+    leading space is computed by subspace iteration (Halko, Martinsson, Tropp, 2011, Finding Structure with Randomness).
     """
     members, rows, width = y.shape
     basis = torch.eye(width).expand(members, -1, -1)

@@ -1,8 +1,8 @@
 """Outliers of a table by their distance to exemplars, in the coordinates of an ensemble of small VAEs.
 
-A member is a VAE (`nelbo.apps.outliers.ensemble`) of some rows under one scaling of the columns. It takes x to u, the
-code and the residual of x. Under a prior that sits at the codes of exemplars, p(z) = mean_k N(z; z_k, h^2) with small h
-(Norouzi, Fleet, Norouzi, 2020, Exemplar VAE), and a residual taken as noise about that of the exemplar,
+A member is a VAE (`nelbo.apps.outliers.ensemble`) of some rows under one scaling of the columns. It maps x to u, its
+embedding and residual. For a prior centred on the embeddings of exemplars, p(z) = mean_k N(z; z_k, h^2) with small h
+(Norouzi, Fleet, Norouzi, 2020, Exemplar VAE), with a residual that is noise about that of the exemplar,
 
     -log p(x) = min_k |u(x) - u(x_k)|^2 / (2 h^2) + const,    to first order in h
 
@@ -13,8 +13,8 @@ The score of a row is the logarithm of that distance, averaged over the members,
 S_mt: the exemplars of draw t; e_m: a hundredth of the median distance of training, for rows that are exemplars
 themselves. Columns are scaled to their range.
 
-Where the training rows may hold outliers, exemplars are few and drawn often, so that an outlier seldom is one (as in
-Sugiyama and Borgwardt, 2013, Rapid Distance-Based Outlier Detection via Sampling); the whole is fitted twice, the
+If the training rows may contain outliers, exemplars are few and drawn often, so that outliers are seldom exemplars (as
+in Sugiyama and Borgwardt, 2013, Rapid Distance-Based Outlier Detection via Sampling); the whole is fitted twice, the
 second time without the rows that scored highest; and the rarity of single cells (`nelbo.apps.outliers.ensemble`) is added,
 both on the scale of their quartiles over the training rows. Where the rows are known to be clean, all are exemplars,
 and every other member has the columns scaled to their standard deviation, cut at 5.
@@ -33,15 +33,23 @@ from nelbo.apps.outliers.ensemble import HBOS, EnsembleTrainingConfig, VAEEnsemb
 
 CUT = 5.0  # standard deviations
 TRIMMED = 0.25  # of the rows, before the second fit
-NEAR = 0.01  # of the median distance: nearer than that is the same
+NEAR = 0.01  # of the median distance: a floor of distances
 AT_ONCE = 1024  # rows scored together
 
 
 @dataclass(frozen=True)
 class EnsembleConfig:
-    """An ensemble: its members, the rows each is trained on at most, and its exemplars in each of some draws.
+    """The configuration of an ensemble.
 
-    `scalings` is 1 where columns are scaled to their range, 2 where for every other member to their deviation.
+    Args:
+        n_estimators: the number of members.
+        max_rows: the largest number of training rows of a member.
+        n_exemplars: the exemplars in each draw.
+        draws: the number of draws of exemplars.
+        n_components: the largest number of latents.
+        hidden_size: units of the hidden layers.
+        scalings: 1 scales columns to their range; 2 scales them to their standard deviation for every other member.
+        training: how the members are trained.
     """
 
     n_estimators: int = 4
@@ -55,13 +63,14 @@ class EnsembleConfig:
 
     @property
     def clean(self) -> EnsembleConfig:
-        """The same where no row is an outlier: more rows, and all of them exemplars."""
+        """The configuration for data without outliers: more rows, all of them exemplars."""
         return replace(self, max_rows=4096, n_exemplars=4096, draws=1, scalings=2)
 
 
 class Scaling:
-    """x -> (x - shift) / scale, cut at `cut`, column by column; fitted by `min_max_scaling` or
-    `standard_scaling`; gaps stay NaN.
+    """x -> (x - shift) / scale, clipped at `cut`, column by column; missing cells stay NaN.
+
+    `min_max_scaling` and `standard_scaling` fit it.
     """
 
     def __init__(self, shift: np.ndarray, scale: np.ndarray, cut: float = np.inf) -> None:
@@ -114,7 +123,7 @@ class ExemplarEnsemble:
         self.floor = NEAR * self._distances(x[sample.numpy()], sample).median(1, keepdim=True).values.clamp_min(1e-9)
 
     def anomaly_score(self, x: np.ndarray, leave_one_out: bool = False) -> np.ndarray:
-        """The scores of rows, float64 `(n,)`; with `leave_one_out`, x are those of training, none its own exemplar."""
+        """The scores of rows, float64 `(n,)`; with `leave_one_out`, x are the training rows, none its own exemplar."""
         found = [
             (self._distances(x[part], torch.as_tensor(part) if leave_one_out else None) + self.floor)
             .double()
@@ -125,11 +134,11 @@ class ExemplarEnsemble:
         return torch.cat(found).numpy()
 
     def _scaled(self, x: np.ndarray, kept: Tensor) -> Tensor:
-        """The rows `kept`, `(M, n)`, of x as each member has them scaled, `(M, n, D)`."""
+        """The rows of x with indices `kept`, `(M, n)`, in the scaling of each member, `(M, n, D)`."""
         return torch.stack([self.scalings[s](x[i.numpy()]) for s, i in zip(self.members, kept, strict=True)])
 
     def _distances(self, x: np.ndarray, own: Tensor | None) -> Tensor:
-        """mean_t min_k |u - u_k|, `(M, n)`; `own` says which rows of training x are, not to be their own exemplars."""
+        """mean_t min_k |u - u_k|, `(M, n)`; `own` holds the indices of x among the training rows, to exclude itself."""
         views = [scaling(x) for scaling in self.scalings]
         u = self.stack.coordinates(torch.stack([views[s] for s in self.members]))
         total = torch.zeros(u.shape[:2])
@@ -142,13 +151,13 @@ class ExemplarEnsemble:
 
 
 def parts(rows: int) -> Iterator[np.ndarray]:
-    """The numbers of the rows, some at once."""
+    """Chunks of the row indices."""
     for first in range(0, rows, AT_ONCE):
         yield np.arange(first, min(first + AT_ONCE, rows))
 
 
 class OutlierScorer:
-    """How odd rows are beside those of x, of which most are usual; or, if they are known to be `clean`, all.
+    """Scores rows relative to the rows x, most of which are normal, or all of them if `clean`.
 
     `exemplars`, and where x may hold outliers `margins`, with the median and the quartiles' distance of each's scores.
     """
@@ -166,8 +175,9 @@ class OutlierScorer:
         self.spread = np.maximum(high - low, 1e-9)
 
     def anomaly_score(self, x: np.ndarray, leave_one_out: bool = False) -> np.ndarray:
-        """The scores of rows, float64 `(n,)`, high for odd ones; `leave_one_out` as in
-        `ExemplarEnsemble.anomaly_score`.
+        """The scores of rows, float64 `(n,)`, high for outliers.
+
+        With `leave_one_out`, x are the training rows, none its own exemplar.
         """
         distances = self.exemplars.anomaly_score(x, leave_one_out)
         if self.margins is None:

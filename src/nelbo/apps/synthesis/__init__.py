@@ -1,1 +1,1 @@
-"""Synthetic data: rows, pictures and text, new ones near real ones, and labels for the unlabelled."""
+"""Synthetic data: rows, pictures and text, variations of real data, and label propagation."""

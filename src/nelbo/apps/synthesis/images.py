@@ -1,10 +1,10 @@
-"""Synthetic pictures of a class, a filter for those that are not of it, and files of labelled pictures.
+"""Synthetic pictures of a class, a filter by class and likelihood, and files of labelled pictures.
 
-A model conditioned on classes draws them given the class. Of another, they are like the class's real pictures
-(`nelbo.apps.synthesis.neighbours`). The filter confirms the class, and holds the score to that of real ones:
+A model conditioned on classes draws pictures given the class. With other models, they are variations of the class's
+real pictures (`nelbo.apps.synthesis.neighbours`). The filter confirms the class, and bounds -log p(x):
 
-    conditional    the class is the one under which the model finds the picture likeliest: argmax_y log p(x | y)
-    unconditional  it is that of most of the 3 nearest codes, among as many real pictures of each class
+    conditional    the class maximizes the likelihood: argmax_y log p(x | y)
+    unconditional  it is the majority class of the 3 nearest embeddings, among as many real pictures of each class
 
 Labelled pictures are written as a folder with a subfolder for each class, or as one .npz with x and y.
 """
@@ -41,19 +41,22 @@ def conditional(model: Model) -> bool:
 
 
 def names(model: Model, reference: Dataset | None) -> tuple[str, ...]:
-    """The classes that pictures can be made of; raises `UserError` where there are none."""
+    """The classes of which pictures can be drawn; raises `UserError` if there are none."""
     if model.context is not None and conditional(model):
         return model.context.classes
     if model.vae.latent.discrete:
-        raise UserError("augment: the model's codes are entries of a codebook: train it with --condition label")
+        raise UserError(
+            "augment does not work with unconditional VQ models: their latent codes are discrete: train with "
+            "--condition label"
+        )
     if reference is None:
-        raise UserError("augment: the model is not conditioned on classes: give labelled pictures (real)")
+        raise UserError("augment: the model is not conditioned on classes: give labelled pictures (reference)")
     return class_names(reference)
 
 
 @dataclass(frozen=True)
 class ClassSampler:
-    """Pictures of the class `name`: how they are drawn, and which are good; `reference` are labelled pictures."""
+    """Draws pictures of the class `name` and accepts good ones; `reference` are labelled pictures."""
 
     model: Model
     name: str
@@ -82,7 +85,7 @@ class ClassSampler:
     @property
     def _reference(self) -> Dataset:
         if self.reference is None:
-            raise UserError("augment: the filter compares with real pictures: give labelled ones (real)")
+            raise UserError("augment: the filter needs real pictures: give labelled ones (reference)")
         return self.reference
 
     def _by_likelihood(self, seed: int) -> Callable[[Any], np.ndarray]:
@@ -107,14 +110,14 @@ class ClassSampler:
         return confirm
 
     def _some(self, rows: torch.Tensor, most: int, seed: int) -> torch.Tensor:
-        """The codes of some rows of the real pictures."""
+        """The embeddings of a random sample of rows of the real pictures."""
         return torch.from_numpy(self.model.embed(subset(self._reference, rows[sample_indices(len(rows), most, seed)])))
 
 
 def split_evenly(n: int, classes: Sequence[str]) -> dict[str, int]:
-    """`n` pictures over the classes, as evenly as can be, the first ones having one more.
+    """Split `n` pictures over the classes as evenly as possible; the first classes get one more.
 
-    >>> shares(5, ["a", "b"])
+    >>> split_evenly(5, ["a", "b"])
     {'a': 3, 'b': 2}
     """
     each, more = divmod(n, len(classes))
@@ -122,12 +125,12 @@ def split_evenly(n: int, classes: Sequence[str]) -> dict[str, int]:
 
 
 def images_to_balance(reference: Dataset) -> dict[str, int]:
-    """How many pictures each class lacks to be as frequent as the largest; classes without any are left out."""
+    """The number of pictures to add per class to match the largest class; empty classes are left out."""
     known = class_names(reference)
     assert reference.labels is not None
     counts = torch.bincount(reference.labels[reference.labels >= 0], minlength=len(known)).tolist()
     if sum(count > 0 for count in counts) < 2:
-        raise UserError("balance: the pictures have one class: give labelled pictures of two or more")
+        raise UserError("balance: the pictures have one class: give labelled pictures of at least two")
     return {name: max(counts) - count for name, count in zip(known, counts, strict=True) if count}
 
 
@@ -136,9 +139,9 @@ def check_target(out: Path) -> None:
     if out.suffix.lower() == ".npz":
         return
     if out.suffix or out.is_file():
-        raise UserError(f"--out {out}: name a .npz file, or a folder for a subfolder of .png files for each class")
+        raise UserError(f"--out {out}: give a .npz file, or a folder, which gets a subfolder of .png files per class")
     if out.is_dir() and any(out.iterdir()):
-        raise UserError(f"--out {out}: the folder has files already: name another")
+        raise UserError(f"--out {out}: the folder is not empty: give another")
 
 
 def write_set(out: Path, x: np.ndarray, y: np.ndarray, schema: Schema, real: int = 0) -> None:
@@ -148,7 +151,7 @@ def write_set(out: Path, x: np.ndarray, y: np.ndarray, schema: Schema, real: int
         return
     for name in np.unique(y).tolist():
         if name in ("", ".", "..") or Path(name).name != name or name.startswith("."):
-            raise UserError(f"class {name!r} is no name of a folder: name a .npz file with --out")
+            raise UserError(f"class {name!r} cannot be the name of a folder: give a .npz file with --out")
     for path, content in _files(x, y, schema, real):
         write_bytes(out / path, content)
 
@@ -171,29 +174,29 @@ def _files(x: np.ndarray, y: np.ndarray, schema: Schema, real: int) -> Iterator[
 
 
 def class_names(rows: Dataset) -> tuple[str, ...]:
-    """The names of the classes of labelled data; raises `UserError` where there are no labels."""
+    """The names of the classes of labelled data; raises `UserError` if there are no labels."""
     if rows.labels is None or not (rows.labels >= 0).any():
         raise UserError("these data have no labels: give a folder with a class per subfolder, or (x, y)")
     return rows.schema.classes or tuple(map(str, range(int(rows.labels.max()) + 1)))
 
 
 def class_name(name: Any, names: Sequence[str]) -> str:
-    """The name of a class given by its name or number; raises `UserError` if it is unknown."""
+    """The name of a class, from its name or index; raises `UserError` if it is unknown."""
     if isinstance(name, int | np.integer) and 0 <= name < len(names):
         return names[int(name)]
     if str(name) not in names:
-        raise UserError(f"class {str(name)!r} is not known: {nearest(str(name), names)}")
+        raise UserError(f"class {str(name)!r} is unknown: {nearest(str(name), names)}")
     return str(name)
 
 
 def of_class(rows: Dataset, name: Any) -> Dataset:
-    """The rows of a class, given by its name or number; raises `UserError` if it is unknown or has none."""
+    """The rows of a class, from its name or index; raises `UserError` if it is unknown or has no rows."""
     names = class_names(rows)
     name = class_name(name, names)
     assert rows.labels is not None
     found = (rows.labels == names.index(name)).nonzero().flatten()
     if not len(found):
-        raise UserError(f"class {name!r} has no pictures in these data: name other data")
+        raise UserError(f"class {name!r} has no pictures in these data: give data that have some")
     return subset(rows, found)
 
 

@@ -1,8 +1,8 @@
-"""Classes for pictures that have none, from a few that do: codes that are near each other are alike.
+"""Label propagation: unlabelled data get the class of nearby embeddings.
 
-A model learns from all pictures, with a class or without; in its codes the forms of a class lie close together, so that
-ten pictures of each class name most of the others. This is Poisson learning; scikit-learn's label propagation was
-weighed, and is another algorithm.
+A model is trained on all pictures, labelled or not. Embeddings of a class lie close together, so that ten labelled
+pictures per class suffice for most of the others. The algorithm is Poisson learning; scikit-learn's label propagation
+was weighed, and is a different algorithm.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from nelbo.data.dataset import sample_indices
 from nelbo.model import Model
 from nelbo.training.progress import track
 
-MOST = 30_000  # pictures without a class that are looked at; of more, so many at random
-NEAREST = 10  # codes that a code is joined to
-AGREED = 0.7  # the share of those about a code whose class is its own, where it is believed
+MOST = 30_000  # the most unlabelled pictures that are used; of more, a random sample
+NEAREST = 10  # neighbours of an embedding in the graph
+AGREED = 0.7  # the share of neighbours that must agree with a class
 ROUNDS = 300  # of the iteration
 
 
 def propagate_labels(model: Model, rows: Dataset) -> Dataset:
-    """The rows, those of no class (label -1) given one where most of the codes about theirs have the same."""
+    """The rows, where unlabelled ones (label -1) get the class on which most of their neighbours agree."""
     assert rows.labels is not None
     unknown = (rows.labels < 0).nonzero().flatten()
     if not len(unknown) or len(unknown) == len(rows):
@@ -40,27 +40,27 @@ def propagate_labels(model: Model, rows: Dataset) -> Dataset:
 
 
 def neighbor_graph(codes: Tensor) -> Tensor:
-    """The numbers of the codes nearest to each, but itself, `(n, NEAREST)`."""
+    """The indices of the nearest neighbours of each embedding, without itself, `(n, NEAREST)`."""
     found = nearest_neighbors(codes, codes, NEAREST + 1)
     itself = found == torch.arange(len(codes))[:, None]
-    itself[~itself.any(1), -1] = True  # where more codes are equal to it than are asked for
+    itself[~itself.any(1), -1] = True  # if more embeddings are equal to it than it has neighbours
     return found[~itself].view(len(codes), -1)
 
 
 def propagate_over_graph(codes: Tensor, near: Tensor, labels: Tensor) -> Tensor:
-    """The class of each code `(n, features)`, int64 `(n,)`, from labels `(n,)` of which those unknown are -1.
+    """The class of each embedding `(n, features)`, int64 `(n,)`, from labels `(n,)`, -1 where unknown.
 
-    Each code is joined to those `near`, w_ij = exp(-4 |z_i - z_j|^2 / r_i^2), r_i the distance of the farthest of them.
-    On this graph, L = D - W, charges at the labelled codes spread until they settle:
+    Each embedding is joined to its neighbours `near`, w_ij = exp(-4 |z_i - z_j|^2 / r_i^2), r_i the largest distance.
+    On this graph, L = D - W, charges at the labelled embeddings diffuse until they converge:
 
         L u = sum over labelled i of (y_i - mean y) delta_i,   by u <- u + D^-1 (b - L u)
 
-    with y_i the indicator of the class; a code is of the class that argmax_c u_c names, a labelled one keeps its own,
+    with y_i the indicator of the class; an embedding gets the class argmax_c u_c, a labelled one keeps its own,
     and one that no charge reaches stays unknown.
 
     Source: Calder, Cook, Thorpe, Slepcev (2020), Poisson Learning: Graph Based Semi-Supervised Learning at Very Low
     Label Rates; Kingma, Rezende, Mohamed, Welling (2014), Semi-supervised Learning with Deep Generative Models, for
-    codes learned from all data and classes from few.
+    embeddings learned from all data and classes from few.
     """
     n, given = len(codes), (labels >= 0).nonzero().flatten()
     squares = (codes[near] - codes[:, None]).square().sum(2)

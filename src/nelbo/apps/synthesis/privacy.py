@@ -1,18 +1,18 @@
-"""Whether synthetic rows give away the rows that a model was trained on.
+"""Privacy of synthetic rows: whether they reveal the rows that a model was trained on.
 
-Two looks at it, both by the distance between rows a, b (Gower, 1971, A General Coefficient of Similarity),
+Two measures, both by the distance between rows a, b (Gower, 1971, A General Coefficient of Similarity),
 
     d(a, b) = 1/columns sum_j d_j,   d_j = |a_j - b_j| / range_j for a number, 0 or 1 for a category
 
 where a missing cell is a category of its own, and for numbers lies at least 1/2 from any value.
 
-- From each synthetic row to the closest training row, beside that from each held-out row: rows that are copied have
-  shorter ones. The share of exact copies is of all training rows.
+- The distance from each synthetic row to the closest training row, compared with that of held-out rows: copied rows
+  have shorter ones. The share of exact copies is of all training rows.
 - Membership: the probability that a training row is closer to the synthetic rows than a held-out row is (the AUC of
-  telling them apart by it), with its standard error: 0.5 where nothing leaks. Source: Hilprecht, Haertwich, Bernau
+  classifying by it), with its standard error: 0.5 where nothing leaks. Source: Hilprecht, Haertwich, Bernau
   (2019), Monte Carlo and Reconstruction Membership Inference Attacks against Generative Models.
 
-Where some cells were given (classes balanced, say) synthetic rows are unlike held-out ones for that reason, too.
+If some cells were fixed (to balance classes, say), synthetic rows differ from held-out ones for that reason, too.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from torch import Tensor
 
 from nelbo.data import Dataset, Schema, tables
 
-ROWS, MOST = 2000, 20_000  # rows whose closest is found, rows among which it is
+ROWS, MOST = 2000, 20_000  # query rows, and rows that are searched
 PART = 2**24  # numbers at once
 
 
 def report(schema: Schema, synthetic: Any, train: Dataset, held_out: Dataset, seed: int = 0) -> dict[str, Any]:
-    """The distances, copies and AUC above; `synthetic` is a DataFrame of rows as the model makes them."""
+    """The distances, copies and AUC above; `synthetic` is a DataFrame of the model's samples."""
     made = torch.from_numpy(tables.encode(synthetic, schema))
     real = train.batch(torch.arange(len(train)))
     other = held_out.batch(torch.arange(len(held_out)))
@@ -51,7 +51,7 @@ def report(schema: Schema, synthetic: Any, train: Dataset, held_out: Dataset, se
 
 
 def to_text(found: dict[str, Any]) -> str:
-    """The report in lines."""
+    """The report as text."""
     lines = [f"{'closest training row':22} {'median':>8} {'5 %':>8} {'copies':>8}"]
     for name in ("synthetic", "held_out"):
         part = found[name]
@@ -77,7 +77,7 @@ def separation(inside: Tensor, outside: Tensor) -> tuple[float, float]:
 
 
 def _range(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The lowest and the highest of each column."""
+    """The lowest and the highest value of each column."""
     low, high = x.nan_to_num(torch.inf).amin(0), x.nan_to_num(-torch.inf).amax(0)
     return low, torch.where(high > low, high, low + 1)
 

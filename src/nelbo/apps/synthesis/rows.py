@@ -1,13 +1,12 @@
-"""Synthetic data: of the classes wanted, or given some cells, and none that are unlikely.
+"""Synthetic data of given classes, or given some cells, with a filter by likelihood.
 
-Rows of a table are drawn given the cells asked for, p(x | x_o), and none is rejected for having others; pictures are
-drawn of their class (`nelbo.apps.synthesis.images`). The quality filter keeps what the model finds no less likely than
-it finds real data:
+Rows of a table are drawn from p(x | x_o) given the cells x_o, without rejection; pictures are drawn given their class
+(`nelbo.apps.synthesis.images`). The filter keeps samples that are no less likely than real data:
 
-    -log p(x) <= the q-quantile of -log p over the real data of the class or cells asked for (all, if fewer than 20)
+    -log p(x) <= the q-quantile of -log p over the real data of the class or cells (all, if fewer than 20)
 
 with minus the importance-weighted bound of `nelbo.Model.log_likelihood` for -log p of both, and for pictures, if their
-class is confirmed; what is dropped is drawn anew.
+class is confirmed; rejected samples are redrawn.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from nelbo.errors import UserError, nearest
 from nelbo.model import Model
 from nelbo.model.scoring import importance_weighted_bound
 
-ENOUGH, MOST = 20, 2000  # real rows that tell a quantile
-ROUNDS = 20  # of drawing anew
+ENOUGH, MOST = 20, 2000  # the fewest and the most real rows of a quantile
+ROUNDS = 20  # of redrawing
 
 
 def augment(
@@ -39,16 +38,25 @@ def augment(
     seed: int = 0,
     temperature: float = 1.0,
 ) -> Any:
-    """`n` synthetic data, as likely as real ones; `max_nll_quantile` below 1 is the q of the quality filter.
+    """Draw `n` synthetic data.
 
-    Of a table, a DataFrame of rows that have the cells `condition`, by name. Of pictures, `(x, y)`: pictures `(n, *shape)`
-    in the data's units and the names of their classes `(n,)`, all of the class `condition` (None: of each alike).
-    `temperature` scales the spread of pictures.
+    Args:
+        model: a model of a table, or of pictures.
+        n: the number of samples.
+        condition: for a table, cells of all rows by name; for pictures, their class; None: each class in turn.
+        max_nll_quantile: the q of the filter, above 0; 1: no filter.
+        reference: the real data of the filter, and of a model that is not conditioned on classes.
+        seed: fixes the draws.
+        temperature: scales the spread of pictures.
 
-    Raises `UserError` for a class, column or value that is not known, and where the filter keeps next to nothing.
+    Returns:
+        For a table, a DataFrame. For pictures, (x, y): pictures `(n, *shape)` in the data's units, and the names of
+        their classes `(n,)`.
+
+    Raises `UserError` for an unknown class, column or value, and if the filter rejects nearly all samples.
     """
     if n < 1:
-        raise UserError(f"n={n}: give 1 or more")
+        raise UserError(f"n={n}: use 1 or more")
     model.schema.require_kind("augment", "image", "table")
     if model.schema.data_kind.is_picture:
         known = images.names(model, reference)
@@ -81,13 +89,13 @@ def balance(
     seed: int = 0,
     temperature: float = 1.0,
 ) -> Any:
-    """The synthetic data that make each category of `column` as frequent as the largest is in `data`; see `augment`.
+    """Draw the synthetic data that make all categories of `column` as frequent as the largest one; see `augment`.
 
-    The column of pictures is "label". Raises `UserError` if the column is not one of categories, or has a single one.
+    The column of pictures is "label". Raises `UserError` if the column is not categorical, or has a single category.
     """
     if model.schema.data_kind.is_picture:
         if column != "label":
-            raise UserError(f'balance {column!r}: pictures have one column of classes: give "label"')
+            raise UserError(f'balance {column!r}: pictures have only the column "label": use that')
         rows = model.as_dataset(data)
         return _pictures(model, images.images_to_balance(rows), max_nll_quantile, reference or rows, seed, temperature)
     needed = rows_to_balance(model.schema, column, model.as_dataset(data))
@@ -108,7 +116,7 @@ def _pictures(
     seed: int,
     temperature: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """So many pictures of each class, and their classes' names."""
+    """Pictures, a number of each class, and the names of their classes."""
     if max_nll_quantile != 1:
         _check(max_nll_quantile, reference)
     if reference is not None and not images.conditional(model):
@@ -130,13 +138,15 @@ def _pictures(
 
 def _check(max_nll_quantile: float, reference: Dataset | None) -> None:
     if not 0 < max_nll_quantile < 1 or reference is None:
-        raise UserError(f"filter={max_nll_quantile}: give a quantile above 0, at most 1 (1: no filter), and real data")
+        raise UserError(
+            f"max_nll_quantile={max_nll_quantile}: use a quantile above 0, at most 1 (1: no filter), and real data"
+        )
 
 
 def _rejection_sample(
     n: int, max_nll_quantile: float, seed: int, draw: Callable[[int, int], Any], accept: Callable[[Any], np.ndarray]
 ) -> list[Any]:
-    """Draws that are good, in parts of n together or more."""
+    """Accepted draws, in parts, at least n together."""
     found: list[Any] = []
     held = 0
     for round_seed in np.random.SeedSequence(seed).generate_state(ROUNDS).tolist():
@@ -146,24 +156,24 @@ def _rejection_sample(
         if held >= n:
             return found
     raise UserError(
-        f"filter={max_nll_quantile}: kept {held} of the {n} wanted in {ROUNDS} rounds: give a higher one, or "
+        f"max_nll_quantile={max_nll_quantile}: accepted {held} of {n} in {ROUNDS} rounds: use a higher one, or "
         "train longer"
     )
 
 
 def rows_to_balance(schema: Schema, column: str, rows: Dataset) -> dict[str, int]:
-    """How many rows each category lacks to be as frequent as the largest; categories without rows are left out."""
+    """The number of rows to add per category to match the largest one; empty categories are left out."""
     names = [c.name for c in schema.feature_columns]
     if column not in names:
         raise UserError(f"balance {column!r}: the model has no such column: {nearest(str(column), names)}")
     chosen = schema.feature_columns[names.index(column)]
     if not chosen.is_categorical:
         listed = ", ".join(c.name for c in schema.feature_columns if c.is_categorical) or "none"
-        raise UserError(f"balance {column!r}: is {chosen.kind}, not of categories: give one of these: {listed}")
+        raise UserError(f"balance {column!r}: the column is {chosen.kind}, not categorical: use one of {listed}")
     x = rows.batch(torch.arange(len(rows)))[:, names.index(column)]
     counts = torch.bincount(x[~x.isnan()].long(), minlength=chosen.size).tolist()
     if sum(count > 0 for count in counts) < 2:
-        raise UserError(f"balance {column!r}: the data have one class of it: give data with two or more")
+        raise UserError(f"balance {column!r}: the data have one category: give data with at least two")
     return {name: max(counts) - count for name, count in zip(chosen.categories, counts, strict=True) if count}
 
 
@@ -175,7 +185,7 @@ def nll_quantile(model: Model, reference: Dataset, max_nll_quantile: float, seed
 
 
 def _matching_rows(model: Model, reference: Dataset, condition: Mapping[str, Any]) -> Dataset:
-    """The real rows that have the cells given, if they are enough to tell a quantile; else all."""
+    """The real rows that have the cells `condition`, if they are enough for a quantile; else all."""
     cells = torch.from_numpy(tables.encode_evidence(condition, model.schema))
     x = reference.batch(torch.arange(len(reference)))
     same = ((x == cells) | cells.isnan()).all(1).nonzero().flatten()

@@ -1,4 +1,4 @@
-"""What the numbers in an array say about its type, and the dataset it becomes.
+"""Inference of the kind and the scaling of an array, and its dataset.
 
 Layout, by the number of dimensions: 2 is vectors `(n, features)`; 3 is grey pictures `(n, height, width)`; 4 is
 channels last where the last size is 1, 3 or 4, else channels first. The scaling follows from the values:
@@ -10,8 +10,7 @@ channels last where the last size is 1, 3 or 4, else channels first. The scaling
     vectors in [0, 1]            unit     x = raw
     other vectors                real     x = (raw - mean) / std, per feature
 
-The rule is chosen by all rows that are given; numbers that are fitted (min, max, mean, std) see the training
-rows only. Everything is read in chunks, once.
+The rule is chosen by all rows; the statistics (min, max, mean, std) are those of the training rows only. Everything is read in chunks, once.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ from nelbo.data.dataset import (
 from nelbo.data.schema import Schema
 from nelbo.errors import UserError
 
-CHUNK_BYTES = 2**22  # few enough to stay in the cache from one look at them to the next
+CHUNK_BYTES = 2**22  # small enough for the cache between two passes
 
 
 @dataclass(frozen=True)
 class RawSplit:
-    """Rows laid out as `(n, *shape)`, what to call them in messages, and their labels if known."""
+    """Rows laid out as `(n, *shape)`, their name in messages, and their labels if known."""
 
     name: str
     rows: RowSource
@@ -56,9 +55,9 @@ class RawSplit:
 
 @dataclass(frozen=True)
 class ArrayStats:
-    """What was seen of some rows: the range of all their values, and what is fitted to those to train on.
+    """Statistics of rows: the range of all values, and the moments of the training rows.
 
-    `is_binary` and `is_0_or_255` tell whether every value is in {0, 1}, in {0, 255}. `fitted_low` and `fitted_high`
+    `is_binary` and `is_0_or_255`: whether every value is in {0, 1}, in {0, 255}. `fitted_low` and `fitted_high`
     are the range, `mean` and `std` the moments of the training rows, per feature (for pictures they are not used).
     """
 
@@ -72,7 +71,7 @@ class ArrayStats:
     std: np.ndarray
 
     def __or__(self, other: ArrayStats) -> ArrayStats:
-        """The range of both; what is fitted, of the first."""
+        """The range of both, with the fitted statistics of the first."""
         return replace(
             self,
             low=min(self.low, other.low),
@@ -83,10 +82,10 @@ class ArrayStats:
 
 
 def summarise(part: RawSplit, train: np.ndarray | None = None, fast: bool = False) -> ArrayStats:
-    """One pass over all rows, in order; `train` (bool, `(n,)`) marks those to train on, None means all.
+    """One pass over all rows, in order; `train` (bool, `(n,)`) marks the training rows, None means all.
 
-    With `fast`, it ends where the rest can no longer change how rows are scaled: for pictures of bytes, as soon as
-    some are neither in {0, 1} nor in {0, 255}. The ranges are then of what was read.
+    With `fast`, it stops once the other rows cannot change the scaling: for pictures of bytes, as soon as some are
+    neither in {0, 1} nor in {0, 255}. The ranges are then those of the rows that were read.
 
     Raises `UserError` naming the first value that is NaN or infinite.
     """
@@ -95,7 +94,7 @@ def summarise(part: RawSplit, train: np.ndarray | None = None, fast: bool = Fals
     for start, chunk in chunks(part.rows):
         flat = _flat(chunk)
         low, high = seen.extremes(flat)
-        # one NaN makes the minimum NaN: values are looked at one by one only where there is something to find
+        # one NaN makes the minimum NaN: values are tested one by one only then
         if not np.isfinite([low.min(), high.max()]).all():
             found = np.argwhere(~np.isfinite(chunk))
             first = first or ", ".join(map(str, [found[0][0] + start, *found[0][1:]]))
@@ -111,7 +110,7 @@ def summarise(part: RawSplit, train: np.ndarray | None = None, fast: bool = Fals
 
 
 class Moments:
-    """Mean and standard deviation of each feature over the values that are there (not NaN), chunk by chunk.
+    """Mean and standard deviation of each feature over the values that are not NaN, chunk by chunk.
 
     Source: Chan, Golub, LeVeque (1983), Algorithms for Computing the Sample Variance.
     """
@@ -146,7 +145,7 @@ class Moments:
 
 
 class _RunningStats:
-    """What is known of the rows so far: range, and for vectors moments, per feature."""
+    """Running statistics of the rows: range, and for vectors moments, per feature."""
 
     def __init__(self, pictures: bool) -> None:
         self.pictures = pictures
@@ -161,14 +160,14 @@ class _RunningStats:
         return flat.min(axis), flat.max(axis)
 
     def add(self, flat: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
-        """Take all rows into the range."""
+        """Update the range with all rows."""
         lowest, highest = low.min(), high.max()
         self.low, self.high = min(self.low, float(lowest)), max(self.high, float(highest))
         self.only_01 = self.only_01 and lowest >= 0 and highest <= 1 and _only(flat, 1)
         self.only_0255 = self.only_0255 and lowest >= 0 and highest <= 255 and _only(flat, 255)
 
     def fit(self, flat: np.ndarray, low: np.ndarray, high: np.ndarray, chosen: slice | np.ndarray) -> None:
-        """Take the chosen rows into what is fitted."""
+        """Update the fitted statistics with the chosen rows."""
         if not (isinstance(chosen, slice) or chosen.any()):
             return
         if self.pictures:
@@ -194,7 +193,7 @@ class _RunningStats:
 
 
 def chunks(rows: RowSource) -> Iterator[tuple[int, np.ndarray]]:
-    """(number of the first row, rows) in pieces of about 4 MB."""
+    """(index of the first row, rows) in chunks of about 4 MB."""
     step = max(1, CHUNK_BYTES // (int(np.prod(rows.shape[1:])) * rows.dtype.itemsize))
     for start in range(0, rows.shape[0], step):
         yield start, rows[start : start + step]
@@ -240,14 +239,14 @@ def build(part: RawSplit, schema: Schema, stats: ArrayStats) -> Dataset:
     if whole:
         values = rows[:].astype(dtype, copy=False)
     else:
-        values = np.empty(rows.shape, dtype)  # filled in pieces, so that nothing is there twice
+        values = np.empty(rows.shape, dtype)  # filled in pieces, so that memory holds one copy
         for start, chunk in chunks(rows):
             values[start : start + len(chunk)] = chunk
     return InMemoryDataset(to_tensor(values), schema, part.labels)
 
 
 def accepts_all_bytes(schema: Schema) -> bool:
-    """Whether rows of bytes fit the schema whatever they hold."""
+    """Whether all rows of bytes fit the schema."""
     return schema.kind == "image" and (schema.support, schema.shift, schema.scale) == ("unit", (0.0,), (255.0,))
 
 
@@ -256,7 +255,8 @@ def check_range(part: RawSplit, schema: Schema, stats: ArrayStats) -> None:
     top = schema.scale[0]
     if schema.support == "binary" and not (stats.is_binary if top == 1 else stats.is_0_or_255):
         raise UserError(
-            f"{part.name}: values reach from {stats.low:g} to {stats.high:g}, the model takes only 0 and {top:g}: "
+            f"{part.name}: values range from {stats.low:g} to {stats.high:g}, and the model supports only 0 and "
+            f"{top:g}: "
             "threshold them first"
         )
     if schema.support != "unit":
@@ -267,12 +267,12 @@ def check_range(part: RawSplit, schema: Schema, stats: ArrayStats) -> None:
     fraction = top == 255 and part.rows.dtype.kind == "f" and 0 < stats.high <= 1
     if fixed and (fraction or not inside):
         raise UserError(
-            f"{part.name}: values reach from {stats.low:g} to {stats.high:g}, the model takes {low:g} to {high:g}: "
-            "bring them to that scale"
+            f"{part.name}: values range from {stats.low:g} to {stats.high:g}, and the model needs {low:g} to {high:g}: "
+            "rescale them"
         )
     if not inside:
         warnings.warn(
-            f"{part.name}: values reach from {stats.low:g} to {stats.high:g}, beyond the {low:g} to {high:g} of "
+            f"{part.name}: values range from {stats.low:g} to {stats.high:g}, beyond the {low:g} to {high:g} of "
             "training",
             stacklevel=4,
         )

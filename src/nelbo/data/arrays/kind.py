@@ -1,4 +1,4 @@
-"""Vectors, and all that is read from arrays: NumPy arrays and files, tensors, Torch datasets, named data sets."""
+"""Vectors, and all sources of arrays: NumPy arrays and files, tensors, Torch datasets, named data sets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nelbo.errors import UserError
 
 
 class ArrayKind(DataKind):
-    """A kind of which a user gets arrays, drawn as curves."""
+    """A kind of data whose values are arrays, drawn as curves."""
 
     def to_html(self, values: Any, schema: Schema) -> str:
         return html.curve_strip(values, schema)
@@ -30,7 +30,7 @@ class ArrayKind(DataKind):
 
 
 class VectorKind(ArrayKind):
-    """Vectors. This kind reads every source that no other does; the arrays there may hold pictures, too."""
+    """Vectors. This kind reads every source that no other kind reads; its arrays may also hold pictures."""
 
     name = "vector"
     noun = "vectors"
@@ -82,7 +82,7 @@ def fitted(
     split: tuple[float, int],
     fit: ResizeMode = "crop",
 ) -> DataSplits:
-    """Rows scaled by what those to train on hold."""
+    """Rows scaled by the statistics of the training rows."""
     if test is not None:
         alike = train.rows.dtype == test.rows.dtype
         stats, seen_test = (infer.summarise(part, fast=alike) for part in (train, test))

@@ -1,4 +1,4 @@
-"""Which dimensions of an array are rows, channels and steps; and Torch datasets as arrays of rows."""
+"""Layouts of arrays: the dimensions of rows, channels and steps; and Torch datasets as arrays of rows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def as_series_layout(array: np.ndarray, name: str) -> np.ndarray:
 
 def _check(array: np.ndarray, name: str, dimensions: tuple[int, ...], wanted: str) -> None:
     if array.dtype.kind not in "biuf":
-        raise UserError(f"{name}: holds {array.dtype} values: give plain numbers, one array of them")
+        raise UserError(f"{name}: has type {array.dtype}: give one array of numbers")
     if array.ndim not in dimensions:
         raise UserError(f"{name}: has shape {array.shape}: give {wanted}")
     if 0 in array.shape:
@@ -76,7 +76,10 @@ class Items:
             raise UserError(f"{self.name}: item {i} is a {type(x).__name__}: give items x or (x, y), x an array")
         array = to_numpy(x) if isinstance(x, Tensor) else np.asarray(x)
         if array.shape != self._shape:
-            raise UserError(f"{self.name}: item {i} has shape {array.shape}, item 0 {self._shape}: make them alike")
+            raise UserError(
+                f"{self.name}: item {i} has shape {array.shape}, item 0 {self._shape}: give all the same "
+                "shape"
+            )
         return array, y
 
 

@@ -50,7 +50,7 @@ class FileRows:
                     self._fill(file.fileno(), out[start:stop], row)
         except OSError as error:
             raise UserError(
-                f"{self.path}: cannot be read ({error.strerror}): see to the file and begin again"
+                f"{self.path}: cannot be read ({error.strerror}): restore the file, and run again"
             ) from None
         return self._layout(out, self.name) if n else out.reshape(0, *self.shape[1:])
 
@@ -89,7 +89,7 @@ LABELS = ("y", "Y", "labels")
 
 @dataclass(frozen=True)
 class LoadedArrays:
-    """The arrays that a source holds: rows and labels of the training split, and of the test split if any."""
+    """The arrays of a source: rows and labels of the training split, and of the test split if any."""
 
     name: str
     x: np.ndarray | Items | FileRows
@@ -103,18 +103,18 @@ def read(path: Path, member: str = "", layout: Layout = as_batch_layout) -> Load
 
     In an `.npz`, `x_train`, `x_test` (and `y_train`, `y_test`) or `train`, `test` are splits; otherwise `x`, `X`,
     `data`, `images` or `train` are rows and `y`, `Y` or `labels` their labels; otherwise the only array is it.
-    Raises `UserError` if the file is damaged, needs pickle, or does not say which array is meant.
+    Raises `UserError` if the file is damaged, needs pickle, or has several arrays and `member` is empty.
     """
     loaded = _open(path)
     if isinstance(loaded, np.ndarray):
         if member:
-            raise UserError(f"{path}:{member}: the file holds one array without a name: leave :{member} out")
+            raise UserError(f"{path}:{member}: the file has one unnamed array: leave :{member} out")
         return LoadedArrays(str(path), rows_of(loaded, str(path), layout))
     with loaded:
         if not member:
             return _splits(path, loaded)
         if member not in loaded.files:
-            raise UserError(f"{path}: holds no array {member!r}: choose among {', '.join(loaded.files)}")
+            raise UserError(f"{path}: has no array {member!r}: choose among {', '.join(loaded.files)}")
         return LoadedArrays(f"{path}:{member}", _array(path, loaded, member))
 
 
@@ -127,7 +127,7 @@ def _open(path: Path) -> Any:
 
 def _damaged(path: str | Path, error: Exception) -> UserError:
     if "pickle" in str(error) or "Object arrays" in str(error):
-        return UserError(f"{path}: is no array of numbers (pickle is never loaded): save plain numbers by numpy.save")
+        return UserError(f"{path}: is not an array of numbers (pickle is never loaded): save numbers with numpy.save")
     reason = (str(error) or type(error).__name__).splitlines()[0]
     return UserError(f"{path}: cannot be read ({reason}): if it is damaged or cut off, save or download it again")
 
@@ -154,5 +154,5 @@ def _splits(path: Path, loaded: Any) -> LoadedArrays:
     single = next((name for name in SINGLES if name in names), names[0] if len(names) == 1 else "")
     if not single:
         listed = ", ".join(names) or "nothing"
-        raise UserError(f"{path}: holds {listed}: say which array is meant, as in {path.name}:{next(iter(names), 'x')}")
+        raise UserError(f"{path}: holds {listed}: choose an array, as in {path.name}:{next(iter(names), 'x')}")
     return LoadedArrays(str(path), _array(path, loaded, single), get(next((y for y in LABELS if y in names), "")))
