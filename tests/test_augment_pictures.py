@@ -193,7 +193,7 @@ def test_names_that_are_no_folders_are_refused() -> None:
 REFUSED: dict[str, tuple[list[Any], str]] = {
     "an unknown class": (["M", "--condition", "22"], "class '22' is unknown: did you mean 2?"),
     "a column": (["M", "--balance", "size"], "balance 'size': pictures have only the column \"label\""),
-    "privacy": (["M", "--privacy"], "--privacy: is for tables: leave it out"),
+    "privacy": (["M", "--privacy"], "--privacy applies only to tables: leave it out"),
     "no labels": (["M", "x.npy"], "these data have no labels"),
     "an ending": (["M", "--out", "a.csv"], "--out a.csv: give a .npz file, or a folder"),
     "a full folder": (["M", "--out", "full"], "--out full: the folder is not empty: give another"),

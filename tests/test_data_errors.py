@@ -54,7 +54,7 @@ def test_load_like_refuses_what_does_not_fit(tmp_path: Path) -> None:
     assert_user_error(lambda: load_like(save_pictures(tmp_path, GREYS), load(VECTORS).schema), str(tmp_path), "(3,)")
     assert_user_error(lambda: load_like(GREYS / 255, schema), "reach from 0 to 1, the model takes 0 to 255")
     assert_user_error(lambda: load_like(GREYS, load(GREYS / 255).schema), "reach from 0 to 255, the model takes 0 to 1")
-    assert_user_error(lambda: load_like(GREYS, load(GREYS > 9).schema), "takes only 0 and 1: threshold")
+    assert_user_error(lambda: load_like(GREYS, load(GREYS > 9).schema), "supports only 0 and 1: threshold")
     assert_user_error(lambda: load_like(GREYS, schema, split="both"), "split='both'")  # type: ignore[arg-type]
 
 

@@ -247,7 +247,7 @@ def test_the_other_verbs(table_run: Path, table_file: Path, tmp_path: Path, run:
     assert pd.read_csv(tmp_path / "i.csv").shape == (7, 7)
     assert run("plot-latent", table_run, table_file, "--out", tmp_path / "m.png").code == 0
     assert min(Image.open(tmp_path / "m.png").size) > 200
-    assert run("interpolate", table_run, 0, 99).err == "Error: item 99: the data has 16 rows, give 0 to 15\n"
+    assert run("interpolate", table_run, 0, 99).err == "Error: item 99: the data have 16 rows: use 0 to 15\n"
 
 
 def test_a_map_of_two_latents_is_of_points_too(table_file: Path, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_a_wrong_schema_file_is_refused(tmp_path: Path, run: Run) -> None:
         assert done.code == 2 and said in done.err and done.err.count("\n") == 1
     assert_user_error(lambda: load(path, columns=tmp_path / "none.toml"), "none.toml: is no TOML", "No such file")
     done = run("data", "describe", tmp_path / "none.csv")
-    assert done.code == 2 and "none.csv: is no table that exists" in done.err
+    assert done.code == 2 and "none.csv: is not a table" in done.err
 
 
 def test_rows_that_do_not_fit_the_schema_are_refused() -> None:

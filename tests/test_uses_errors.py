@@ -37,7 +37,7 @@ ARGUMENTS = {
     ),
     "two ways at once": (
         ["augment", "MODEL", "--balance", "income", "--condition", "sex=Male"],
-        "--balance and --condition: give one of them",
+        "--balance and --condition cannot be combined: use one of them",
     ),
     "a filter above 1": (
         ["augment", "MODEL", "--max-nll-quantile", "99"],
@@ -45,11 +45,11 @@ ARGUMENTS = {
     ),
     "other rows for the report": (
         ["augment", "MODEL", "other.csv", "-n", "20", "--privacy"],
-        "other.csv: is not what the model was trained on, or has changed: --privacy needs the same rows",
+        "other.csv: is not the model's training data, or has changed: --privacy needs the same rows",
     ),
     "a file that is not there": (
         ["augment", "MODEL", "nowhere.csv", "--append"],
-        "nowhere.csv: is no table that exists: name the file of real rows",
+        "nowhere.csv: is not a table: give the file of real rows",
     ),
     "columns that are missing": (
         ["impute", "MODEL", "lacks.csv"],
@@ -98,7 +98,7 @@ def estimators() -> dict[str, tuple[object, str]]:
     from nelbo.estimators import VAEImputer, VAESampler, VAETransformer
 
     return {
-        "one class": (lambda: VAESampler().fit_resample(X, np.zeros(20)), "y has one class, 0.0: give rows of at least two"),
+        "one class": (lambda: VAESampler().fit_resample(X, np.zeros(20)), "y has one class, 0.0: give rows of at least"),
         "lengths": (lambda: VAESampler().fit_resample(X, Y[:10]), "X has 20 rows and y 10: give y a class for each"),
         "a strategy": (
             lambda: VAESampler(sampling_strategy="most").fit_resample(X, Y),

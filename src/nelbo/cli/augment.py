@@ -42,9 +42,9 @@ def augment(
     """Write synthetic rows of a table, or labelled pictures.
 
     --balance writes as many as make the classes equally frequent. --max-nll-quantile 0.99 rejects and redraws samples
-    less likely than 99 % of comparable real data, and pictures whose class is not confirmed. Pictures become a folder with a
-    subfolder for each class, or a .npz with x and y. Unlabelled pictures (in a subfolder "unlabelled", an empty cell of
-    --labels) are labelled by their latent neighbours.
+    less likely than 99 % of comparable real data, and pictures whose class is not confirmed. Pictures become a folder
+    with a subfolder for each class, or a .npz with x and y. Unlabelled pictures (in a subfolder "unlabelled", an empty
+    cell of --labels) are labelled by their latent neighbours.
 
     --privacy compares the distance to the closest training row with that of held-out rows, and tests whether training
     rows can be recognised.
@@ -183,7 +183,5 @@ def _privacy(m: Model, data: str, rows: Any, seed: int) -> dict[str, Any]:
     recipe = dataclasses.replace(m.recipe, data=dataclasses.replace(m.recipe.data, source=source))
     loaded, _ = read(recipe)
     if loaded.schema != m.schema:
-        raise UserError(
-            f"{source}: is not the model's training data, or has changed: --privacy needs the same rows"
-        )
+        raise UserError(f"{source}: is not the model's training data, or has changed: --privacy needs the same rows")
     return privacy.report(m.schema, rows, loaded.train, loaded.test, seed)

@@ -51,7 +51,7 @@ Truncation = Annotated[
 Columns = Annotated[int, typer.Option(help="Pictures in a row.")]
 Size = Annotated[
     int,
-    typer.Option(help="Longer side of a picture in pixels, by an integer factor.  [default: suitable]", show_default=False),
+    typer.Option(help="Longer side in pixels, by an integer factor.  [default: suitable]", show_default=False),
 ]
 Smooth = Annotated[bool, typer.Option("--smooth", help="Enlarge smoothly, to exactly --size.")]
 Seconds = Annotated[float, typer.Option(help="Duration in seconds.")]

@@ -40,7 +40,7 @@ Examples:
 
 
 class FieldOptions(Command):
-    """A command that takes every field of a recipe as an option: `--max-grad-norm 1` is `--set training.max_grad_norm=1`."""
+    """A command with every field of a recipe as an option: `--epochs 1` is `--set training.epochs=1`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         parameters: list[Any] = self.get_params(ctx)
@@ -92,9 +92,7 @@ def train(
     size: Annotated[str | None, DATA(help="Resize pictures: 64, or HEIGHTxWIDTH.")] = None,
     labels: Annotated[str | None, DATA(help="A CSV file of the pictures' classes.")] = None,
     augment: Annotated[str | None, DATA(help="Random changes of pictures: flip, shift ...")] = None,
-    skip_unreadable: Annotated[
-        bool | None, DATA("--skip-unreadable", help="Skip data that cannot be read.")
-    ] = None,
+    skip_unreadable: Annotated[bool | None, DATA("--skip-unreadable", help="Skip data that cannot be read.")] = None,
     columns: Annotated[str | None, DATA("--columns", help="A TOML file of a table's columns.")] = None,
     kind: Annotated[str | None, DATA(help="series: an array of time series.")] = None,
     window: Annotated[int | None, DATA(help="Cut series into windows of this many steps.")] = None,

@@ -81,7 +81,9 @@ def read_idx(path: Path) -> np.ndarray:
         raise UserError(f"{path}: cannot be read as IDX ({error}): download it again") from None
     start = 4 + 4 * ndim
     if (zeros, code) != (0, 8) or len(data) - start != math.prod(shape):
-        raise UserError(f"{path}: is no whole IDX file of bytes, {len(data)} bytes for {shape}: download it again")
+        raise UserError(
+            f"{path}: is not a complete IDX file of bytes, {len(data)} bytes for {shape}: download it again"
+        )
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 

@@ -173,7 +173,8 @@ class VAEEnsemble:
         """Train each member on its own rows, independently of the others.
 
         Not by `training.fit`: members start at probabilistic PCA, with linear maps beside the perceptrons, and
-        `nelbo.nets` has no such net. Time is not the reason: four VAEs of that size, one after the other, take 0.9 of it.
+        `nelbo.nets` has no such net. Time is not the reason: four VAEs of that size, one after the other, take 0.9 of
+        it.
         """
         y, members = self.rows(x), len(x)
         parameters = list(self.parameters.values())

@@ -15,9 +15,9 @@ themselves. Columns are scaled to their range.
 
 If the training rows may contain outliers, exemplars are few and drawn often, so that outliers are seldom exemplars (as
 in Sugiyama and Borgwardt, 2013, Rapid Distance-Based Outlier Detection via Sampling); the whole is fitted twice, the
-second time without the rows that scored highest; and the rarity of single cells (`nelbo.apps.outliers.ensemble`) is added,
-both on the scale of their quartiles over the training rows. Where the rows are known to be clean, all are exemplars,
-and every other member has the columns scaled to their standard deviation, cut at 5.
+second time without the rows that scored highest; and the rarity of single cells (`nelbo.apps.outliers.ensemble`) is
+added, both on the scale of their quartiles over the training rows. Where the rows are known to be clean, all are
+exemplars, and every other member has the columns scaled to their standard deviation, cut at 5.
 """
 
 from __future__ import annotations

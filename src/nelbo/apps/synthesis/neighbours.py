@@ -25,9 +25,9 @@ New lines are samples of a model of text that are not in a list of known lines:
 A model of a long list draws many lines that are on the list, the more so the lower the temperature. Rejecting known
 lines draws exactly from p(x | x is not known); repeated lines are rejected, too.
 
-Source: DeVries, Taylor (2017), Dataset Augmentation in Feature Space, for differences of embeddings; Vincent, Bengio (2003),
-Manifold Parzen Windows, for the directions of neighbours; Norouzi, Fleet, Norouzi (2020), Exemplar VAE, for a draw
-beside each datum that a net is trained on.
+Source: DeVries, Taylor (2017), Dataset Augmentation in Feature Space, for differences of embeddings; Vincent, Bengio
+(2003), Manifold Parzen Windows, for the directions of neighbours; Norouzi, Fleet, Norouzi (2020), Exemplar VAE, for a
+draw beside each datum that a net is trained on.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ channels last where the last size is 1, 3 or 4, else channels first. The scaling
     vectors in [0, 1]            unit     x = raw
     other vectors                real     x = (raw - mean) / std, per feature
 
-The rule is chosen by all rows; the statistics (min, max, mean, std) are those of the training rows only. Everything is read in chunks, once.
+The rule is chosen by all rows; the statistics (min, max, mean, std) are those of the training rows only. Everything is
+read in chunks, once.
 """
 
 from __future__ import annotations

@@ -77,8 +77,7 @@ class Items:
         array = to_numpy(x) if isinstance(x, Tensor) else np.asarray(x)
         if array.shape != self._shape:
             raise UserError(
-                f"{self.name}: item {i} has shape {array.shape}, item 0 {self._shape}: give all the same "
-                "shape"
+                f"{self.name}: item {i} has shape {array.shape}, item 0 {self._shape}: give all the same shape"
             )
         return array, y
 

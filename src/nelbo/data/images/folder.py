@@ -1,8 +1,9 @@
 """Folders of images: which images and classes they hold, and the dataset that reads them.
 
-A CSV file of classes has a column that names the pictures, and one with their classes. The column of names is the one that matches most pictures: by their path in the folder, by the file's name, or by its
-name without ending. The column of classes is the requested one (`labels.csv:COLUMN`), else one called `label`, `class`,
-`category`, `target` or similar, else the only other one. An empty class is unknown.
+A CSV file of classes has a column that names the pictures, and one with their classes. The column of names is the one
+that matches most pictures: by their path in the folder, by the file's name, or by its name without ending. The column
+of classes is the requested one (`labels.csv:COLUMN`), else one called `label`, `class`, `category`, `target` or
+similar, else the only other one. An empty class is unknown.
 
 A folder with `train` and `test` (or `val`) has both splits. A folder whose subfolders hold pictures has them as
 classes, in order of name, unless a file of labels is given; pictures in a subfolder `unlabelled` have no class. Names
