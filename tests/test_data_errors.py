@@ -52,7 +52,7 @@ def test_load_like_refuses_what_does_not_fit(tmp_path: Path) -> None:
     assert_user_error(lambda: load_like(COLOURS, schema), "(3, 5, 6)", "(1, 5, 6)")
     assert_user_error(lambda: load_like(VECTORS, schema), "(3,)", "(1, 5, 6)")
     assert_user_error(lambda: load_like(save_pictures(tmp_path, GREYS), load(VECTORS).schema), str(tmp_path), "(3,)")
-    assert_user_error(lambda: load_like(GREYS / 255, schema), "reach from 0 to 1, the model takes 0 to 255")
+    assert_user_error(lambda: load_like(GREYS / 255, schema), "range from 0 to 1, and the model needs 0 to 255")
     assert_user_error(lambda: load_like(GREYS, load(GREYS / 255).schema), "reach from 0 to 255, the model takes 0 to 1")
     assert_user_error(lambda: load_like(GREYS, load(GREYS > 9).schema), "supports only 0 and 1: threshold")
     assert_user_error(lambda: load_like(GREYS, schema, split="both"), "split='both'")  # type: ignore[arg-type]
@@ -60,7 +60,7 @@ def test_load_like_refuses_what_does_not_fit(tmp_path: Path) -> None:
 
 def test_load_like_warns_of_values_beyond_training() -> None:
     schema = load(RNG.random((9, 2))).schema
-    with pytest.warns(UserWarning, match=r"array: values reach from 0\.5 to 3, beyond the 0 to 1 of training"):
+    with pytest.warns(UserWarning, match=r"array: values range from 0\.5 to 3, beyond the 0 to 1 of training"):
         rows = load_like(np.array([[0.5, 3.0]]), schema)
     assert all_rows(rows).tolist() == [[0.5, 3.0]]
 
@@ -85,9 +85,9 @@ def test_unknown_names_and_missing_paths(tmp_path: Path) -> None:
         (np.zeros((2, 5, 6, 7)), "1, 3 or 4 channels"),
         (np.zeros((0, 3)), "is empty, of shape (0, 3)"),
         (np.zeros((1, 3)), "has 1 row"),
-        (np.array([["a", "b"]] * 3), "<U1 values"),
-        (np.array([[1, None]] * 3), "object values"),
-        (np.ones((3, 2), complex), "complex128 values"),
+        (np.array([["a", "b"]] * 3), "has type <U1"),
+        (np.array([[1, None]] * 3), "has type object"),
+        (np.ones((3, 2), complex), "has type complex128"),
         (np.full((3, 3), -np.inf), "9 values are NaN or infinite, the first at [0, 0]"),
         (np.where(np.arange(20).reshape(5, 4) > 17, np.nan, 1.0), "2 values are NaN or infinite, the first at [4, 2]"),
         (np.array([[1e300, 0], [-1e300, 0], [0, 1]]), "exceeds the range of float32: rescale the data"),

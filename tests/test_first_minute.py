@@ -117,7 +117,7 @@ def test_a_condition_by_name_is_recorded() -> None:
 def test_training_is_silent_where_nobody_looks(x: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
     quick(x)
     assert tuple(capsys.readouterr()) == ("", "")
-    with pytest.raises(UserError, match="give True, False or 'auto'"):
+    with pytest.raises(UserError, match="use True, False or 'auto'"):
         quick(x, verbose="yes")
 
 

@@ -31,7 +31,7 @@ BAD: dict[str, tuple[str | bytes, list[str]]] = {
     "blank": (" \n\n", ["t.csv: is empty"]),
     "mark only": ("\ufeff", ["t.csv: is empty"]),
     "header only": ("age,name\n", ["t.csv: has a header and no rows"]),
-    "one row": ("age,name\n1,x\n", ["t.csvhas 1 row: give at least 2"]),
+    "one row": ("age,name\n1,x\n", ["t.csv: has 1 row: give at least 2"]),
     "long line": (GOOD + "1,2,3\n", ["t.csv: line 6 has 3 cells, the header 2: mend the line", "holds commas"]),
     "short line": (GOOD + "1\n", ["t.csv: line 6 has 1 cells"]),
     "after a quoted line end": ('a,b\n"x\ny",1\n2\n', ["t.csv: line 4 has 1 cells"]),

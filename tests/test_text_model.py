@@ -260,7 +260,7 @@ def test_what_is_odd_is_blamed_on_its_tokens(folder: Path, model: Model, run: Ru
         (["sample", "--out", "a.png"], "--out a.png: the file must end in .txt"),
         (["reconstruct", "missing.txt"], "missing.txt: no such file: give a path that exists, or a line of text"),
         (["interpolate", "9999"], "item 9999: the data has 40 rows"),
-        (["augment"], "augment: the model is of data of kind text: train on pictures or a table"),
+        (["augment"], "augment does not support data of kind text: use a model trained on pictures"),
         (["sample", "--condition", "3"], "the model is not conditioned on anything"),
     ],
 )

@@ -1,1 +1,1 @@
-"""A run: train from a recipe into a folder, with its report and its progress on the console."""
+"""A run: training by a recipe into a folder, with a report and progress on the console."""

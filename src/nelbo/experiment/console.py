@@ -1,8 +1,6 @@
-"""What a run shows while it trains: messages before and after, a bar, lines, or JSON.
+"""Output of a run: messages before and after training, and its progress.
 
-How a run is watched: a live bar on a terminal, a line in a notebook, plain lines elsewhere, JSON for a program.
-
-What a run says in words: what it understood before training, and what came of it.
+Progress is a live bar on a terminal, a line in a notebook, plain lines elsewhere, and JSON for a program.
 
 >>> plural(1, "epoch"), plural(2000, "epoch")
 ('1 epoch', '2,000 epochs')
@@ -25,7 +23,7 @@ from nelbo.vae import VAE
 
 
 def describe(row: Mapping[str, Any]) -> str:
-    """One epoch of one split in words.
+    """Describe one epoch of one split.
 
     >>> describe({"epoch": 1, "split": "test", "loss": 107.0, "distortion": 82.0, "rate": 25.0, "seconds": 0.5})
     '====> Epoch: 1 Test set loss: 107.0000 (distortion 82.0000, rate 25.0000, 0.5 s)'
@@ -36,7 +34,7 @@ def describe(row: Mapping[str, Any]) -> str:
 
 
 def remaining(progress: Progress) -> str:
-    """The losses of the present epoch in words, the speed, and the time left.
+    """Describe the losses of the present epoch, the speed, and the time left.
 
     >>> remaining(Progress(1, 2, 50, 100, {"loss": 8.25}, 1234.0, 61.0))
     'loss 8.2  1,234/s  1:01 left'
@@ -47,7 +45,7 @@ def remaining(progress: Progress) -> str:
 
 
 class Lines(Callback):
-    """Two lines an epoch: train and test."""
+    """Two lines per epoch: train and test."""
 
     def __init__(self, file: TextIO | None = None) -> None:
         self.file = file or sys.stdout
@@ -58,7 +56,7 @@ class Lines(Callback):
 
 
 class JSONLines(Callback):
-    """The rows of `metrics.jsonl` as they are made."""
+    """The rows of `metrics.jsonl` as JSON, as they are computed."""
 
     def on_epoch(self, vae: VAE, epoch: int, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows[-2:]:
@@ -66,7 +64,7 @@ class JSONLines(Callback):
 
 
 class Bar(Callback):
-    """A bar for the present epoch, and two lines for each epoch that is done."""
+    """A bar for the present epoch, and two lines for each finished epoch."""
 
     def __init__(self, file: TextIO | None = None) -> None:
         from rich.console import Console
@@ -80,7 +78,7 @@ class Bar(Callback):
         self.task = self.bar.add_task("", total=1, epoch="1", words="")
 
     def on_progress(self, progress: Progress) -> None:
-        self.bar.start()  # only now: what is read before has a line of its own
+        self.bar.start()  # only now: messages before training have lines of their own
         self.bar.update(
             self.task,
             total=progress.total,
@@ -98,7 +96,7 @@ class Bar(Callback):
 
 
 class EpochLine(Callback):
-    """One line that is written over, for a notebook."""
+    """One line that is overwritten, for a notebook."""
 
     def __init__(self, file: TextIO) -> None:
         self.line = StatusLine(file)
@@ -121,15 +119,15 @@ Verbose = bool | Literal["auto"]
 
 @contextmanager
 def shown(verbose: Verbose) -> Iterator[list[Callback]]:
-    """Within it, messages and long work are shown; yields the callbacks that show training.
+    """A context in which messages and long work are shown; yields the callbacks that show training.
 
-    A notebook shows them in the cell, all else on stderr.
+    A notebook shows them in the cell; otherwise they go to stderr.
 
     Args:
         verbose: whether to show anything; "auto": on a terminal and in a notebook.
     """
     if verbose not in (True, False, "auto"):
-        raise UserError(f"verbose={verbose!r}: give True, False or 'auto'")
+        raise UserError(f"verbose={verbose!r}: use True, False or 'auto'")
     notebook, terminal = in_notebook(), sys.stderr.isatty()
     if not verbose or (verbose == "auto" and not (notebook or terminal)):
         yield []
@@ -144,7 +142,7 @@ def shown(verbose: Verbose) -> Iterator[list[Callback]]:
 
 
 def understood(model: Model, data: DataSplits) -> list[str]:
-    """The data, the model, the objective and the training, a line each."""
+    """Describe the data, the model, the objective and the training, one line each."""
     words, settings = description.lines(model), model.recipe.training
     named = [f"{words[part]} {part}" for part in ("prior", "posterior", "likelihood") if part in words]
     parts = [words["latents"], *named, words["networks"]]
@@ -161,7 +159,7 @@ def understood(model: Model, data: DataSplits) -> list[str]:
 
 
 def result(model: Model, state: State) -> list[str]:
-    """Why training ended, and the losses."""
+    """The reason why training ended, and the losses."""
     reason = [] if state.reason == "done" else [f"Training stopped: {state.reason}"]
     if not model.trained:
         return reason
@@ -170,5 +168,5 @@ def result(model: Model, state: State) -> list[str]:
 
 
 def plural(n: int, thing: str) -> str:
-    """A number of things."""
+    """A number with its noun."""
     return f"{n:,} {thing}{'' if n == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""The report of a run: one page that needs no other file.
+"""The report of a run: one self-contained page.
 
 Template engines were weighed: one flat page needs none.
 """
@@ -19,15 +19,15 @@ from nelbo.training import State
 
 MEANINGS = {
     "loss": "What training minimises: distortion + rate (the negative ELBO), nats per datum. Lower is better.",
-    "distortion": "How badly a datum is rebuilt from one draw of its code: minus its log-likelihood, nats.",
-    "rate": "How much the code says about the datum: KL of the posterior from the prior, nats.",
+    "distortion": "Reconstruction error from one draw of the latents: minus the log-likelihood, nats.",
+    "rate": "Information in the latents about the datum: KL of the posterior from the prior, nats.",
     "seconds": "Time spent on this split in this epoch.",
     "lr": "The learning rate at the epoch's last step.",
 }
 
 
 def report(model: Model, state: State, folder: Path) -> str:
-    """The HTML of a run: numbers, curves, pictures and settings; `folder` holds the pictures of its epochs."""
+    """The HTML of a run: numbers, curves, pictures and settings; `folder` has the pictures of its epochs."""
     last = max((row["epoch"] for row in state.rows), default=0)
     rebuilt, drawn = figures_of(model.schema).captions
     pictures = {

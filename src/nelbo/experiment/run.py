@@ -1,17 +1,17 @@
-"""A training run with an output folder: what it writes, how it is resumed or replaced, and how long it takes.
+"""A training run with an output folder: its files, resumption and replacement, and time budget.
 
 recipe.toml                    all resolved values, the seed, the versions
 metrics.jsonl                  one object per epoch and split
-reconstruction_{epoch}.png     8 test data above their reconstructions; of a table, cells rebuilt against originals
-sample_{epoch}.png             64 draws from the prior; of a table, its columns' distributions, real and drawn
+reconstruction_{epoch}.png     8 test data above their reconstructions; for a table, cells against originals
+sample_{epoch}.png             64 samples from the prior; for a table, its columns' distributions, real and sampled
 loss_curve_{epoch}.png         train and test loss, distortion, rate
 report.html                    all of it on one page
 model/                         weights.safetensors, model.json
 checkpoints/                   last and best
 
-How many epochs fit in the minutes that a user gives is found by timing some steps.
+With a time budget, the number of epochs is computed from the time of some steps.
 
-What a run does is announced by Python's `logging`, by loggers below "nelbo".
+Messages are sent to Python's `logging`, by loggers below "nelbo".
 """
 
 from __future__ import annotations
@@ -52,21 +52,21 @@ from nelbo.vae import VAE
 
 LOG = logging.getLogger(__name__)
 TIMED_SECONDS = 2.0  # of training, on a copy of the model
-FITTING = 0.2  # the share of the time that a prior fitted after training is left
+FITTING = 0.2  # the share of the time for a prior that is fitted after training
 SPARE = 0.15  # the share for scoring test data and drawing
-LEAST_EPOCHS = 8  # if fewer fit, each takes fewer rows
+LEAST_EPOCHS = 8  # if fewer fit in the time, each has fewer rows
 
 
 def epochs_for_budget(model: Model, data: DataSplits) -> TrainingConfig:
-    """The model's training settings with the epochs that its recipe's `minutes` hold; they end then, come what may.
+    """The model's training settings with the number of epochs for its recipe's `minutes`, and that time limit.
 
-    Where fewer than `LEAST_EPOCHS` fit, each takes part of the rows, so that the run is seen to go on.
+    If fewer than `LEAST_EPOCHS` fit, each takes part of the rows, so that progress is visible.
 
-    Raises `UserError` for several processes, of which each would find another number.
+    Raises `UserError` for several processes, since each would compute another number.
     """
     recipe, settings = model.recipe, model.recipe.training
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError(f"minutes={recipe.minutes}: several processes would disagree on the epochs: give --epochs")
+        raise UserError(f"minutes={recipe.minutes}: several processes would disagree on the epochs: use --epochs")
     LOG.info("Timing the first steps, to find the epochs that %g minutes hold", recipe.minutes)
     seconds = 60 * recipe.minutes * (1 - FITTING if recipe.post_hoc_prior else 1)
     rows = _rows_a_second(model, data) * seconds * (1 - SPARE)
@@ -78,7 +78,7 @@ def epochs_for_budget(model: Model, data: DataSplits) -> TrainingConfig:
 
 
 def _rows_a_second(model: Model, data: DataSplits) -> float:
-    """How fast a copy of the model trains."""
+    """The training speed of a copy of the model, rows per second."""
     trial, few = copy.deepcopy(model), subset(data.test, range(min(len(data.test), 100)))
     timed = dataclasses.replace(
         model.recipe.training, epochs=10**6, early_stopping_patience=0, max_seconds=TIMED_SECONDS
@@ -91,7 +91,7 @@ def _rows_a_second(model: Model, data: DataSplits) -> float:
 
 
 def prior_budget(settings: TrainingConfig) -> float:
-    """The seconds to fit a prior in, after training with settings that `epochs_for_budget` made."""
+    """The seconds for fitting a prior, after training with settings of `epochs_for_budget`."""
     return settings.max_seconds * FITTING / (1 - FITTING) if settings.max_seconds else math.inf
 
 
@@ -105,7 +105,7 @@ LEADER = int(os.environ.get("RANK", "0")) == 0
 
 
 def default_recipe(source: Any, settings: Mapping[str, Any] | None = None) -> str | None:
-    """The shipped recipe that suits a source, read and trained by these settings; None: one chosen from the data.
+    """The shipped recipe for a source with these settings; None: one chosen from the data.
 
     >>> default_recipe("mnist"), default_recipe("mnist", {"minutes": 10}), default_recipe(torch.zeros(9, 8, 8))
     ('mnist', 'digits', 'pictures')
@@ -116,7 +116,7 @@ def default_recipe(source: Any, settings: Mapping[str, Any] | None = None) -> st
     try:
         options = DataOptions(kind=said.get("data.kind"), window=said.get("data.window"))
         suitable = reader_of(source, options).default_recipe(source)
-    except UserError:  # raised again where the data are read
+    except UserError:  # raised again when the data are read
         return None
     if suitable is None and isinstance(source, str) and source in ("mnist", "fashion-mnist"):
         return "digits" if said.get("minutes") else "mnist"
@@ -156,42 +156,42 @@ def fit(
 ) -> Model:
     """Train a VAE on `data` and return the model.
 
-    What is None is as the recipe has it, or chosen from the data.
+    Arguments that are None have the recipe's values, or are chosen from the data.
 
     Args:
         data: "mnist", "fashion-mnist", an array, a tensor, a Dataset, a DataFrame, a list of strings, or a path to a
             .npy, a .npz, a table, lines of text (.txt) or a folder of pictures.
         recipe: a shipped recipe's name, a TOML file, or a `Recipe`; None: one that suits the data.
         preset: a published variant that replaces parts of the recipe; `nelbo presets` lists them.
-        condition: what to condition the model on: "label", or an array of numbers with a row for each datum.
-        out: the folder where the run writes its files; None: it writes none.
-        resume: continue the run in that folder.
-        force: replace the run in that folder.
-        verbose: show messages and progress; "auto": on a terminal and in a notebook.
-        callbacks: further objects to call as training goes on; see `nelbo.training.Callback`.
+        condition: the condition of the model: "label", or an array of numbers with a row for each datum.
+        out: the folder for the run's files; None: no files are written.
+        resume: whether to continue the run in that folder.
+        force: whether to replace the run in that folder.
+        verbose: whether to show messages and progress; "auto": on a terminal and in a notebook.
+        callbacks: further objects to call during training; see `nelbo.training.Callback`.
         epochs: passes through the training data.
-        minutes: about how long to train; the epochs follow from it.
-        latent_dim: number of latents.
-        beta: weight of the rate (KL).
+        minutes: the approximate training time; the number of epochs is computed from it.
+        latent_dim: the number of latents.
+        beta: the weight of the rate (KL).
         learning_rate: the highest learning rate.
-        batch_size: rows of data in a step.
-        prior: kind of a prior that is fitted after training, such as "gmm", "flow-maf" or "auto"; "": none.
-        patience: stop after so many epochs without a better test loss; 0: never.
-        seed: fixes everything that is random.
+        batch_size: rows per step.
+        post_hoc_prior: kind of a prior that is fitted after training, such as "gmm", "flow-maf" or "auto"; "": none.
+        early_stopping_patience: stop after this many epochs without a better test loss; 0: never.
+        seed: the seed of all random numbers.
         device: "cpu", "cuda", "cuda:1", "mps" or "auto".
-        val_fraction: share of the data held out for testing where there is no test split.
-        size: size to which pictures are brought: "64", or "64x48" for height x width.
+        val_fraction: the share of the data that is held out if there is no test split.
+        size: the size to which pictures are resized: "64", or "64x48" for height x width.
         labels: a CSV file of the pictures' classes.
         augment: random changes of pictures in training, such as "flip,shift=0.05".
-        columns: a TOML file that says what a table's columns are.
+        columns: a TOML file that describes a table's columns.
         kind: "series" for arrays `(n, steps)` or `(n, steps, channels)`.
-        window: steps of the windows that long series are cut into.
-        stride: steps from one window to the next; by default the window.
+        window: steps of the windows into which long series are cut.
+        stride: steps from one window to the next; None: the window.
         overrides: any other field of the recipe: `ema_decay=0.999`, or by its path, `model__latent__dim=8`.
 
     Raises:
-        UserError: for whatever a user can mend.
-        KeyboardInterrupt: after Ctrl-C, once all is saved.
+        UserError: for any fault that a user can correct.
+        KeyboardInterrupt: after Ctrl-C, once everything is saved.
 
     >>> model = fit(torch.rand(64, 3), epochs=1)
     >>> model.sample(2).shape
@@ -217,11 +217,11 @@ def choose(
     resume: bool = False,
     preset: str | None = None,
 ) -> Recipe:
-    """The recipe to train by: the folder's own where a run is resumed, else the named one, else one that suits.
+    """The recipe of a run: the folder's own if a run is resumed, else the named one, else the default for the source.
 
-    `name` may be a recipe. `source` is the data: named in the recipe where it is a name.
+    `name` may be a recipe. `source` is the data, which the recipe records if it is a string.
 
-    Raises `UserError` where a resumed run would change in more than its length or device.
+    Raises `UserError` if a resumed run would change in more than its length or device.
     """
     overrides = recipe_file.dotted(overrides)
     if isinstance(source, str | Path) and str(source):
@@ -229,7 +229,7 @@ def choose(
     if "training.epochs" in overrides:
         overrides = {"minutes": 0.0, **overrides}
     begun = str(out / "recipe.toml") if resume and out and (out / "recipe.toml").is_file() else None
-    if begun:  # its minutes have become epochs
+    if begun:  # its minutes have been converted to epochs
         overrides = {key: value for key, value in overrides.items() if key != "minutes"}
     known = name or begun or default_recipe(source, overrides)
     recipe = known if isinstance(known, Recipe) else recipe_file.load(known)
@@ -245,7 +245,7 @@ def choose(
 
 
 def _differences(wanted: Mapping[str, Any], former: Mapping[str, Any], path: str = "") -> list[str]:
-    """The dotted paths at which `wanted` has another value than `former`; what it leaves out is no difference."""
+    """The dotted paths at which `wanted` and `former` differ; absent keys of `wanted` are ignored."""
     found: list[str] = []
     for key, value in wanted.items():
         other = former.get(key)
@@ -265,7 +265,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     condition: Any = None,
 ) -> tuple[Model, State]:
-    """Train by a recipe, on `data` if given and else on the recipe's source; see `fit`."""
+    """Train by a recipe, on `data` or, if None, on the recipe's source; see `fit`."""
     if data is not None:
         named = str(data) if isinstance(data, str | Path) else ""
         recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, source=named))
@@ -304,7 +304,7 @@ def _log(lines: Sequence[str]) -> None:
 
 
 def _with_prior(model: Model, data: DataSplits, state: State) -> Model:
-    """The trained model with the prior that its recipe wants fitted; as it is where training was interrupted."""
+    """The trained model with its recipe's post-hoc prior fitted; unchanged if training was interrupted."""
     _log(announce.result(model, state))
     if not model.recipe.post_hoc_prior or state.reason == "interrupted":
         return model
@@ -314,16 +314,16 @@ def _with_prior(model: Model, data: DataSplits, state: State) -> Model:
 
 
 def read(recipe: Recipe, data: Any = None, on: Any = None) -> tuple[DataSplits, ConditionEncoder | None]:
-    """The data of a recipe (or `data`, read in its way), and the context they are conditioned on, if they are."""
+    """The data of a recipe (or `data`, read with its options), and the encoder of their condition, if any."""
     loaded = load(recipe.data.source if data is None else data, recipe.data, seed=recipe.training.seed)
     on = recipe.data.condition if on is None else on
     return loaded, None if on is None else conditioned(loaded, on)
 
 
 def prepare(out: Path, resume: bool, force: bool) -> None:
-    """Make the output folder and look at what it holds; nothing is lost yet.
+    """Create the output folder and check its content, without removing anything.
 
-    Raises `UserError` if it has files and neither `resume` nor `force` allows that, or it cannot be made.
+    Raises `UserError` if it has files and neither `resume` nor `force` allows that, or it cannot be created.
     """
     if not LEADER or (resume and (out / "recipe.toml").is_file()):
         return
@@ -331,32 +331,32 @@ def prepare(out: Path, resume: bool, force: bool) -> None:
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()) and not force:
             known = "has files, but no run that --resume could continue" if resume else "has files already"
-            remedy = "name another folder with --out" if resume else "--resume continues it"
+            remedy = "use another folder with --out" if resume else "--resume continues it"
             raise UserError(f"{out} {known}: {remedy}, --force replaces its run")
     except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}; choose another folder with --out") from None
+        raise UserError(f"cannot write {out}: {error.strerror}: use another folder with --out") from None
 
 
 def clear(out: Path) -> None:
-    """Remove what an earlier run wrote, and nothing else."""
+    """Remove the files of an earlier run, and nothing else."""
     try:
         for path in (path for pattern in WRITTEN for path in out.glob(pattern)):
             path.unlink()
     except OSError as error:
-        raise UserError(f"cannot replace {out}: {error.strerror}; choose another folder with --out") from None
+        raise UserError(f"cannot replace {out}: {error.strerror}: use another folder with --out") from None
 
 
 def load_test_data(model: Model) -> Dataset:
-    """The test data that a model was trained with, read again from where its recipe says.
+    """Read the test data of a model again, from the source in its recipe.
 
-    Raises `UserError` if that is nowhere, or has other data now.
+    Raises `UserError` if the source is missing or has changed.
     """
     source = model.recipe.data.source
     if not source:
-        raise UserError("the model was trained on an array: name the data to use")
+        raise UserError("the model was trained on an array: give the data to use")
     loaded, _ = read(model.recipe)
     if loaded.schema != model.schema:
-        raise UserError(f"{source} has changed since the model was trained on it: name the data to use")
+        raise UserError(f"{source} has changed since the model was trained on it: give the data to use")
     return loaded.test
 
 
@@ -384,7 +384,7 @@ class Artefacts(Callback):
         self.write_metrics(rows)
 
     def draw_samples(self, model: Model, epoch: int) -> None:
-        """The picture of samples of an epoch; of the last, drawn again once its prior is another."""
+        """Draw the samples of an epoch; for the last epoch, again once its prior is fitted."""
         samples = model.sample(8 * self.figures.count, seed=model.recipe.training.seed)
         self._png(f"sample_{epoch}.png", self.figures.samples(samples, self.real, model.schema))
 

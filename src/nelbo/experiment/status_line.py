@@ -1,4 +1,4 @@
-"""Messages, and a line that says how far long work is: on a terminal and in a notebook.
+"""Messages, and a progress line for long work, on a terminal and in a notebook.
 
 Nothing here imports torch, so that the first message comes before that import.
 """
@@ -14,24 +14,24 @@ from typing import TextIO
 
 from nelbo.training.progress import is_watched, on_progress
 
-PATIENCE = 1.0  # seconds of work before it is worth a line
-EVERY = 0.1  # seconds between two changes of it
+PATIENCE = 1.0  # seconds of work before the line appears
+EVERY = 0.1  # seconds between two updates of the line
 WIDTH = 24  # of the bar
 
 
 def in_notebook() -> bool:
-    """Whether IPython shows what is printed elsewhere than on a terminal: in Jupyter, Colab, or an editor."""
+    """Whether the output goes to a notebook (Jupyter, Colab, or an editor) and not to IPython on a terminal."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and ipython.get_ipython() is not None and not sys.stderr.isatty()
 
 
 def is_live(file: TextIO) -> bool:
-    """Whether somebody sees at once what is written to the file: it is a terminal or a notebook."""
+    """Whether the file is a terminal or a notebook."""
     return file.isatty() or in_notebook()
 
 
 def bar(part: float, width: int = WIDTH) -> str:
-    """A bar of which a part is full.
+    """A bar that is full up to a fraction.
 
     >>> bar(0.25, 8)
     '━━──────'
@@ -40,26 +40,26 @@ def bar(part: float, width: int = WIDTH) -> str:
 
 
 class StatusLine:
-    """A line that is written over. No escape codes: a notebook knows only the carriage return."""
+    """A line that is overwritten. No escape codes: a notebook supports only the carriage return."""
 
     def __init__(self, file: TextIO) -> None:
         self.file = file
-        self.width = 0  # of what is there now
+        self.width = 0  # of the present text
 
     def write(self, text: str) -> None:
-        """Put the text in place of the one before."""
+        """Replace the text."""
         print(f"\r{text:<{self.width}}", end="", file=self.file, flush=True)
         self.width = len(text)
 
     def clear(self) -> None:
-        """Take the line away, if there is one."""
+        """Remove the line, if there is one."""
         if self.width:
             print(f"\r{'':{self.width}}\r", end="", file=self.file, flush=True)
             self.width = 0
 
 
 class LoopLine:
-    """What `nelbo.training.progress` calls: it shows the outermost loop, which is further on as those within it are."""
+    """The listener of `nelbo.training.progress`: it shows the outermost loop, with the progress of inner loops."""
 
     def __init__(self, file: TextIO) -> None:
         self.line = StatusLine(file)
@@ -82,7 +82,7 @@ class LoopLine:
                 self.line.write(self.text(now - self.began))
 
     def text(self, elapsed: float) -> str:
-        """How far the loops are, after so many seconds."""
+        """The progress of the loops, after `elapsed` seconds."""
         part, whole = 0.0, 1.0
         for _, done, total in self.loops:
             part, whole = part + whole * done / total, whole / total
@@ -92,7 +92,7 @@ class LoopLine:
 
 @contextmanager
 def loops_on(file: TextIO) -> Iterator[None]:
-    """Within it, long work has a line on the file, if that is a terminal or a notebook, and nobody watches already."""
+    """A context in which long work has a progress line, on a terminal or in a notebook without another listener."""
     if is_watched() or not is_live(file):
         yield
         return
@@ -106,9 +106,9 @@ def loops_on(file: TextIO) -> Iterator[None]:
 
 @contextmanager
 def messages_on(file: TextIO) -> Iterator[None]:
-    """Within it, the messages of the logger "nelbo" go to the file, unless the caller's own logging shows them.
+    """A context in which messages of the logger "nelbo" go to the file, unless the caller's logging shows them.
 
-    Debug messages say what the user waits for now: they are for a terminal or a notebook.
+    Debug messages name the work in progress: they are for a terminal or a notebook.
     """
     logger = logging.getLogger("nelbo")
     if logger.isEnabledFor(logging.INFO) and logger.hasHandlers():

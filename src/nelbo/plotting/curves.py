@@ -1,4 +1,4 @@
-"""Curves: a vector as steps, a series as a line for each channel, and the gaps of a series."""
+"""Curves: a vector as steps, a series as a line per channel, and anomalies of series."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class CurveFigures(SheetFigures):
-    """A curve for each datum; series are standardised, so that all channels have one scale."""
+    """A curve for each datum; series are standardized, so that all channels share one scale."""
 
     def sheet(self, values: np.ndarray, schema: Schema, columns: int = 8) -> Image.Image:
         from matplotlib.figure import Figure
@@ -48,7 +48,7 @@ FIGURES = CurveFigures()
 
 
 def standard(values: np.ndarray, schema: Schema) -> np.ndarray:
-    """Series in the data's units as the model sees them, so that all channels have one scale."""
+    """Standardize series in the data's units, so that all channels share one scale."""
     return schema.encode(torch.from_numpy(np.ascontiguousarray(values))).numpy()
 
 
@@ -57,14 +57,14 @@ def _scaled(values: np.ndarray, schema: Schema) -> np.ndarray:
 
 
 def _draw(axis: Axes, value: np.ndarray, **style: Any) -> None:
-    """A vector `(features,)` as steps, the channels of a series `(steps, channels)` as lines."""
+    """Draw a vector `(features,)` as steps, or the channels of a series `(steps, channels)` as lines."""
     if value.ndim == 2:
         axis.plot(value, linewidth=1, **style)
     else:
         axis.step(range(len(value)), value, where="mid", linewidth=1, **style)
 
 
-MANY = 8  # channels up to which their names have room in the figure
+MANY = 8  # the most channels whose names fit in the figure
 
 
 def anomaly_figure(
@@ -75,10 +75,11 @@ def anomaly_figure(
     titles: Sequence[str],
     schema: Schema,
 ) -> Figure:
-    """Two panels for each odd series: it and (dashed) what is expected of it, and below the nats that each step costs.
+    """Two panels for each anomalous series: the series and (dashed) its expectation, and below the score of each step.
 
-    `series` and `expected` are `(n, steps, channels)` in the data's units, `heat` `(n, steps)` is nats above usual; the
-    odd `stretches` of each, from a step to before another, are shaded. Several channels are drawn standardised.
+    `series` and `expected` are `(n, steps, channels)` in the data's units, `heat` `(n, steps)` is nats above the mean.
+    The anomalous intervals `stretches` of each, from a step to before another, are shaded. Several channels are drawn
+    standardized.
     """
     from matplotlib.figure import Figure
 
@@ -103,7 +104,7 @@ def anomaly_figure(
             pair[1].set_ylabel("nats above\nusual", fontsize=8)
     if several and schema.shape[1] <= MANY:
         panels[0, 0].legend(frameon=False, fontsize=7, ncols=4)
-    figure.supxlabel("step; dashed: expected; shaded: odd", fontsize=8)
+    figure.supxlabel("step; dashed: expected; shaded: anomalous", fontsize=8)
     return figure
 
 
@@ -114,7 +115,7 @@ def _draw_gaps(
     stretches: Sequence[tuple[int, int]],
     schema: Schema,
 ) -> None:
-    """One series, itself and what is expected, above what its steps cost."""
+    """Draw one series with its expectation, above the scores of its steps."""
     for j in range(schema.shape[1]):
         name = schema.names[j] if schema.names else f"x{j}"
         name = name if len(name) <= 12 else f"{name[:11]}…"

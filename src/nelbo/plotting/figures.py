@@ -1,6 +1,6 @@
-"""Figures of a model of any data, and what the figures of a kind of data must draw.
+"""Figures of a model of any data, and the interface of the figures of a kind of data.
 
-Nothing here saves: figures are matplotlib's, and `figure_image` draws them.
+Nothing is saved here: figures are matplotlib's, and `figure_image` renders them.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 class Figures(ABC):
-    """The pictures of data of one kind, and what to say of them.
+    """The figures of data of one kind.
 
     Attributes:
-        captions: of the reconstructions and of the samples.
-        count: how many test data are shown; of samples, 8 times as many.
-        compared: whether samples are shown beside as many training data.
+        captions: the captions of the reconstructions and of the samples.
+        count: the number of test data in the figure; there are 8 times as many samples.
+        compared: whether samples are drawn beside as many training data.
     """
 
     captions: ClassVar[tuple[str, str]]
@@ -46,17 +46,17 @@ class Figures(ABC):
 
 
 class SheetFigures(Figures):
-    """Data side by side, each drawn by itself."""
+    """Data side by side, each drawn separately."""
 
     captions = ("Test data (above) and their reconstructions (below)", "64 draws from the prior, decoded")
 
     @abstractmethod
     def sheet(self, values: np.ndarray, schema: Schema, columns: int = 8) -> Image.Image:
-        """Data `(n, *shape)` in the data's units, `columns` to a row."""
+        """Draw data `(n, *shape)` in the data's units, `columns` per row."""
 
     @abstractmethod
     def draw_traversal(self, axis: Axes, values: np.ndarray, schema: Schema, reach: float) -> str:
-        """Data `(steps, *shape)` decoded with a latent from -reach to reach; returns the label of the first axis."""
+        """Draw data `(steps, *shape)`, decoded with a latent from -reach to reach; return the first axis' label."""
 
     def reconstructions(self, x: np.ndarray, remade: np.ndarray, schema: Schema) -> Image.Image:
         return self.sheet(schema.decode(torch.from_numpy(np.concatenate([x, remade]))).numpy(), schema, len(x))
@@ -66,15 +66,15 @@ class SheetFigures(Figures):
 
 
 def figures_of(schema: Schema) -> Any:
-    """The `Figures` of the schema's kind, `FIGURES` of the module that the kind names."""
+    """The `Figures` of the schema's kind, `FIGURES` of the kind's module of figures."""
     return import_module(schema.data_kind.figures).FIGURES
 
 
-LEGEND = 36  # classes that the legend of a scatter names
+LEGEND = 36  # the most classes in the legend of a scatter plot
 
 
 def figure_image(figure: Figure) -> Image.Image:
-    """A figure as a picture."""
+    """Render a figure as a picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
@@ -103,7 +103,7 @@ def loss_curve(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def scatter(points: np.ndarray, labels: np.ndarray | None, classes: Sequence[str], title: str) -> Figure:
-    """Points `(n, 2)` coloured by label, in a random order so that no class hides another; fewer points are larger."""
+    """Points `(n, 2)` coloured by label, in random order so that no class hides another; fewer points are larger."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -135,7 +135,7 @@ def scatter(points: np.ndarray, labels: np.ndarray | None, classes: Sequence[str
 def traversal(
     values: np.ndarray, order: Sequence[int], kl_per_latent: Sequence[float], span: float, schema: Schema
 ) -> Figure:
-    """A row for each latent, labelled with its number and rate; `values` is `(latents, steps, *shape)`."""
+    """A row for each latent, labelled with its index and KL; `values` is `(latents, steps, *shape)`."""
     from matplotlib.figure import Figure
 
     latents, steps = values.shape[:2]

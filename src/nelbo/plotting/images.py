@@ -1,17 +1,15 @@
-"""Images in a grid, figures of them, and the files that images and animations are written to.
+"""Images in a grid, figures of them, and files of images and animations.
 
-Many small pictures as one: enlarged, side by side, with names at the rows and captions beneath the cells.
+A sheet shows many small pictures: enlarged, side by side, with names beside the rows and captions beneath the cells.
+Cells are `(n, height, width, channels)` uint8, with 1 (grey), 3 (RGB) or 4 (RGBA) channels.
 
-Cells are `(n, height, width, channels)` uint8, channels 1 (grey), 3 (RGB) or 4 (RGBA).
+Files of pictures and animations carry a text, the record of their provenance:
 
-Pictures and animations as files, with the text that says how they are made again.
+    .png text chunk · .svg <metadata> · .webp EXIF · .gif comment · .mp4 comment tag
 
-.png text chunk · .svg <metadata> · .webp EXIF · .gif comment · .mp4 comment tag
+The text that is read from a file is not trusted: `nelbo.apps.art.provenance` checks it.
 
-What is read from a file is a text and nothing else: `nelbo.apps.art.provenance` checks it.
-
-Pictures are drawn from values in [0, 1], once: what a model returns in the data's units is scaled back by the
-schema and by nothing else.
+Pictures are drawn from values in [0, 1]: model output in the data's units is scaled back by the schema alone.
 """
 
 from __future__ import annotations
@@ -43,11 +41,11 @@ if TYPE_CHECKING:
 
 PAD = 2
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-INK = {1: (200,), 3: (200, 200, 200), 4: (128, 128, 128, 255)}  # of text; it reads on black and on nothing
+INK = {1: (200,), 3: (200, 200, 200), 4: (128, 128, 128, 255)}  # of text, legible on black and on transparency
 
 
 def enlarge(cells: np.ndarray, size: int, smooth: bool = False) -> np.ndarray:
-    """Cells whose longer side is about `size` pixels: by a whole factor, 1 or more; or smoothly, to exactly that.
+    """Enlarge cells to a longer side of about `size` pixels, by an integer factor; or smoothly, to exactly that.
 
     >>> enlarge(np.zeros((3, 28, 20, 1), np.uint8), 56).shape, enlarge(np.zeros((3, 28, 20, 1), np.uint8), 14).shape
     ((3, 56, 40, 1), (3, 28, 20, 1))
@@ -62,16 +60,16 @@ def enlarge(cells: np.ndarray, size: int, smooth: bool = False) -> np.ndarray:
 
 
 def picture(cell: np.ndarray) -> Image.Image:
-    """One cell as a picture; raises `UserError` for channels that no picture has."""
+    """One cell as a picture; raises `UserError` for an unsupported number of channels."""
     channels = cell.shape[2]
     if channels not in MODES:
-        raise UserError(f"pictures of {channels} channels cannot be drawn: train on pictures of 1, 3 or 4")
+        raise UserError(f"pictures of {channels} channels cannot be drawn: use pictures of 1, 3 or 4 channels")
     return Image.fromarray(np.ascontiguousarray(cell[..., 0] if channels == 1 else cell))
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Cells laid out, `columns` to a row; `names` has one for each row, at its left, `captions` one for each cell."""
+    """Cells in rows of `columns`; `names` has a text for each row, at its left, `captions` one for each cell."""
 
     cells: np.ndarray
     columns: int
@@ -80,7 +78,7 @@ class Sheet:
 
     @cached_property
     def letters(self) -> ImageFont.FreeTypeFont:
-        """The font of names and captions, in a size that suits the cells."""
+        """The font of names and captions, in a size for the cells."""
         import matplotlib
 
         file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
@@ -102,7 +100,7 @@ class Sheet:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the whole."""
+        """The width and height of the sheet."""
         height, width = self.cells.shape[1:3]
         return (self.margin + self.columns * (width + PAD) + PAD, self.rows * (height + self.line + PAD) + PAD)
 
@@ -146,8 +144,8 @@ class Sheet:
 
 
 KEY = "nelbo"
-LONGEST = 1_000_000  # characters of a text that is read
-PALETTE_PIXELS = 2**20  # that choose a GIF's colours
+LONGEST = 1_000_000  # the most characters of a text that is read
+PALETTE_PIXELS = 2**20  # pixels from which a GIF's colours are chosen
 
 
 def png(sheet: Image.Image, text: str = "") -> bytes:
@@ -159,7 +157,7 @@ def png(sheet: Image.Image, text: str = "") -> bytes:
 
 
 def gif(frames: Sequence[Image.Image], fps: float, text: str = "") -> bytes:
-    """An animation that repeats, all frames in the same 256 colours; transparent parts show white."""
+    """An animation that repeats, all frames in the same 256 colours; transparent parts become white."""
     first, *rest = _in_palette([_opaque(frame) for frame in frames])
     options: dict[str, Any] = {"comment": text.encode()} if text else {}
     if rest:
@@ -168,7 +166,7 @@ def gif(frames: Sequence[Image.Image], fps: float, text: str = "") -> bytes:
 
 
 def webp(frames: Sequence[Image.Image], fps: float, text: str = "") -> bytes:
-    """A picture, or an animation that repeats; without loss."""
+    """A picture, or an animation that repeats; lossless."""
     first, *rest = frames
     exif = Image.Exif()
     if text:
@@ -200,7 +198,7 @@ def svg(sheet: Sheet, text: str = "") -> bytes:
 
 
 def mp4(frames: Sequence[Image.Image], fps: float, text: str = "") -> bytes:
-    """A film in H.264, as every browser plays it, its sides even; transparent parts show white."""
+    """A film in H.264, which every browser plays, with even sides; transparent parts become white."""
     ffmpeg = _ffmpeg()
     width, height = (side + side % 2 for side in frames[0].size)
     quiet = ["-fflags", "+bitexact", "-flags:v", "+bitexact", "-threads", "1", "-crf", "16", "-movflags", "+faststart"]
@@ -225,7 +223,7 @@ def mp4(frames: Sequence[Image.Image], fps: float, text: str = "") -> bytes:
 
 
 def durations(frames: int, fps: float, unit: int) -> list[int]:
-    """How long each frame is shown, milliseconds in whole units: together, what the rate says, to half a unit.
+    """The duration of each frame, milliseconds in whole units; their sum matches the rate to half a unit.
 
     >>> durations(3, 30, 10)
     [30, 40, 30]
@@ -244,7 +242,7 @@ FORMS: dict[str, Callable[[Any, str], bytes]] = {
 
 
 def read_text(path: Path) -> str:
-    """The text that the writers above put into a file, "" where there is none; `UserError` where it cannot be read."""
+    """Read the text that the writers above put into a file, "" if there is none; `UserError` for a damaged file."""
     if path.suffix.lower() not in FORMS:
         raise UserError(f"{path}: a picture's file must end in {', '.join(FORMS)}")
     try:
@@ -258,10 +256,10 @@ def read_text(path: Path) -> str:
             with Image.open(path) as opened:
                 text = _image_text(opened)
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file") from None
+        raise UserError(f"{path}: there is no such file: give a path that exists") from None
     except Exception as error:  # decoders fail in many ways on a damaged file
         reason = type(error).__name__
-        raise UserError(f"{path}: cannot be read as a picture ({reason}): give what nelbo art wrote") from None
+        raise UserError(f"{path}: cannot be read as a picture ({reason}): give a file that nelbo art wrote") from None
     return text if len(text) <= LONGEST else ""
 
 
@@ -273,7 +271,7 @@ def _image_text(opened: Image.Image) -> str:
 
 
 def _film_text(path: Path) -> str:
-    """By ffmpeg's own list of tags, one `key=value` a line, special characters after a backslash."""
+    """Read the text from ffmpeg's list of tags, one `key=value` per line, with special characters escaped."""
     command = [_ffmpeg().get_ffmpeg_exe(), "-v", "error", "-i", f"file:{path.resolve()}", "-f", "ffmetadata", "-"]
     said = subprocess.run(command, capture_output=True, check=True, stdin=subprocess.DEVNULL).stdout.decode("utf-8")
     found = re.search(r"^comment=((?:\\.|[^\\\n])*)$", said, re.MULTILINE | re.DOTALL)
@@ -284,7 +282,7 @@ def _ffmpeg() -> Any:
     try:
         import imageio_ffmpeg
     except ImportError:
-        raise UserError(".mp4 needs imageio-ffmpeg: pip install 'nelbo[video]', or name a .gif or .webp file") from None
+        raise UserError(".mp4 needs imageio-ffmpeg: pip install 'nelbo[video]', or use .gif or .webp") from None
     return imageio_ffmpeg
 
 
@@ -295,7 +293,7 @@ def _opaque(frame: Image.Image) -> Image.Image:
 
 
 def _in_palette(frames: Sequence[Image.Image]) -> list[Image.Image]:
-    """Frames in one palette of the 256 colours that suit all best, so that none flickers; greys have their own."""
+    """Frames in a common palette of 256 colours, so that colours do not flicker; greys have their own."""
     if frames[0].mode == "L":
         return list(frames)
     every = max(1, int(np.sqrt(len(frames) * frames[0].width * frames[0].height / PALETTE_PIXELS)))
@@ -310,11 +308,11 @@ def _saved(image: Image.Image, form: str, **options: Any) -> bytes:
     return content.getvalue()
 
 
-CELL = 56  # smaller pictures are enlarged by a whole factor to about this many pixels
+CELL = 56  # smaller pictures are enlarged by an integer factor to about this many pixels
 
 
 class ImageFigures(SheetFigures):
-    """Pictures as they are."""
+    """Pictures, unchanged."""
 
     def sheet(self, values: np.ndarray, schema: Schema, columns: int = 8) -> Image.Image:
         return Sheet(enlarge(pixels(values, schema), CELL), columns).draw()
@@ -332,7 +330,7 @@ FIGURES = ImageFigures()
 
 
 def pixels(values: np.ndarray, schema: Schema) -> np.ndarray:
-    """Pictures `(n, channels, height, width)` in the data's units -> `(n, height, width, channels)` uint8."""
+    """Convert pictures `(n, channels, height, width)` in the data's units to `(n, height, width, channels)` uint8."""
     x = schema.encode(torch.from_numpy(np.ascontiguousarray(values))).clamp(0, 1).mul(255).round().byte()
     return x.permute(0, 2, 3, 1).numpy()
 
@@ -340,10 +338,10 @@ def pixels(values: np.ndarray, schema: Schema) -> np.ndarray:
 def anomaly_figure(
     pictures: np.ndarray, remade: np.ndarray, heat: np.ndarray, titles: Sequence[str], schema: Schema
 ) -> Figure:
-    """A column for each odd picture: itself, its reconstruction, and on it in colour the nats that its pixels cost.
+    """A column for each anomalous picture: itself, its reconstruction, and on it in colour the scores of its pixels.
 
     All pictures are `(n, channels, height, width)`, the first two in the data's units; `heat`, in nats, is summed over
-    channels, and what is below 0, less odd than usual, is left out. One scale of colours holds for all.
+    channels, and values below 0, less anomalous than the mean, are left out. All share one colour scale.
     """
     from matplotlib.figure import Figure
 
@@ -351,7 +349,7 @@ def anomaly_figure(
     figure = Figure((1.25 * max(count, 2) + 1.1, 1.25 * 3 * height / width + 0.6), layout="constrained")
     axes = figure.subplots(3, count, squeeze=False)
     warm = heat.sum(1).clip(0)
-    top = max(float(np.quantile(warm, 0.998)), 1e-9)  # a few single pixels would leave all others without colour
+    top = max(float(np.quantile(warm, 0.998)), 1e-9)  # a few single pixels would take the whole colour scale
     shown = [pixels(values, schema) for values in (pictures, remade)]
     for i, title in enumerate(titles):
         for axis, values in zip(axes[:2, i], shown, strict=True):
@@ -365,6 +363,6 @@ def anomaly_figure(
     for axis, name in zip(axes[:, 0], ("picture", "reconstruction", "odd where"), strict=True):
         axis.set_ylabel(name, fontsize=8)
     bar = figure.colorbar(drawn, ax=axes.ravel().tolist(), aspect=40, extend="max")
-    bar.set_label("nats above usual", fontsize=8)
+    bar.set_label("nats above the mean", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     return figure

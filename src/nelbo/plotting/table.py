@@ -1,4 +1,4 @@
-"""Figures of a table, an axis for each column. Values are x `(n, modelled columns)`, NaN where missing."""
+"""Figures of a table, one axis per column. Values are x `(n, feature columns)`, NaN where missing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ACROSS, MOST_COLUMNS, MOST_CATEGORIES, BINS = 5, 40, 15, 40
-SMALL, TINY = 8, 6  # sizes of letters
+SMALL, TINY = 8, 6  # font sizes
 REAL, MADE = "0.75", "tab:blue"
 
 
@@ -25,8 +25,8 @@ class TableFigures(Figures):
     """The cells and the distribution of each column."""
 
     captions = (
-        "Cells of test rows, rebuilt from the rows' codes",
-        "Each column of rows drawn from the model, beside the training data",
+        "Cells of test rows, reconstructed from the rows' embeddings",
+        "Each column of samples, beside the training data",
     )
     count = 500
     compared = True
@@ -42,7 +42,7 @@ FIGURES = TableFigures()
 
 
 def marginals(real: np.ndarray, samples: np.ndarray, schema: Schema) -> Figure:
-    """The distribution of each column in real rows (grey) and made ones (blue), and the shares of missing cells."""
+    """The distribution of each column in real rows (grey) and samples (blue), and the shares of missing cells."""
 
     def draw(axis: Axes, j: int, column: Column) -> None:
         a, b = (v[:, j][~np.isnan(v[:, j])] for v in (real, samples))
@@ -60,7 +60,7 @@ def marginals(real: np.ndarray, samples: np.ndarray, schema: Schema) -> Figure:
 
 
 def _bars(axis: Axes, column: Column, a: np.ndarray, b: np.ndarray) -> None:
-    """The shares of the commonest categories; categories of an order, in order."""
+    """The shares of the most frequent categories; ordinal categories in their order."""
     shares = [np.bincount(v.astype(int), minlength=column.size) / max(len(v), 1) for v in (a, b)]
     first = np.argsort(-shares[0], kind="stable")[:MOST_CATEGORIES]
     first = np.sort(first) if column.kind == "ordinal" else first
@@ -72,7 +72,7 @@ def _bars(axis: Axes, column: Column, a: np.ndarray, b: np.ndarray) -> None:
 
 
 def _histograms(axis: Axes, column: Column, a: np.ndarray, b: np.ndarray) -> None:
-    """Values beyond all but 1 % of the real ones are in the bins at the ends."""
+    """Histograms; values beyond 99 % of the real ones are in the bins at the ends."""
     bins = min(BINS, max(8, round(2 * len(a) ** (1 / 3))))
     edges = np.histogram_bin_edges(np.clip(a, *np.quantile(a, [0.005, 0.995])) if len(a) else a, bins)
     for values, style in ((a, {"color": REAL}), (b, {"color": MADE, "histtype": "step", "linewidth": 1.5})):
@@ -82,9 +82,9 @@ def _histograms(axis: Axes, column: Column, a: np.ndarray, b: np.ndarray) -> Non
 
 
 def reconstruction_scatter(original: np.ndarray, made: np.ndarray, schema: Schema) -> Figure:
-    """Each column's cells rebuilt from the rows' codes (up) against the original ones (across).
+    """Each column's reconstructed cells (vertical) against the original ones (horizontal).
 
-    Of categories, the darker, the larger the share of an original one that is rebuilt as that.
+    For categories, the darker, the larger the share of an original category that is reconstructed as that.
     """
 
     def draw(axis: Axes, j: int, column: Column) -> None:
@@ -100,7 +100,7 @@ def reconstruction_scatter(original: np.ndarray, made: np.ndarray, schema: Schem
         for one in (axis.xaxis, axis.yaxis):
             _number_ticks(one, column)
 
-    return _by_column(schema, "Rebuilt from the code (up) against the original (across)", draw)
+    return _by_column(schema, "Reconstruction (vertical) against original (horizontal)", draw)
 
 
 def _shares(axis: Axes, column: Column, a: np.ndarray, b: np.ndarray) -> None:
