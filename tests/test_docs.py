@@ -15,6 +15,7 @@ import typer
 
 from nelbo.cli import app
 from nelbo.config import fields
+from nelbo.config.presets import PRESETS
 from nelbo.config.recipe import short_names
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +28,8 @@ TWINS = [(page, page.with_name(f"{page.stem}.zh-CN.md")) for page in PAGES]
 TWINS = [(english, chinese) for english, chinese in TWINS if chinese in PAGES]
 THEORY = [ROOT / "docs" / "theory.md", ROOT / "docs" / "theory.zh-CN.md"]
 
+SRC = ROOT / "src" / "nelbo"
+WORD = re.compile(r"[A-Za-z_]\w*(?:-\w+)*")
 FIELDS = {"kind"} | {name for section in fields.listing().values() for name in section["fields"]}
 FENCE = re.compile(r"^(```+|~~~+).*?^\1[`~]*[ \t]*$", re.MULTILINE | re.DOTALL)
 DISPLAY = re.compile(r"\$\$(.*?)\$\$", re.DOTALL)
@@ -43,7 +46,7 @@ def prose(page: Path) -> str:
 
 
 def names(page: Path) -> list[str]:
-    """The dotted names under `nelbo` that stand in backticks; names of files are none."""
+    """The dotted names under `nelbo` that stand in backticks; without names of files."""
     return sorted({name for name in NAME.findall(prose(page)) if name.rpartition(".")[2] not in FILE_ENDINGS})
 
 
@@ -83,12 +86,18 @@ def test_names_resolve(page: Path) -> None:
     assert not missing, f"{page.name} names what does not exist:\n" + "\n".join(missing)
 
 
-def test_resolve_tells_what_exists() -> None:
+def test_resolve_finds_what_exists() -> None:
     assert callable(resolve("nelbo.vae.VAE.generate"))
     with pytest.raises(AttributeError):
         resolve("nelbo.vae.VAE.no_such_name")
     with pytest.raises(AttributeError):
         resolve("nelbo.no_such_module.VAE")
+
+
+def test_the_gallery_has_each_preset() -> None:
+    page = ROOT / "docs" / "gallery.md"
+    assert sorted(re.findall(r"^## (.*)$", prose(page), re.MULTILINE)) == sorted(PRESETS)
+    assert {path.stem for path in (ROOT / "docs" / "gallery").glob("*.png")} == set(PRESETS)
 
 
 def test_theory_names_code() -> None:
@@ -109,7 +118,7 @@ def test_theory_pages_have_the_same_code() -> None:
 @pytest.mark.parametrize("page", THEORY, ids=lambda page: page.name)
 def test_github_renders_the_mathematics(page: Path) -> None:
     """GitHub opens inline mathematics only after a space, a line start or `(`, and closes it only before a
-    character that is no letter; its Markdown also eats a backslash before punctuation."""
+    character that is not a letter; its Markdown also removes a backslash before punctuation."""
     text = re.sub(r"`[^`\n]*`", "code", prose(page))
     assert text.count("$$") % 2 == 0
     inline = DISPLAY.sub("", text)
@@ -179,3 +188,15 @@ def test_both_languages_have_the_same_commands(english: Path, chinese: Path) -> 
     assert commands(code(english)) == commands(code(chinese))
     assert headings(english) == headings(chinese)
     assert set(names(english)) == set(names(chinese))
+
+
+def test_new_names_of_the_changelog_exist() -> None:
+    """Each identifier in the second column of its tables stands somewhere in the code."""
+    sources = [path.read_text(encoding="utf-8") for path in SRC.rglob("*.py")]
+    paths = [str(path.relative_to(SRC)) for path in SRC.rglob("*.py")]
+    words = {word.replace("-", "_") for text in [*sources, *paths] for word in WORD.findall(text)} | {"nelbo"}
+    rows = re.findall(r"^\| `.* \| (`.*) \|$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(rows) > 60
+    for row in rows:
+        for word in WORD.findall(" ".join(re.findall(r"`([^`]*)`", row))):
+            assert re.sub(r"\d+$", "", word.replace("-", "_")) in words, f"{word} in {row}"
