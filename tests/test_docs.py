@@ -17,6 +17,7 @@ from nelbo.cli import app
 from nelbo.config import fields
 from nelbo.config.presets import PRESETS
 from nelbo.config.recipe import short_names
+from test_architecture import LAYERS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -92,6 +93,15 @@ def test_resolve_finds_what_exists() -> None:
         resolve("nelbo.vae.VAE.no_such_name")
     with pytest.raises(AttributeError):
         resolve("nelbo.no_such_module.VAE")
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "architecture.zh-CN.md"])
+def test_the_order_of_imports_is_the_tested_one(page: str) -> None:
+    rows = re.findall(r"^\| (`[a-z_.]+`(?:(?:, |、)`[a-z_.]+`)*) \| ", prose(ROOT / "docs" / page), re.MULTILINE)
+    layers = [
+        set(re.findall(r"`([a-z_.]+)`", row)) for row in rows if not re.search(r"\.(?:toml|jsonl|html|png)`", row)
+    ]
+    assert [*layers, {"__main__"}] == LAYERS
 
 
 def test_the_gallery_has_each_preset() -> None:
