@@ -9,6 +9,7 @@ import copy
 import itertools
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -38,13 +39,25 @@ from nelbo.distributions import (
 from nelbo.distributions.base import ConditionalDistribution
 from nelbo.errors import UserError
 from nelbo.latents import FSQ, LFQ, Latent, Quantizer, ResidualVectorQuantizer, VectorQuantizer
-from nelbo.metrics.samples import usage
 from nelbo.model.post_hoc import fit_code_prior
 from nelbo.objectives import elbo
 from zoo import CONTEXT, DISCRETE, LatentRow, assert_mean, context, data, over, perturb_parameters
 from zoo.latents import vae_with_latent
 
 K, DIM = 6, 3
+
+
+class CodebookUsage(NamedTuple):
+    """The number of codes in use, and their perplexity: the number of equally frequent codes of the same entropy."""
+
+    n_used: int
+    perplexity: float
+
+
+def usage(indices: Tensor, codebook_size: int) -> CodebookUsage:
+    """Usage of codes, integers of any shape: perplexity = exp(-sum_k f_k log f_k), f the frequencies."""
+    counts = indices.flatten().bincount(minlength=codebook_size).double()
+    return CodebookUsage(int((counts > 0).sum()), torch.special.entr(counts / counts.sum()).sum().exp().item())
 
 
 @pytest.fixture(autouse=True)

@@ -20,9 +20,8 @@ from nelbo.distributions import DiagonalNormal, Marginal, Mixture, noise, temper
 from nelbo.distributions.base import ConditionalDistribution
 from nelbo.errors import UserError
 from nelbo.latents import SingleLevelLatent
+from nelbo.latents.single_level import TwoStagePrior
 from nelbo.model.post_hoc import PriorFitConfig
-from nelbo.priors.flow import TwoStagePrior
-from nelbo.vae import VAE
 from zoo import assert_mean, perturb_parameters
 from zoo.distributions import mixture
 
@@ -214,7 +213,8 @@ def marginal(samples: int) -> tuple[TwoStagePrior, MultivariateNormal]:
     prior = TwoStagePrior(2, hidden=(), samples=samples)
     posterior = posteriors.DiagonalNormal(nets.MLPEncoder((2,), 4, []), 1)
     likelihood = likelihoods.Normal(nets.MLPDecoder(2, (2,), []), 1, sigma=0.7)
-    prior.vae = VAE(SingleLevelLatent(priors.StandardNormal(2), posterior, 2), likelihood)
+    latent = SingleLevelLatent(priors.StandardNormal(2), posterior, 2)
+    prior.vae = torch.nn.ModuleDict({"latent": latent, "likelihood": likelihood})
     prior.double().requires_grad_(False)
     layer, scale = likelihood.net.layers[0], likelihood.log_scale.exp()  # type: ignore[index, union-attr]
     return prior, MultivariateNormal(layer.bias, layer.weight @ layer.weight.T + scale**2 * torch.eye(2).double())

@@ -8,28 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from nelbo.cli import io
-from nelbo.cli.io import (
-    JSON,
-    Columns,
-    Command,
-    Condition,
-    DataPath,
-    ItemData,
-    Labelled,
-    ModelPath,
-    N,
-    Out,
-    Rate,
-    Seconds,
-    Seed,
-    Size,
-    Smooth,
-    Temperature,
-    Truncation,
-    group,
-)
 
-app = group()
+app = io.group()
 
 ENDINGS = (".png", ".svg", ".webp", ".gif", ".mp4")
 
@@ -49,22 +29,22 @@ def pictures() -> None:
     """
 
 
-@app.command("grid", cls=Command)
+@app.command("grid", cls=io.Command)
 def grid(
-    model: ModelPath,
-    n: N = 64,
-    temperature: Temperature = 1.0,
-    truncation: Truncation = None,
+    model: io.ModelPath,
+    n: io.N = 64,
+    temperature: io.Temperature = 1.0,
+    truncation: io.Truncation = None,
     like: Annotated[
         str | None, typer.Option(help="Vary these pictures instead of drawing from the prior.", metavar="DATA")
     ] = None,
-    columns: Columns = 8,
-    size: Size = 0,
-    smooth: Smooth = False,
-    condition: Condition = None,
-    out: Out = None,
-    seed: Seed = 0,
-    as_json: JSON = False,
+    columns: io.Columns = 8,
+    size: io.Size = 0,
+    smooth: io.Smooth = False,
+    condition: io.Condition = None,
+    out: io.Out = None,
+    seed: io.Seed = 0,
+    as_json: io.JSON = False,
 ) -> None:
     """A sheet of samples.
 
@@ -79,24 +59,24 @@ def grid(
     _make("grid", locals(), "grid.png")
 
 
-@app.command("walk", cls=Command)
+@app.command("walk", cls=io.Command)
 def latent_walk(
-    model: ModelPath,
-    seconds: Seconds = 6.0,
+    model: io.ModelPath,
+    seconds: io.Seconds = 6.0,
     waypoints: Annotated[int, typer.Option(help="Draws of the prior that it goes through.")] = 4,
     n: Annotated[int, typer.Option("-n", help="How many walks, side by side.")] = 1,
-    fps: Rate = 25.0,
-    temperature: Temperature = 1.0,
-    truncation: Truncation = None,
+    fps: io.Rate = 25.0,
+    temperature: io.Temperature = 1.0,
+    truncation: io.Truncation = None,
     columns: Annotated[
         int, typer.Option(help="Walks in a row.  [default: about as many as rows]", show_default=False)
     ] = 0,
-    size: Size = 0,
-    smooth: Smooth = False,
-    condition: Condition = None,
-    out: Out = None,
-    seed: Seed = 0,
-    as_json: JSON = False,
+    size: io.Size = 0,
+    smooth: io.Smooth = False,
+    condition: io.Condition = None,
+    out: io.Out = None,
+    seed: io.Seed = 0,
+    as_json: io.JSON = False,
 ) -> None:
     """A closed walk through the latent space, at constant speed.
 
@@ -108,19 +88,19 @@ def latent_walk(
     _make("latent_walk", locals(), "walk.gif")
 
 
-@app.command("morph", cls=Command)
+@app.command("morph", cls=io.Command)
 def morph(
-    model: ModelPath,
+    model: io.ModelPath,
     items: Annotated[list[str], typer.Argument(help="Picture files, or row numbers of --data; 2 or more.")],
-    data: ItemData = "",
-    seconds: Seconds = 4.0,
-    fps: Rate = 25.0,
+    data: io.ItemData = "",
+    seconds: io.Seconds = 4.0,
+    fps: io.Rate = 25.0,
     loop: Annotated[bool, typer.Option("--loop/--no-loop", help="Go back to the first at the end.")] = True,
-    size: Size = 0,
-    smooth: Smooth = False,
-    condition: Condition = None,
-    out: Out = None,
-    as_json: JSON = False,
+    size: io.Size = 0,
+    smooth: io.Smooth = False,
+    condition: io.Condition = None,
+    out: io.Out = None,
+    as_json: io.JSON = False,
 ) -> None:
     """A film from picture to picture, through the latent space.
 
@@ -135,24 +115,24 @@ def morph(
     _make("morph", locals() | {"data": data or None}, "morph.gif")
 
 
-@app.command("attribute", cls=Command)
+@app.command("attribute", cls=io.Command)
 def attribute_edit(
-    model: ModelPath,
+    model: io.ModelPath,
     toward: Annotated[str, typer.Option(help="The class to move towards.")],
     away_from: Annotated[
         str | None, typer.Option(help="The class to move away from.  [default: all others]", show_default=False)
     ] = None,
     items: Annotated[list[str] | None, typer.Option("--item", help="A picture file or row number; repeatable.")] = None,
-    data: Labelled = None,
+    data: io.Labelled = None,
     strength: Annotated[float, typer.Option(help="How far, in ways between the classes' means.")] = 2.0,
     steps: Annotated[int, typer.Option(help="Strengths, from 0 to STRENGTH.")] = 8,
     n: Annotated[int, typer.Option("-n", help="How many samples, where no --item is given.")] = 4,
-    size: Size = 0,
-    smooth: Smooth = False,
-    condition: Condition = None,
-    out: Out = None,
-    seed: Seed = 0,
-    as_json: JSON = False,
+    size: io.Size = 0,
+    smooth: io.Smooth = False,
+    condition: io.Condition = None,
+    out: io.Out = None,
+    seed: io.Seed = 0,
+    as_json: io.JSON = False,
 ) -> None:
     """Move pictures along the direction between two class means.
 
@@ -164,18 +144,18 @@ def attribute_edit(
     _make("attribute_edit", locals(), "attribute.png")
 
 
-@app.command("class-grid", cls=Command)
+@app.command("class-grid", cls=io.Command)
 def class_grid(
-    model: ModelPath,
-    data: Labelled = None,
-    temperature: Temperature = 1.0,
-    truncation: Truncation = None,
-    columns: Columns = 8,
-    size: Size = 0,
-    smooth: Smooth = False,
-    out: Out = None,
-    seed: Seed = 0,
-    as_json: JSON = False,
+    model: io.ModelPath,
+    data: io.Labelled = None,
+    temperature: io.Temperature = 1.0,
+    truncation: io.Truncation = None,
+    columns: io.Columns = 8,
+    size: io.Size = 0,
+    smooth: io.Smooth = False,
+    out: io.Out = None,
+    seed: io.Seed = 0,
+    as_json: io.JSON = False,
 ) -> None:
     """A row of samples for each class.
 
@@ -189,17 +169,17 @@ def class_grid(
     _make("class_grid", locals(), "classes.png")
 
 
-@app.command("contact-sheet", cls=Command)
+@app.command("contact-sheet", cls=io.Command)
 def contact_sheet(
-    model: ModelPath,
-    data: DataPath = "",
+    model: io.ModelPath,
+    data: io.DataPath = "",
     n: Annotated[int, typer.Option("-n", help="How many at most.")] = 64,
-    columns: Columns = 8,
-    size: Size = 0,
-    smooth: Smooth = False,
-    condition: Condition = None,
-    out: Out = None,
-    as_json: JSON = False,
+    columns: io.Columns = 8,
+    size: io.Size = 0,
+    smooth: io.Smooth = False,
+    condition: io.Condition = None,
+    out: io.Out = None,
+    as_json: io.JSON = False,
 ) -> None:
     """A contact sheet of pictures and their reconstructions.
 
@@ -213,14 +193,14 @@ def contact_sheet(
     _make("contact_sheet", locals() | {"data": data or None}, "contact.png")
 
 
-@app.command("rerender", cls=Command)
+@app.command("rerender", cls=io.Command)
 def rerender(
     picture: Annotated[Path, typer.Argument(metavar="FILE", help="A picture that nelbo art wrote.")],
     model: Annotated[Path | None, typer.Option("--model", help="Where the picture's model is now.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The file to write.  [default: FILE]", show_default=False)
     ] = None,
-    as_json: JSON = False,
+    as_json: io.JSON = False,
 ) -> None:
     """Recreate the picture stored in FILE, in any form.
 

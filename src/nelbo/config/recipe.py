@@ -7,7 +7,6 @@ have a default or are chosen from the data, and any field can be overridden by i
 from __future__ import annotations
 
 import json
-import math
 import platform
 import tomllib
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ import torch
 from nelbo import __version__
 from nelbo.config.aliases import FIELDS
 from nelbo.config.build import ModelSpec
-from nelbo.config.registry import Component, dump, hints, parse
+from nelbo.config.registry import Component, NonNegative, dump, hints, parse
 from nelbo.data import DataOptions
 from nelbo.errors import UserError, nearest
 from nelbo.objectives import Objective
@@ -59,7 +58,7 @@ class Recipe:
 
     description: str = ""
     preset: str = ""
-    minutes: float = 0.0
+    minutes: NonNegative = 0.0
     post_hoc_prior: str = ""
     data: DataOptions = field(default_factory=DataOptions)
     model: ModelSpec = field(default_factory=ModelSpec)
@@ -68,8 +67,6 @@ class Recipe:
     versions: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.minutes < math.inf:
-            raise UserError(f"minutes={self.minutes}: give minutes above 0, or 0 to go by epochs")
         if self.post_hoc_prior and self.post_hoc_prior not in FITTED:
             raise UserError(f"post_hoc_prior={self.post_hoc_prior!r}: {nearest(self.post_hoc_prior, FITTED)}")
 

@@ -19,25 +19,3 @@ from nelbo.data.kinds import DataKind
 from nelbo.data.load import load, load_like
 from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema
-
-__all__ = [
-    "MEMORY_BUDGET",
-    "Column",
-    "ConditionEncoder",
-    "DataKind",
-    "DataOptions",
-    "DataSplits",
-    "Dataset",
-    "ImageFileDataset",
-    "InMemoryDataset",
-    "Schema",
-    "StreamedDataset",
-    "Subset",
-    "batches",
-    "condition",
-    "load",
-    "load_like",
-    "mean",
-    "sample_rows",
-    "subset",
-]

@@ -11,7 +11,6 @@ Modelling and Imputation of Incomplete Data Sets.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,15 +32,8 @@ class Masked(Distribution):
 
     def __init__(self, base: Distribution) -> None:
         self.base = base
+        self.normalized, self.support = base.normalized, base.support
         super().__init__(base.batch_shape + base.event_shape, len(base.event_shape))
-
-    @property
-    def normalized(self) -> bool:  # type: ignore[override]
-        return self.base.normalized
-
-    @property
-    def support(self) -> Any:  # type: ignore[override]
-        return self.base.support
 
     @property
     def mean(self) -> Tensor:

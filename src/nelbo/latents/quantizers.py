@@ -1,6 +1,4 @@
-"""Quantizers: a vector goes to one of finitely many, with and without a codebook.
-
-Quantizers: a vector becomes one of finitely many, with or without a codebook.
+"""Quantizers: a vector becomes one of finitely many, with or without a codebook.
 
 The gradient passes as if the vector had not been quantised:
 
@@ -19,7 +17,7 @@ With a codebook, a vector becomes the nearest of K learned ones:
 
 The statistics of a moving-average codebook are summed over all processes, so that each has the same codes.
 
-k-means++: initial cluster centres that are far apart.
+A codebook starts from the cluster centres of k-means++, which are far apart.
 
 Source: Mentzer, Minnen, Agustsson, Tschannen (2024), Finite Scalar Quantization: VQ-VAE Made Simple; Yu et al. (2024),
 Language Model Beats Diffusion: Tokenizer is Key to Visual Generation; van den Oord, Vinyals, Kavukcuoglu (2017), Neural

@@ -1,15 +1,15 @@
-"""Latents with one level, of vectors, bits or one-hot vectors, and several of them side by side.
+"""Latents with one level, of vectors, bits or one-hot vectors: z ~ q(z | x, c) to infer, z ~ p(z | c) to generate.
 
-Latents with one level, of vectors, bits or one-hot vectors: z ~ q(z | x, c) to infer, z ~ p(z | c) to generate.
-
-Bits and one-hot vectors are relaxed in training.
-
-Latents of several kinds side by side, independent given x, such as a Normal and a categorical part.
+Bits and one-hot vectors are relaxed in training. Several latents side by side are independent given x, such as a Normal
+and a categorical part:
 
     q(z | x) = prod_j q_j(z_j | x),   p(z) = prod_j p_j(z_j),   rate = sum_j KL(q_j || p_j)
 
+A latent with one level over the embeddings is also a prior: p(z) = integral of p(z | u) N(u; 0, I) du.
+
 Source: Maddison, Mnih, Teh (2017), The Concrete Distribution; Jang, Gu, Poole (2017), Categorical Reparameterization
-with Gumbel-Softmax; Dupont (2018), Learning Disentangled Joint Continuous and Discrete Representations.
+with Gumbel-Softmax; Dupont (2018), Learning Disentangled Joint Continuous and Discrete Representations; Dai, Wipf
+(2019), Diagnosing and Enhancing VAE Models.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ from nelbo.distributions import (
     typical_point,
 )
 from nelbo.errors import UserError
-from nelbo.likelihoods import Likelihood
-from nelbo.nets import Net
-from nelbo.posteriors import Posterior, RelaxedBernoulli, RelaxedOneHot
-from nelbo.priors import ParameterFreePrior, Prior
+from nelbo.likelihoods import Likelihood, Normal
+from nelbo.nets import MLPDecoder, Net
+from nelbo.nets.mlp import perceptron
+from nelbo.posteriors import DiagonalNormal, Posterior, RelaxedBernoulli, RelaxedOneHot
+from nelbo.priors import ParameterFreePrior, Prior, StandardNormal
 from nelbo.schedules import Schedule
 
 
@@ -377,3 +378,28 @@ def product(
         parts: the latents by name.
     """
     return ProductLatent([part.build(net=net, shape=shape, context=context) for part in parts.values()])
+
+
+@register("prior", "two-stage", cite="dai2019diagnosing")
+class TwoStagePrior(Prior):
+    """A VAE whose data are z, with as many latents u as z has.
+
+    It is sampled exactly; of its density only a lower bound is known (see `distributions.Marginal`).
+
+    Args:
+        dim: number of latents.
+        hidden: hidden layers of its encoder; its decoder has them in reverse.
+        samples: importance samples of the bound on its density; more make it tighter.
+    """
+
+    def __init__(self, dim: int, *, hidden: tuple[Count, ...] = (128, 128), samples: Count = 1) -> None:
+        super().__init__()
+        posterior = DiagonalNormal(perceptron([dim, *hidden, 2 * dim]), 1)
+        likelihood = Normal(MLPDecoder(dim, (dim,), hidden[::-1]), 1, sigma="learned")
+        latent = SingleLevelLatent(StandardNormal(dim), posterior, dim)
+        self.vae = nn.ModuleDict({"latent": latent, "likelihood": likelihood})
+        self.samples = samples
+
+    def forward(self, *context: Tensor | None) -> distributions.Marginal:
+        latent: Any = self.vae["latent"]
+        return distributions.Marginal(latent.prior(), self.vae["likelihood"], latent.posterior, self.samples)

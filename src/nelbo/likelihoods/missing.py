@@ -6,8 +6,6 @@ Modelling and Imputation of Incomplete Data Sets.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +26,7 @@ class MissingDataLikelihood(Likelihood):
         nn.Module.__init__(self)  # the net belongs to the base, and is saved once
         self.base, self.event_dims = base, base.event_dims
         self.accepts, self.raw_counts = base.accepts, base.raw_counts
+        self.normalized, self.support = base.normalized, base.support
 
     @property
     def net(self) -> nn.Module:  # type: ignore[override]
@@ -37,14 +36,6 @@ class MissingDataLikelihood(Likelihood):
     @property
     def name(self) -> str:
         return self.base.name
-
-    @property
-    def normalized(self) -> bool:  # type: ignore[override]
-        return self.base.normalized
-
-    @property
-    def support(self) -> Any:  # type: ignore[override]
-        return self.base.support
 
     def forward(self, *context: Tensor | None) -> distributions.Masked:
         d = self.base(*context)

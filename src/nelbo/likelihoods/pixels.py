@@ -7,6 +7,7 @@ Kingma (2017), PixelCNN++; van den Oord, Kalchbrenner, Kavukcuoglu (2016), Pixel
 from __future__ import annotations
 
 import math
+from abc import ABC
 from typing import Annotated, Any
 
 import torch
@@ -30,8 +31,24 @@ def logistic_location(mean: Tensor) -> Tensor:
     return torch.where(mean < 0.5, low, 1 - high)
 
 
+class GreyLevelLikelihood(Likelihood, ABC):
+    """A mass on each grey level.
+
+    Args:
+        decoder: maps h `(batch, features)` and a context to `(batch, n_outputs, *shape)`.
+        event_dims: number of dimensions of a datum.
+        levels: number of grey levels.
+    """
+
+    accepts = UNIT
+
+    def __init__(self, decoder: nn.Module, event_dims: int, levels: int = LEVELS) -> None:
+        super().__init__(decoder, event_dims)
+        self.levels, self.support = levels, distributions.Levels(levels)
+
+
 @register("likelihood", "discretized-logistic", cite="kingma2016improved")
-class DiscretizedLogistic(Likelihood):
+class DiscretizedLogistic(GreyLevelLikelihood):
     """p(x | h) = prod_i the logistic of location mu_i(h) and one learned scale, in bins around the grey levels.
 
     Args:
@@ -41,13 +58,10 @@ class DiscretizedLogistic(Likelihood):
     """
 
     zero: Tensor
-    accepts = UNIT
     link = staticmethod(logistic_location)
 
     def __init__(self, decoder: nn.Module, event_dims: int, levels: int = LEVELS) -> None:
-        super().__init__(decoder, event_dims)
-        self.levels = levels
-        self.support = distributions.Levels(levels)
+        super().__init__(decoder, event_dims, levels)
         self.log_scale = nn.Parameter(torch.tensor(math.log(START)))
         self.register_buffer("zero", torch.zeros(1), persistent=False)
 
@@ -59,7 +73,7 @@ class DiscretizedLogistic(Likelihood):
 
 
 @register("likelihood", "discretized-logistic-mixture", cite="salimans2017pixelcnn")
-class DiscretizedLogisticMixture(Likelihood):
+class DiscretizedLogisticMixture(GreyLevelLikelihood):
     """p(x | h) = prod_i a mixture of discretized logistics, with weights, locations and scales from the decoder.
 
     Channels are independent given h. The decoder's scales are relative to 0.1 of the data's range.
@@ -71,12 +85,8 @@ class DiscretizedLogisticMixture(Likelihood):
         components: number of logistics for each pixel and channel.
     """
 
-    accepts = UNIT
-
     def __init__(self, decoder: nn.Module, event_dims: int, levels: int = LEVELS, *, components: Count = 5) -> None:
-        super().__init__(decoder, event_dims)
-        self.levels = levels
-        self.support = distributions.Levels(levels)
+        super().__init__(decoder, event_dims, levels)
         self.components = components
 
     @classmethod
@@ -93,7 +103,7 @@ class DiscretizedLogisticMixture(Likelihood):
 
 
 @register("likelihood", "categorical-256", cite="oord2016pixel")
-class PixelCategorical(Likelihood):
+class PixelCategorical(GreyLevelLikelihood):
     """p(x | h) = prod_i softmax(l_i(h)) at the grey level of x_i: one output of the decoder for each level.
 
     Args:
@@ -101,13 +111,6 @@ class PixelCategorical(Likelihood):
         event_dims: number of dimensions of a datum.
         levels: number of grey levels.
     """
-
-    accepts = UNIT
-
-    def __init__(self, decoder: nn.Module, event_dims: int, levels: int = LEVELS) -> None:
-        super().__init__(decoder, event_dims)
-        self.levels = levels
-        self.support = distributions.Levels(levels)
 
     @classmethod
     def n_outputs(cls, **options: Any) -> int:

@@ -15,7 +15,6 @@ Diversity Metrics for Generative Models (density and coverage).
 from __future__ import annotations
 
 from importlib import resources
-from typing import NamedTuple
 
 import torch
 from safetensors.torch import load
@@ -140,20 +139,3 @@ def quality(samples: Tensor, real: Tensor) -> dict[str, float | str]:
     sure = (chances.amax(1) > SURE).float().mean().item()
     distance = frechet_distance(features, features_real)
     return {"network": NAME, "frechet": distance, **neighbourhoods(features_real, features), "confident": sure}
-
-
-class CodebookUsage(NamedTuple):
-    """The number of codes in use, and their perplexity: the number of equally frequent codes of the same entropy."""
-
-    n_used: int
-    perplexity: float
-
-
-def usage(indices: Tensor, codebook_size: int) -> CodebookUsage:
-    """Usage of codes, integers of any shape: perplexity = exp(-sum_k f_k log f_k), f the frequencies.
-
-    >>> usage(torch.tensor([0, 0, 3, 3]), 8)
-    CodebookUsage(n_used=2, perplexity=2.0)
-    """
-    counts = indices.flatten().bincount(minlength=codebook_size).double()
-    return CodebookUsage(int((counts > 0).sum()), torch.special.entr(counts / counts.sum()).sum().exp().item())

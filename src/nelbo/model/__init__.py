@@ -1,5 +1,3 @@
 """The trained model that a user holds."""
 
 from nelbo.model.model import Model
-
-__all__ = ["Model"]

@@ -35,6 +35,7 @@ from nelbo.priors import Prior
 from nelbo.schedules import Cosine
 from nelbo.training import Adam, Callback, TrainingConfig, fit
 from nelbo.training.progress import track
+from nelbo.vae import VAE
 
 Fitted = tuple[Prior, Component[Prior]]
 HELD_OUT = 0.2
@@ -264,8 +265,8 @@ def fit_two_stage(codes: Tensor, effort: PriorFitConfig) -> Fitted:
     """Fit a second VAE to the embeddings, by its own ELBO."""
     made_by: Component[Any] = Component("prior", "two-stage")
     prior = made_by.build(dim=codes.shape[1]).to(codes.device)
-    prior.vae.likelihood.init_output_bias(codes.mean(0))
-    _train(prior.vae, elbo(), codes, _settings(codes, effort))
+    prior.vae["likelihood"].init_output_bias(codes.mean(0))
+    _train(VAE(prior.vae["latent"], prior.vae["likelihood"]), elbo(), codes, _settings(codes, effort))
     return prior, made_by
 
 

@@ -17,6 +17,7 @@ Source: Chen, Li, Grosse, Duvenaud (2018), Isolating Sources of Disentanglement 
 from __future__ import annotations
 
 import math
+from abc import ABC
 from collections.abc import Callable, Sequence
 from functools import singledispatch
 
@@ -150,36 +151,32 @@ def aggregate_posterior_log_prob(
     return joint, (pairs + log_weights.unsqueeze(-1)).logsumexp(-2).sum(-1)
 
 
-class TotalCorrelation(StatefulTerm):
-    """log q(z) - sum_j log q(z_j), nats: its mean is the total correlation, 0 for independent latents.
+class AggregateTerm(StatefulTerm, ABC):
+    """A term of the aggregate posterior.
 
     Args:
         weights: estimator of the aggregate posterior, `minibatch_stratified_sampling` or `minibatch_weighted_sampling`.
     """
 
-    name = "total_correlation"
-
     def __init__(self, weights: Weights = minibatch_stratified_sampling) -> None:
         super().__init__()
         self.weights = weights
+
+
+class TotalCorrelation(AggregateTerm):
+    """log q(z) - sum_j log q(z_j), nats: its mean is the total correlation, 0 for independent latents."""
+
+    name = "total_correlation"
 
     def forward(self, trace: Trace) -> Tensor:
         joint, product = aggregate_posterior_log_prob(single_level(trace, self.name), self.n, self.weights)
         return joint - product
 
 
-class MutualInformation(StatefulTerm):
-    """log q(z | x) - log q(z), nats: its mean is the mutual information of data and latents.
-
-    Args:
-        weights: estimator of the aggregate posterior, `minibatch_stratified_sampling` or `minibatch_weighted_sampling`.
-    """
+class MutualInformation(AggregateTerm):
+    """log q(z | x) - log q(z), nats: its mean is the mutual information of data and latents."""
 
     name = "mutual_information"
-
-    def __init__(self, weights: Weights = minibatch_stratified_sampling) -> None:
-        super().__init__()
-        self.weights = weights
 
     def forward(self, trace: Trace) -> Tensor:
         level = single_level(trace, self.name)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from nelbo.config.registry import Count, NonNegative, Positive, Range, Share
 from nelbo.errors import UserError
 from nelbo.schedules import Constant, Schedule
 from nelbo.training.optim import Adam, Optimizer
@@ -38,46 +40,25 @@ class TrainingConfig:
         precision: "32", "bf16" (mixed precision) or "64".
     """
 
-    epochs: int = 20
-    batch_size: int = 128
-    samples_per_epoch: int = 0
-    learning_rate: float = 1e-3
+    epochs: Count = 20
+    batch_size: Count = 128
+    samples_per_epoch: Annotated[int, Range(0)] = 0
+    learning_rate: Positive = 1e-3
     schedule: Schedule = field(default_factory=Constant)
     optimizer: Optimizer = field(default_factory=Adam)
-    encoder_lr_scale: float = 1.0
-    seed: int = 42
-    max_grad_norm: float = 0.0
-    ema_decay: float = 0.0
-    gradient_accumulation_steps: int = 1
-    early_stopping_patience: int = 0
-    max_seconds: float = 0.0
-    checkpoint_seconds: float = 60.0
+    encoder_lr_scale: Positive = 1.0
+    seed: Annotated[int, Range(0, below=2**32)] = 42
+    max_grad_norm: NonNegative = 0.0
+    ema_decay: Share = 0.0
+    gradient_accumulation_steps: Count = 1
+    early_stopping_patience: Annotated[int, Range(0)] = 0
+    max_seconds: NonNegative = 0.0
+    checkpoint_seconds: NonNegative = 60.0
     replay: bool = True
     device: str = "cpu"
     precision: str = "32"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "gradient_accumulation_steps"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}={getattr(self, name)}: give 1 or more")
-        for name in (
-            "samples_per_epoch",
-            "max_grad_norm",
-            "early_stopping_patience",
-            "max_seconds",
-            "checkpoint_seconds",
-            "seed",
-        ):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"{name}={getattr(self, name)}: give 0 or more")
-        if self.seed >= 2**32:
-            raise UserError(f"seed={self.seed}: give a number below 2**32")
-        if not 0 < self.learning_rate < float("inf"):
-            raise UserError(f"learning_rate={self.learning_rate}: give a number above 0, such as 0.001")
-        if not 0 < self.encoder_lr_scale < float("inf"):
-            raise UserError(f"encoder_lr_scale={self.encoder_lr_scale}: give a number above 0; 1 is the decoder's pace")
-        if not 0 <= self.ema_decay < 1:
-            raise UserError(f"ema_decay={self.ema_decay}: give 0 (off) or a weight below 1, such as 0.999")
         if self.precision not in PRECISIONS:
             raise UserError(f"precision={self.precision!r}: give one of {', '.join(PRECISIONS)}")
         if self.gradient_accumulation_steps > self.batch_size:

@@ -44,30 +44,3 @@ from nelbo.data.tables.rewrite import append_rows, gaps, replace_cells, source_b
 from nelbo.data.tables.source import Source, is_table, open_table
 from nelbo.data.tables.transforms import forward as transform
 from nelbo.data.tables.transforms import inverse as inverse_transform
-
-__all__ = [
-    "UNITS",
-    "Overrides",
-    "Source",
-    "append_rows",
-    "decode",
-    "describe",
-    "encode",
-    "encode_evidence",
-    "format_number",
-    "frame_of",
-    "gaps",
-    "infer",
-    "inverse_transform",
-    "is_table",
-    "open_table",
-    "parse_condition",
-    "read",
-    "read_like",
-    "replace_cells",
-    "source_bytes",
-    "to_bytes",
-    "to_text",
-    "to_toml",
-    "transform",
-]

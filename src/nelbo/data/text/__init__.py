@@ -13,5 +13,3 @@ Source: Sennrich, Haddow, Birch (2016), Neural Machine Translation of Rare Words
 """
 
 from nelbo.data.text.rows import encode, fit_vocabulary, is_text, lines_of
-
-__all__ = ["encode", "fit_vocabulary", "is_text", "lines_of"]
