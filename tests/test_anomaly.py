@@ -311,26 +311,46 @@ def test_the_command_on_vectors(run: Run, in_tmp_path: Path, vector_model: Model
     odd = vectors[:12].copy()
     odd[4, 2] += 0.2  # of a column with a standard deviation of about 0.01
     np.save("new.npy", odd)
-    np.save("usual.npy", vectors[100:])
-    arguments = ["m", "new.npy", "--calibration", "usual.npy", "--samples", 9, "--seed", 2]
+    np.save("normal.npy", vectors[100:])
+    arguments = ["m", "new.npy", "--calibration", "normal.npy", "--samples", 9, "--seed", 2]
     code, out, err = run("detect", *arguments, "--json")
     assert (code, err) == (0, "")
     said = json.loads(out)
     detector = anomaly.Detector(vector_model, "nll", vectors[100:], 9, 2)
     expected = detector.detect(odd, 0.01)
-    assert said["oddest"][0]["row"] == 4 and said["out"] == ["odd.csv"] and said["calibrated_on"] == "usual.npy"
-    assert (said["n"], said["odd"], said["calibration"], said["score"]) == (12, expected.is_anomaly.sum(), 200, "nll")
+    assert (
+        said["top_anomalies"][0]["row"] == 4
+        and said["out"] == ["anomalies.csv"]
+        and said["calibrated_on"] == "normal.npy"
+    )
+    assert (said["n"], said["n_anomalies"], said["calibration"], said["score"]) == (
+        12,
+        expected.is_anomaly.sum(),
+        200,
+        "nll",
+    )
     assert said["threshold"] == expected.threshold
-    rows = table("odd.csv")
-    assert list(rows[0]) == ["row", "score", "p_value", "odd", "blame_1", "blame_2", "blame_3"]
-    np.testing.assert_allclose([float(row["score"]) for row in rows], expected.scores, rtol=1e-6)
+    rows = table("anomalies.csv")
+    assert list(rows[0]) == [
+        "row",
+        "anomaly_score",
+        "p_value",
+        "is_anomaly",
+        "top_feature_1",
+        "top_feature_2",
+        "top_feature_3",
+    ]
+    np.testing.assert_allclose([float(row["anomaly_score"]) for row in rows], expected.scores, rtol=1e-6)
     np.testing.assert_allclose([float(row["p_value"]) for row in rows], expected.p_values, rtol=1e-5)
-    assert [row["odd"] for row in rows] == [str(int(odd)) for odd in expected.is_anomaly]
+    assert [row["is_anomaly"] for row in rows] == [str(int(flag)) for flag in expected.is_anomaly]
     blame = detector.feature_scores(odd)[4]
-    assert rows[4]["blame_1"] == f"x2={odd[4, 2]:.6g} ({blame[2]:+.1f})" and blame.argmax() == 2
+    assert rows[4]["top_feature_1"] == f"x2={odd[4, 2]:.6g} ({blame[2]:+.1f})" and blame.argmax() == 2
     lines = run("detect", *arguments, "--out", "again.csv").out.splitlines()
-    assert lines[0].startswith(f"{said['odd']} of 12 rows are odd: nll above") and lines[-1] == "Wrote again.csv"
-    assert Path("again.csv").read_bytes() == Path("odd.csv").read_bytes()
+    assert (
+        lines[0].startswith(f"{said['n_anomalies']} of 12 rows are anomalies: nll above")
+        and lines[-1] == "Wrote again.csv"
+    )
+    assert Path("again.csv").read_bytes() == Path("anomalies.csv").read_bytes()
     assert "row 4 " in lines[2] and len(lines) == 11
     assert FEATURES == 4
 
@@ -339,22 +359,22 @@ def test_the_command_on_pictures(run: Run, in_tmp_path: Path, picture_run: Path,
     """Without data, half of the test data is examined by the other half."""
     code, out, err = run("detect", picture_run, "--alpha", 0.1, "--json")
     said = json.loads(out)
-    assert (code, err, said["out"]) == (0, "", ["odd.csv", "odd.png"])
+    assert (code, err, said["out"]) == (0, "", ["anomalies.csv", "anomalies.png"])
     assert said["calibrated_on"] == "the other half of the test data"
     assert (said["n"], said["calibration"]) == (15, 15)
-    numbers = [int(row["row"]) for row in table("odd.csv")]
+    numbers = [int(row["row"]) for row in table("anomalies.csv")]
     assert numbers == sorted(set(numbers)) and set(numbers) < set(range(30))
-    assert list(table("odd.csv")[0]) == ["row", "score", "p_value", "odd"]
-    assert Image.open("odd.png").size[0] > 800
+    assert list(table("anomalies.csv")[0]) == ["row", "anomaly_score", "p_value", "is_anomaly"]
+    assert Image.open("anomalies.png").size[0] > 800
     assert run("detect", picture_run, "--alpha", 0.1, "--seed", 1).code == 0
-    assert [int(row["row"]) for row in table("odd.csv")] != numbers
-    Path("odd.csv").unlink()
+    assert [int(row["row"]) for row in table("anomalies.csv")] != numbers
+    Path("anomalies.csv").unlink()
     values = np.full((1, SIDE, SIDE), 255, np.uint8)
     values[0, 0, 0] = 0
     np.save("new.npy", values)
-    said = json.loads(run("detect", picture_run, "new.npy", "--alpha", 0.1, "--out", "odd.png", "--json").out)
-    assert said["out"] == ["odd.png"] and said["odd"] == 1 and said["calibrated_on"] == "the test data"
-    assert not Path("odd.csv").exists()
+    said = json.loads(run("detect", picture_run, "new.npy", "--alpha", 0.1, "--out", "anomalies.png", "--json").out)
+    assert said["out"] == ["anomalies.png"] and said["n_anomalies"] == 1 and said["calibrated_on"] == "the test data"
+    assert not Path("anomalies.csv").exists()
 
 
 def test_colour_pictures_are_drawn() -> None:
@@ -372,9 +392,9 @@ def test_pictures_without_terms_for_pixels_have_a_table_alone(run: Run, in_tmp_p
     np.save("x.npy", np.random.default_rng(0).random((30, 6, 5), np.float32))
     arguments = ["detect", "m", "x.npy", "--calibration", "x.npy", "--alpha", 0.1]
     code, out, err = run(*arguments)
-    assert code == 0 and "Wrote odd.csv" in out and "No odd.png: UnnormalizedEnergy has no" in err
-    assert not Path("odd.png").exists()
-    code, out, err = run(*arguments, "--out", "odd.png")
+    assert code == 0 and "Wrote anomalies.csv" in out and "No anomalies.png: UnnormalizedEnergy has no" in err
+    assert not Path("anomalies.png").exists()
+    code, out, err = run(*arguments, "--out", "anomalies.png")
     assert code == 2 and err.startswith("Error: UnnormalizedEnergy has no log-probability")
 
 
@@ -403,7 +423,7 @@ def test_columns_are_named_in_their_own_units() -> None:
         (["--samples", 0], ["samples=0", "1 or more"]),
         (["--calibration", "missing.npy"], ["missing.npy"]),
         (["vectors.npy"], ["vectors.npy", "(4,)", "(1, 8, 8)"]),
-        (["--out", "odd.npy"], ["odd.npy", ".csv or .png"]),
+        (["--out", "anomalies.npy"], ["anomalies.npy", ".csv or .png"]),
         (["--condition", "2"], ["condition '2'", "not conditioned"]),
     ],
 )

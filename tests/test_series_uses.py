@@ -159,32 +159,36 @@ def test_detect_lists_and_draws_the_stretches(folder: Path, run: Run, tmp_path: 
     x = waves(1, 10, 200)[0]
     x[90:94, 1] += 60
     pandas.DataFrame({"load": x[:, 0], "temp": x[:, 1]}).to_csv(tmp_path / "today.csv", index=False)
-    out = tmp_path / "odd.csv"
+    out = tmp_path / "anomalies.csv"
     code, said, err = run(
         "detect", folder / "run", tmp_path / "today.csv", "--alpha", 0.1, "--samples", 5, "--out", out, "--json"
     )
     assert code == 0, err
     told = json.loads(said)
-    assert any(of["recording"] == 0 and of["start"] < 94 and of["end"] > 90 for of in told["stretches"])
-    with (tmp_path / "odd_stretches.csv").open() as file:
+    assert any(of["recording"] == 0 and of["start"] < 94 and of["end"] > 90 for of in told["anomalous_intervals"])
+    with (tmp_path / "anomalies_intervals.csv").open() as file:
         listed = list(csv.DictReader(file))
-    assert [(int(of["start"]), int(of["end"])) for of in listed] == [(o["start"], o["end"]) for o in told["stretches"]]
+    assert [(int(of["start"]), int(of["end"])) for of in listed] == [
+        (o["start"], o["end"]) for o in told["anomalous_intervals"]
+    ]
     with out.open() as file:
-        assert [*next(csv.reader(file))] == ["row", "score", "p_value", "odd"]
-    assert Image.open(tmp_path / "odd.png").size[0] > 500
-    assert told["out"] == [str(tmp_path / name) for name in ("odd.csv", "odd_stretches.csv", "odd.png")]
+        assert [*next(csv.reader(file))] == ["row", "anomaly_score", "p_value", "is_anomaly"]
+    assert Image.open(tmp_path / "anomalies.png").size[0] > 500
+    assert told["out"] == [
+        str(tmp_path / name) for name in ("anomalies.csv", "anomalies_intervals.csv", "anomalies.png")
+    ]
     code, said, err = run("detect", folder / "run", "--alpha", 0.2, "--samples", 5, "--out", tmp_path / "o.png")
-    assert code == 0 and "rows are odd" in said, err
+    assert code == 0 and "rows are anomalies" in said, err
 
 
 def test_a_table_of_steps_is_filled_and_else_as_it_was(folder: Path, run: Run, tmp_path: Path) -> None:
-    out, unsure = tmp_path / "filled.csv", tmp_path / "unsure.csv"
-    code, _, err = run("impute", folder / "run", folder / "sensors.csv", "--out", out, "--uncertainty", unsure)
+    out, uncertainty = tmp_path / "filled.csv", tmp_path / "uncertainty.csv"
+    code, _, err = run("impute", folder / "run", folder / "sensors.csv", "--out", out, "--uncertainty", uncertainty)
     assert code == 0, err
     before, after = ((path).read_text().splitlines() for path in (folder / "sensors.csv", out))
     changed = [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
     assert changed == [41, 42, 43, 44] and all(float(after[i].split(",")[1]) < 9 for i in changed)
-    doubt = pandas.read_csv(unsure)
+    doubt = pandas.read_csv(uncertainty)
     assert (
         (doubt["load"][40:44] > 0).all() and doubt["load"].drop(range(40, 44)).eq(0).all() and doubt["temp"].eq(0).all()
     )

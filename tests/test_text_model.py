@@ -242,9 +242,9 @@ def test_verbs_write_lines(folder: Path, model: Model, run: Run) -> None:
 def test_what_is_odd_is_blamed_on_its_tokens(folder: Path, model: Model, run: Run) -> None:
     Path("new.txt").write_text("lurere\ndodosasa\nlurrre\n")
     assert run("detect", folder, "new.txt", "--alpha", "0.05").code == 0
-    rows = list(csv.DictReader(Path("odd.csv").read_text().splitlines()))
-    assert [row["odd"] for row in rows] == ["0", "0", "1"]
-    assert any(rows[2][f"blame_{k}"].startswith(("token 3=r", "token 4=r")) for k in (1, 2, 3))
+    rows = list(csv.DictReader(Path("anomalies.csv").read_text().splitlines()))
+    assert [row["is_anomaly"] for row in rows] == ["0", "0", "1"]
+    assert any(rows[2][f"top_feature_{k}"].startswith(("token 3=r", "token 4=r")) for k in (1, 2, 3))
     detector = Detector(model, "reconstruction", samples=1)
     blame = detector.feature_scores(["lurrre"])[0]
     assert blame.shape == model.schema.shape and blame[2:5].max() == blame.max() > 2

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from nelbo.apps.anomaly import DetectionResult, Detector
-    from nelbo.apps.anomaly.intervals import AnomalousInterval
-    from nelbo.apps.anomaly.intervals import IntervalResult as Where
+    from nelbo.apps.anomaly.intervals import AnomalousInterval, IntervalResult
     from nelbo.data import Dataset, Schema
 
 SHOWN = 8  # the most anomalous rows, printed and drawn
@@ -48,8 +47,8 @@ def detect(
     The threshold is calibrated on normal rows that the model was not trained on: at most a share of --alpha of
     such rows is flagged. Without DATA, one half of the model's test data is examined, the other half calibrates.
 
-    For series, odd_stretches.csv lists the anomalous intervals: the row, the first step, the step after the last, and
-    the nats above normal. Where recordings were cut into windows, steps are counted in the recording.
+    For series, anomalies_intervals.csv lists the anomalous intervals: the row, the first step, the step after the last,
+    and the nats above normal. Where recordings were cut into windows, steps are counted in the recording.
 
     \b
     Examples:
@@ -61,21 +60,21 @@ def detect(
     from nelbo.apps.anomaly import Detector
 
     m = io.model(model, condition)
-    out = io.named(out, "odd.csv", (".csv", ".png") if _is_drawn(m.schema) else (".csv",))
-    usual, source = io.rows(m, calibration), calibration or "the test data"
+    out = io.named(out, "anomalies.csv", (".csv", ".png") if _is_drawn(m.schema) else (".csv",))
+    normal, source = io.rows(m, calibration), calibration or "the test data"
     if data or calibration:
         rows = io.rows(m, data)
         numbers = list(range(len(rows)))
     else:
-        rows, usual, numbers = _halves(usual, seed)
+        rows, normal, numbers = _halves(normal, seed)
         source = "the other half of the test data"
-    detector = Detector(m, score, usual, samples, seed)
+    detector = Detector(m, score, normal, samples, seed)
     result = detector.detect(rows, alpha)
     where = _where(detector, rows, alpha)
     written = _write(detector, result, rows, numbers, out, where)
     said = _summary(detector, result, numbers, alpha) | {"calibrated_on": source}
     if where:
-        said["stretches"] = [_placed(stretch, rows, numbers) for stretch in where.intervals]
+        said["anomalous_intervals"] = [_placed(interval, rows, numbers) for interval in where.intervals]
     print(json.dumps({"out": [str(path) for path in written], **said}) if as_json else _text(said, written))
 
 
@@ -97,7 +96,7 @@ def _halves(rows: Dataset, seed: int) -> tuple[Dataset, Dataset, list[int]]:
     return subset(rows, first), subset(rows, second), first.tolist()
 
 
-def _where(detector: Detector, rows: Dataset, alpha: float) -> Where | None:
+def _where(detector: Detector, rows: Dataset, alpha: float) -> IntervalResult | None:
     """The anomalous intervals of series; None for other data."""
     if not rows.schema.data_kind.is_sequence:
         return None
@@ -106,15 +105,20 @@ def _where(detector: Detector, rows: Dataset, alpha: float) -> Where | None:
     return intervals.find_intervals(detector, rows, alpha)
 
 
-def _placed(stretch: AnomalousInterval, rows: Dataset, numbers: list[int]) -> dict[str, float]:
+def _placed(interval: AnomalousInterval, rows: Dataset, numbers: list[int]) -> dict[str, float]:
     """An interval in the indices of the source: its row and steps, or those of its recording."""
-    recording, first = (numbers[stretch.row], 0) if rows.origin is None else rows.origin[stretch.row].tolist()
+    recording, first = (numbers[interval.row], 0) if rows.origin is None else rows.origin[interval.row].tolist()
     name = "row" if rows.origin is None else "recording"
-    return {name: recording, "start": first + stretch.start, "end": first + stretch.end, "nats": stretch.nats}
+    return {name: recording, "start": first + interval.start, "end": first + interval.end, "nats": interval.nats}
 
 
 def _write(
-    detector: Detector, result: DetectionResult, rows: Dataset, numbers: list[int], out: Path, where: Where | None
+    detector: Detector,
+    result: DetectionResult,
+    rows: Dataset,
+    numbers: list[int],
+    out: Path,
+    where: IntervalResult | None,
 ) -> list[Path]:
     """Write the tables, and the figure if there is one; for a .png, the figure alone."""
     picture = out.with_suffix(".png") if _is_drawn(rows.schema) else None
@@ -122,8 +126,8 @@ def _write(
     if out != picture:
         files[out] = _table(detector, result, rows, numbers)
         if where:
-            placed = [_placed(stretch, rows, numbers) for stretch in where.intervals]
-            files[out.with_stem(f"{out.stem}_stretches")] = _stretch_table(placed, rows)
+            placed = [_placed(interval, rows, numbers) for interval in where.intervals]
+            files[out.with_stem(f"{out.stem}_intervals")] = _interval_table(placed, rows)
     if picture:
         try:
             if where:
@@ -144,20 +148,20 @@ def _table(detector: Detector, result: DetectionResult, rows: Dataset, numbers: 
     from nelbo.apps.anomaly.detector import COUNT, top_features
 
     worded = not _is_drawn(rows.schema)
-    blamed = top_features(detector.feature_scores(rows), rows) if worded else [[]] * len(rows)
+    explained = top_features(detector.feature_scores(rows), rows) if worded else [[]] * len(rows)
     text = StringIO()
     table = csv.writer(text, lineterminator="\n")
     columns = min(COUNT, rows.schema.shape[0]) if worded else 0
-    table.writerow(["row", "score", "p_value", "odd", *(f"blame_{k + 1}" for k in range(columns))])
+    table.writerow(["row", "anomaly_score", "p_value", "is_anomaly", *(f"top_feature_{k + 1}" for k in range(columns))])
     listed = zip(
-        numbers, result.scores.tolist(), result.p_values.tolist(), result.is_anomaly.tolist(), blamed, strict=True
+        numbers, result.scores.tolist(), result.p_values.tolist(), result.is_anomaly.tolist(), explained, strict=True
     )
-    for number, score, p, odd, words in listed:
-        table.writerow([number, f"{score:.9g}", f"{p:.6g}", int(odd), *words])
+    for number, score, p, is_anomaly, words in listed:
+        table.writerow([number, f"{score:.9g}", f"{p:.6g}", int(is_anomaly), *words])
     return text.getvalue().encode()
 
 
-def _stretch_table(placed: list[dict[str, float]], rows: Dataset) -> bytes:
+def _interval_table(placed: list[dict[str, float]], rows: Dataset) -> bytes:
     """A row for each anomalous interval."""
     text = StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -173,7 +177,7 @@ def _figure(detector: Detector, result: DetectionResult, rows: Dataset, numbers:
     from nelbo.data import subset
     from nelbo.plotting import figures, images
 
-    order = _oddest(result)
+    order = _most_anomalous(result)
     chosen = subset(rows, order)
     heat = detector.feature_scores(chosen)
     pictures = rows.schema.decode(chosen.batch(torch.arange(len(order)))).numpy()
@@ -182,7 +186,7 @@ def _figure(detector: Detector, result: DetectionResult, rows: Dataset, numbers:
     return io.encode_image(figures.figure_image(figure), "PNG")
 
 
-def _figure_of_series(where: Where, result: DetectionResult, rows: Dataset, numbers: list[int]) -> bytes:
+def _figure_of_series(where: IntervalResult, result: DetectionResult, rows: Dataset, numbers: list[int]) -> bytes:
     """The most anomalous series, their expectations given the rest, and their anomalous intervals."""
     import torch
 
@@ -190,7 +194,7 @@ def _figure_of_series(where: Where, result: DetectionResult, rows: Dataset, numb
     from nelbo.plotting import curves as plots_series
     from nelbo.plotting import figures
 
-    order = _oddest(result)
+    order = _most_anomalous(result)
     series = rows.schema.decode(subset(rows, order).batch(torch.arange(len(order)))).numpy()
     shaded = [[(of.start, of.end) for of in where.intervals if of.row == i] for i in order]
     begins = ["" if rows.origin is None else f" from step {int(rows.origin[i, 1])}" for i in order]
@@ -201,32 +205,32 @@ def _figure_of_series(where: Where, result: DetectionResult, rows: Dataset, numb
     return io.encode_image(figures.figure_image(figure), "PNG")
 
 
-def _oddest(result: DetectionResult) -> list[int]:
+def _most_anomalous(result: DetectionResult) -> list[int]:
     order: np.ndarray = (-result.scores).argsort(kind="stable")
     return order[:SHOWN].tolist()
 
 
 def _summary(detector: Detector, result: DetectionResult, numbers: list[int], alpha: float) -> dict[str, object]:
-    oddest = [
-        {"row": numbers[i], "score": result.scores[i].item(), "p_value": result.p_values[i].item()}
-        for i in _oddest(result)
+    top = [
+        {"row": numbers[i], "anomaly_score": result.scores[i].item(), "p_value": result.p_values[i].item()}
+        for i in _most_anomalous(result)
     ]
     settings = {"score": detector.score_name, "alpha": alpha, "threshold": result.threshold}
     counts = {
         "n": len(result.is_anomaly),
-        "odd": int(result.is_anomaly.sum()),
+        "n_anomalies": int(result.is_anomaly.sum()),
         "calibration": len(detector.calibration_scores),
     }
-    return {**counts, **settings, "oddest": oddest}
+    return {**counts, **settings, "top_anomalies": top}
 
 
 def _text(said: dict[str, object], written: list[Path]) -> str:
-    oddest: list[dict[str, float]] = said["oddest"]  # type: ignore[assignment]
-    usual = f"{said['calibration']:,} rows of {said['calibrated_on']}"
+    top: list[dict[str, float]] = said["top_anomalies"]  # type: ignore[assignment]
     lines = [
-        f"{said['odd']:,} of {said['n']:,} rows are odd: {said['score']} above {said['threshold']:.4g} nats, which "
-        f"a share of {said['alpha']} of usual rows is or less (by {usual})",
-        *([f"The {len(oddest)} most anomalous:"] if oddest else []),
-        *(f"  row {o['row']:<8} {o['score']:12.4f} nats   p = {o['p_value']:.4g}" for o in oddest),
+        f"{said['n_anomalies']:,} of {said['n']:,} rows are anomalies: {said['score']} above {said['threshold']:.4g} "
+        f"nats, exceeded by at most a share of {said['alpha']} of normal rows (by {said['calibration']:,} rows of "
+        f"{said['calibrated_on']})",
+        *([f"The {len(top)} most anomalous:"] if top else []),
+        *(f"  row {o['row']:<8} {o['anomaly_score']:12.4f} nats   p = {o['p_value']:.4g}" for o in top),
     ]
     return "\n".join([*lines, *(f"Wrote {path}" for path in written)])

@@ -42,7 +42,7 @@ def sample_missing(vae: VAE, x: Tensor, c: Tensor | None = None, gaps: bool = Fa
 
 
 def expected_values(vae: VAE, x: Tensor, schema: Schema, c: Tensor | None = None) -> Tensor:
-    """What to expect where rows `(batch, *shape)` lack something, and how unsure that is: `(batch, 2, *shape)`.
+    """Mean and uncertainty of what rows `(batch, *shape)` lack: `(batch, 2, *shape)`.
 
     Of a table, first x filled, with the mean (in the data's units) of numbers and the likeliest of categories; then the
     standard deviation of numbers in the data's units (days, for a date), and the probability of another category; 0 for
@@ -56,9 +56,9 @@ def expected_values(vae: VAE, x: Tensor, schema: Schema, c: Tensor | None = None
         variance = (weight * (d.variance + (d.mean - mean).square())).sum(0)
         spread = (torch.tensor(schema.scale).to(x) * variance.sqrt()).masked_fill(~x.isnan(), 0.0)
         return torch.stack([schema.decode(torch.where(x.isnan(), mean, x)), spread], 1)
-    filled, unsure = _moments([(weight * masses).sum(0) for masses in marginals], d.net.cells, schema)
+    filled, uncertainty = _moments([(weight * masses).sum(0) for masses in marginals], d.net.cells, schema)
     missing, x = x.isnan().cpu().numpy(), x.cpu()
-    both = np.stack([np.where(missing, filled, x.numpy()), np.where(missing, unsure, 0.0)], 1)
+    both = np.stack([np.where(missing, filled, x.numpy()), np.where(missing, uncertainty, 0.0)], 1)
     return torch.from_numpy(both.astype(np.float32))
 
 
@@ -70,12 +70,12 @@ def expected_cells(vae: VAE, h: Tensor, schema: Schema) -> Tensor:
 
 
 def _moments(marginals: list[Tensor], cells: Bins, schema: Schema) -> tuple[np.ndarray, np.ndarray]:
-    """What to expect in each column and how unsure that is, `(batch, columns)` each, from the masses of its codes."""
-    filled, unsure = np.empty((2, len(marginals[0]), len(marginals)))
+    """Mean and uncertainty of each column, `(batch, columns)` each, from the masses of its codes."""
+    filled, uncertainty = np.empty((2, len(marginals[0]), len(marginals)))
     for j, masses in enumerate(marginals):
         mass = masses.double().cpu().numpy()
         if j not in cells.numbers:
-            filled[:, j], unsure[:, j] = mass.argmax(-1), 1 - mass.max(-1)
+            filled[:, j], uncertainty[:, j] = mass.argmax(-1), 1 - mass.max(-1)
             continue
         column, is_open = schema.feature_columns[j], cells.low[j, : mass.shape[1]].isfinite()
         low, high = (ends[j, : mass.shape[1]][is_open].double().cpu().numpy() for ends in (cells.low, cells.high))
@@ -84,9 +84,9 @@ def _moments(marginals: list[Tensor], cells: Bins, schema: Schema) -> tuple[np.n
         middle, within = points.mean(0), points.var(0)
         mean = mass @ middle
         days = tables.UNITS[column.unit] / tables.UNITS["D"] if column.unit else 1.0
-        unsure[:, j] = days * np.sqrt((mass * (within + (middle - mean[:, None]) ** 2)).sum(-1))
+        uncertainty[:, j] = days * np.sqrt((mass * (within + (middle - mean[:, None]) ** 2)).sum(-1))
         filled[:, j] = tables.transform(column, mean)
-    return filled, unsure
+    return filled, uncertainty
 
 
 def _weighed(vae: VAE, x: Tensor, c: Tensor | None) -> tuple[Any, Tensor]:

@@ -71,14 +71,14 @@ def anomaly_figure(
     series: np.ndarray,
     expected: np.ndarray,
     heat: np.ndarray,
-    stretches: Sequence[Sequence[tuple[int, int]]],
+    intervals: Sequence[Sequence[tuple[int, int]]],
     titles: Sequence[str],
     schema: Schema,
 ) -> Figure:
     """Two panels for each anomalous series: the series and (dashed) its expectation, and below the score of each step.
 
     `series` and `expected` are `(n, steps, channels)` in the data's units, `heat` `(n, steps)` is nats above the mean.
-    The anomalous intervals `stretches` of each, from a step to before another, are shaded. Several channels are drawn
+    The anomalous `intervals` of each, from a step to before another, are shaded. Several channels are drawn
     standardized.
     """
     from matplotlib.figure import Figure
@@ -93,7 +93,7 @@ def anomaly_figure(
     for i in range(rows * columns):
         pair = list(panels[2 * (i // columns) : 2 * (i // columns) + 2, i % columns])
         if i < len(series):
-            _draw_gaps(pair, (drawn[0][i], drawn[1][i]), heat[i], stretches[i], schema)
+            _draw_gaps(pair, (drawn[0][i], drawn[1][i]), heat[i], intervals[i], schema)
             pair[0].set_title(titles[i], fontsize=9)
             pair[1].set(ylim=(0, 1.05 * top))
         else:
@@ -101,7 +101,7 @@ def anomaly_figure(
                 panel.axis("off")
         if i % columns == 0:
             pair[0].set_ylabel("standardised" if several else "value", fontsize=8)
-            pair[1].set_ylabel("nats above\nusual", fontsize=8)
+            pair[1].set_ylabel("nats above\nthe mean", fontsize=8)
     if several and schema.shape[1] <= MANY:
         panels[0, 0].legend(frameon=False, fontsize=7, ncols=4)
     figure.supxlabel("step; dashed: expected; shaded: anomalous", fontsize=8)
@@ -112,7 +112,7 @@ def _draw_gaps(
     pair: Sequence[Axes],
     curves: tuple[np.ndarray, np.ndarray],
     heat: np.ndarray,
-    stretches: Sequence[tuple[int, int]],
+    intervals: Sequence[tuple[int, int]],
     schema: Schema,
 ) -> None:
     """Draw one series with its expectation, above the scores of its steps."""
@@ -123,7 +123,7 @@ def _draw_gaps(
         pair[0].plot(curves[1][:, j], color=f"C{j % 10}", linewidth=0.8, linestyle="--", alpha=0.7)
     pair[1].fill_between(range(len(heat)), heat.clip(0), step="mid", color="tab:red", linewidth=0, alpha=0.6)
     for panel in pair:
-        for start, end in stretches:
+        for start, end in intervals:
             panel.axvspan(start - 0.5, end - 0.5, color="tab:orange", alpha=0.25, linewidth=0)
         panel.tick_params(labelsize=7)
         panel.spines[["top", "right"]].set_visible(False)

@@ -360,7 +360,7 @@ def anomaly_figure(
         axes[0, i].set_title(title, fontsize=8)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
-    for axis, name in zip(axes[:, 0], ("picture", "reconstruction", "odd where"), strict=True):
+    for axis, name in zip(axes[:, 0], ("picture", "reconstruction", "anomaly"), strict=True):
         axis.set_ylabel(name, fontsize=8)
     bar = figure.colorbar(drawn, ax=axes.ravel().tolist(), aspect=40, extend="max")
     bar.set_label("nats above the mean", fontsize=8)

@@ -144,7 +144,7 @@ class Detector:
         return scores.finite(of(self.model, self.calibration_data, self.samples, self.seed + 1), "calibration")
 
     def p_values(self, data: Any) -> np.ndarray:
-        """The share of usual data that are as odd, `(n,)`; see `nelbo.apps.anomaly.detector`."""
+        """The share of normal data that are as anomalous, `(n,)`: conformal p-values."""
         return p_values(self.calibration_scores, self.anomaly_score(data))
 
     def threshold(self, alpha: float = 0.01) -> float:

@@ -65,38 +65,38 @@ def find_intervals(detector: Detector, data: Dataset, alpha: float = 0.01) -> In
 
     Raises `UserError` if the data are not series, or the calibration rows are too few.
     """
-    data.schema.require_kind("stretches", "series")
-    usual = detector.feature_scores(detector.calibration_data).sum(-1)
-    spread = usual.std(0)
-    limit = conformal.threshold(best_sums(usual - spread), alpha)
+    data.schema.require_kind("find_intervals", "series")
+    normal = detector.feature_scores(detector.calibration_data).sum(-1)
+    spread = normal.std(0)
+    limit = conformal.threshold(best_sums(normal - spread), alpha)
 
-    def stretches_in(cost: np.ndarray, shared: int = 0) -> list[tuple[int, int]]:
+    def intervals_in(cost: np.ndarray, shared: int = 0) -> list[tuple[int, int]]:
         return list(maximal_subsequences((cost - spread)[shared:], limit, shared))
 
     with torch.no_grad():
-        told = detector.model.map_batches(data, partial(_judge, detector, stretches_in))
+        told = detector.model.map_batches(data, partial(_judge, detector, intervals_in))
     first, again, expected = told[..., 0], told[..., 1], told[..., 2:]
     found, heat = [], first.copy()
     for row, shared in enumerate(_shared(data)):
-        if own := stretches_in(first[row], shared):
-            if closer := stretches_in(again[row], shared):
+        if own := intervals_in(first[row], shared):
+            if closer := intervals_in(again[row], shared):
                 own, heat[row] = closer, again[row]
             found += [AnomalousInterval(row, start, end, float(heat[row, start:end].sum())) for start, end in own]
     return IntervalResult(found, heat, expected)
 
 
 def _judge(
-    detector: Detector, stretches_in: Callable[[np.ndarray], list[tuple[int, int]]], x: Tensor, c: Tensor | None
+    detector: Detector, intervals_in: Callable[[np.ndarray], list[tuple[int, int]]], x: Tensor, c: Tensor | None
 ) -> Tensor:
     """Scores of the steps above the mean, also given the rest, and expectations: `(batch, steps, 2 + channels)`."""
-    vae, usual = detector.model.vae, torch.from_numpy(detector.baseline).to(x)
-    first = (scores.of_elements(vae, x, c) - usual).sum(-1)
+    vae, baseline = detector.model.vae, torch.from_numpy(detector.baseline).to(x)
+    first = (scores.of_elements(vae, x, c) - baseline).sum(-1)
     hidden = torch.zeros_like(first, dtype=torch.bool)
     for i, cost in enumerate(first.cpu().numpy()):
-        for start, end in stretches_in(cost):
+        for start, end in intervals_in(cost):
             hidden[i, start:end] = torch.from_numpy(cost[start:end] > CORE * cost[start:end].max())
     d = scores.at_mean(vae, x.masked_fill(hidden.unsqueeze(-1), torch.nan), c)
-    again = (scores.elements_under(d, x) - usual).sum(-1)
+    again = (scores.elements_under(d, x) - baseline).sum(-1)
     return torch.cat([torch.stack([first, again], -1), detector.model.schema.decode(d.mean)], -1)
 
 
