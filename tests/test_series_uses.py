@@ -1,4 +1,4 @@
-"""What is done with a model of series, and on the command line; where series are odd."""
+"""What is done with a model of series, on the command line too; anomalous intervals of series."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_missing_steps_are_filled_from_the_others(model: Model) -> None:
     assert not np.isnan(first).any() and not np.array_equal(first[missing], second[missing])
 
 
-def test_maximal_stretches_are_the_best_of_all() -> None:
+def test_maximal_subsequences_are_the_best_of_all() -> None:
     draw = np.random.default_rng(0)
     for excess in draw.normal(-0.3, 1, (200, 12)):
         sums = {(i, j): excess[i:j].sum() for i in range(12) for j in range(i + 1, 13)}
@@ -128,7 +128,7 @@ def test_maximal_stretches_are_the_best_of_all() -> None:
             assert all(sums[e] <= 0.7 + 1e-9 for e in outside)
 
 
-def test_odd_stretches_are_found_where_they_are_and_seldom_elsewhere(model: Model) -> None:
+def test_anomalous_intervals_are_detected_and_seldom_elsewhere(model: Model) -> None:
     detector = Detector(model, calibration=waves(400, 6), samples=5)
     usual = model.as_dataset(waves(1000, 7))
     rate = len({of.row for of in intervals.find_intervals(detector, usual, 0.05).intervals}) / 1000
@@ -155,7 +155,7 @@ def test_a_step_of_two_windows_is_told_of_once(folder: Path) -> None:
     assert len(steps) == len({*steps}) and WINDOW + 6 in steps
 
 
-def test_detect_lists_and_draws_the_stretches(folder: Path, run: Run, tmp_path: Path) -> None:
+def test_detect_lists_and_draws_the_intervals(folder: Path, run: Run, tmp_path: Path) -> None:
     x = waves(1, 10, 200)[0]
     x[90:94, 1] += 60
     pandas.DataFrame({"load": x[:, 0], "temp": x[:, 1]}).to_csv(tmp_path / "today.csv", index=False)
