@@ -77,14 +77,9 @@ def anomaly_figure(
 ) -> Figure:
     """Two panels for each anomalous series: the series and (dashed) its expectation, and below the score of each step.
 
-<<<<<<< HEAD
     `series` and `expected` are `(n, steps, channels)` in the data's units, `heat` `(n, steps)` is nats above the mean.
     The anomalous `intervals` of each, from a step to before another, are shaded. Several channels are drawn
     standardized.
-=======
-    `series` and `expected` are `(n, steps, channels)` in the data's units, `heat` `(n, steps)` is nats above normal;
-    the anomalous `intervals` of each, from a step to before another, are shaded. Several channels are standardised.
->>>>>>> bb67c75 (Follow the messages in the tests of text)
     """
     from matplotlib.figure import Figure
 
