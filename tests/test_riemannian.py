@@ -165,7 +165,7 @@ def test_gradients_are_those_of_the_difference_quotient() -> None:
     vae = VAES["posterior: riemannian"].build(0).double()
     x = data(torch.distributions.constraints.boolean, 3, SHAPE)
     p = vae.latent.posterior
-    leaves = [p.flat.raw_step, p.flat.base.net.layers[-1].bias, p.net.layers[-1].bias]  # type: ignore[index, union-attr]
+    leaves = [p.flat.raw_step, p.flat.start.net.layers[-1].bias, p.net.layers[-1].bias]  # type: ignore[index, union-attr]
     leaves.append(vae.likelihood.net.layers[-1].bias)  # type: ignore[index, union-attr]
 
     def loss(*_: Tensor) -> Tensor:
