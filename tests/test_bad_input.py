@@ -253,7 +253,7 @@ def test_folders_that_are_no_set_of_pictures(user_error_of: Refused, pictures: n
     assert "p: has no pictures: give a folder with files such as .png" in user_error_of("train", "p", "--out", "r")
     Image.fromarray(pictures[0]).save("p/0.png")
     assert "p has 1 row: give at least 2" in user_error_of("train", "p", "--out", "r")
-    assert "p/0.pnghas 1 row: give at least 2" in user_error_of("train", "p/0.png", "--out", "r")
+    assert "p/0.png has 1 row: give at least 2" in user_error_of("train", "p/0.png", "--out", "r")
     Image.fromarray(pictures[1][:5]).save("p/1.png")
     assert (
         "p/0.png is 8x8, p/1.png is 5x8" in (message := user_error_of("train", "p", "--out", "r"))
