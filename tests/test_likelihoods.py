@@ -304,7 +304,7 @@ def test_perceptual_weights_from_a_file_live_in_the_model(tmp_path: Path) -> Non
         with pytest.raises(UserError, match="other tensors"):
             Component("likelihood", "perceptual", widths=(4, 5), weights=wrong).build(**given)
     Path(path).write_bytes(b"no")
-    with pytest.raises(UserError, match="no whole safetensors"):
+    with pytest.raises(UserError, match="not a complete safetensors"):
         component.build(**given)
 
 

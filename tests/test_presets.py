@@ -102,7 +102,7 @@ NOT_OF_TABLES = {  # what each says
     **dict.fromkeys(("vdvae", "nvae"), "takes pictures"),
     **dict.fromkeys(("cvae", "m2"), "no labels to condition on"),
     "rhvae": "posterior does not support a table",
-    "rae-gp": "no smooth function",
+    "rae-gp": "not a smooth function",
     "vae-gan": "use another objective",
 }
 POINTS = ("wae-mmd", "swae", "ae", "rae-l2", "aae")  # their codes have no importance weights

@@ -757,7 +757,7 @@ def student_t(dim: int = 20) -> Preset:
 
 
 @preset("discretized-logistic", "kingma2016improved")
-def discretised_logistic(dim: int = 20) -> Preset:
+def discretized_logistic(dim: int = 20) -> Preset:
     """The mass of each of 256 pixel values: a likelihood in bits per dimension.
 
     Args:

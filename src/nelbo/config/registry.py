@@ -190,8 +190,8 @@ def _import_parts() -> None:
 @functools.cache
 def plugins() -> tuple[types.ModuleType, ...]:
     """The modules of packages outside nelbo that add parts, imported."""
-    found = importlib.metadata.entry_points(group="nelbo.parts")
-    return tuple(importlib.import_module(entry_point.module) for entry_point in found)
+    points = importlib.metadata.entry_points(group="nelbo.parts")
+    return tuple(importlib.import_module(entry_point.module) for entry_point in points)
 
 
 def entries(family: str) -> Mapping[str, Entry]:
@@ -351,8 +351,8 @@ def _parse_part(family: str, value: Any, path: str) -> Any:
     known = entries(family)
     if isinstance(value, Component):
         value = {"kind": value.kind, **value._options}
-    elif made := [kind for kind, entry in known.items() if entry.make is type(value)]:
-        value = {"kind": made[0], **{field.name: getattr(value, field.name) for field in dataclasses.fields(value)}}
+    elif kinds := [kind for kind, entry in known.items() if entry.make is type(value)]:
+        value = {"kind": kinds[0], **{field.name: getattr(value, field.name) for field in dataclasses.fields(value)}}
     table: Any = {"kind": value} if isinstance(value, str) else value
     written = table.get("kind") if isinstance(table, dict) else None
     if not isinstance(written, str):
@@ -465,8 +465,8 @@ def walk(value: Any) -> Iterator[tuple[Any, Entry | None, Mapping[str, Any]]]:
         items: Iterable[Any] = value.options.values()
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        made = [entry for known in _ENTRIES.values() for entry in known.values() if entry.make is type(value)]
-        yield value, made[0] if made else None, fields
+        matching = [entry for known in _ENTRIES.values() for entry in known.values() if entry.make is type(value)]
+        yield value, matching[0] if matching else None, fields
         items = fields.values()
     elif isinstance(value, dict | tuple):
         items = value.values() if isinstance(value, dict) else value
@@ -483,10 +483,10 @@ def arguments(docstring: str) -> dict[str, str]:
     {'a': 'first number.', 'b': 'second.'}
     """
     section = re.search(r"^Args:\n((?:[ ]{4,}.*\n?|\n(?=[ ]{4}))*)", docstring, re.MULTILINE)
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for line in section[1].splitlines() if section else ():
         if start := re.match(r" {4}(\w+)(?: \([^)]*\))?: (.*)", line):
-            found[start[1]] = start[2].strip()
-        elif found and line.strip():
-            found[next(reversed(found))] += " " + line.strip()
-    return found
+            texts[start[1]] = start[2].strip()
+        elif texts and line.strip():
+            texts[next(reversed(texts))] += " " + line.strip()
+    return texts

@@ -90,16 +90,16 @@ class AutoregressiveTable(Distribution):
 
     def element_log_prob(self, value: Tensor) -> Tensor:
         """log p(x_j | the cells before j), `(*batch, columns)`; 0 where a cell is ignored."""
-        (x, state), found = self._whole(value), []
+        (x, state), log_masses = self._whole(value), []
         codes = self.net.cells.codes(x, self.gaps)
         for j in range(x.shape[-1]):
             if not self.gaps and bool((codes[..., j] == self.net.cells.unknown[j]).all()):
-                found.append(torch.zeros_like(state[..., 0]))  # a column missing in all rows needs no pass
+                log_masses.append(torch.zeros_like(state[..., 0]))  # a column missing in all rows needs no pass
                 continue
             masses = self.net.logits_of(state, j, self.gaps).log_softmax(-1)
-            found.append(masses.gather(-1, codes[..., j : j + 1].clamp_max(masses.shape[-1] - 1)).squeeze(-1))
+            log_masses.append(masses.gather(-1, codes[..., j : j + 1].clamp_max(masses.shape[-1] - 1)).squeeze(-1))
             state = self.net.update_state(state, j, codes[..., j], x[..., j])
-        return self._densities(torch.stack(found, -1), x, codes)
+        return self._densities(torch.stack(log_masses, -1), x, codes)
 
     def _estimate(self, x: Tensor, state: Tensor) -> Tensor:
         cells = self.net.cells
@@ -114,8 +114,8 @@ class AutoregressiveTable(Distribution):
         sizes = cells.unknown
         asked = logits.gather(-1, codes.minimum(sizes - 1) + sizes.cumsum(0) - sizes)
         total = torch.stack([part.logsumexp(-1) for part in logits.split(cells.sizes, -1)], -1)
-        found = self._densities(asked - total, x, codes).masked_fill(rank < k, 0.0)
-        return found.sum(-1) * (n / (n - k).clamp_min(1)).squeeze(-1)
+        log_probs = self._densities(asked - total, x, codes).masked_fill(rank < k, 0.0)
+        return log_probs.sum(-1) * (n / (n - k).clamp_min(1)).squeeze(-1)
 
     def _densities(self, masses: Tensor, x: Tensor, codes: Tensor) -> Tensor:
         """log p of the cells from the log masses of their codes; 0 for an ignored cell."""
@@ -129,8 +129,8 @@ class AutoregressiveTable(Distribution):
         number[self.net.cells.numbers] = True
         density = torch.where(inside, torch.where(atom, near, torch.logaddexp(near, far)), far)
         density = torch.where(x.isnan(), LOG_INSIDE + masses, density)
-        found = torch.where(number, density, masses)
-        return found.masked_fill(codes == self.net.cells.unknown, 0.0)
+        log_probs = torch.where(number, density, masses)
+        return log_probs.masked_fill(codes == self.net.cells.unknown, 0.0)
 
     def _ends(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """The ends of the bins of codes `(*batch, columns)`."""
@@ -151,10 +151,10 @@ class AutoregressiveTable(Distribution):
         for j in missing.reshape(-1, x.shape[-1]).any(0).nonzero().flatten().tolist():
             code, middle = self._chosen(self.net.logits_of(state, j, self.gaps), likeliest)
             low, high = cells.low[j][code], cells.high[j][code]
-            drawn = low + middle * (high - low)
+            value = low + middle * (high - low)
             new = torch.where(missing[..., j], code, cells.unknown[j])  # known cells are in the state already
-            state = self.net.update_state(state, j, new, torch.where(missing[..., j], drawn, torch.nan))
-            x[..., j] = torch.where(missing[..., j], drawn, x[..., j])
+            state = self.net.update_state(state, j, new, torch.where(missing[..., j], value, torch.nan))
+            x[..., j] = torch.where(missing[..., j], value, x[..., j])
         return x
 
     def fill(self, x: Tensor, chosen: Tensor, gaps: bool = False) -> Tensor:

@@ -87,9 +87,9 @@ class AutoregressiveText(Distribution):
         read = self.net.read(state, codes[:, :positions], lengths)[there[:, :positions]]
         parts = zip(read.split(SCORED), codes[there].split(SCORED), strict=True)
         costs = [F.cross_entropy(self._logits(part), asked, reduction="none") for part, asked in parts]
-        found = torch.zeros(codes.shape, dtype=read.dtype, device=read.device)
-        found[there] = -torch.cat(costs)
-        return found.view(*batch, self.length)
+        log_probs = torch.zeros(codes.shape, dtype=read.dtype, device=read.device)
+        log_probs[there] = -torch.cat(costs)
+        return log_probs.view(*batch, self.length)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
         with torch.no_grad():

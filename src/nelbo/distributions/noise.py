@@ -118,11 +118,11 @@ def categorical(masses: Tensor, u: Tensor, normalized: bool = False) -> Tensor:
     sums = masses.cumsum(-1)
     u = u if normalized else u * sums[..., -1]
     if masses.dim() == 1:
-        found = torch.searchsorted(sums, u, right=True)
+        indices = torch.searchsorted(sums, u, right=True)
     else:
         sums = sums.expand(*u.shape, -1).contiguous()
-        found = torch.searchsorted(sums, u.unsqueeze(-1).contiguous(), right=True).squeeze(-1)
-    return found.clamp_max(masses.shape[-1] - 1)
+        indices = torch.searchsorted(sums, u.unsqueeze(-1).contiguous(), right=True).squeeze(-1)
+    return indices.clamp_max(masses.shape[-1] - 1)
 
 
 def _normal(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

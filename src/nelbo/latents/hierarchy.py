@@ -234,7 +234,7 @@ class TopDown(Latent):
             c: context `(batch, context)`; None for none.
         """
         if len(z) != len(self.rungs):
-            raise ValueError(f"{len(z)} levels given: give all {len(self.rungs)}, or use edit()")
+            raise ValueError(f"{len(z)} levels given: give all {len(self.rungs)}, or use resample()")
         return self.resample(dict(enumerate(z)), None, c)[0]
 
     def resample(

@@ -341,8 +341,8 @@ class ProductLatent(Latent):
     def infer(
         self, x: Tensor, c: Tensor | None = None, shape: Sequence[int] = ()
     ) -> tuple[Tensor, tuple[LatentLevel, ...]]:
-        drawn = [part.infer(x, c, shape) for part in self.parts]  # type: ignore[operator]
-        return torch.cat([h for h, _ in drawn], -1), tuple(level for _, levels in drawn for level in levels)
+        results = [part.infer(x, c, shape) for part in self.parts]  # type: ignore[operator]
+        return torch.cat([h for h, _ in results], -1), tuple(level for _, levels in results for level in levels)
 
     def sample_prior(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         return torch.cat([part.sample_prior(n, c, temperature) for part in self.parts], -1)  # type: ignore[operator]

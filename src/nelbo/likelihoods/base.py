@@ -69,8 +69,10 @@ class Likelihood(ConditionalDistribution, ABC):
         """The decoder's outputs, one tensor of shape `(*sample, batch, *shape)` for each parameter of the density."""
         h, *rest = context
         assert h is not None
-        made, dim = apply_over_sample_dims(self.net, h, *rest), h.dim() - 1
-        return (made.squeeze(dim),) if made.shape[dim] == 1 else made.unbind(dim)  # the gradient of unbind is a copy
+        outputs, dim = apply_over_sample_dims(self.net, h, *rest), h.dim() - 1
+        if outputs.shape[dim] == 1:  # the gradient of unbind is a copy
+            return (outputs.squeeze(dim),)
+        return outputs.unbind(dim)
 
     def set_bias(self, output: int, mean: Tensor, link: Callable[[Tensor], Tensor]) -> None:
         """Set the bias of one output to `link(mean)`, the mean first averaged down to the shape of the bias."""

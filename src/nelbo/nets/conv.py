@@ -183,8 +183,8 @@ class PixelHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         bias, padding = self.bias.repeat_interleave(self.patch**self.sides), (self.sides - 1, 1)
-        made = unpatched(F.conv2d(x, self.weight, bias, padding=padding), self.patch, self.sides)
-        return made[..., : self.size[0], : self.size[1]]
+        output = unpatched(F.conv2d(x, self.weight, bias, padding=padding), self.patch, self.sides)
+        return output[..., : self.size[0], : self.size[1]]
 
 
 class ConvDecoder(nn.Module):
@@ -234,10 +234,10 @@ class ConvDecoder(nn.Module):
         return self.head.bias.view(*self.output_shape[:2], 1, 1)
 
     def forward(self, h: Tensor, *context: Tensor) -> Tensor:
-        made = self.head(self.stages(self.stem(join(h, *context))))
+        output = self.head(self.stages(self.stem(join(h, *context))))
         if len(self.output_shape) == 3:
-            return made.squeeze(2).unflatten(1, (self.output_shape[0], -1)).transpose(2, 3)
-        return made.unflatten(1, self.output_shape[:2])
+            return output.squeeze(2).unflatten(1, (self.output_shape[0], -1)).transpose(2, 3)
+        return output.unflatten(1, self.output_shape[:2])
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ class FixedFeatures(nn.Module):
         try:
             tensors = load_file(path)
         except (SafetensorError, OSError) as error:
-            raise UserError(f"weights={path!r} is no whole safetensors file ({error}): give another") from None
+            raise UserError(f"weights={path!r} is not a complete safetensors file ({error}): give another") from None
         shapes = {key: tuple(value.shape) for key, value in self.layers.state_dict().items()}
         if {key: tuple(value.shape) for key, value in tensors.items()} != shapes:
             wanted = ", ".join(f"{key} {shape}" for key, shape in shapes.items())

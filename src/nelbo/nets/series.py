@@ -76,8 +76,8 @@ class RecurrentDecoder(nn.Module):
 
     def forward(self, h: Tensor, *context: Tensor) -> Tensor:
         h, (outputs, steps, channels) = join(h, *context), self.output_shape
-        made, _ = self.units(h.unsqueeze(1).expand(-1, steps, -1), self.begin(h).tanh().unsqueeze(0))
-        return self.head(made).unflatten(-1, (outputs, channels)).transpose(1, 2)
+        states, _ = self.units(h.unsqueeze(1).expand(-1, steps, -1), self.begin(h).tanh().unsqueeze(0))
+        return self.head(states).unflatten(-1, (outputs, channels)).transpose(1, 2)
 
 
 @register("net", "recurrent", cite="cho2014learning")

@@ -82,13 +82,13 @@ class CellBinning(nn.Module):
             gaps: give a missing cell the code "missing" in columns that have it; if False, it is unknown everywhere.
         """
         columns = x.reshape(-1, x.shape[-1]).t().contiguous()
-        found = torch.searchsorted(self.low, columns, right=True).t().reshape(x.shape) - 1
-        return torch.where(x.isnan(), self.absent if gaps else self.unknown, found.clamp_min(0))
+        codes = torch.searchsorted(self.low, columns, right=True).t().reshape(x.shape) - 1
+        return torch.where(x.isnan(), self.absent if gaps else self.unknown, codes.clamp_min(0))
 
     def is_open(self, gaps: bool) -> Tensor:
         """A mask of the possible codes of all columns, bool `(sum(sizes),)`; `gaps` includes the codes "missing"."""
-        seen = self.low.flatten()[self.place].isfinite()
-        return seen | self.gap if gaps else seen
+        finite = self.low.flatten()[self.place].isfinite()
+        return finite | self.gap if gaps else finite
 
 
 def make_bins(values: Tensor, parts: int, most: int) -> tuple[Tensor, Tensor]:

@@ -112,11 +112,11 @@ class Transformer(SequenceEncoder):
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         place, caches = state or (0, [None] * len(self.blocks))
-        x, made = (x + self.place[place]).unsqueeze(1), []
+        x, states = (x + self.place[place]).unsqueeze(1), []
         for block, cache in zip(self.blocks, caches, strict=True):
             x, cache = block.step(x, cache)  # type: ignore[operator]
-            made.append(cache)
-        return self.norm(x.squeeze(1)), (place + 1, made)
+            states.append(cache)
+        return self.norm(x.squeeze(1)), (place + 1, states)
 
 
 class _Embedding(nn.Embedding):

@@ -171,15 +171,15 @@ class VAEGAN(Objective):
 
     def forward(self, vae: VAE, x: Tensor, c: Tensor | None = None) -> Losses:
         trace = vae(x, c)
-        remade, drawn = (
+        reconstructed, sampled = (
             trace.likelihood.mean,
             vae.likelihood(prior_draws(single_level(trace, "vae-gan")).detach(), c).mean,
         )
-        f, f_remade = self.trunk(x), self.trunk(remade)
+        f, f_remade = self.trunk(x), self.trunk(reconstructed)
         likeness = 0.5 * (f - f_remade).square().sum(1).mean() + self.pixels * trace.distortion.mean()
-        deceit = 0.5 * (softplus(-self.head(f_remade)).mean() + softplus(-self.head(self.trunk(drawn))).mean())
-        made = self.trunk(torch.cat([remade, drawn]).detach())
-        critic = discriminator_loss(self.head(f), self.head(made))
+        deceit = 0.5 * (softplus(-self.head(f_remade)).mean() + softplus(-self.head(self.trunk(sampled))).mean())
+        fake_features = self.trunk(torch.cat([reconstructed, sampled]).detach())
+        critic = discriminator_loss(self.head(f), self.head(fake_features))
         encoder, parts = add_penalty(
             trace, trace.rate.mean() + likeness, likeness=likeness, deceit=deceit, critic=critic
         )

@@ -119,7 +119,7 @@ def decoder_gradient(vae: VAE, z: Tensor, c: Tensor | None = None) -> Tensor:
         h = z if z.requires_grad else z.detach().requires_grad_()
         mean = vae.likelihood(h, c).mean
         if not mean.requires_grad:
-            raise UserError("regularizer='gradient': the mean of a table's cells is no smooth function: use 'l2'")
+            raise UserError("regularizer='gradient': the mean of a table's cells is not a smooth function: use 'l2'")
         v = noise.normal(torch.Size(), mean.shape[:1], mean.shape[1:], mean)
         (gradient,) = torch.autograd.grad(mean, h, v, create_graph=True)
     return gradient.flatten(1).square().sum(1)
