@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,13 +65,17 @@ def augment(
         raise UserError(f"--max-nll-quantile {max_nll_quantile}: use a quantile above 0, at most 1, such as 0.99")
     m = io.model(model, None)
     m.schema.require_kind("augment", "image", "table")
+    compares = max_nll_quantile < 1 or balance is not None
+    draw = partial(_draw, m, n, balance, max_nll_quantile, seed, temperature)
     if m.schema.data_kind.is_picture:
         if privacy:
             raise UserError("--privacy applies only to tables: leave it out")
-        folder = out or Path("augmented")
-        return _pictures(m, data, n, condition, balance, max_nll_quantile, temperature, append, folder, seed, as_json)
+        return _pictures(m, data, draw, condition, compares, append, out or Path("augmented"), as_json)
+    from nelbo.data import tables
+
     out = io.named(out, "augmented.csv", ENDINGS)
-    rows = _made(m, data, n, condition, balance, max_nll_quantile, temperature, seed)
+    real = m.as_dataset(_source(m, data)) if compares else None
+    rows = draw(tables.parse_condition(condition) if condition else None, real)
     return _rows(m, data, rows, append, privacy, out, seed, as_json)
 
 
@@ -90,32 +96,35 @@ def _rows(m: Model, data: str, rows: Any, append: bool, privacy: bool, out: Path
         print(to_text(found))
 
 
+def _draw(
+    m: Model, n: int, balance: str | None, quantile: float, seed: int, temperature: float, condition: Any, real: Any
+) -> Any:
+    """The synthetic data: a DataFrame, or pictures and their classes."""
+    from nelbo.apps.synthesis import rows
+
+    if balance is not None:
+        return rows.balance(m, balance, real, quantile, real, seed, temperature)
+    return rows.augment(m, n, condition, quantile, real, seed, temperature)
+
+
 def _pictures(
     m: Model,
     data: str,
-    n: int,
+    draw: Callable[[Any, Any], Any],
     condition: str | None,
-    balance: str | None,
-    max_nll_quantile: float,
-    temperature: float,
+    compares: bool,
     append: bool,
     out: Path,
-    seed: int,
     as_json: bool,
 ) -> None:
     """Write synthetic pictures."""
     import numpy as np
 
     from nelbo.apps.synthesis import images
-    from nelbo.apps.synthesis import rows as app
 
     images.check_target(out)
-    needed = append or max_nll_quantile < 1 or balance is not None or not images.conditional(m)
-    real = _real_pictures(m, data) if needed else None
-    if balance is not None:
-        x, y = app.balance(m, balance, real, max_nll_quantile, real, seed, temperature)
-    else:
-        x, y = app.augment(m, n, condition, max_nll_quantile, real, seed, temperature)
+    real = _real_pictures(m, data) if compares or append or not images.conditional(m) else None
+    x, y = draw(condition, real)
     made = x.shape
     if append and real is not None and real.labels is not None:
         labelled = (real.labels >= 0).nonzero().flatten()
@@ -136,28 +145,6 @@ def _real_pictures(m: Model, data: str) -> Any:
     if not m.recipe.data.source:
         raise UserError("the model was trained on an array: give DATA")
     return run.read(m.recipe)[0].train
-
-
-def _made(
-    m: Model,
-    data: str,
-    n: int,
-    condition: str | None,
-    balance: str | None,
-    max_nll_quantile: float,
-    temperature: float,
-    seed: int,
-) -> Any:
-    """The synthetic rows, a DataFrame."""
-    from nelbo.apps.synthesis import rows as app
-    from nelbo.data import tables
-
-    real = m.as_dataset(_source(m, data)) if max_nll_quantile < 1 or balance else None
-    if balance is not None:
-        return app.balance(m, balance, real, max_nll_quantile, real, seed, temperature)
-    return app.augment(
-        m, n, tables.parse_condition(condition) if condition else None, max_nll_quantile, real, seed, temperature
-    )
 
 
 def _source(m: Model, data: str) -> str:
