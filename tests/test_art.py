@@ -475,7 +475,7 @@ def test_a_record_is_not_trusted(run: Run, what: str) -> None:
     text = BAD[what] if isinstance(BAD[what], str) else json.dumps(BAD[what])
     Path("a.png").write_bytes(image_files.png(Image.new("L", (2, 2)), text))
     said = run("art", "rerender", "a.png", "--out", "b.png")
-    assert said.code == 2 and said.err.startswith("Error: a.png: its record cannot be used (") and not said.out
+    assert said.code == 2 and said.err.startswith("Error: a.png: its stored options cannot be read (") and not said.out
     assert len(said.err.splitlines()) == 1 and not Path("b.png").exists()
 
 
@@ -518,8 +518,8 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "one picture": (["morph", "M", "a.png"], "morph: 1 picture: give at least 2"),
     "a row beyond the last": (["morph", "M", "0", "99"], "item 99: the data have 30 rows: use 0 to 29"),
     "a picture that is not there": (["morph", "M", "x.png", "y.png"], "x.png"),
-    "a table": (["grid", "PEOPLE"], "art does not support data of kind table: use a model trained on pictures"),
-    "vectors": (["grid", "VECTORS"], "art does not support data of kind vector: use a model trained on pictures"),
+    "a table": (["grid", "PEOPLE"], "art does not support a table: use a model trained on pictures"),
+    "vectors": (["grid", "VECTORS"], "art does not support vectors: use a model trained on pictures"),
     "an unknown ending": (["grid", "M", "--out", "a.bmp"], "--out a.bmp: the file must end in .png, .svg, .webp, "),
     "a still film": (["grid", "M", "--out", "a.mp4"], "a still picture cannot be an animation"),
     "no frames": (["walk", "M", "--seconds", "0"], "seconds=0.0, fps=25.0: use at most 100 frames per second"),
@@ -535,7 +535,7 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "a truncated class": (["class-grid", "M", "--truncation", "1"], "truncation applies to a model's prior"),
     "an attribute of a condition": (["attribute", "C", "--toward", "1"], "attribute: the model is conditioned on"),
     "a morph under no condition": (["morph", "C", "0", "1"], "morph: the model is conditional: fix one"),
-    "no record": (["rerender", "a.png"], "a.png: has no record"),
+    "no record": (["rerender", "a.png"], "a.png: has no stored options"),
     "no file": (["rerender", "nowhere.png"], "nowhere.png: there is no such file"),
     "a broken file": (["rerender", "broken.gif"], "broken.gif: cannot be read as a picture"),
     "a text": (["rerender", "a.txt", "--out", "a.png"], "a.txt: a picture's file must end in .png, .svg, "),
@@ -576,5 +576,5 @@ def test_subset_of_pictures_is_shown(model: Model, pictures: np.ndarray) -> None
 
 
 def test_what_is_not_made_is_told() -> None:
-    with pytest.raises(UserError, match="'walks' is not a scene of nelbo art: known: attribute_edit"):
+    with pytest.raises(UserError, match="'walks' is not a nelbo art command: known: attribute_edit"):
         provenance.render("walks", "nowhere")

@@ -199,7 +199,7 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "a full folder": (["M", "--out", "full"], "--out full: the folder is not empty: give another"),
     "none": (["M", "-n", "0"], "n=0: use 1 or more"),
     "one of a class": (["M", "one.npz", "--condition", "1"], "variations need at least 2 items per class"),
-    "vectors": (["VECTORS"], "augment does not support data of kind vector"),
+    "vectors": (["VECTORS"], "augment does not support vectors"),
 }
 
 

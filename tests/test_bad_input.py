@@ -197,7 +197,7 @@ def test_data_that_is_not_there(user_error_of: Refused, copied: Path) -> None:
         for arguments in (["train", name, "--out", "r"], ["embed", copied, name]):
             assert name in user_error_of(*arguments)
     assert "did you mean 'mnist'?" in user_error_of("train", "mnits", "--out", "r")
-    assert "name it" in user_error_of("train", "--out", "r")
+    assert "no data: give it" in user_error_of("train", "--out", "r")
 
 
 def test_a_damaged_picture_among_good_ones(user_error_of: Refused, pictures: np.ndarray) -> None:

@@ -250,7 +250,7 @@ def test_mistakes_are_named(model: Model) -> None:
 
 def test_a_model_of_other_data_imputes_nothing(density_model: Model, pictures: np.ndarray) -> None:
     for options in ({}, {"return_std": True}, {"sample_posterior": True}):
-        with pytest.raises(UserError, match="impute: the model is of data of kind image: train on a table"):
+        with pytest.raises(UserError, match="impute does not support pictures: use a model trained on a table"):
             density_model.impute(pictures[:3], **options)
 
 

@@ -53,7 +53,9 @@ def test_load_like_refuses_what_does_not_fit(tmp_path: Path) -> None:
     assert_user_error(lambda: load_like(VECTORS, schema), "(3,)", "(1, 5, 6)")
     assert_user_error(lambda: load_like(save_pictures(tmp_path, GREYS), load(VECTORS).schema), str(tmp_path), "(3,)")
     assert_user_error(lambda: load_like(GREYS / 255, schema), "range from 0 to 1, and the model needs 0 to 255")
-    assert_user_error(lambda: load_like(GREYS, load(GREYS / 255).schema), "reach from 0 to 255, the model takes 0 to 1")
+    assert_user_error(
+        lambda: load_like(GREYS, load(GREYS / 255).schema), "range from 0 to 255, and the model needs 0 to 1"
+    )
     assert_user_error(lambda: load_like(GREYS, load(GREYS > 9).schema), "supports only 0 and 1: threshold")
     assert_user_error(lambda: load_like(GREYS, schema, split="both"), "split='both'")  # type: ignore[arg-type]
 
@@ -206,7 +208,7 @@ def test_bad_pictures_are_counted_and_the_first_is_named(tmp_path: Path) -> None
     assert len(caught) == 1 and "\n" not in str(caught[0].message)
     truth = np.stack([np.array(Image.open(folder / f"00{i}.png")) for i in (0, 3, 5)])
     assert np.array_equal(raw_values(data.train)[:, 0].numpy(), truth)
-    assert_user_error(lambda: load_like(folder / "001.png", data.schema), "001.png: cannot be read as a picture")
+    assert_user_error(lambda: load_like(folder / "001.png", data.schema), "001.png cannot be read as a picture")
 
 
 def test_labels_follow_when_bad_pictures_are_left_out(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_damaged_picture_in_a_stream_is_named_in_one_line(tmp_path: Path, tiny
     truncate(folder / "002.jpg")
     dataset = load_like(folder, Schema("image", (3, 40, 40), (0.0,), (255.0,), "unit"))
     assert all_rows(subset(dataset, [0, 1, 3])).shape == (3, 3, 40, 40)
-    assert_user_error(lambda: list(batches(dataset, [torch.arange(4)])), "002.jpg: cannot be read as a picture")
+    assert_user_error(lambda: list(batches(dataset, [torch.arange(4)])), "002.jpg cannot be read as a picture")
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

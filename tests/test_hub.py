@@ -115,7 +115,7 @@ def test_hub_datasets_that_are_refused(hub: Any) -> None:
     ]
     bad = hub.Dataset.from_dict({"image": rows}, features=hub.Features({"image": hub.Image(decode=False)}))
     assert_user_error(
-        lambda: load(bad), "the dataset: 2 of 5 pictures cannot be read", "Dataset[0]: cannot be read as a picture"
+        lambda: load(bad), "the dataset: 2 of 5 pictures cannot be read", "Dataset[0] cannot be read as a picture"
     )
     with pytest.warns(UserWarning, match="2 of 5 pictures"):
         assert torch.equal(

@@ -249,7 +249,7 @@ def test_metric_prior_only_draws() -> None:
         elbo()(other, x)
     with pytest.raises(UserError, match=r"no log p\(z\)"):
         _ = other(x).log_weight
-    with pytest.raises(UserError, match=r"DiagonalNormal has no learned metric.*rhvae"):
+    with pytest.raises(UserError, match=r"needs a posterior that learns a metric, and DiagonalNormal does not.*rhvae"):
         SingleLevelLatent(priors.MetricVolumePrior(moves=5), POSTERIORS["diagonal-normal"].build()).sample_prior(2)
 
 
@@ -275,7 +275,7 @@ def test_trained_refitted_saved_and_loaded(tmp_path: Path) -> None:
         assert (action(fitted) == action(loaded)).all()
     assert (model.sample_posterior(given.test, 1) == fitted.sample_posterior(given.test, 1)).all()
     plain, _ = small()
-    with pytest.raises(UserError, match="no learned metric"):
+    with pytest.raises(UserError, match="needs a posterior that learns a metric"):
         nelbo.fit_prior(plain, given.test, "metric")
 
 

@@ -38,21 +38,24 @@ BAD: dict[str, tuple[str | bytes, list[str]]] = {
     "semicolons": ("a;b;c\n1;2;3\n1;2\n", ["t.csv: line 3 has 2 cells", "semicolons"]),
     "names": ("a,b,a\n1,2,3\n", ["t.csv: has 2 columns named 'a': rename"]),
     "trimmed names": ("a, a\n1,2\n", ["t.csv: has 2 columns named 'a'"]),
-    "colons": ("a:b:c\n1:2:3\n4:5:6\n", ["has one column, 'a:b:c', parted by ':'", "by , ; | or tab"]),
+    "colons": ("a:b:c\n1:2:3\n4:5:6\n", ["has one column, 'a:b:c', separated by ':'", "by , ; | or tab"]),
     "no header": ("5.1,3.5\n4.9,3.0\n", ["the first line holds numbers (5.1, ...): add a line of names"]),
     "latin": (GOOD.encode() + b"1,Ren\xe9\n", ["t.csv: is not UTF-8 at byte 41 (0xe9)", "iconv -f latin1"]),
     "late latin": (GOOD.encode() * 50_000 + b"\xe9,1\n", ["t.csv: is not UTF-8 at byte 1800000 (0xe9)"]),
     "utf-16": (GOOD.encode("utf-16"), ["t.csv: is not UTF-8 at byte 0 (0xff)", "iconv -f utf-16"]),
     "cut letter": (GOOD.encode() + b"1,\xc3", ["t.csv: is not UTF-8 at byte 38 (0xc3)"]),
-    "a word": ("v,w\n" + "1,a\n2,b\n" * 20 + "x3,a\n", ["column 'v': row 41 has 'x3', which is no number", "(1 of 41"]),
+    "a word": (
+        "v,w\n" + "1,a\n2,b\n" * 20 + "x3,a\n",
+        ["column 'v': row 41 has 'x3', which is not a number", "(1 of 41"],
+    ),
     "infinite": ("v,w\n" + "1.5,a\n2,b\n" * 9 + "inf,a\n", ["column 'v': row 19 is infinite"]),
     "too large": ("v,w\n" + "1.5,a\n2,b\n" * 9 + "1e999,a\n", ["column 'v': row 19 is infinite"]),
     "no such day": (
         "d,w\n" + "2020-01-01,a\n2021-01-02,b\n" * 20 + "2021-02-30,a\n",
-        ["column 'd': row 41 has '2021-02-30', which is no date"],
+        ["column 'd': row 41 has '2021-02-30', which is not a date"],
     ),
     "decimal commas": ("p;q\n1;2\n" + "1,5;2\n" * 9, ["'p': row 2 has '1,5', a comma within a number: write 1.5"]),
-    "zones": ("d,w\n" + "2020-01-01,a\n2020-01-02T10:00Z,b\n" * 9, ["'d': 9 of 18 times name a time zone"]),
+    "zones": ("d,w\n" + "2020-01-01,a\n2020-01-02T10:00Z,b\n" * 9, ["'d': 9 of 18 times have a time zone"]),
     "nothing to model": ("a,b\n1,1\n1,1\n", ["no column is left to model"]),
 }
 
@@ -87,7 +90,7 @@ def test_a_bad_frame_is_refused() -> None:
     assert_user_error(
         lambda: load(pd.DataFrame({"a;b": ["1;2", "3;4"]})), "has one column, 'a;b'", "semicolons", "sep=';'"
     )
-    assert_user_error(lambda: load(pd.DataFrame({"a\tb": ["1", "3"]})), "parted by tabs")
+    assert_user_error(lambda: load(pd.DataFrame({"a\tb": ["1", "3"]})), "separated by tabs")
     assert_user_error(lambda: load(good.assign(a=[1.5, np.inf, 2])), "column 'a': row 2 is infinite")
     assert_user_error(lambda: load(pl.DataFrame({"a": [1.5, -np.inf, 2]})), "column 'a': row 2 is infinite")
     assert_user_error(lambda: load(good, size=64), "applies only to folders of pictures")
@@ -120,15 +123,15 @@ OTHERS: list[tuple[Any, list[str]]] = [
     ({"age": 3}, ["column 'age': give a kind, or a table of"]),
     ({"age": {"kind": "binary", "transform": "log"}}, ["kind='binary' has no transform"]),
     ({"age": {"kind": "count", "categories": ["1"]}}, ["kind='count' has no categories"]),
-    ({"name": "count"}, ["column 'name': kind='count', but it holds no numbers"]),
-    ({"name": "datetime"}, ["column 'name': kind='datetime', but it holds no ISO dates"]),
+    ({"name": "count"}, ["column 'name': kind='count', but it has no numbers"]),
+    ({"name": "datetime"}, ["column 'name': kind='datetime', but it has no ISO dates"]),
     ({"name": "constant"}, ["kind='constant', but it has several values"]),
     ({"name": "binary"}, ["kind='binary', but it has 3 categories"]),
-    ({"name": {"kind": "ordinal", "categories": ["ann", "bob"]}}, ["'cy' is not among the categories"]),
+    ({"name": {"kind": "ordinal", "categories": ["ann", "bob"]}}, ["'cy' is not in its declared categories"]),
     ({"name": {"categories": "ann"}}, ["categories='ann': give a list"]),
     ({"age": {"kind": "continuous", "transform": "log"}}, ["transform='log', but -3 is among its values"]),
     ({"age": "count"}, ["kind='count', but -3 is among its values: say continuous"]),
-    ({"day": "categorical"}, ["column 'day': kind='categorical', but it holds timestamp"]),
+    ({"day": "categorical"}, ["column 'day': kind='categorical', but it has timestamp"]),
 ]
 
 

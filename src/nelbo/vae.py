@@ -104,7 +104,9 @@ class VAE(nn.Module):
         return Trace(x, self.likelihood(h, c), levels)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """The embedding from which x is reconstructed: the posterior mean, or for text a point of typical norm.
+        """The embedding from which x is reconstructed: the posterior mean.
+
+        For text, that mean is rescaled to the norm of a typical draw.
 
         Args:
             x: data `(batch, *shape)`.

@@ -16,7 +16,7 @@ ENDINGS = (".png", ".svg", ".webp", ".gif", ".mp4")
 
 @app.callback()
 def pictures() -> None:
-    """Sheets, walks, morphs and other pictures of a model.
+    """Grids, latent walks, morphs and other images made with a model.
 
     They are for models of pictures. The ending of --out chooses the form: .png, .svg, .webp, .gif or .mp4. Each file
     holds the model, its options and its seed: `nelbo art rerender FILE` makes the same picture, in any of these forms.
@@ -46,9 +46,9 @@ def grid(
     seed: io.Seed = 0,
     as_json: io.JSON = False,
 ) -> None:
-    """A sheet of samples.
+    """A grid of samples.
 
-    With --like, it is a sheet of variations of the given pictures; see `nelbo sample`.
+    With --like, it is a grid of variations of the given pictures; see `nelbo sample`.
 
     \b
     Examples:
@@ -63,13 +63,13 @@ def grid(
 def latent_walk(
     model: io.ModelPath,
     seconds: io.Seconds = 6.0,
-    waypoints: Annotated[int, typer.Option(help="Draws of the prior that it goes through.")] = 4,
-    n: Annotated[int, typer.Option("-n", help="How many walks, side by side.")] = 1,
+    waypoints: Annotated[int, typer.Option(help="Number of draws from the prior that the walk passes through.")] = 4,
+    n: Annotated[int, typer.Option("-n", help="Number of walks, side by side.")] = 1,
     fps: io.Rate = 25.0,
     temperature: io.Temperature = 1.0,
     truncation: io.Truncation = None,
     columns: Annotated[
-        int, typer.Option(help="Walks in a row.  [default: about as many as rows]", show_default=False)
+        int, typer.Option(help="Number of walks per row.  [default: about the number of rows]", show_default=False)
     ] = 0,
     size: io.Size = 0,
     smooth: io.Smooth = False,

@@ -26,16 +26,19 @@ def augment(
     ] = "",
     n: N = 1000,
     condition: Annotated[
-        str | None, typer.Option(help="Cells of all rows: income=>50K,sex=Female; a class of pictures.")
+        str | None, typer.Option(help="Cells of all rows: education=Masters,sex=Female; a class of pictures.")
     ] = None,
     balance: Annotated[
         str | None, typer.Option(help="Make the classes of this column (label, for pictures) equally frequent.")
     ] = None,
     max_nll_quantile: Annotated[
-        float, typer.Option("--max-nll-quantile", help="Reject what is less likely than this share of real data.")
+        float,
+        typer.Option("--max-nll-quantile", help="Reject samples that are less likely than this fraction of real data."),
     ] = 1.0,
-    append: Annotated[bool, typer.Option("--append", help="Write the real data too, before the synthetic.")] = False,
-    temperature: Annotated[float, typer.Option(help="How far pictures vary; below 1: less.")] = 1.0,
+    append: Annotated[
+        bool, typer.Option("--append", help="Write the real data too, before the synthetic data.")
+    ] = False,
+    temperature: Annotated[float, typer.Option(help="How far pictures vary; below 1, less.")] = 1.0,
     privacy: Annotated[bool, typer.Option("--privacy", help="Report whether real rows can be recognised.")] = False,
     out: Out = None,
     seed: Seed = 0,
@@ -43,10 +46,10 @@ def augment(
 ) -> None:
     """Write synthetic rows of a table, or labelled pictures.
 
-    --balance writes as many as make the classes equally frequent. --max-nll-quantile 0.99 rejects and redraws samples
-    less likely than 99 % of comparable real data, and pictures whose class is not confirmed. Pictures become a folder
-    with a subfolder for each class, or a .npz with x and y. Unlabelled pictures (in a subfolder "unlabelled", an empty
-    cell of --labels) are labelled by their latent neighbours.
+    --balance writes just enough samples to make all classes equally frequent. --max-nll-quantile 0.99 rejects and
+    redraws samples less likely than 99 % of comparable real data, and pictures whose class is not confirmed.
+    Pictures become a folder with a subfolder for each class, or a .npz with x and y. Unlabelled pictures
+    (in a subfolder "unlabelled", or with an empty cell of --labels) are labelled by their latent neighbours.
 
     --privacy compares the distance to the closest training row with that of held-out rows, and tests whether training
     rows can be recognised.
@@ -54,7 +57,7 @@ def augment(
     \b
     Examples:
       nelbo augment results/people -n 5000 --max-nll-quantile 0.99 --privacy --out rows.csv
-      nelbo augment results/people --condition "income=>50K,sex=Female" -n 500 --out rows.csv
+      nelbo augment results/people --condition "education=Masters,sex=Female" -n 500 --out rows.csv
       nelbo augment results/people people.csv --balance income --append --out balanced.csv
       nelbo augment results/digits digits/ -n 5000 --max-nll-quantile 0.99 --out more/
       nelbo augment results/digits digits/ --balance label --append --out balanced.npz
@@ -143,7 +146,7 @@ def _real_pictures(m: Model, data: str) -> Any:
     if data:
         return load_like(data, m.schema, split="train")
     if not m.recipe.data.source:
-        raise UserError("the model was trained on an array: give DATA")
+        raise UserError("the model was trained on an array, which was not saved: pass DATA")
     return run.read(m.recipe)[0].train
 
 
@@ -153,7 +156,7 @@ def _source(m: Model, data: str) -> str:
 
     source = data or m.recipe.data.source
     if not source:
-        raise UserError("the model was trained on a DataFrame: give the file of its rows as DATA")
+        raise UserError("the model was trained on a DataFrame, which was not saved: pass the file of its rows as DATA")
     if not tables.is_table(source):
         raise UserError(f"{source}: is not a table: give the file of real rows as DATA")
     return source

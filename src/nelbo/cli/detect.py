@@ -1,4 +1,4 @@
-"""`nelbo detect`: anomalies, their p-values, and the parts of a datum that explain them."""
+"""`nelbo detect`: anomalies, their p-values, and the parts of an example that explain them."""
 
 from __future__ import annotations
 
@@ -22,18 +22,23 @@ if TYPE_CHECKING:
     from nelbo.apps.anomaly.intervals import AnomalousInterval, IntervalResult
     from nelbo.data import Dataset, Schema
 
+SCORES = (
+    "nll: -log p(x). bound: the same for a likelihood that is not a density. reconstruction: -log p(x | z) at the "
+    "posterior mean. latent: the KL. regret: the gain in ELBO from fitting the posterior to this row alone. ratio: for "
+    "pictures, the reconstruction error relative to predicting each pixel by its neighbour. auto: chosen for the model."
+)
 SHOWN = 8  # the most anomalous rows, printed and drawn
 
 
 def detect(
     model: ModelPath,
     data: DataPath = "",
-    score: Annotated[str, typer.Option(help="auto, nll, bound, reconstruction, latent, regret or ratio.")] = "auto",
-    alpha: Annotated[float, typer.Option(help="Share of normal data that may be flagged.")] = 0.01,
+    score: Annotated[str, typer.Option(help=SCORES)] = "auto",
+    alpha: Annotated[float, typer.Option(help="Largest fraction of normal data that is flagged.")] = 0.01,
     calibration: Annotated[
         str, typer.Option(help="Normal data.  [default: the model's test data]", show_default=False)
     ] = "",
-    samples: Annotated[int, typer.Option(help="Draws of z per datum.")] = 50,
+    samples: Annotated[int, typer.Option(help="Draws of z per row.")] = 50,
     seed: Seed = 0,
     condition: Condition = None,
     out: Out = None,
@@ -44,11 +49,12 @@ def detect(
     A table (.csv) has the score and the p-value of each row, and the columns that explain it; for pictures and series,
     a figure (.png) shows where the 8 most anomalous ones deviate.
 
-    The threshold is calibrated on normal rows that the model was not trained on: at most a share of --alpha of
-    such rows is flagged. Without DATA, one half of the model's test data is examined, the other half calibrates.
+    The threshold is calibrated on normal rows that the model was not trained on: at most a fraction --alpha of
+    normal rows is flagged. Without DATA, one half of the model's test data is examined, the other half calibrates.
 
     For series, anomalies_intervals.csv lists the anomalous intervals: the row, the first step, the step after the last,
-    and the nats above normal. Where recordings were cut into windows, steps are counted in the recording.
+    and by how many nats its anomaly score exceeds that of normal series. Where recordings were cut into windows, steps
+    are counted in the recording.
 
     \b
     Examples:
@@ -90,7 +96,7 @@ def _halves(rows: Dataset, seed: int) -> tuple[Dataset, Dataset, list[int]]:
     from nelbo.data import subset
 
     if len(rows) < 2:
-        raise UserError(f"the model's test data have {len(rows)} row, too few to split: give DATA")
+        raise UserError(f"the model's test data have {len(rows)} row, too few to split: pass DATA")
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     first, second = (half.sort().values for half in order.tensor_split(2))
     return subset(rows, first), subset(rows, second), first.tolist()
@@ -144,7 +150,7 @@ def _write(
 
 
 def _table(detector: Detector, result: DetectionResult, rows: Dataset, numbers: list[int]) -> bytes:
-    """A row for each datum; for vectors and tables, also the columns that contribute most."""
+    """A row for each example; for vectors and tables, also the columns that contribute most."""
     from nelbo.apps.anomaly.detector import COUNT, top_features
 
     worded = not _is_drawn(rows.schema)
@@ -228,7 +234,7 @@ def _text(said: dict[str, object], written: list[Path]) -> str:
     top: list[dict[str, float]] = said["top_anomalies"]  # type: ignore[assignment]
     lines = [
         f"{said['n_anomalies']:,} of {said['n']:,} rows are anomalies: {said['score']} above {said['threshold']:.4g} "
-        f"nats, exceeded by at most a share of {said['alpha']} of normal rows (by {said['calibration']:,} rows of "
+        f"nats, exceeded by at most a fraction {said['alpha']} of normal rows (calibrated on {said['calibration']:,} rows of "
         f"{said['calibrated_on']})",
         *([f"The {len(top)} most anomalous:"] if top else []),
         *(f"  row {o['row']:<8} {o['anomaly_score']:12.4f} nats   p = {o['p_value']:.4g}" for o in top),

@@ -34,9 +34,9 @@ def impute(
 
     A missing number is filled with its mean given the other cells of its row, a category with the most probable one.
     Everything else stays as it is in the file. With --n-imputations 5, five files (filled_1.csv, ...) have the missing
-    cells drawn instead: multiple imputation. --uncertainty writes the standard deviation of each filled number, the
-    probability of another category, and 0 for observed cells. Series are filled likewise where they are NaN (.npy, .csv
-    or .png; a table that is one recording, as a table).
+    cells drawn instead: multiple imputation. --uncertainty writes the standard deviation of each filled number, for a
+    filled category the probability that it is wrong, and 0 for observed cells. NaN steps of series are filled in the
+    same way. The output is .npy, .csv or .png; a single recording that is read from a table is written as a table.
 
     \b
     Examples:

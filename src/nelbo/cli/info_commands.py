@@ -163,7 +163,8 @@ def show(name: RecipeName, as_json: JSON = False) -> None:
 @recipes_app.command(cls=Command)
 def fields(
     family: Annotated[
-        str | None, typer.Argument(metavar="FAMILY", help="prior, likelihood ...  [default: all]", show_default=False)
+        str | None,
+        typer.Argument(metavar="TYPE", help="Type of part: prior, likelihood ...  [default: all]", show_default=False),
     ] = None,
     as_json: JSON = False,
 ) -> None:

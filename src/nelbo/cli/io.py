@@ -38,7 +38,7 @@ Labelled = Annotated[
     str | None, typer.Option(help="Labelled pictures.  [default: the model's test data]", show_default=False)
 ]
 
-N = Annotated[int, typer.Option("-n", help="How many.")]
+N = Annotated[int, typer.Option("-n", help="Number of samples.")]
 Condition = Annotated[str | None, typer.Option(help="Condition on a class, numbers, or cells of a table's row.")]
 Temperature = Annotated[float, typer.Option(help="Spread of the prior; below 1: more typical.")]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
@@ -51,7 +51,10 @@ Truncation = Annotated[
 Columns = Annotated[int, typer.Option(help="Pictures in a row.")]
 Size = Annotated[
     int,
-    typer.Option(help="Longer side in pixels, by an integer factor.  [default: suitable]", show_default=False),
+    typer.Option(
+        help="Longer side in pixels, rounded to a multiple of the picture's.  [default: chosen automatically]",
+        show_default=False,
+    ),
 ]
 Smooth = Annotated[bool, typer.Option("--smooth", help="Enlarge smoothly, to exactly --size.")]
 Seconds = Annotated[float, typer.Option(help="Duration in seconds.")]

@@ -17,7 +17,7 @@ from nelbo.errors import UserError
 if TYPE_CHECKING:
     from nelbo.model.scoring import Estimate
 
-SHOWN = 64  # the most data that `reconstruct` shows
+SHOWN = 64  # the most examples that `reconstruct` shows
 
 
 def evaluate(
@@ -32,11 +32,11 @@ def evaluate(
     out: Out = None,
     as_json: JSON = False,
 ) -> None:
-    """Print loss, distortion and rate of DATA, in nats per datum.
+    """Print loss, distortion and rate of DATA, in nats per example.
 
     With --samples, log p(x) too, which is higher for likelier data: its estimate is shown as it grows, and is the
-    result if Ctrl-C ends it early. With --quality, as many samples as data are compared with the data on the
-    features of a small digit classifier.
+    result if Ctrl-C ends it early. With --quality, one sample is drawn for each digit of DATA, and the two sets
+    are compared by the features of a small digit classifier: Fréchet distance, precision, recall, density and coverage.
 
     \b
     Examples:
@@ -90,13 +90,13 @@ def sample(
     printed, unless --out names a .txt file. A table's rows can be conditioned on some cells: the other cells are drawn
     given these, and no row is rejected.
 
-    With --like, each sample is one of the given items, perturbed along the latent difference of two of its neighbours.
-    --temperature scales the perturbation.
+    With --like, each sample is an item of that DATA, shifted in latent space by the difference between two
+    of its neighbours. --temperature scales the shift.
 
     \b
     Examples:
       nelbo sample results/mnist -n 64 --out digits.png --seed 1
-      nelbo sample results/people -n 500 --condition "income=>50K,sex=Female" --out rows.csv
+      nelbo sample results/people -n 500 --condition "education=Masters,sex=Female" --out rows.csv
       nelbo sample results/emoji -n 1000 --like faces/ --out faces.npy
       nelbo sample results/names -n 20 --temperature 0.6 --exclude names.txt
     """
@@ -136,8 +136,8 @@ def reconstruct(
     """Reconstruct DATA from their posterior means.
 
     A picture shows the originals above their reconstructions. Lines of text are printed, each before its
-    reconstruction, unless --out names a .txt file; they are decoded from an embedding of typical norm instead of the
-    posterior's mean. DATA may be a line.
+    reconstruction, unless --out names a .txt file. For text, the posterior mean is first rescaled to the norm of a
+    typical draw from the posterior. DATA may be a line.
 
     \b
     Examples:
@@ -180,9 +180,9 @@ def reconstruct(
 def embed(
     model: ModelPath, data: DataPath = "", condition: Condition = None, out: Out = None, as_json: JSON = False
 ) -> None:
-    """Write the posterior mean of each datum.
+    """Write the posterior mean of each example.
 
-    The file is .npy, or .csv with the label of each datum that has one.
+    The file is .npy, or .csv with the label of each example that has one.
 
     \b
     Examples:
@@ -205,7 +205,7 @@ def interpolate(
         typer.Argument(help="Pictures, lines of text, or row numbers of --data.  [default: 0 1]", show_default=False),
     ] = None,
     data: ItemData = "",
-    steps: Annotated[int, typer.Option(help="Data from one item to the next, both included.")] = 10,
+    steps: Annotated[int, typer.Option(help="Number of points from one item to the next, including both.")] = 10,
     condition: Condition = None,
     out: Out = None,
     as_json: JSON = False,
@@ -241,8 +241,8 @@ def interpolate(
 
 def traverse(
     model: ModelPath,
-    steps: Annotated[int, typer.Option(help="Values of each latent.")] = 9,
-    span: Annotated[float, typer.Option(help="Range of each latent, from -SPAN to SPAN.")] = 3.0,
+    steps: Annotated[int, typer.Option(help="Number of values per latent dimension.")] = 9,
+    span: Annotated[float, typer.Option(help="Range of each latent dimension, from -SPAN to SPAN.")] = 3.0,
     item: Annotated[
         str, typer.Option(help="A picture to start from.  [default: the prior's mean]", show_default=False)
     ] = "",
@@ -250,9 +250,9 @@ def traverse(
     out: Out = None,
     as_json: JSON = False,
 ) -> None:
-    """Vary one latent at a time, highest KL first.
+    """Vary one latent dimension at a time, highest KL first.
 
-    The figure has a row for each latent.
+    The figure has a row for each latent dimension.
 
     \b
     Examples:
@@ -272,15 +272,15 @@ def traverse(
 def plot_latent(
     model: ModelPath,
     data: DataPath = "",
-    grid_size: Annotated[int, typer.Option(help="Decoded points along each side, with 2 latents.")] = 20,
+    grid_size: Annotated[int, typer.Option(help="Decoded points along each side, with 2 latent dimensions.")] = 20,
     condition: Condition = None,
     out: Out = None,
     as_json: JSON = False,
 ) -> None:
     """Draw the latent space.
 
-    With 2 latents of pictures, points of a grid are decoded. Otherwise the figure shows the first two principal
-    components of the posterior means of DATA.
+    For pictures with 2 latent dimensions, points of a grid are decoded. Otherwise the figure shows the first two
+    principal components of the posterior means of DATA.
 
     \b
     Examples:

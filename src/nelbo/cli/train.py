@@ -92,12 +92,14 @@ def train(
     size: Annotated[str | None, DATA(help="Resize pictures: 64, or HEIGHTxWIDTH.")] = None,
     labels: Annotated[str | None, DATA(help="A CSV file of the pictures' classes.")] = None,
     augment: Annotated[str | None, DATA(help="Random changes of pictures: flip, shift ...")] = None,
-    skip_unreadable: Annotated[bool | None, DATA("--skip-unreadable", help="Skip data that cannot be read.")] = None,
+    skip_unreadable: Annotated[
+        bool | None, DATA("--skip-unreadable", help="Skip pictures or lines that cannot be read.")
+    ] = None,
     columns: Annotated[str | None, DATA("--columns", help="A TOML file of a table's columns.")] = None,
     kind: Annotated[str | None, DATA(help="series: an array of time series.")] = None,
     window: Annotated[int | None, DATA(help="Cut series into windows of this many steps.")] = None,
     condition: Annotated[str | None, MODEL(help='Condition the model on "label".')] = None,
-    latent_dim: Annotated[int | None, MODEL(help="Number of latents.")] = None,
+    latent_dim: Annotated[int | None, MODEL(help="Number of latent dimensions.")] = None,
     beta: Annotated[float | None, MODEL(help="Weight of the KL.")] = None,
     post_hoc_prior: Annotated[str | None, MODEL(help="Fit a prior after training: gmm, auto ...")] = None,
     minutes: Annotated[float | None, TRAINING(help="Training time; it sets the number of epochs.")] = None,

@@ -25,7 +25,8 @@ class Input:
     Args:
         center: a number, or "mean" for the mean of the training data.
         scale: factor of the centred input.
-        mask_fraction: share of the series of which a random stretch is hidden from the encoder in training; 0 for none.
+        mask_fraction: fraction of the series that have a random stretch hidden from the encoder in training; 0:
+            none.
     """
 
     center: float | Literal["mean"] = "mean"
@@ -38,11 +39,11 @@ class ModelSpec:
     """A VAE as plain values; those that are None are chosen from the data.
 
     Args:
-        latent: the latents, with prior and posterior.
+        latent: the type of latent variables, with prior and posterior.
         likelihood: p(x | h); None for the default of the data.
         encoder: architecture of the encoder; None for the default of the data.
         decoder: architecture of the decoder; None for the encoder's.
-        input: scaling of the encoder's input.
+        input: scaling of the encoder's input; see section `model.input`.
         init_bias_to_mean: set the decoder's output bias to the mean of the training data before training.
     """
 

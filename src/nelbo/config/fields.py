@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import textwrap
 import types
 import typing
@@ -12,14 +13,14 @@ from typing import Annotated, Any, Literal, Union
 
 from nelbo.config.build import Input, ModelSpec
 from nelbo.config.recipe import Recipe
-from nelbo.config.registry import Entry, dump, entries, families, family_of
+from nelbo.config.registry import Entry, Range, dump, entries, families, family_of
 from nelbo.data import DataOptions
 from nelbo.errors import UserError, nearest
 from nelbo.training import TrainingConfig
 
 TABLES = {"": Recipe, "data": DataOptions, "training": TrainingConfig, "model": ModelSpec, "model.input": Input}
-"""The tables of a recipe by path, without the families of parts."""
-TYPES = {int: "whole number", float: "number", str: "text", bool: "true or false"}
+"""The sections of a recipe by path, without the families of parts."""
+TYPES = {int: "integer", float: "number", str: "text", bool: "true or false"}
 WIDTH = 100  # columns of the text
 
 
@@ -36,7 +37,7 @@ def listing(family: str | None = None) -> dict[str, dict[str, Any]]:
         UserError: for an unknown family.
     """
     if family is not None and family not in families():
-        raise UserError(f"family {family!r}: {nearest(family, families())}")
+        raise UserError(f"unknown part type {family!r}: {nearest(family, families())}")
     found = {path or "recipe": Entry(table, (), {}, None) for path, table in TABLES.items() if family is None}
     for name in families() if family is None else [family]:
         found |= {f"{name}.{kind}": entry for kind, entry in entries(name).items()}
@@ -57,24 +58,25 @@ def type_text(kind: Any) -> str:
 
     >>> from nelbo.config.registry import Range
     >>> type_text(float | None), type_text(Literal["learned"] | Annotated[int, Range(1)]), type_text(tuple[int, ...])
-    ('number or none', '"learned" or whole number, 1 or more', 'list of whole number')
+    ('number or none', '"learned" or integer >= 1', 'list of integers')
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
-        return ", ".join(
-            [type_text(arguments[0]), *(str(allowed).removeprefix("a number ") for allowed in arguments[1:])]
-        )
+        text = type_text(arguments[0])
+        for allowed in arguments[1:]:
+            text = f"{text} {allowed.signs}" if isinstance(allowed, Range) else f"non-empty {text}"
+        return text
     if origin in (Union, types.UnionType):
         return " or ".join("none" if argument is type(None) else type_text(argument) for argument in arguments)
     if origin is Literal:
         return ", ".join(json.dumps(argument) for argument in arguments)
     if origin is tuple:
-        return f"list of {type_text(arguments[0])}"
+        return "list of " + re.sub("^(integer|number|text)", r"\1s", type_text(arguments[0]))
     if origin is dict:
-        return "table"
+        return "TOML table"
     if family := family_of(kind):
         return family
-    return TYPES.get(kind, "table")
+    return TYPES.get(kind, "section")
 
 
 def to_text(sections: Mapping[str, Mapping[str, Any]]) -> str:
@@ -86,7 +88,7 @@ def _lines(section: str, content: Mapping[str, Any]) -> Iterator[str]:
     yield from textwrap.wrap(f"{section}: {content['summary']}", WIDTH, subsequent_indent="  ")
     for name, field in content["fields"].items():
         default = f"  [default: {_value(field['default'])}]" if "default" in field else "  [required]"
-        default = "" if field["type"] == "table" else default  # its fields have their own section
+        default = "" if field["type"] in ("section", "TOML table") else default  # it has fields of its own
         text = f"{name} ({field['type']}): {field['help']}{default}"
         yield from textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="        ")
     yield ""

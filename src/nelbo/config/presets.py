@@ -130,10 +130,10 @@ WARM_UP = Linear(
 
 @preset("vamp", "tomczak2018vae")
 def vamp(dim: int = 20, components: int = 100) -> Preset:
-    """The prior is the mean posterior of learned pseudo-inputs.
+    """The prior is the mixture (average) of the posteriors at learned pseudo-inputs.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
         components: number of pseudo-inputs.
     """
     return Preset(ELBO, flat(dim=dim, prior=Component("prior", "vamp", components=components)))
@@ -144,7 +144,7 @@ def exemplar(dim: int = 20, components: int = 500) -> Preset:
     """The prior is a mixture around the embeddings of training data.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
         components: number of exemplars.
     """
     return Preset(ELBO, flat(dim=dim, prior=Component("prior", "exemplar", components=components)))
@@ -155,7 +155,7 @@ def mixture_prior(dim: int = 20, components: int = 10) -> Preset:
     """The prior is a learned mixture of Normals.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
         components: number of Normals.
     """
     return Preset(ELBO, flat(dim=dim, prior=Component("prior", "mixture", components=components)))
@@ -166,7 +166,7 @@ def flow_prior(dim: int = 20) -> Preset:
     """The prior is a coupling flow.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim, prior=Component("prior", "flow", transform="realnvp")))
 
@@ -176,7 +176,7 @@ def linear_flow(dim: int = 20) -> Preset:
     """A posterior of planar steps.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim, posterior=Component("posterior", "flow", transform="planar")))
 
@@ -186,7 +186,7 @@ def sylvester(dim: int = 20) -> Preset:
     """A posterior of Sylvester steps.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim, posterior=Component("posterior", "flow", transform="sylvester")))
 
@@ -196,7 +196,7 @@ def iaf(dim: int = 20) -> Preset:
     """A posterior of inverse autoregressive steps.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim, posterior=Component("posterior", "flow", transform="iaf")))
 
@@ -206,7 +206,7 @@ def hvae(dim: int = 20) -> Preset:
     """A posterior of Hamiltonian steps towards the true one.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim, posterior="hamiltonian"))
 
@@ -216,7 +216,7 @@ def rhvae(dim: int = 10) -> Preset:
     """A posterior of Hamiltonian steps along a learned metric of the latents.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim, posterior="riemannian"))
 
@@ -226,7 +226,7 @@ def full_covariance(dim: int = 20) -> Preset:
     """A Normal posterior with a full covariance.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim, posterior="full-normal"))
 
@@ -236,7 +236,7 @@ def laplace(dim: int = 20) -> Preset:
     """Laplace posterior and prior: sparser latents.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim, prior="laplace", posterior="laplace"))
 
@@ -246,7 +246,7 @@ def s_vae(dim: int = 20) -> Preset:
     """Latents on a sphere: von Mises-Fisher posterior, uniform prior.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim, prior="uniform-sphere", posterior="von-mises-fisher"))
 
@@ -256,7 +256,7 @@ def power_spherical(dim: int = 20) -> Preset:
     """Latents on a sphere: power spherical posterior, uniform prior.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim, prior="uniform-sphere", posterior="power-spherical"))
 
@@ -266,7 +266,7 @@ def poincare(dim: int = 20, curvature: float = 1.0) -> Preset:
     """Latents in a hyperbolic ball: wrapped Normal posterior and prior.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
         curvature: c; the latent space has curvature -c.
     """
     return Preset(
@@ -284,7 +284,7 @@ def dirichlet(dim: int = 20) -> Preset:
     """Latents on the simplex: logistic-Normal posterior, Dirichlet-like prior.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim, prior="dirichlet", posterior="logistic-normal"))
 
@@ -294,7 +294,7 @@ def gamma(dim: int = 20) -> Preset:
     """Positive latents: Gamma posterior and prior.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim, prior="gamma", posterior="gamma"))
 
@@ -348,7 +348,7 @@ def vq_vae(groups: int = 16, codebook_size: int = 512) -> Preset:
     """Codes from a learned codebook; fit a prior over them to sample.
 
     Args:
-        groups: number of vectors of a datum.
+        groups: number of vectors of an example.
         codebook_size: entries of the codebook.
     """
     return Preset(ELBO, Component("latent", "vq", groups=groups, codebook_size=codebook_size))
@@ -359,7 +359,7 @@ def residual_vq(groups: int = 16, codebook_size: int = 256, depth: int = 4) -> P
     """Several codebooks, each for the residual of those before.
 
     Args:
-        groups: number of vectors of a datum.
+        groups: number of vectors of an example.
         codebook_size: entries of the codebook.
         depth: number of codebooks.
     """
@@ -371,7 +371,7 @@ def fsq(groups: int = 16) -> Preset:
     """Codes by rounding a few bounded numbers, without a codebook.
 
     Args:
-        groups: number of vectors of a datum.
+        groups: number of vectors of an example.
     """
     return Preset(ELBO, Component("latent", "fsq", groups=groups))
 
@@ -381,7 +381,7 @@ def lfq(groups: int = 16) -> Preset:
     """Codes by the signs of a few numbers.
 
     Args:
-        groups: number of vectors of a datum.
+        groups: number of vectors of an example.
     """
     return Preset(ELBO, Component("latent", "lfq", groups=groups))
 
@@ -424,18 +424,18 @@ def vae(dim: int = 20) -> Preset:
     """A diagonal Normal posterior, a standard Normal prior, the ELBO.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim))
 
 
 @preset("beta-vae", "higgins2017beta")
 def beta_vae(dim: int = 20, beta: float = 4.0) -> Preset:
-    """The rate weighted by beta: fewer and more independent latents.
+    """The rate weighted by beta: fewer and more independent latent dimensions.
 
     Args:
-        dim: number of latents.
-        beta: weight of the rate; above 1, latents are fewer and more independent.
+        dim: number of latent dimensions.
+        beta: weight of the rate; above 1, fewer latent dimensions are used, and they are more independent.
     """
     return Preset(objective("elbo", beta=beta), flat(dim=dim))
 
@@ -445,7 +445,7 @@ def disentangled_beta_vae(dim: int = 20, weight: float = 30.0, capacity: float =
     """The rate constrained to a capacity that rises in training.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
         weight: weight of the constraint.
         capacity: the final capacity C, nats.
     """
@@ -457,18 +457,18 @@ def sigma_vae(dim: int = 20) -> Preset:
     """A Normal likelihood with the optimal variance of each batch, which replaces beta.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim), Component("likelihood", "normal", sigma="optimal"))
 
 
 @preset("free-bits", "kingma2016improved")
 def free_bits(dim: int = 20, floor: float = 0.1) -> Preset:
-    """The rate of each latent is free up to a floor.
+    """The rate of each latent dimension is free up to a floor.
 
     Args:
-        dim: number of latents.
-        floor: free nats of each latent.
+        dim: number of latent dimensions.
+        floor: free nats of each latent dimension.
     """
     return Preset(objective("free-bits", floor=floor), flat(dim=dim))
 
@@ -478,8 +478,8 @@ def geco(dim: int = 20, target: float = 90.0) -> Preset:
     """The smallest rate at which the distortion reaches a target.
 
     Args:
-        dim: number of latents.
-        target: the distortion to reach, nats per datum.
+        dim: number of latent dimensions.
+        target: the distortion to reach, nats per example.
     """
     return Preset(objective("geco", target=target), flat(dim=dim))
 
@@ -489,7 +489,7 @@ def stl(dim: int = 20) -> Preset:
     """The ELBO with a gradient of the rate that is less noisy late in training.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(objective("elbo", stl=True), flat(dim=dim))
 
@@ -499,7 +499,7 @@ def cvae(dim: int = 20) -> Preset:
     """Prior, posterior and likelihood given the label.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim), condition="label")
 
@@ -509,7 +509,7 @@ def m2(dim: int = 20, classes: int = 10) -> Preset:
     """Semi-supervised: a missing label is a latent, and a classifier is trained jointly.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
         classes: number of classes of the label.
     """
     return Preset(objective("semi-supervised", classes=classes), flat(dim=dim), condition="label")
@@ -520,7 +520,7 @@ def beta_tc(dim: int = 20, beta: float = 6.0) -> Preset:
     """The total correlation part of the rate weighted by beta.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
         beta: weight of the total correlation.
     """
     return Preset(objective("beta-tc", beta=beta), flat(dim=dim))
@@ -531,7 +531,7 @@ def factor_vae(dim: int = 20, weight: float = 6.0) -> Preset:
     """The total correlation, estimated by a critic of the latents, as a penalty.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
         weight: weight of the total correlation.
     """
     return Preset(objective("factorvae", weight=weight), flat(dim=dim))
@@ -542,7 +542,7 @@ def dip_vae_1(dim: int = 20) -> Preset:
     """The covariance of the posterior means pulled towards the identity.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(objective("dip-vae", version="I"), flat(dim=dim))
 
@@ -552,7 +552,7 @@ def dip_vae_2(dim: int = 20) -> Preset:
     """The covariance of the latent samples pulled towards the identity.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(objective("dip-vae", version="II"), flat(dim=dim))
 
@@ -562,7 +562,7 @@ def info_vae(dim: int = 20) -> Preset:
     """A weaker rate, and the aggregate posterior matched to the prior by MMD.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(objective("infovae"), flat(dim=dim))
 
@@ -572,7 +572,7 @@ def hsic_vae(dim: int = 20) -> Preset:
     """Blocks of latents made independent by a kernel criterion.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(objective("hsic"), flat(dim=dim))
 
@@ -582,7 +582,7 @@ def iwae(dim: int = 20, k: int = 5) -> Preset:
     """The importance-weighted bound of k samples.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
         k: samples of each bound; more make it tighter.
     """
     return Preset(objective("iwae", k=k), flat(dim=dim))
@@ -593,7 +593,7 @@ def dreg(dim: int = 20, k: int = 5) -> Preset:
     """The importance-weighted bound with doubly reparameterised gradients.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
         k: samples of each bound; more make it tighter.
     """
     return Preset(objective("iwae", k=k, gradient="dreg"), flat(dim=dim))
@@ -604,7 +604,7 @@ def miwae(dim: int = 20, k: int = 5, m: int = 3) -> Preset:
     """The mean of m importance-weighted bounds.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
         k: samples of each bound; more make it tighter.
         m: number of bounds.
     """
@@ -616,7 +616,7 @@ def ciwae(dim: int = 20, k: int = 5, beta: float = 0.5) -> Preset:
     """Between the ELBO and the importance-weighted bound.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
         k: samples of each bound; more make it tighter.
         beta: weight of the ELBO, from 0 to 1.
     """
@@ -628,7 +628,7 @@ def piwae(dim: int = 20, k: int = 5, m: int = 3) -> Preset:
     """The tight bound for the decoder, the better gradient for the encoder.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
         k: samples of each bound; more make it tighter.
         m: number of bounds.
     """
@@ -640,7 +640,7 @@ def renyi(dim: int = 20, alpha: float = 0.5) -> Preset:
     """The Renyi bound of order alpha.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
         alpha: order of the bound; 0 is IWAE, towards 1 the ELBO.
     """
     return Preset(objective("renyi", alpha=alpha), flat(dim=dim))
@@ -651,7 +651,7 @@ def wae_mmd(dim: int = 20) -> Preset:
     """A deterministic encoder whose embeddings match the prior by MMD.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(objective("wae-mmd"), flat(dim=dim, posterior="point-mass"))
 
@@ -661,7 +661,7 @@ def swae(dim: int = 20) -> Preset:
     """A deterministic encoder whose embeddings match the prior in sliced Wasserstein distance.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(objective("swae"), flat(dim=dim, posterior="point-mass"))
 
@@ -671,7 +671,7 @@ def ae(dim: int = 20) -> Preset:
     """A deterministic autoencoder; fit a prior after training to sample from it.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim, posterior="point-mass"))
 
@@ -681,7 +681,7 @@ def rae_l2(dim: int = 20) -> Preset:
     """A deterministic autoencoder with weight decay on the decoder.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(objective("rae", regularizer="l2"), flat(dim=dim, posterior="point-mass"))
 
@@ -691,7 +691,7 @@ def rae_gp(dim: int = 20) -> Preset:
     """A deterministic autoencoder with a gradient penalty on the decoder.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(objective("rae", regularizer="gradient"), flat(dim=dim, posterior="point-mass"))
 
@@ -701,7 +701,7 @@ def aae(dim: int = 20) -> Preset:
     """Latents matched to the prior by a critic.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(objective("aae"), flat(dim=dim, posterior="point-mass"), learning_rate=1e-3)
 
@@ -711,7 +711,7 @@ def vae_gan(dim: int = 20) -> Preset:
     """Pictures compared by the features of a critic that distinguishes them from data.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(objective("vae-gan", weight=0.05, critic=nets.Conv(4), critic_lr_scale=0.5), flat(dim=dim))
 
@@ -721,7 +721,7 @@ def ms_ssim(dim: int = 20) -> Preset:
     """Pictures compared by multi-scale structural similarity.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim), Component("likelihood", "ssim"))
 
@@ -731,7 +731,7 @@ def dfc(dim: int = 20) -> Preset:
     """Pictures compared by the features of a fixed network.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim), Component("likelihood", "perceptual"))
 
@@ -741,7 +741,7 @@ def log_cosh(dim: int = 20) -> Preset:
     """A log-cosh error: squared near zero, absolute far away.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim), Component("likelihood", "log-cosh"))
 
@@ -751,7 +751,7 @@ def student_t(dim: int = 20) -> Preset:
     """A likelihood with heavy tails, for data with outliers.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim), Component("likelihood", "student-t"))
 
@@ -761,6 +761,6 @@ def discretized_logistic(dim: int = 20) -> Preset:
     """The mass of each of 256 pixel values: a likelihood in bits per dimension.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
     return Preset(ELBO, flat(dim=dim), Component("likelihood", "discretized-logistic"))

@@ -78,6 +78,12 @@ class Range:
             ends.append(f"at most {self.high:g}")
         return " and ".join(ends)
 
+    @property
+    def signs(self) -> str:
+        """The range in signs, such as ">= 0 and < 1"."""
+        ends = ((">=", self.low), (">", self.above), ("<=", self.high), ("<", self.below))
+        return " and ".join(f"{sign} {end:g}" for sign, end in ends if math.isfinite(end))
+
 
 @dataclass(frozen=True)
 class NotEmpty:

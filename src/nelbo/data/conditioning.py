@@ -78,7 +78,7 @@ def condition(data: DataSplits, on: Any) -> ConditionEncoder:
 
     Args:
         data: the splits, whose `context` is set.
-        on: "label" for the labels, or an array of numbers with a row for each datum, in the source's order; numbers
+        on: "label" for the labels, or an array of numbers with a row for each example, in the source's order; numbers
             require a source without a test split of its own.
 
     Raises `UserError` if there are no labels, or the number of rows differs.
@@ -91,7 +91,7 @@ def condition(data: DataSplits, on: Any) -> ConditionEncoder:
         raise UserError('condition: numbers require data without a test split of its own: use condition="label"')
     if len(values) != len(data.train.whole) or not np.isfinite(values).all():
         raise UserError(
-            f"condition: {len(values)} rows for {len(data.train.whole)} data: give one row of finite numbers per datum"
+            f"condition: {len(values)} rows for {len(data.train.whole)} examples: give each one row of finite numbers"
         )
     rows = values[data.train.index.numpy()]
     scale = np.where(rows.std(0) > 0, rows.std(0), 1.0)
@@ -103,7 +103,7 @@ def condition(data: DataSplits, on: Any) -> ConditionEncoder:
 
 def _on_labels(data: DataSplits, on: str) -> ConditionEncoder:
     if on != "label":
-        raise UserError(f'condition={on!r}: use "label", or in Python an array of numbers with one row per datum')
+        raise UserError(f'condition={on!r}: use "label", or in Python an array of numbers with one row per example')
     splits: list[Dataset] = [data.train, data.test]
     if data.train.labels is None or data.test.labels is None:
         raise UserError(

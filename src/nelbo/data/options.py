@@ -19,19 +19,20 @@ class DataOptions:
         source: a source of `nelbo.data.load`; "" for data without a name, such as an array.
         val_fraction: fraction of the rows that is held out if the source has no test split.
         data_root: folder of the named data sets, in torchvision's layout.
-        size: of encoded pictures: "64", or "64x48" for height x width; in Python also an integer or a pair.
+        size: for image files (PNG, JPEG ...): the size they are resized to, "64", or "64x48" for height x width; in
+            Python also an integer or a pair.
         resize_mode: how pictures of another shape are resized: "crop", "pad" or "stretch".
-        channels: of encoded pictures: 1 (grey), 3 (colour) or 4 (with transparency); None: 1 if all are grey, else 3.
-        labels: a CSV file of the classes of encoded pictures; see `nelbo.data.images.folder`.
+        channels: for image files: 1 (grey), 3 (colour) or 4 (with transparency); None: 1 if all are grey, else 3.
+        labels: for image files: a CSV file of their classes; see `nelbo.data.images.folder`.
         augment: random changes of pictures in training, such as "flip,shift"; see `nelbo.data.images.augment`.
         skip_unreadable: whether to skip pictures or lines that cannot be read, with a warning.
         columns: a TOML file that describes the columns of a table; in Python also a dictionary.
         kind: "series" for arrays `(n, steps)` or `(n, steps, channels)`.
         window: steps of the windows into which recordings are cut; the data are then series.
         stride: steps from one window to the next; None: `window`.
-        tokens: of text: "characters" or "subwords"; None: chosen by the length of the lines.
-        vocabulary: of text: the largest number of tokens; None: 4000.
-        length: of text: the number of tokens per row; None: chosen from the lines.
+        tokens: for text: "characters" or "subwords"; None: chosen by the length of the lines.
+        vocabulary: for text: the largest number of tokens; None: 4000.
+        length: for text: the number of tokens per row; None: chosen from the lines.
         condition: "label" to condition the model on the labels.
     """
 

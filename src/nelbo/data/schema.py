@@ -92,7 +92,7 @@ class Schema:
         """Raise `UserError` unless the data are of one of these kinds, which `purpose` needs."""
         if self.kind not in kinds:
             nouns = " or ".join(kind_of(name).noun for name in kinds)
-            raise UserError(f"{purpose} does not support data of kind {self.kind}: use a model trained on {nouns}")
+            raise UserError(f"{purpose} does not support {self.data_kind.noun}: use a model trained on {nouns}")
 
     @cached_property
     def feature_columns(self) -> tuple[Column, ...]:

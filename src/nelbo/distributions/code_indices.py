@@ -74,8 +74,8 @@ class AutoregressiveCodes(Distribution):
     """An autoregressive distribution of sequences of codes. A draw calls `logits` once for each position.
 
     Args:
-        logits: maps codes `(*lead, positions)` to logits `(*lead, positions, codes)`; row i of the result may depend
-            only on codes before i.
+        logits: maps codes `(*lead, positions)` to logits `(*lead, positions, codes)`, where `lead` is any leading
+            shape; row i of the result may depend only on codes before i.
         shape: `(*batch, positions)`.
         codes: size of the codebook.
         like: a tensor with the dtype and device of log-probabilities.

@@ -142,7 +142,7 @@ class OptimalNormal(Distribution):
         return self._fitted(squares, squares.new_tensor(squares.numel())).element_log_prob(value)
 
     def observed_log_prob(self, value: Tensor, gaps: Tensor) -> Tensor:
-        """`element_log_prob`, with sigma^2 computed without the values where the mask `gaps` is True."""
+        """`element_log_prob` with sigma^2 estimated from observed values only; `gaps` is True where one is missing."""
         squares = (value - self.loc).detach().square().masked_fill(gaps, 0.0)
         return self._fitted(squares, (~gaps).expand_as(squares).sum().to(squares)).element_log_prob(value)
 

@@ -117,7 +117,10 @@ class Metric:
         return learned + self.floor * torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
 
     def root(self, z: Tensor) -> Tensor:
-        """The Cholesky factor of M(z); NaN where it has none, so that training stops at the loss."""
+        """The Cholesky factor of M(z); NaN if M(z) is not positive definite.
+
+        The NaN loss then stops training with an error.
+        """
         root, failed = torch.linalg.cholesky_ex(self.inverse(z))
         return torch.where(failed[..., None, None] > 0, math.nan, root)
 
@@ -204,7 +207,9 @@ def _(d: Riemannian, shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
 
 
 class MetricVolumePrior(Distribution):
-    """p(z) proportional to sqrt(det M(z)) within 2 T of a centroid, and zero elsewhere, where M was not learned.
+    """p(z) proportional to sqrt(det M(z)) within 2 T of a centroid of M, T its temperature, and 0 elsewhere.
+
+    Farther from all centroids, M was not learned from data.
 
     Its normaliser is unknown: it can be sampled, and has no log p(z). Each draw is the end of its own Hamiltonian
     Monte Carlo chain from a random centroid. Groups of centroids farther than 4 T apart are therefore drawn in

@@ -58,11 +58,11 @@ class LocationScale(Distribution, ABC):
 
     @abstractmethod
     def shape_variance(self) -> float | Tensor:
-        """Var[e]."""
+        """The variance of the standardised noise e, where x = mu + sigma e."""
 
     @abstractmethod
     def draw_shape(self, sample_shape: torch.Size) -> Tensor:
-        """A draw of e."""
+        """A draw of the standardised noise e."""
 
     @abstractmethod
     def shape_log_prob(self, e: Tensor) -> Tensor:

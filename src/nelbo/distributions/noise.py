@@ -97,7 +97,7 @@ def normal(sample_shape: torch.Size, batch_shape: torch.Size, event_shape: torch
 
 
 def uniform(sample_shape: torch.Size, batch_shape: torch.Size, event_shape: torch.Size, like: Tensor) -> Tensor:
-    """Noise uniform on [0, 1), otherwise as `normal`."""
+    """Uniform noise on [0, 1) of shape `(*sample_shape, *batch_shape, *event_shape)`, on the device of `like`."""
     return _draw(torch.rand, sample_shape, batch_shape, event_shape, like)
 
 

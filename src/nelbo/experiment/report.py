@@ -18,9 +18,9 @@ from nelbo.plotting.figures import figures_of
 from nelbo.training import State
 
 MEANINGS = {
-    "loss": "What training minimises: distortion + rate (the negative ELBO), nats per datum. Lower is better.",
+    "loss": "What training minimises: distortion + rate (the negative ELBO), nats per example. Lower is better.",
     "distortion": "Reconstruction error from one draw of the latents: minus the log-likelihood, nats.",
-    "rate": "Information in the latents about the datum: KL of the posterior from the prior, nats.",
+    "rate": "Information in the latents about the example: KL of the posterior from the prior, nats.",
     "seconds": "Time spent on this split in this epoch.",
     "lr": "The learning rate at the epoch's last step.",
 }

@@ -353,7 +353,7 @@ def load_test_data(model: Model) -> Dataset:
     """
     source = model.recipe.data.source
     if not source:
-        raise UserError("the model was trained on an array: give the data to use")
+        raise UserError("the model was trained on an array, which was not saved: pass DATA")
     loaded, _ = read(model.recipe)
     if loaded.schema != model.schema:
         raise UserError(f"{source} has changed since the model was trained on it: give the data to use")

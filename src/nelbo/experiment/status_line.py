@@ -59,7 +59,7 @@ class StatusLine:
 
 
 class LoopLine:
-    """The listener of `nelbo.training.progress`: it shows the outermost loop, with the progress of inner loops."""
+    """Shows one progress bar, for the outermost loop of `nelbo.training.progress`; inner loops advance it too."""
 
     def __init__(self, file: TextIO) -> None:
         self.line = StatusLine(file)

@@ -252,7 +252,7 @@ class TopDown(Latent):
             x: data `(batch, *shape)` whose posterior is sampled; None samples the prior.
             c: context `(batch, context)`; None for none.
             temperature: factor of the standard deviations of z: one number, or one for each level, top first.
-            shape: shape of independent samples for each datum; () for one sample.
+            shape: shape of independent samples for each example; () for one sample.
 
         Returns:
             h `(*shape, batch, features)`, and the levels, top first.
@@ -312,13 +312,13 @@ def ladder(
     posterior: How = "precision",
     skip: bool = False,
 ) -> TopDown:
-    """A hierarchy of vectors (ladder VAE); the encoder computes the first features of x.
+    """A hierarchy of vectors (ladder VAE); the encoder computes the features that the bottom-up pass starts from.
 
     Args:
         net: architecture of the encoder.
-        shape: shape of a datum.
+        shape: shape of an example.
         context: length of the context vector; 0 for none.
-        dims: latents of each level, top first.
+        dims: number of latent dimensions of each level, top first.
         width: units of each net, and of the top-down state.
         posterior: how p and the features of x combine to q: "direct", "residual" or "precision"; see
             `nelbo.latents.hierarchy`.
@@ -354,16 +354,16 @@ def topdown_conv(
     blocks: Annotated[int, Range(0)] = 1,
     posterior: How = "direct",
 ) -> TopDown:
-    """A hierarchy of pictures whose sizes are the successive halvings of the data, for any height and width.
+    """A hierarchy of feature maps, each half the size of the previous, down from the picture's size (any size).
 
     It has its own bottom-up net, so `model.encoder` is not used, and it takes `decoder = {kind = "head"}`.
 
     Args:
-        shape: shape of a datum, (channels, height, width).
+        shape: shape of an example, (channels, height, width).
         context: length of the context vector; 0 for none.
         depth: number of levels at each size, smallest first. Further sizes have no level; numbers beyond the last size
             are ignored.
-        channels: latents of each pixel of a level.
+        channels: number of latent dimensions of each pixel of a level.
         width: channels of the nets at full size; smaller sizes have up to four times as many.
         blocks: residual blocks at each size of the bottom-up pass.
         posterior: how p and the features of x combine to q: "direct", "residual" or "precision"; see

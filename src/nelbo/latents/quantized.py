@@ -33,9 +33,9 @@ class QuantizedLatent(Latent):
     Args:
         prior: p(z) over the codes.
         encoder: maps `(batch, *shape)` and a context to `groups * dim` features.
-        event_dims: number of dimensions of a datum.
+        event_dims: number of dimensions of an example.
         quantizer: maps vectors to codes.
-        groups: number of vectors of a datum.
+        groups: number of vectors of an example.
     """
 
     discrete = True
@@ -70,7 +70,7 @@ class QuantizedLatent(Latent):
         return h, (LatentLevel(z, PointMassCodes(indices, values), self.prior(c), torch.zeros_like(penalty), penalty),)
 
     def code_indices(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """The codes of each datum, `(batch, groups * depth)`.
+        """The codes of each example, `(batch, groups * depth)`.
 
         Args:
             x: data `(batch, *shape)`.
@@ -142,15 +142,16 @@ def vq(
 
     Args:
         net: architecture of the encoder.
-        shape: shape of a datum.
+        shape: shape of an example.
         context: length of the context vector; 0 for none.
-        groups: number of vectors of a datum.
+        groups: number of vectors of an example.
         codebook_size: entries of the codebook.
         dim: size of each vector.
         depth: number of codebooks, each for the residual of those before (residual VQ); 1 for plain VQ.
         decay: weight of the past in the codebook, a moving average; or "gradient", to train it by gradient.
         commitment: weight of the commitment loss.
-        restart_threshold: replace an entry used less than this times the mean usage by a vector of the batch; 0 for
+        restart_threshold: an entry whose usage is below this fraction of the mean is replaced with a vector from the
+            batch; 0 for
             never.
         prior: p(z) over the indices; None for uniform.
     """
@@ -181,9 +182,9 @@ def fsq(
 
     Args:
         net: architecture of the encoder.
-        shape: shape of a datum.
+        shape: shape of an example.
         context: length of the context vector; 0 for none.
-        groups: number of vectors of a datum.
+        groups: number of vectors of an example.
         levels: number of values of each number of a vector; their product is the number of codes.
         prior: p(z) over the indices; None for uniform.
     """
@@ -208,9 +209,9 @@ def lfq(
 
     Args:
         net: architecture of the encoder.
-        shape: shape of a datum.
+        shape: shape of an example.
         context: length of the context vector; 0 for none.
-        groups: number of vectors of a datum.
+        groups: number of vectors of an example.
         bits: numbers of a vector; there are 2^bits codes.
         entropy: weight of the entropy terms, which favour confident choices and the use of all codes.
         commitment: weight of the commitment loss.

@@ -171,7 +171,8 @@ class VectorQuantizer(Quantizer):
         dim: length of a vector.
         decay: g, the weight of the past in the moving average; None trains the codebook by gradient.
         commitment: weight of the commitment loss.
-        restart_threshold: replace a code used less than this times the mean usage by a vector of the batch; 0 for
+        restart_threshold: a code whose usage is below this fraction of the mean is replaced with a vector from the
+            batch; 0 for
             never.
     """
 

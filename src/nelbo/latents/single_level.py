@@ -106,7 +106,7 @@ class Latent(nn.Module, ABC):
         Args:
             x: data `(batch, *shape)`.
             c: context `(batch, context)`; None for none.
-            shape: shape of independent samples for each datum; () for one sample.
+            shape: shape of independent samples for each example; () for one sample.
 
         Returns:
             h `(*shape, batch, features)`, and the levels.
@@ -259,17 +259,17 @@ def single_level(
 
     Args:
         net: architecture of the encoder.
-        shape: shape of a datum.
+        shape: shape of an example.
         context: length of the context vector; 0 for none.
-        dim: number of latents.
+        dim: number of latent dimensions.
         prior: p(z | c).
         posterior: q(z | x, c).
     """
     spaces = [part.entry.make.space(**part.options) for part in (posterior, prior)]  # type: ignore[attr-defined]
     if spaces[0] != spaces[1]:
         raise UserError(
-            f"posterior {posterior.kind} draws from {spaces[0]} and prior {prior.kind} from {spaces[1]}: choose both "
-            "on one space"
+            f"posterior {posterior.kind} draws from {spaces[0]} and prior {prior.kind} from {spaces[1]}: choose a "
+            "posterior and a prior on the same space"
         )
     sizes = {"dim": dim, "shape": shape, "context": context, "event_dims": len(shape)}
     p = prior.build(**sizes)
@@ -291,7 +291,7 @@ def binary(
 
     Args:
         net: architecture of the encoder.
-        shape: shape of a datum.
+        shape: shape of an example.
         context: length of the context vector; 0 for none.
         dim: number of bits.
         temperature: of the relaxation in training, above 0; a number, or a schedule.
@@ -314,7 +314,7 @@ def categorical(
 
     Args:
         net: architecture of the encoder.
-        shape: shape of a datum.
+        shape: shape of an example.
         context: length of the context vector; 0 for none.
         variables: number of one-hot vectors.
         classes: entries of each vector.
@@ -373,7 +373,7 @@ def product(
 
     Args:
         net: architecture of the encoders.
-        shape: shape of a datum.
+        shape: shape of an example.
         context: length of the context vector; 0 for none.
         parts: the latents by name.
     """
@@ -382,7 +382,7 @@ def product(
 
 @register("prior", "two-stage", cite="dai2019diagnosing")
 class TwoStagePrior(Prior):
-    """A VAE whose data are z, with as many latents u as z has.
+    """A VAE whose data are z, with as many latent dimensions as z has.
 
     It is sampled exactly; of its density only a lower bound is known (see `distributions.Marginal`).
 

@@ -76,7 +76,7 @@ class DiscretizedLogistic(GreyLevelLikelihood):
 class DiscretizedLogisticMixture(GreyLevelLikelihood):
     """p(x | h) = prod_i a mixture of discretized logistics, with weights, locations and scales from the decoder.
 
-    Channels are independent given h. The decoder's scales are relative to 0.1 of the data's range.
+    Channels are independent given h. Scale 1 from the decoder means 0.1 of the data's range.
 
     Args:
         decoder: maps h `(batch, features)` and a context to `(batch, n_outputs, *shape)`.

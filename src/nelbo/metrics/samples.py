@@ -102,10 +102,13 @@ def neighbourhoods(real: Tensor, samples: Tensor, k: int = NEIGHBOURS) -> dict[s
         samples: features of samples, `(m, d)`.
         k: the neighbour that sets the radius of a ball; at least 1.
 
-    Raises `UserError` if a set has k data or fewer.
+    Raises `UserError` if a set has k examples or fewer.
     """
     if k < 1 or min(len(real), len(samples)) <= k:
-        raise UserError(f"{len(real)} real data and {len(samples)} samples, k={k}: use k >= 1, and more than k of both")
+        raise UserError(
+            f"k={k} needs k >= 1 and more than {k} real examples and samples each: "
+            f"there are {len(real)} real examples and {len(samples)} samples"
+        )
     reach, reach_made = _radii(real, k), _radii(samples, k)
     inside, nearest, recalled = 0.0, torch.full_like(reach, torch.inf), torch.zeros(len(real), dtype=torch.bool)
     precise = 0.0

@@ -86,7 +86,7 @@ def loss(trained: Mapping[str, Any]) -> str:
     parts = f"distortion {losses['distortion']:.2f}, rate {losses['rate']:.2f}"
     after = f"after {epochs} {'epoch' if epochs == 1 else 'epochs'}"
     before = ", before its prior was fitted" if trained.get("prior") else ""
-    return f"{losses['loss']:.2f} nats per datum ({parts}) {after}{before}"
+    return f"{losses['loss']:.2f} nats per example ({parts}) {after}{before}"
 
 
 def as_text(model: Model) -> str:

@@ -44,9 +44,9 @@ def sample_missing(vae: VAE, x: Tensor, c: Tensor | None = None, gaps: bool = Fa
 def expected_values(vae: VAE, x: Tensor, schema: Schema, c: Tensor | None = None) -> Tensor:
     """Mean and uncertainty of what rows `(batch, *shape)` lack: `(batch, 2, *shape)`.
 
-    Of a table, first x filled, with the mean (in the data's units) of numbers and the likeliest of categories; then the
-    standard deviation of numbers in the data's units (days, for a date), and the probability of another category; 0 for
-    a cell that is there. Of series, the same of numbers, all of it in the data's units.
+    For a table, first x filled, with the mean of numbers (in the data's units) and the likeliest category; then the
+    standard deviation of numbers in the data's units (days, for a date), and for a category the probability that the
+    likeliest is wrong; 0 for an observed cell. For series, the mean and the standard deviation, in the data's units.
     """
     d, log_weight = _weighed(vae, x, c)
     weight = log_weight.softmax(0).unsqueeze(-1)

@@ -42,7 +42,7 @@ class LatentSpaceMixin(ABC):
 
         Args:
             items: two or more data, each without or with a batch dimension of 1.
-            steps: the number of points from each datum to the next, both included; at least 2.
+            steps: the number of points from each example to the next, including both; at least 2.
         """
         if steps < 2 or len(items) < 2:
             raise UserError(f"{len(items)} items, steps={steps}: give at least 2 items and 2 steps")

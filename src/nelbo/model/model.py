@@ -50,7 +50,7 @@ class Model(LatentSpaceMixin, ScoringMixin):
         context: encodes the condition of a conditional model; None for an unconditional one. `condition_on` fixes a
             condition.
         trained: empty before training; then the name of the data (`data`), their number (`rows`), the number of
-            `epochs`, and the mean losses, nats per datum, of the `train` and `test` data in the epoch of the weights.
+            `epochs`, and the mean losses, nats per example, of the `train` and `test` data in the epoch of the weights.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class Model(LatentSpaceMixin, ScoringMixin):
                 return fixed
         if self.context is None:
             raise UserError(
-                f"condition {condition!r}: the model is not conditioned on anything: train it with --condition"
+                f"condition {condition!r}: the model was trained without --condition: train a new one with it"
             )
         fixed._fixed_context = self.context.encode(condition)
         return fixed
@@ -274,7 +274,7 @@ class Model(LatentSpaceMixin, ScoringMixin):
             data: a table or series, in any form that training takes.
             seed: fixes the draws of z and, with `sample_posterior`, of the missing values.
             return_std: also return the uncertainty of each value: the standard deviation of a number, in its own units
-                (days, for a date); the probability of another category; 0 for an observed value.
+                (days, for a date); for a filled category, the probability that it is wrong; 0 for an observed value.
             sample_posterior: draw missing values from the model given the observed ones, instead of their mean (a
                 category: the likeliest). Each seed gives another draw: several are a multiple imputation.
 
@@ -287,7 +287,9 @@ class Model(LatentSpaceMixin, ScoringMixin):
         See `nelbo.model.imputation`.
         """
         if not self.schema.data_kind.allows_missing:
-            raise UserError(f"impute: the model is of data of kind {self.schema.kind}: train on a table or series")
+            raise UserError(
+                f"impute does not support {self.schema.data_kind.noun}: use a model trained on a table or series"
+            )
         if return_std and sample_posterior:
             raise UserError("impute: a draw has no standard deviation: give return_std or sample_posterior, not both")
         with seeded(seed):

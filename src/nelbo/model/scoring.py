@@ -200,7 +200,7 @@ class ScoringMixin(ABC):
 def importance_weighted_bound(
     model: ScoringMixin, data: Any, n_importance_samples: int, seed: int = 0, callback: EstimateCallback | None = None
 ) -> np.ndarray:
-    """`Model.log_likelihood` for any likelihood, `(n,)` nats: where it is not normalized, a score and not a bound."""
+    """`Model.log_likelihood` for any likelihood, `(n,)` nats; if the likelihood is unnormalized, only a score."""
     if n_importance_samples < 1:
         raise UserError(f"n_importance_samples={n_importance_samples}: give 1 or more")
     rows = model.as_dataset(data)

@@ -114,7 +114,7 @@ class GapEncoder(nn.Module):
     Args:
         net: an encoder of `(steps, 2 channels)` with a `rescale`, which this module takes over.
         shape: `(steps, channels)`.
-        mask_fraction: share of the series of which a stretch is hidden in training; 0 to hide nothing.
+        mask_fraction: fraction of the series that have a stretch hidden in training; 0 for none.
 
     Source: Vincent, Larochelle, Bengio, Manzagol (2008), Extracting and Composing Robust Features with Denoising
     Autoencoders; Lipton, Kale, Wetzel (2016), Modeling Missing Data in Clinical Time Series with RNNs; Nazábal, Olmos,
@@ -157,7 +157,7 @@ class WithGaps(Net):
 
     Args:
         net: the architecture of the net over values and gaps.
-        mask_fraction: share of the series of which a stretch is hidden from the encoder in training.
+        mask_fraction: fraction of the series that have a stretch hidden from the encoder in training.
     """
 
     net: Net

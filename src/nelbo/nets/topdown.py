@@ -168,7 +168,7 @@ class ConvHead(nn.Module):
 @register("net", "head")
 @dataclass(frozen=True)
 class Head(Net):
-    """One convolution on features that are pictures of the data's size: the decoder of the latent `topdown-conv`."""
+    """One convolution on feature maps of the picture's size: the decoder of the latent type `topdown-conv`."""
 
     def encoder(self, shape: tuple[int, ...], features: int, context: int = 0) -> nn.Module:
         raise UserError('kind = "head": a head is only a decoder; give the encoder kind = "conv" or "mlp"')

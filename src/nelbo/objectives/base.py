@@ -22,7 +22,7 @@ from nelbo.schedules import Schedule, ScheduledValue
 from nelbo.vae import VAE, Trace
 
 Term = Callable[[Trace], Tensor]
-"""A function of a trace that returns nats per datum, of shape `(*sample, batch)`, or one number for the batch."""
+"""A function of a trace that returns nats per example, of shape `(*sample, batch)`, or one number for the batch."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Losses:
 
     Args:
         losses: player -> scalar to minimise.
-        terms: name -> scalar, mean over the batch, nats per datum. A term named "loss" replaces the sum over players
+        terms: name -> scalar, mean over the batch, nats per example. A term named "loss" replaces the sum over players
             in what a run reports and compares.
     """
 
@@ -42,8 +42,9 @@ class Losses:
 class Objective(nn.Module, ABC):
     """The loss of a batch under a VAE.
 
-    `sample_shape` is the shape of the latent samples of each datum. `accepts_missing_context` is True if some data may
-    have no context (a row of NaN). `critic_lr_scale` is the learning rate of a critic as a multiple of the run's.
+    `sample_shape` is the shape of the latent samples of each example. `accepts_missing_context` is True if some
+    examples may have no context (a row of NaN). `critic_lr_scale` is the learning rate of a critic as a multiple of
+    the run's.
     """
 
     family: ClassVar[str] = "objective"
@@ -88,16 +89,16 @@ class StatefulTerm(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, trace: Trace) -> Tensor:
-        """The value of the term, nats per datum."""
+        """The value of the term, nats per example."""
 
 
 def distortion(trace: Trace) -> Tensor:
-    """-log p(x | z), nats per datum."""
+    """-log p(x | z), nats per example."""
     return trace.distortion
 
 
 def rate(trace: Trace) -> Tensor:
-    """KL(q(z | x) || p(z)), nats per datum."""
+    """KL(q(z | x) || p(z)), nats per example."""
     return trace.rate
 
 
@@ -142,13 +143,16 @@ def encoder_decoder_groups(vae: VAE) -> dict[str, list[nn.Parameter]]:
     """
     encoder = vae.latent.encoder_parameters()
     if encoder is None:
-        raise UserError(f"{type(vae.latent).__name__}: encoder and decoder share parameters: use a single-level latent")
+        raise UserError(
+            "this objective needs an encoder and a decoder without shared parameters, which the latent "
+            f"{type(vae.latent).__name__} does not have: use a single-level latent, such as flat"
+        )
     mine = set(encoder)
     return {"encoder": encoder, "decoder": [p for p in vae.parameters() if p not in mine]}
 
 
 def prior_draws(level: LatentLevel) -> Tensor:
-    """Samples from the prior, one for each datum, of the shape of z `(batch, *event)`."""
+    """Samples from the prior, one for each example, of the shape of z `(batch, *event)`."""
     p = level.p
     shape = torch.Size(() if p.batch_shape else level.z.shape[:1])
     return p.rsample(shape) if p.has_rsample else p.sample(shape)

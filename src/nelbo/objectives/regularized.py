@@ -25,7 +25,7 @@ from nelbo.vae import VAE
 
 @register("objective", "geco", cite="rezende2018taming")
 class GECO(Objective):
-    """min KL(q(z | x) || p(z)) subject to mean distortion <= target, nats per datum (GECO).
+    """min KL(q(z | x) || p(z)) subject to mean distortion <= target, nats per example (GECO).
 
         loss = rate + lambda * (distortion - target)
         log lambda <- log lambda + step * clip(average of (distortion - target) / max(|target|, 1), -1, 1)
@@ -37,7 +37,7 @@ class GECO(Objective):
     Source: Rezende, Viola (2018), Taming VAEs.
 
     Args:
-        target: the distortion to reach, nats per datum.
+        target: the distortion to reach, nats per example.
         step: step size of log lambda.
         momentum: weight of the past in the average of the gap, below 1.
     """
@@ -72,7 +72,7 @@ class GECO(Objective):
 
 
 Regularizer = Callable[[VAE, Tensor, Tensor | None], Tensor]
-"""(vae, z, c) -> a number, or nats per datum."""
+"""(vae, z, c) -> a number, or nats per example."""
 
 
 def decoder_weights(vae: VAE, z: Tensor, c: Tensor | None = None) -> Tensor:

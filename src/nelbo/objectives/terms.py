@@ -93,7 +93,7 @@ def free_bits(floor: float, per_level: bool = False) -> Term:
 
     Args:
         floor: free nats.
-        per_level: apply the floor to the rate of each level instead of each latent.
+        per_level: apply the floor to the rate of each level instead of each latent dimension.
     """
 
     def free_bits(trace: Trace) -> Tensor:

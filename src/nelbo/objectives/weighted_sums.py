@@ -42,7 +42,8 @@ def elbo(*, beta: NonNegative | Schedule = 1.0, stl: bool = False) -> WeightedTe
     beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework.
 
     Args:
-        beta: weight of the rate; a number, or a schedule. Above 1, latents are fewer and more independent.
+        beta: weight of the rate; a number, or a schedule. Above 1, fewer latent dimensions are used, and they are
+            more independent.
         stl: use the gradient of `stl_kl` for the rate, which is equal in expectation and less noisy late in training.
     """
     return WeightedTerms({distortion: 1.0, stl_kl if stl else rate: beta}, parts=())
@@ -63,11 +64,11 @@ def capacity(
 
 @register("objective", "free-bits", cite="kingma2016improved")
 def free_bits(*, floor: NonNegative = 0.1, per_level: bool = False, beta: float | Schedule = 1.0) -> WeightedTerms:
-    """Distortion + beta * rate, where the first nats of each latent are free (Kingma et al., 2016).
+    """Distortion + beta * rate, where the first nats of each latent dimension are free (Kingma et al., 2016).
 
     Args:
-        floor: free nats of each latent.
-        per_level: apply the floor to each level instead of each latent.
+        floor: free nats of each latent dimension.
+        per_level: apply the floor to each level instead of each latent dimension.
         beta: weight of the rate; a number, or a schedule.
     """
     return WeightedTerms({distortion: 1.0, terms.free_bits(floor, per_level): beta})
@@ -162,7 +163,7 @@ def hsic(*, weight: NonNegative = 1000.0, sizes: tuple[int, ...] = (), kernel: K
 
     Args:
         weight: weight of the dependence.
-        sizes: sizes of consecutive blocks of latents; empty for one block for each latent.
+        sizes: sizes of consecutive blocks of latent dimensions; empty for one block for each of them.
         kernel: "rbf" or "imq".
     """
     return WeightedTerms({distortion: 1.0, rate: 1.0, discrepancy.hsic(sizes, KERNELS[kernel]()): weight})

@@ -94,7 +94,7 @@ def loss_curve(rows: Sequence[Mapping[str, Any]]) -> Figure:
         for split, style in (("train", "o--"), ("test", "o-")):
             of = [row for row in rows if row["split"] == split]
             axis.plot([row["epoch"] for row in of], [row[part] for row in of], style, label=split, markersize=3)
-        axis.set(title=title, xlabel="epoch", ylabel="nats per datum")
+        axis.set(title=title, xlabel="epoch", ylabel="nats per example")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)

@@ -58,7 +58,9 @@ class Posterior(ConditionalDistribution, ABC):
             UserError: if the posterior has no metric.
         """
         name = type(self).__name__
-        raise UserError(f"prior metric: the posterior {name} has no learned metric: train with --preset rhvae")
+        raise UserError(
+            f"prior 'metric' needs a posterior that learns a metric, and {name} does not: train with --preset rhvae"
+        )
 
     def encode(self, *context: Tensor | None) -> Tensor:
         """The encoder's outputs for each datum, `(*sample, batch, n_params)`."""

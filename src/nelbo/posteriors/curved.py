@@ -30,7 +30,7 @@ class SphericalPosterior(Posterior, ABC):
     Args:
         encoder: maps x `(batch, *shape)` and a context to the parameters.
         event_dims: number of dimensions of a datum.
-        dim: number of latents.
+        dim: number of latent dimensions.
         initial_concentration: concentration before training; None leaves the encoder's initial bias.
     """
 

@@ -48,7 +48,7 @@ class HamiltonianPosterior(Posterior):
 
     Args:
         steps: number of leapfrog steps.
-        step: step size before training; the sizes, one for each latent, are learned up to four times this.
+        step: step size before training; the sizes, one for each latent dimension, are learned up to four times this.
         temper: sqrt(beta_0) before training, a learned number; near 1 there is no tempering.
     """
 
@@ -102,7 +102,7 @@ class RiemannianPosterior(Posterior, InitializedFromData):
     Args:
         encoder: maps x `(batch, *shape)` and a context to the parameters of the diagonal Normal.
         event_dims: number of dimensions of a datum.
-        dim: number of latents.
+        dim: number of latent dimensions.
         shape: shape of a datum.
         context: length of the context vector; 0 for none.
         steps: number of leapfrog steps.

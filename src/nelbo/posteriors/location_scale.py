@@ -28,7 +28,7 @@ class LocationScalePosterior(Posterior, ABC):
     Args:
         encoder: maps x `(batch, *shape)` and a context to the parameters.
         event_dims: number of dimensions of a datum.
-        dim: number of latents.
+        dim: number of latent dimensions.
         initial_logvar: log s^2 before training; None leaves the encoder's initial bias.
     """
 

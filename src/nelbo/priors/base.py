@@ -35,7 +35,7 @@ class ParameterFreePrior(Prior):
     """A fixed distribution, independent of the context.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
         factory: builds the distribution from zeros `(dim,)` of the model's dtype and device.
 
     >>> from nelbo import distributions

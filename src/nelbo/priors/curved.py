@@ -30,7 +30,7 @@ class UniformSphere(ParameterFreePrior):
     """Uniform on the unit sphere.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
 
     def __init__(self, dim: int) -> None:
@@ -47,7 +47,7 @@ class WrappedNormalPrior(ParameterFreePrior):
     """A wrapped Normal at the centre of the Poincaré ball.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
         curvature: c; the space has curvature -c.
         sigma: standard deviation, in hyperbolic distance.
     """
@@ -83,5 +83,7 @@ class MetricVolumePrior(Prior):
 
     def forward(self, *context: Tensor | None) -> distributions.MetricVolumePrior:
         if not self._posterior:
-            raise UserError("prior metric: bind it to a posterior that has a learned metric")
+            raise UserError(
+                "prior 'metric' needs a posterior that learns a metric: set model.latent.posterior=riemannian"
+            )
         return distributions.MetricVolumePrior(self._posterior[0].metric(), self.moves)

@@ -22,7 +22,7 @@ class FlowPrior(Prior):
     The map ends in a scale and shift of each number, which start as the identity or are set by `init_from_codes`.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
         context: length of the context vector; 0 for none.
         transform: the invertible map.
     """

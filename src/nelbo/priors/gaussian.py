@@ -19,7 +19,7 @@ class StandardNormal(Prior):
     """p(z | c) = N(0, I), independent of the context.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
     """
 
     origin: Tensor
@@ -38,8 +38,8 @@ class LaplacePrior(ParameterFreePrior):
     """Independent Laplaces at 0: sparse latents.
 
     Args:
-        dim: number of latents.
-        scale: the scale b of each latent.
+        dim: number of latent dimensions.
+        scale: the scale b of each latent dimension.
     """
 
     def __init__(self, dim: int, *, scale: Positive = 1.0) -> None:
@@ -51,7 +51,7 @@ class GammaPrior(ParameterFreePrior):
     """Independent Gammas of mean concentration / rate.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
         concentration: the shape parameter.
         rate: the inverse scale.
     """

@@ -30,7 +30,7 @@ class MixturePrior(Prior):
     """p(z) = sum_k w_k N(z; mu_k, Sigma_k), all learned.
 
     Args:
-        dim: number of latents.
+        dim: number of latent dimensions.
         components: number of Normals.
         covariance: "diagonal" or "full".
     """

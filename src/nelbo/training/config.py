@@ -19,23 +19,24 @@ class TrainingConfig:
 
     Args:
         epochs: passes through the training data.
-        batch_size: rows of a step, over all processes and accumulated pieces together.
-        samples_per_epoch: rows of an epoch, drawn anew for each epoch; more than the data have repeats rows; 0 for all
-            rows once.
+        batch_size: rows of a step, over all processes and micro-batches together.
+        samples_per_epoch: rows of an epoch, drawn anew for each epoch. If larger than the data set, rows repeat; 0 for
+            all rows once.
         learning_rate: the learning rate where the schedule is 1.
         schedule: multiplier of the learning rate over the course of training.
         optimizer: the optimizer.
-        encoder_lr_scale: learning rate of a single-level latent's encoder as a multiple of the decoder's. With a slower
-            encoder (below 1), both tolerate a larger learning rate.
+        encoder_lr_scale: encoder learning rate / decoder learning rate. A ratio below 1 allows a larger overall rate.
+            Only for latents of a single level.
         seed: seed of all random numbers.
         max_grad_norm: largest norm of the gradient; 0 for no limit.
-        ema_decay: weight of the past in the average of the weights that is evaluated and saved; 0 for no average.
-        gradient_accumulation_steps: number of pieces in which a batch is computed, to save memory.
+        ema_decay: decay of the moving average of the parameters, which is evaluated and saved; 0 for none.
+        gradient_accumulation_steps: number of micro-batches that each batch is split into, to save memory.
         early_stopping_patience: number of epochs without a better test loss after which training stops and keeps the
             best epoch; 0 for never.
         max_seconds: seconds after the start or the resumption at which training stops cleanly; 0 for never.
         checkpoint_seconds: longest time between two checkpoints; the end of each epoch has one.
-        replay: record a step once and replay it without Python's overhead, if a check proves both equal.
+        replay: record one training step and rerun it without Python overhead, after checking that the results are
+            identical.
         device: "cpu", "cuda", "cuda:1", "mps" or "auto".
         precision: "32", "bf16" (mixed precision) or "64".
     """

@@ -56,12 +56,12 @@ def render(
         made: the name of the function.
         path: the model's folder.
         condition: the condition of the model, as text; None leaves it free.
-        size: the longer side of a picture in pixels, 1 to 4096; 0: suitable.
+        size: the longer side of a picture in pixels, 1 to 4096; 0: chosen automatically.
         smooth: whether pictures are enlarged smoothly, to exactly `size`.
         options: arguments of the function; pictures and data are names of files.
     """
     if size < 0 or size > 4096:
-        raise UserError(f"size={size}: use 1 to 4096 pixels, or 0 for a suitable size")
+        raise UserError(f"size={size}: use 1 to 4096 pixels, or 0 for an automatic size")
     kept = {name: value for name, value in options.items() if value is not None}
     checked = _checked(made, kept)
     model = load_given(path, condition)
@@ -103,7 +103,7 @@ def read(path: Path) -> Record:
     """Read the record in a file; raises `UserError` if there is none that this version supports."""
     text = images.read_text(path)
     if not text:
-        raise UserError(f"{path}: has no record: give a file that nelbo art wrote")
+        raise UserError(f"{path}: has no stored options: give a file that nelbo art wrote")
     try:
         values = json.loads(text)
         names = {field.name for field in dataclasses.fields(Record)}
@@ -117,14 +117,16 @@ def read(path: Path) -> Record:
         record = Record(**known, options=_checked(known["made"], values["options"]))
     except (ValueError, TypeError, RecursionError, AttributeError) as error:
         reason = str(error).splitlines()[0][:200]
-        raise UserError(f"{path}: its record cannot be used ({reason}): give a file that nelbo art wrote") from None
+        raise UserError(
+            f"{path}: its stored options cannot be read ({reason}): give a file that nelbo art wrote"
+        ) from None
     return record
 
 
 def _checked(made: str, options: dict[str, Any]) -> dict[str, Any]:
     """Check that every option has the type of the function's argument."""
     if made not in scenes.MAKERS:
-        raise UserError(f"{made!r} is not a scene of nelbo art: {nearest(made, scenes.MAKERS)}")
+        raise UserError(f"{made!r} is not a nelbo art command: {nearest(made, scenes.MAKERS)}")
     hints = {name: TEXTS.get(hint, hint) for name, hint in typing.get_type_hints(scenes.MAKERS[made]).items()}
     unknown = sorted(set(options) - (set(hints) - {"model", "return"}))
     if unknown:

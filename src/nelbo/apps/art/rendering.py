@@ -34,11 +34,11 @@ class Rendering:
     Args:
         values: the pictures.
         schema: the schema of the pictures.
-        columns: cells per row; 0: about as many as rows.
+        columns: cells per row; 0: about the number of rows.
         names: the heading of each row of a sheet of still pictures.
         captions: the caption of each cell; for an animation, of each frame on a sheet.
         fps: frames per second.
-        size: the longer side of a picture in pixels, about; 0: suitable.
+        size: the longer side of a picture in pixels, about; 0: chosen automatically.
         smooth: whether pictures are enlarged smoothly, to exactly `size`, instead of by an integer factor.
         of: the number of all data, if the pictures are only the first of them.
         record: the provenance, which is written into files; see `nelbo.apps.art.provenance`.

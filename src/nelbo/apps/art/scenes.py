@@ -119,7 +119,7 @@ def latent_walk(
         temperature: scales the spread of the prior.
         truncation: standard deviations beyond which the prior's noise is redrawn; None: no truncation.
         seed: fixes the draws.
-        columns: walks per row; 0: about as many as rows.
+        columns: walks per row; 0: about the number of rows.
     """
     _between(model, "walk")
     frames = _frames(seconds, fps)

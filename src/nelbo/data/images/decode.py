@@ -117,10 +117,10 @@ def unreadable(original: ImageSource, error: Exception) -> UserError:
     """The error for a file that is not a picture, is damaged, or has more pixels than Pillow decodes."""
     reason = (str(error) or type(error).__name__).splitlines()[0]
     if isinstance(error, Image.DecompressionBombError):
-        return UserError(f"{original}: is too large ({reason.partition(',')[0]}): shrink or remove it")
+        return UserError(f"{original} is too large ({reason.partition(',')[0]}): shrink or remove it")
     if isinstance(error, UnidentifiedImageError):
         reason = "unknown format"
-    return UserError(f"{original}: cannot be read as a picture ({reason}): repair or remove it")
+    return UserError(f"{original} cannot be read as a picture ({reason}): repair or remove it")
 
 
 def _numbers(picture: Image.Image) -> Image.Image:

@@ -91,7 +91,7 @@ def texts(array: Any) -> tuple[Any, np.ndarray]:
 
 
 def numbers_in(distinct: Any) -> np.ndarray:
-    """The numbers that texts stand for, float64; NaN for one that is no number."""
+    """The numbers that texts stand for, float64; NaN for one that is not a number."""
     pa, pc = require("pyarrow"), require("pyarrow.compute")
     found = pc.match_substring_regex(distinct, NUMBER)
     kept = pc.if_else(found, distinct, pa.scalar(None, pa.string()))
@@ -141,7 +141,7 @@ def integers(array: Any) -> Any:
 
 
 def numbers(array: Any) -> np.ndarray:
-    """The cells as float64, NaN for a missing one or what is no number; raises `UserError` for dates."""
+    """The cells as float64, NaN for a missing one or one that is not a number; raises `UserError` for dates."""
     pa = require("pyarrow")
     form = form_of(array.type)
     if form == "nothing":
@@ -158,7 +158,7 @@ def numbers(array: Any) -> np.ndarray:
 
 
 def dates(array: Any) -> tuple[np.ndarray, str]:
-    """(the cells as int64, `NONE` for a missing one or what is no date; the unit they are counted in).
+    """(the cells as int64, `NONE` for a missing one or one that is not a date; the unit they are counted in).
 
     Raises `UserError` for an array that holds no dates.
     """

@@ -177,14 +177,14 @@ def _form(stats: ColumnStats) -> str:
             continue
         if (n := int(others.sum())) == 0:
             if form == "date" and 0 < stats.zoned < stats.known:
-                part = f"{stats.zoned} of {stats.known} times name a time zone, others none"
-                raise UserError(f"{where} {part}: give all one")
+                part = f"{stats.zoned} of {stats.known} times have a time zone, the others have none"
+                raise UserError(f"{where} {part}: give one to all")
             return form
         if n <= ODD * stats.known:
             row, text = stats.first(others)
             raise UserError(
-                f"{where} row {row} has {text!r}, which is no {form} as others are ({n} of {stats.known} cells are "
-                f'none): mend it, or say kind="{kind}" (missing then) or "categorical" in --columns'
+                f"{where} row {row} has {text!r}, which is not a {form} ({n} of {stats.known} cells are "
+                f'not): fix it, or declare kind="{kind}" (such cells are then missing) or "categorical" in --columns'
             )
     if words.any():
         row, text = stats.first(words)
@@ -270,9 +270,9 @@ def _of_kind(stats: ColumnStats, form: str, said: Override) -> Column:
     if kind == "constant":
         raise UserError(f"{where}, but it has several values: leave it out instead")
     if kind == "datetime" and (form != "date" or not stats.dates.at.any()):
-        raise UserError(f"{where}, but it holds no ISO dates such as 2024-12-31")
+        raise UserError(f"{where}, but it has no ISO dates such as 2024-12-31")
     if kind in ("continuous", "count") and (form != "number" or not stats.numbers.at.any()):
-        raise UserError(f"{where}, but it holds no numbers")
+        raise UserError(f"{where}, but it has no numbers")
     if kind == "count" and not (stats.decimals == 0 and stats.numbers.low >= 0):
         raise UserError(f"{where}, but {stats.numbers.low:g} is among its values: say continuous")
     if kind in CHOICES:
@@ -299,7 +299,7 @@ def _scaled(stats: ColumnStats, form: str, kind: Any, transform: Transform) -> C
 
 
 def _choice(stats: ColumnStats, form: str, kind: Any, said: tuple[str, ...]) -> Column:
-    """A column of categories: those that are said, else those declared by its type, else those seen, sorted."""
+    """A column of categories: the declared ones, else those of its type, else those in the data."""
     bare, found = _bare(stats, form), None if stats.texts is None else sorted(stats.texts)
     if form == "number":
         values, said = stats.numbers.unique, tuple(map(_written_as_number, said))
@@ -310,12 +310,17 @@ def _choice(stats: ColumnStats, form: str, kind: Any, said: tuple[str, ...]) -> 
         found = list(stats.declared)
     if found is None:
         why = f"more than {MOST} values" if form != "date" else f"{stats.type} values"
-        raise UserError(f"column {bare.name!r}: kind={kind!r}, but it holds {why}: leave it out")
+        raise UserError(f"column {bare.name!r}: kind={kind!r}, but it has {why}: leave it out")
     if said and (unlisted := [category for category in found if category not in said]):
-        raise UserError(f"column {bare.name!r}: {unlisted[0]!r} is not among the categories that are said: add it")
+        raise UserError(
+            f"column {bare.name!r}: the value {unlisted[0]!r} is not in its declared categories: "
+            "add it to the columns file"
+        )
     categories = said or tuple(found)
     if len(categories) < 2 or (kind == "binary" and len(categories) > 2):
-        raise UserError(f"column {bare.name!r}: kind={kind!r}, but it has {len(categories)} categories: say another")
+        raise UserError(
+            f"column {bare.name!r}: kind={kind!r}, but it has {len(categories)} categories: declare another kind"
+        )
     return replace(bare, kind=kind, categories=categories)
 
 

@@ -107,8 +107,8 @@ def _checked(where: str, header: tuple[str, ...]) -> list[str]:
     mark = next((mark for mark in DELIMITERS if mark in names[0]), "")
     if len(names) == 1 and mark:
         raise UserError(
-            f"{where}: has one column, {names[0]!r}: its cells are parted by {DELIMITERS[mark]}: "
-            f"read it with sep={mark!r}, or give the file itself"
+            f"{where}: has one column, {names[0]!r}, because its file is separated by {DELIMITERS[mark]}: "
+            f"use pandas.read_csv(..., sep={mark!r}), or pass the path"
         )
     return names
 
@@ -219,7 +219,7 @@ def _text(path: Path) -> Source:
             return Source(str(path), schema.empty_table().rename_columns(names), header, dialect)
         _check_encoding(path)
         _check_lengths(path, dialect, len(names))
-        raise UserError(f"{path}: {str(error).splitlines()[0]}: mend it and try again") from None
+        raise UserError(f"{path}: {str(error).splitlines()[0]}: fix the file and try again") from None
     except (OSError, EOFError) as error:
         raise UserError(f"{path}: cannot be read ({error}): save or download it again") from None
 
@@ -246,7 +246,8 @@ def _head(path: Path) -> tuple[Dialect, int, tuple[str, ...]]:
     other = next((sign for sign in (":", "^", "~") if sign in header[0]), "")
     if len(header) == 1 and other and all(other in record[0] for _, record in found[mark]):
         raise UserError(
-            f"{path}: has one column, {header[0].strip()!r}, parted by {other!r}: part its columns by , ; | or tab"
+            f"{path}: has one column, {header[0].strip()!r}, separated by {other!r}: separate its columns "
+            "by , ; | or tab"
         )
     newline = "\r\n" if head.partition("\n")[0].endswith("\r") else "\n"
     return Dialect(mark, newline, bom, sep is not None), lines + bool(sep), tuple(header)
