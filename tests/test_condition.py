@@ -74,7 +74,7 @@ def test_what_cannot_be_conditioned_on_is_named(model: nelbo.Model) -> None:
         (lambda: model.embed(ROWS), "no labels"),
         (lambda: nelbo.fit(ROWS, condition="label", epochs=1), "no labels to condition on"),
         (lambda: nelbo.fit(ROWS, condition=np.zeros(7), epochs=1), "7 rows for 240 examples"),
-        (lambda: condition(load((ROWS, LABELS)), "colour"), 'give "label"'),
+        (lambda: condition(load((ROWS, LABELS)), "colour"), 'use "label"'),
         (lambda: nelbo.fit(ROWS, epochs=1).condition_on(1), "trained without --condition"),
     ]:
         with pytest.raises(UserError, match=says.replace("(", r"\(")):

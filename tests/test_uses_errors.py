@@ -98,7 +98,7 @@ def estimators() -> dict[str, tuple[object, str]]:
     from nelbo.estimators import VAEImputer, VAESampler, VAETransformer
 
     return {
-        "one class": (lambda: VAESampler().fit_resample(X, np.zeros(20)), "y has one class, 0.0: give rows of at least"),
+        "one class": (lambda: VAESampler().fit_resample(X, np.zeros(20)), "y has one class, 0.0: give rows of"),
         "lengths": (lambda: VAESampler().fit_resample(X, Y[:10]), "X has 20 rows and y 10: give y a class for each"),
         "a strategy": (
             lambda: VAESampler(sampling_strategy="most").fit_resample(X, Y),

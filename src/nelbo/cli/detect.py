@@ -234,8 +234,8 @@ def _text(said: dict[str, object], written: list[Path]) -> str:
     top: list[dict[str, float]] = said["top_anomalies"]  # type: ignore[assignment]
     lines = [
         f"{said['n_anomalies']:,} of {said['n']:,} rows are anomalies: {said['score']} above {said['threshold']:.4g} "
-        f"nats, exceeded by at most a fraction {said['alpha']} of normal rows (calibrated on {said['calibration']:,} rows of "
-        f"{said['calibrated_on']})",
+        f"nats, exceeded by at most a fraction {said['alpha']} of normal rows (calibrated on "
+        f"{said['calibration']:,} rows of {said['calibrated_on']})",
         *([f"The {len(top)} most anomalous:"] if top else []),
         *(f"  row {o['row']:<8} {o['anomaly_score']:12.4f} nats   p = {o['p_value']:.4g}" for o in top),
     ]
