@@ -80,7 +80,7 @@ def test_every_short_name_is_a_field_of_the_recipe() -> None:
         parts = path.split(".")
         for part in parts[:-1]:
             table = table[part]
-        fields = {"data": recipes.DataSpec, "training": recipes.TrainingConfig}
+        fields = {"data": recipes.DataOptions, "training": recipes.TrainingConfig}
         known = table.keys() if len(parts) != 2 or parts[0] not in fields else recipes.hints(fields[parts[0]]).keys()
         assert parts[-1] in known, path
 

@@ -33,7 +33,12 @@ FITTED = (
 )
 """The kinds of prior that can be fitted after training; see `nelbo.model.post_hoc`."""
 
-ALIASES = {"latent_dim": "model.latent.dim", "beta": "objective.beta", "minutes": "minutes", "prior": "prior"}
+ALIASES = {
+    "latent_dim": "model.latent.dim",
+    "beta": "objective.beta",
+    "max_minutes": "max_minutes",
+    "post_hoc_prior": "post_hoc_prior",
+}
 """Short names of fields, on the command line and in Python: `nelbo.fit(x, latent_dim=8, beta=4)`.
 
 The fields of `training` and of `data` are short names too; see `short_names`.
@@ -47,7 +52,7 @@ class Recipe:
     Args:
         description: one line on the purpose of the recipe.
         preset: name of the published variant whose parts replaced those of the recipe; "" for none.
-        minutes: time for training, in minutes; the number of epochs is chosen to fit. 0 for `training.epochs`.
+        max_minutes: time for training, in minutes; the number of epochs is chosen to fit. 0 for `training.epochs`.
         post_hoc_prior: kind of prior that is fitted to the embeddings after training, such as "gmm"; "" for none.
         data: the training data; see section `data`.
         model: the parts of the VAE; see section `model`.
