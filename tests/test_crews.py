@@ -88,8 +88,8 @@ def test_who_stops_early_leaves_no_process() -> None:
 def test_workers_end_with_a_process_that_is_killed() -> None:
     code = (
         "import os, signal, multiprocessing, numpy as np\n"
-        "from nelbo.data import parallel as crews\n"
-        "found = crews.every(lambda i: np.zeros(10_000), range(10_000), apart=True)\n"
+        "from nelbo.data import parallel\n"
+        "found = parallel.parallel_map(lambda i: np.zeros(10_000), range(10_000), processes=True)\n"
         "next(found)\n"
         "print(*(child.pid for child in multiprocessing.active_children()), flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"

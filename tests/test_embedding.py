@@ -89,5 +89,5 @@ def test_the_grid_is_of_the_priors_quantiles(density_model: Model, model: Model)
     expected = density_model.decode(corners.astype(np.float32))
     np.testing.assert_allclose(grid[[0, side - 1, 12, -side, -1]], expected, rtol=1e-4, atol=1e-3)
     for wrong, number in ((density_model, 0), (model, side)):
-        with pytest.raises(UserError, match="grid"):
+        with pytest.raises(UserError, match="decode_manifold needs n_per_axis"):
             wrong.decode_manifold(number)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from nelbo.data import Schema
 from nelbo.plotting import curves as series
-from nelbo.plotting import figures, text
+from nelbo.plotting import figures, images, text
 
 RNG = np.random.default_rng(0)
 IMAGE = Schema("image", (1, 8, 8), (0.0,), (255.0,), "unit")
@@ -36,7 +36,7 @@ def points(n: int, classes: int) -> Figure:
 
 def anomalies(n: int) -> Figure:
     values = RNG.random((n, *IMAGE.shape)) * 255
-    return figures.anomaly_figure(values, values, values / 100, ["row 123456\np = 1.2e-05"] * n, IMAGE)
+    return images.anomaly_figure(values, values, values / 100, ["row 123456\np = 1.2e-05"] * n, IMAGE)
 
 
 def intervals(n: int) -> Figure:
