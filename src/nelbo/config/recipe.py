@@ -63,7 +63,7 @@ class Recipe:
 
     description: str = ""
     preset: str = ""
-    minutes: NonNegative = 0.0
+    max_minutes: NonNegative = 0.0
     post_hoc_prior: str = ""
     data: DataOptions = field(default_factory=DataOptions)
     model: ModelSpec = field(default_factory=ModelSpec)
