@@ -24,7 +24,7 @@ import nelbo
 from conftest import NET, Run
 from nelbo.config import recipe as recipes
 from nelbo.config.registry import arguments
-from nelbo.data import load
+from nelbo.data import DataOptions, load
 from nelbo.errors import UserError
 from nelbo.experiment import console, status_line
 from nelbo.model import Model, description
@@ -80,7 +80,7 @@ def test_every_short_name_is_a_field_of_the_recipe() -> None:
         parts = path.split(".")
         for part in parts[:-1]:
             table = table[part]
-        fields = {"data": recipes.DataOptions, "training": recipes.TrainingConfig}
+        fields = {"data": DataOptions, "training": recipes.TrainingConfig}
         known = table.keys() if len(parts) != 2 or parts[0] not in fields else recipes.hints(fields[parts[0]]).keys()
         assert parts[-1] in known, path
 

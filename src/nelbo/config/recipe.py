@@ -33,16 +33,13 @@ FITTED = (
 )
 """The kinds of prior that can be fitted after training; see `nelbo.model.post_hoc`."""
 
-ALIASES = {
-    "latent_dim": "model.latent.dim",
-    "beta": "objective.beta",
-    "max_minutes": "max_minutes",
-    "post_hoc_prior": "post_hoc_prior",
-}
+ALIASES = {"latent_dim": "model.latent.dim", "beta": "objective.beta"}
 """Short names of fields, on the command line and in Python: `nelbo.fit(x, latent_dim=8, beta=4)`.
 
-The fields of `training` and of `data` are short names too; see `short_names`.
+The fields of the recipe itself, of `training` and of `data` are short names too; see `short_names`.
 """
+
+OWN = ("minutes", "post_hoc_prior")  # fields of the recipe itself that are options of `fit` and of `nelbo train`
 
 
 @dataclass(frozen=True)
@@ -52,12 +49,12 @@ class Recipe:
     Args:
         description: one line on the purpose of the recipe.
         preset: name of the published variant whose parts replaced those of the recipe; "" for none.
-        max_minutes: time for training, in minutes; the number of epochs is chosen to fit. 0 for `training.epochs`.
-        post_hoc_prior: kind of prior that is fitted to the embeddings after training, such as "gmm"; "" for none.
-        data: the training data; see section `data`.
-        model: the parts of the VAE; see section `model`.
+        minutes: time for training, in minutes; the number of epochs is chosen to fit. 0 for `training.epochs`.
+        post_hoc_prior: kind of a prior that is fitted to the embeddings after training; "" for none.
+        data: the training data.
+        model: the parts of the VAE.
         objective: the loss.
-        training: settings of the training loop; see section `training`.
+        training: settings of the training loop.
         versions: versions of the software of a finished run.
     """
 
@@ -135,7 +132,8 @@ def short_names() -> dict[str, str]:
     ('objective.beta', 'training.epochs', 'data.window')
     """
     fields = {"data": hints(DataOptions), "training": hints(TrainingConfig)}
-    return {**{name: f"{part}.{name}" for part, names in fields.items() for name in names}, **ALIASES}
+    paths = {name: f"{part}.{name}" for part, names in fields.items() for name in names}
+    return {**paths, **ALIASES, **{name: name for name in OWN}}
 
 
 def chosen(arguments: Mapping[str, Any]) -> dict[str, Any]:
