@@ -142,7 +142,7 @@ def as_bytes(x: Tensor) -> Tensor:
 @cache
 def model_of(x: Tensor) -> nelbo.Model:
     """A VAE of digits, of perceptrons, which is told no classes; of a light rate, so that codes hold much."""
-    settings = {"max_minutes": 0, "post_hoc_prior": "", "epochs": 40, "model__latent__dim": 40, "objective__beta": 0.3}
+    settings = {"minutes": 0, "post_hoc_prior": "", "epochs": 40, "model__latent__dim": 40, "objective__beta": 0.3}
     return nelbo.fit(as_bytes(x).numpy(), recipe="digits", seed=0, **settings)
 
 

@@ -79,7 +79,7 @@ def main() -> None:
     train, left, test = split(options.emoji)
     models, found = {}, {}
     for recipe in ("codec", "pictures"):
-        models[recipe] = nelbo.fit(train, recipe=recipe, max_minutes=2 * options.minutes, callbacks=[Lines()])
+        models[recipe] = nelbo.fit(train, recipe=recipe, minutes=2 * options.minutes, callbacks=[Lines()])
         found[recipe] = measure(models[recipe], left, test)
         print(recipe, found[recipe], flush=True)
         options.out.write_text(json.dumps({"minutes": options.minutes, "rows": found}, indent=1) + "\n")

@@ -4,7 +4,7 @@
     python benchmarks/samples.py --peers DIR [--minutes 10] [--seed 42] [--temperatures 1 0.9] [--work DIR]
 
 Both train at once, each on one thread for twice the minutes, so that a busy machine slows both alike: what two cores
-do in `--minutes` where each had them alone. nelbo is `nelbo train mnist --max-minutes`, told to use one thread; pythae
+do in `--minutes` where each had them alone. nelbo is `nelbo train mnist --minutes`, told to use one thread; pythae
 has its own default nets, with the loss and the number of latents named in the table. The 10 000 digits of each are
 compared with the 10 000 test digits of MNIST on the features of the package's own digit classifier (nelbo.metrics): that is no
 FID. Beside them, training digits in the place of samples say what the least possible is. nelbo's model is drawn from
@@ -83,14 +83,14 @@ def run(folder: Path, options: argparse.Namespace) -> dict[str, torch.Tensor]:
             jobs[name] = out, None if out.exists() else start(words, stderr=subprocess.DEVNULL)
     nelbo_, trained = [sys.executable, "-m", "nelbo"], folder / "run"
     if not trained.exists():
-        words = [*nelbo_, "train", "mnist", "--max-minutes", seconds / 60, "--seed", options.seed, "--out", trained]
+        words = [*nelbo_, "train", "mnist", "--minutes", seconds / 60, "--seed", options.seed, "--out", trained]
         began = time.monotonic()
         finish("nelbo train", start(words, stdout=subprocess.DEVNULL))
         print(f"nelbo took {time.monotonic() - began:.0f} s of {seconds:.0f}", flush=True)
     for way in [*[("temperature", t) for t in options.temperatures], ("like", "mnist")]:
         out = folder / f"nelbo-{way[0]}-{way[1]}.npy"
         words = [*nelbo_, "sample", trained, "-n", COUNT, f"--{way[0]}", way[1], "--out", out]
-        jobs[f"nelbo train mnist --max-minutes, {way[0]} {way[1]}"] = out, None if out.exists() else start(words)
+        jobs[f"nelbo train mnist --minutes, {way[0]} {way[1]}"] = out, None if out.exists() else start(words)
     found = {}
     for name, (path, job) in jobs.items():
         if job:

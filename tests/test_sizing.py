@@ -21,7 +21,7 @@ ROWS = torch.rand(120, 6, generator=torch.Generator().manual_seed(0))
 
 def model(minutes: float, prior: str = "", **training: int) -> tuple[nelbo.Model, nelbo.data.DataSplits]:  # type: ignore[name-defined]
     data = load(ROWS)
-    recipe = recipes.load(None, {"max_minutes": minutes, "post_hoc_prior": prior, "batch_size": 10, **training})
+    recipe = recipes.load(None, {"minutes": minutes, "post_hoc_prior": prior, "batch_size": 10, **training})
     return nelbo.Model.from_recipe(recipe, data.schema), data
 
 
@@ -54,11 +54,11 @@ def test_timing_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_of_minutes_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The recipe, as it is written, names epochs and no minutes: it gives the same weights, and can be resumed."""
     monkeypatch.setattr(time_budget, "_rows_a_second", lambda model, data: 5.0)
-    first = nelbo.fit(ROWS, out=tmp_path / "run", max_minutes=1)
+    first = nelbo.fit(ROWS, out=tmp_path / "run", minutes=1)
     written = recipes.load(str(tmp_path / "run" / "recipe.toml"))
-    assert (written.max_minutes, written.training.epochs) == (0.0, 2)
+    assert (written.minutes, written.training.epochs) == (0.0, 2)
     assert_equal(weights(nelbo.fit(ROWS, recipe=written)), weights(first))
-    assert_equal(weights(nelbo.fit(ROWS, out=tmp_path / "run", resume=True, max_minutes=1)), weights(first))
+    assert_equal(weights(nelbo.fit(ROWS, out=tmp_path / "run", resume=True, minutes=1)), weights(first))
 
 
 def test_time_is_kept_where_epochs_are_shorter_than_a_look() -> None:
@@ -68,8 +68,8 @@ def test_time_is_kept_where_epochs_are_shorter_than_a_look() -> None:
 
 def test_epochs_that_are_given_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time_budget, "epochs_for_budget", lambda *_: pytest.fail("timed"))
-    assert run.choose("digits", "", {"epochs": 3}).max_minutes == 0.0
-    assert run.choose("digits", "", {}).max_minutes == 10.0
+    assert run.choose("digits", "", {"epochs": 3}).minutes == 0.0
+    assert run.choose("digits", "", {}).minutes == 10.0
     nelbo.fit(ROWS, epochs=1)
 
 
@@ -87,8 +87,8 @@ def test_the_recipes_prior_is_fitted_saved_and_sampled(tmp_path: Path) -> None:
 
 
 def test_bad_minutes_and_priors_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="max_minutes=-1"):
-        recipes.load(None, {"max_minutes": -1})
+    with pytest.raises(UserError, match="minutes=-1"):
+        recipes.load(None, {"minutes": -1})
     with pytest.raises(UserError, match="did you mean gmm"):
         recipes.load(None, {"post_hoc_prior": "gm"})
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -27,7 +27,7 @@ them.
 
 \b
 Examples:
-  nelbo train mnist --max-minutes 10
+  nelbo train mnist --minutes 10
   nelbo train mnist --recipe tutorial --out results/tutorial
   nelbo train my_pictures/ --size 64 --epochs 50 --latent-dim 64
   nelbo train my_pictures/ --labels labels.csv --condition label --augment flip,rotate=5
@@ -102,7 +102,7 @@ def train(
     latent_dim: Annotated[int | None, MODEL(help="Number of latent dimensions.")] = None,
     beta: Annotated[float | None, MODEL(help="Weight of the KL.")] = None,
     post_hoc_prior: Annotated[str | None, MODEL(help="Fit a prior after training: gmm, auto ...")] = None,
-    max_minutes: Annotated[float | None, TRAINING(help="Training time; it sets the number of epochs.")] = None,
+    minutes: Annotated[float | None, TRAINING(help="Training time; it sets the number of epochs.")] = None,
     epochs: Annotated[int | None, TRAINING(help="Passes through the training data.")] = None,
     batch_size: Annotated[int | None, TRAINING(help="Rows per step.")] = None,
     learning_rate: Annotated[float | None, TRAINING("--learning-rate", "--lr", help="Highest learning rate.")] = None,

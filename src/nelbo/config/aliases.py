@@ -15,7 +15,7 @@ KINDS: dict[str, dict[str, str]] = {
 PRESETS: dict[str, str] = {"discretised-logistic": "discretized-logistic"}
 
 FIELDS: dict[str, dict[str, str]] = {
-    "Recipe": {"minutes": "max_minutes", "prior": "post_hoc_prior"},
+    "Recipe": {"prior": "post_hoc_prior"},
     "ModelSpec": {"start_at_mean": "init_bias_to_mean"},
     "Input": {"hide": "mask_fraction"},
     "TrainingConfig": {

@@ -58,7 +58,7 @@ LEAST_EPOCHS = 8  # if fewer fit in the time, each has fewer rows
 
 
 def epochs_for_budget(model: Model, data: DataSplits) -> TrainingConfig:
-    """The model's training settings with the number of epochs for its recipe's `max_minutes`, and that time limit.
+    """The model's training settings with the number of epochs for its recipe's `minutes`, and that time limit.
 
     If fewer than `LEAST_EPOCHS` fit, each takes part of the rows, so that progress is visible.
 
@@ -66,11 +66,9 @@ def epochs_for_budget(model: Model, data: DataSplits) -> TrainingConfig:
     """
     recipe, settings = model.recipe, model.recipe.training
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError(
-            f"max_minutes={recipe.max_minutes}: several processes would disagree on the epochs: use --epochs"
-        )
-    LOG.info("Timing the first steps, to find the epochs that %g minutes hold", recipe.max_minutes)
-    seconds = 60 * recipe.max_minutes * (1 - FITTING if recipe.post_hoc_prior else 1)
+        raise UserError(f"minutes={recipe.minutes}: several processes would disagree on the epochs: use --epochs")
+    LOG.info("Timing the first steps, to find the epochs that %g minutes hold", recipe.minutes)
+    seconds = 60 * recipe.minutes * (1 - FITTING if recipe.post_hoc_prior else 1)
     rows = _rows_a_second(model, data) * seconds * (1 - SPARE)
     each = min(settings.samples_per_epoch or len(data.train), max(settings.batch_size, int(rows / LEAST_EPOCHS)))
     whole = 0 if each == len(data.train) else each
@@ -109,7 +107,7 @@ LEADER = int(os.environ.get("RANK", "0")) == 0
 def default_recipe(source: Any, settings: Mapping[str, Any] | None = None) -> str | None:
     """The shipped recipe for a source with these settings; None: one chosen from the data.
 
-    >>> default_recipe("mnist"), default_recipe("mnist", {"max_minutes": 10}), default_recipe(torch.zeros(9, 8, 8))
+    >>> default_recipe("mnist"), default_recipe("mnist", {"minutes": 10}), default_recipe(torch.zeros(9, 8, 8))
     ('mnist', 'digits', 'pictures')
     >>> default_recipe("sensors.csv", {"data.window": 64})
     'series'
@@ -121,7 +119,7 @@ def default_recipe(source: Any, settings: Mapping[str, Any] | None = None) -> st
     except UserError:  # raised again when the data are read
         return None
     if suitable is None and isinstance(source, str) and source in ("mnist", "fashion-mnist"):
-        return "digits" if said.get("max_minutes") else "mnist"
+        return "digits" if said.get("minutes") else "mnist"
     return suitable
 
 
@@ -137,7 +135,7 @@ def fit(
     verbose: console.Verbose = "auto",
     callbacks: Sequence[Callback] = (),
     epochs: int | None = None,
-    max_minutes: float | None = None,
+    minutes: float | None = None,
     latent_dim: int | None = None,
     beta: float | None = None,
     learning_rate: float | None = None,
@@ -172,7 +170,7 @@ def fit(
         verbose: whether to show messages and progress; "auto": on a terminal and in a notebook.
         callbacks: further objects to call during training; see `nelbo.training.Callback`.
         epochs: passes through the training data.
-        max_minutes: the approximate training time; the number of epochs is computed from it.
+        minutes: the approximate training time; the number of epochs is computed from it.
         latent_dim: the number of latents.
         beta: the weight of the rate (KL).
         learning_rate: the highest learning rate.
@@ -229,10 +227,10 @@ def choose(
     if isinstance(source, str | Path) and str(source):
         overrides = {**overrides, "data.source": str(source)}
     if "training.epochs" in overrides:
-        overrides = {"max_minutes": 0.0, **overrides}
+        overrides = {"minutes": 0.0, **overrides}
     begun = str(out / "recipe.toml") if resume and out and (out / "recipe.toml").is_file() else None
     if begun:  # its minutes have been converted to epochs
-        overrides = {key: value for key, value in overrides.items() if key != "max_minutes"}
+        overrides = {key: value for key, value in overrides.items() if key != "minutes"}
     known = name or begun or default_recipe(source, overrides)
     recipe = known if isinstance(known, Recipe) else recipe_file.load(known)
     recipe = recipe_file.override(presets.find(preset).apply_to(recipe, preset) if preset else recipe, overrides)
@@ -278,8 +276,8 @@ def train(
     loaded, context = read(recipe, data, condition)
     model = Model.from_recipe(recipe, loaded.schema, context)
     continuing = resume and out is not None and (out / "checkpoints" / LAST).is_file()
-    if recipe.max_minutes and not continuing:
-        model.recipe = dataclasses.replace(model.recipe, max_minutes=0.0, training=epochs_for_budget(model, loaded))
+    if recipe.minutes and not continuing:
+        model.recipe = dataclasses.replace(model.recipe, minutes=0.0, training=epochs_for_budget(model, loaded))
     _log(announce.understood(model, loaded))
     if out is None:
         state = model.fit(loaded, None, callbacks)
