@@ -78,7 +78,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     )
     assert_user_error(lambda: load(format_number(tmp_path, b"nothing", "t.csv.gz")), "t.csv.gz: cannot be read")
     assert_user_error(
-        lambda: load(format_number(tmp_path, b"PAR1 no", "t.parquet")), "t.parquet: is no whole Parquet file"
+        lambda: load(format_number(tmp_path, b"PAR1 no", "t.parquet")), "t.parquet: is not a complete Parquet file"
     )
 
 
@@ -115,10 +115,10 @@ def test_what_cannot_be_modelled_is_left_out_with_a_warning() -> None:
 
 
 OTHERS: list[tuple[Any, list[str]]] = [
-    ({"agee": "count"}, ["columns: there is no column 'agee': did you mean age?"]),
-    ({"zzz": "count"}, ["there is no column 'zzz': known: age, day, name"]),
+    ({"agee": "count"}, ["columns: column 'agee' is unknown: did you mean age?"]),
+    ({"zzz": "count"}, ["column 'zzz' is unknown: known: age, day, name"]),
     ({"age": "number"}, ["column 'age': kind='number': give one of continuous, count", "leave out"]),
-    ({"age": {"kynd": "count"}}, ["column 'age': 'kynd' is no setting: did you mean kind?"]),
+    ({"age": {"kynd": "count"}}, ["column 'age': 'kynd' is unknown: did you mean kind?"]),
     ({"age": {"transform": "sqrt"}}, ["transform='sqrt': give one of standard, log, quantile"]),
     ({"age": 3}, ["column 'age': give a kind, or a table of"]),
     ({"age": {"kind": "binary", "transform": "log"}}, ["kind='binary' has no transform"]),
@@ -146,14 +146,14 @@ def test_a_wrong_schema_file_is_refused(tmp_path: Path, run: Run) -> None:
     path = format_number(tmp_path, GOOD)
     for content, said in (
         ("kind = 3", "s.toml: give a table [columns.NAME]"),
-        ("[columns", "s.toml: is no TOML"),
-        ('[columns.agee]\nkind = "count"', "s.toml: there is no column 'agee': did you mean age?"),
+        ("[columns", "s.toml: is not TOML"),
+        ('[columns.agee]\nkind = "count"', "s.toml: column 'agee' is unknown: did you mean age?"),
     ):
         schema = format_number(tmp_path, content, "s.toml")
         assert_user_error(lambda schema=schema: load(path, columns=schema), said)
         done = run("train", path, "--columns", schema, "--out", tmp_path / "out")
         assert done.code == 2 and said in done.err and done.err.count("\n") == 1
-    assert_user_error(lambda: load(path, columns=tmp_path / "none.toml"), "none.toml: is no TOML", "No such file")
+    assert_user_error(lambda: load(path, columns=tmp_path / "none.toml"), "none.toml: is not TOML", "No such file")
     done = run("data", "describe", tmp_path / "none.csv")
     assert done.code == 2 and "none.csv: is not a table" in done.err
 
@@ -172,15 +172,15 @@ def test_rows_that_do_not_fit_the_schema_are_refused() -> None:
     )
     assert_user_error(lambda: load_like(table.assign(day=3), schema), "column 'day': holds int64 values, not dates")
     assert_user_error(lambda: load_like(table[:0], schema), "table: has no rows")
-    assert_user_error(lambda: load_like(np.eye(3), schema), "a ndarray: is no table as the model takes")
+    assert_user_error(lambda: load_like(np.eye(3), schema), "a ndarray is not a table")
     assert_user_error(lambda: load_like("nothing.csv", schema), "nothing.csv: no such file")
-    assert_user_error(lambda: load_like("mnist", schema), "mnist: is no table")
+    assert_user_error(lambda: load_like("mnist", schema), "mnist is not a table")
     assert_user_error(
         lambda: load_like(table, load(np.eye(3)).schema),
         "a DataFrame is a table, and the model needs data of shape (3,)",
     )
     assert_user_error(
-        lambda: tables.decode(np.zeros((2, 9)), schema), "x of shape (2, 9) is no table of the schema: give (n, 3)"
+        lambda: tables.decode(np.zeros((2, 9)), schema), "x of shape (2, 9) is not a table of this schema: give (n, 3)"
     )
     assert_user_error(
         lambda: tables.decode(np.zeros((2, 3)), schema, "excel"), "like='excel': give pandas, arrow or polars"

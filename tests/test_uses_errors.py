@@ -57,7 +57,7 @@ ARGUMENTS = {
     ),
     "no draws": (
         ["impute", "MODEL", "one.csv", "--n-imputations", "-1"],
-        "--n-imputations -1: give 1 or more, or leave it out",
+        "--n-imputations -1: use 1 or more, or leave it out",
     ),
     "an ending": (
         ["impute", "MODEL", "one.csv", "--out", "f.png"],

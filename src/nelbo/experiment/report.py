@@ -43,7 +43,7 @@ def report(model: Model, state: State, folder: Path) -> str:
         ""
         if model.vae.likelihood.normalized
         else (
-            "<p>The likelihood, as it is used here, is no density: these losses are no "
+            "<p>The likelihood, as it is used here, is not a density: these losses are not "
             "−log p(x) and must not be compared with published likelihoods.</p>"
         )
     )

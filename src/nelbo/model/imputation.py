@@ -1,4 +1,4 @@
-"""The missing cells of a table's rows, or elements of series, given those that are there.
+"""Imputation: missing cells of a table's rows, or elements of series, given the observed ones.
 
     p(x_m | x_o) = integral of p(x_m | x_o, z) p(z | x_o) dz,
 
@@ -63,7 +63,7 @@ def expected_values(vae: VAE, x: Tensor, schema: Schema, c: Tensor | None = None
 
 
 def expected_cells(vae: VAE, h: Tensor, schema: Schema) -> Tensor:
-    """What to expect in each cell given h `(batch, features)` alone, `(batch, columns)`; see `expected_values`."""
+    """Expected values of all cells given h `(batch, features)` alone, `(batch, columns)`; see `expected_values`."""
     d: Any = vae.decode(h)
     d, nothing = d.without_gaps(), h.new_full((len(h), *schema.shape), torch.nan)
     return torch.from_numpy(_moments(d.marginals(nothing), d.net.cells, schema)[0].astype(np.float32))

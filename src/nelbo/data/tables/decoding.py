@@ -19,7 +19,7 @@ HEAD = ("column", "kind", "transform", "range or categories", "missing", "note")
 
 
 def describe(schema: Schema) -> list[dict[str, Any]]:
-    """What there is to say of each column, as plain values: numbers of its transform are left out."""
+    """A summary of each column as plain values, without the parameters of its transform."""
     rows = []
     for column in schema.columns:
         values = column.to_json()
@@ -82,7 +82,7 @@ def decode(x: Any, schema: Schema, like: Like = "pandas") -> Any:
         raise UserError(f"like={like!r}: give pandas, arrow or polars")
     values = np.asarray(x)
     if not schema.columns or values.ndim != 2 or values.shape[1:] != schema.shape:
-        raise UserError(f"x of shape {values.shape} is no table of the schema: give (n, {schema.shape[0]})")
+        raise UserError(f"x of shape {values.shape} is not a table of this schema: give (n, {schema.shape[0]})")
     kept = [column for column in schema.columns if column.kind != "identifier"]
     modelled = dict(zip([column.name for column in schema.feature_columns], values.T, strict=True))
     arrays = [_cells(column, modelled.get(column.name, np.zeros(len(values)))) for column in kept]
@@ -170,5 +170,5 @@ def _to_polars(table: Any, columns: list[Column]) -> Any:
 
 
 def frame_of(values: np.ndarray, schema: Schema) -> Any:
-    """Numbers `(n, modelled columns)` about the cells of a table, as a DataFrame with its columns' names."""
+    """Numbers `(n, feature columns)` about the cells of a table, as a DataFrame with its columns' names."""
     return require("pandas").DataFrame(values, columns=[column.name for column in schema.feature_columns])

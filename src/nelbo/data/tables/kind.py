@@ -19,7 +19,7 @@ from nelbo.errors import UserError
 
 
 class TableKind(DataKind):
-    """Rows of a table, with a number for the cell of each column that is modelled."""
+    """Rows of a table, with a number for the cell of each feature column."""
 
     name = "table"
     noun = "a table"
@@ -49,9 +49,7 @@ class TableKind(DataKind):
         self.check_source(name, schema)
         if not tables.is_table(table := _table(source)):
             sources.locate(source)  # raises for a path that does not exist
-            raise UserError(
-                f"{name}: is no table as the model takes: give a DataFrame, or a .csv, .tsv or .parquet file"
-            )
+            raise UserError(f"{name} is not a table: give a DataFrame, or a .csv, .tsv or .parquet file")
         return tables.read_like(table, schema)
 
     def default_net(self, schema: Schema) -> dict[str, Any]:

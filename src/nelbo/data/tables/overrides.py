@@ -1,4 +1,4 @@
-"""What a user says of columns: a TOML file or a dictionary, read; and the TOML of a schema, to be edited.
+"""A user's description of columns: a TOML file or a dictionary; and a schema as TOML, for editing.
 
     [columns.age]
     kind = "count"            # or continuous, binary, categorical, ordinal, datetime, leave out
@@ -7,7 +7,7 @@
     kind = "ordinal"
     categories = ["S", "M", "L"]
 
-From Python, `{"age": {"kind": "count"}, "id": "leave out"}` says the same.
+From Python, `{"age": {"kind": "count"}, "id": "leave out"}` is equivalent.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def parse(given: Overrides, names: tuple[str, ...]) -> dict[str, Override]:
         raise UserError(f"{where}: give a table [columns.NAME] for each column, with {', '.join(KEYS)}")
     for name in columns:
         if name not in names:
-            raise UserError(f"{where}: there is no column {name!r}: {nearest(str(name), names)}")
+            raise UserError(f"{where}: column {name!r} is unknown: {nearest(str(name), names)}")
     return {name: _one(f"{where}: column {name!r}", value) for name, value in columns.items()}
 
 
@@ -58,7 +58,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{path}: is no TOML ({error}): `nelbo data describe FILE --toml` makes one") from None
+        raise UserError(f"{path}: is not TOML ({error}): write one with `nelbo data describe FILE --toml`") from None
 
 
 def _one(where: str, value: Any) -> Override:
@@ -67,7 +67,7 @@ def _one(where: str, value: Any) -> Override:
         raise UserError(f"{where}: give a kind, or a table of {', '.join(KEYS)}")
     for key in said:
         if key not in KEYS:
-            raise UserError(f"{where}: {key!r} is no setting: {nearest(str(key), KEYS)}")
+            raise UserError(f"{where}: {key!r} is unknown: {nearest(str(key), KEYS)}")
     kind = str(said.get("kind", ""))
     kind = "identifier" if kind in ("leave out", "leave-out", "leave_out") else kind
     transform: Any = said.get("transform", "")

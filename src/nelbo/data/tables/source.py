@@ -153,7 +153,9 @@ def _parquet(path: Path) -> Source:
             names = _checked(str(path), header)
             return Source(str(path), _held(file.iter_batches(BATCH), file.schema_arrow).rename_columns(names), header)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: is no whole Parquet file ({str(error).splitlines()[0]}): write it again") from None
+        raise UserError(
+            f"{path}: is not a complete Parquet file ({str(error).splitlines()[0]}): write it again"
+        ) from None
 
 
 def _arrow(table: Any, frames: dict[str, str] | None = None) -> Source:
