@@ -259,7 +259,7 @@ def test_what_is_odd_is_blamed_on_its_tokens(folder: Path, model: Model, run: Ru
         ),
         (["sample", "--out", "a.png"], "--out a.png: the file must end in .txt"),
         (["reconstruct", "missing.txt"], "missing.txt: no such file: give a path that exists, or a line of text"),
-        (["interpolate", "9999"], "item 9999: the data has 40 rows"),
+        (["interpolate", "9999"], "item 9999: the data have 40 rows"),
         (["augment"], "augment does not support text: use a model trained on pictures"),
         (["sample", "--condition", "3"], "the model was trained without --condition"),
     ],
@@ -272,7 +272,7 @@ def test_what_makes_no_sense_is_one_line(folder: Path, run: Run, arguments: list
 def test_what_makes_no_sense_from_python(model: Model) -> None:
     with pytest.raises(UserError, match="impute does not support text: use a model trained on a table"):
         model.impute(["lu"])
-    with pytest.raises(UserError, match="is text, the model needs data of shape"):
+    with pytest.raises(UserError, match="is text, and the model needs data of shape"):
         load_like(["lu"], load(np.eye(4)).schema)
     with pytest.raises(UserError, match="label"):
         nelbo.fit(LINES, condition="label", epochs=1)
