@@ -244,3 +244,11 @@ def test_values_of_recipes_are_frozen() -> None:
         for node in ast.walk(TREES[path]):
             if isinstance(node, ast.ClassDef) and is_decorated(node, "register") and is_decorated(node, "dataclass"):
                 assert "frozen=True" in ast.unparse(node.decorator_list[-1]), node.name
+
+
+def test_the_tests_of_a_package_are_in_the_folder_of_its_name() -> None:
+    tests = Path(__file__).parent
+    packages = {module.split(".")[0] for module in MODULE_NAMES} - MODULES
+    folders = {path.parent.name for path in tests.glob("*/test_*.py")}
+    assert packages <= folders
+    assert {path.name for path in tests.glob("test_*.py")} == {"test_architecture.py", "test_docstrings.py"}

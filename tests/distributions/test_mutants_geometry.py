@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import test_distributions
 import torch
 from torch import Tensor
 
-import test_distributions
 import zoo
 from nelbo.distributions import (
     FullNormal,

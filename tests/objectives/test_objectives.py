@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from test_bounds import two_levels
 from torch import Tensor, nn
 
 from conftest import Run
@@ -41,7 +42,6 @@ from nelbo.objectives.terms import (
 from nelbo.schedules import Cyclical, Linear
 from nelbo.training import Callback, fit
 from nelbo.vae import VAE, Trace
-from test_bounds import two_levels
 from zoo import OBJECTIVES, ObjectiveRow, assert_mean, data, over, perturb_parameters, single_level_vae
 
 B, Z = 12, 3

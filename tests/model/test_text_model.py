@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_resume import StopAt
 
 import nelbo
 from conftest import Run
@@ -30,7 +31,6 @@ from nelbo.plotting import text as plots_text
 from nelbo.plotting.figures import figures_of
 from nelbo.training import players
 from nelbo.training.replay import ReplayedFunction
-from test_resume import StopAt
 from zoo import assert_mean
 
 # Two halves that depend on one another in nothing: a code must say which of each it is.

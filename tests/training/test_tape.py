@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from test_presets import trained
 from torch import Tensor, nn
 
 from nelbo.config.presets import PRESETS
 from nelbo.training import players, replay
 from nelbo.training.replay import ReplayedFunction
-from test_presets import trained
 
 # Their course depends on numbers of the data: codes are revived where they are dead. HSIC's own last bit depends on
 # where its matrices lie in memory, so no two runs of it are the same and no tape is proved.

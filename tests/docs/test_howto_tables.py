@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PAGES = ["howto-art.md", "howto-augment.md", "howto-embed.md", "howto-impute.md"]
 

@@ -19,7 +19,7 @@ from nelbo.config.presets import PRESETS
 from nelbo.config.recipe import short_names
 from test_architecture import LAYERS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = [
     page
     for page in [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md"))]

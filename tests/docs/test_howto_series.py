@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[1] / "docs" / "howto-series.md"
+PAGE = Path(__file__).parents[2] / "docs" / "howto-series.md"
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NET = ", model__encoder__width=8, model__decoder__width=8, training__samples_per_epoch=1280"
 

@@ -19,7 +19,7 @@ from nelbo.apps.outliers.exemplars import EnsembleConfig, ExemplarEnsemble, Outl
 from nelbo.errors import UserError
 from nelbo.estimators import VAEDetector
 
-PAGE = Path(__file__).parents[1] / "docs" / "howto-outliers.md"
+PAGE = Path(__file__).parents[2] / "docs" / "howto-outliers.md"
 QUICK = {"steps": 20, "n_estimators": 2, "random_state": 0}
 
 

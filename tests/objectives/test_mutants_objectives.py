@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from test_bounds import has_the_gradient_of_iwae, is_the_expected_log_ratio, obeys_the_order
+from test_objectives import equals_the_aggregate, is_unbiased
 from torch import Tensor
 
 from nelbo import objectives
@@ -17,8 +19,6 @@ from nelbo.objectives import Losses, WeightedTerms, distortion, rate
 from nelbo.objectives.bounds import Bound, iwae
 from nelbo.objectives.terms import Weights, minibatch_stratified_sampling
 from nelbo.vae import VAE, Trace
-from test_bounds import has_the_gradient_of_iwae, is_the_expected_log_ratio, obeys_the_order
-from test_objectives import equals_the_aggregate, is_unbiased
 from zoo import data, single_level_vae
 
 

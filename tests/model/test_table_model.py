@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from test_resume import StopAt
 
 import nelbo
 from conftest import Run
@@ -27,7 +28,6 @@ from nelbo.errors import UserError
 from nelbo.model import Model
 from nelbo.training import players
 from nelbo.training.replay import ReplayedFunction
-from test_resume import StopAt
 
 ROWS = 160
 NET = {"kind": "table", "width": 16, "blocks": 1, "dropout": 0.2, "bins": 8}

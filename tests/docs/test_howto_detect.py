@@ -9,7 +9,7 @@ import pytest
 
 import nelbo
 
-PAGE = Path(__file__).parents[1] / "docs" / "howto-detect.md"
+PAGE = Path(__file__).parents[2] / "docs" / "howto-detect.md"
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 

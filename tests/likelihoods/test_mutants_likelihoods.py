@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 
 import pytest
+import test_distributions as laws
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-import test_distributions as laws
 from nelbo import distributions
 from nelbo.distributions import counts
 from nelbo.nets import perceptual

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_augment_pictures import corner, drawn
 from torch import Tensor
 
 import nelbo
@@ -17,7 +18,6 @@ from nelbo.data import Dataset, load
 from nelbo.data.dataset import InMemoryDataset
 from nelbo.errors import UserError
 from nelbo.model import Model
-from test_augment_pictures import corner, drawn
 
 
 def fitted(source: Any, **more: Any) -> Model:

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 import test_conditional_distributions
 import test_distributions
 import test_nets
 import test_objectives
 import test_registry_recipes
 import test_truths
+
 import zoo
 from nelbo.config import citations, registry
 from zoo import CONTEXT, SHAPE

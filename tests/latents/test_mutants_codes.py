@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 
 import pytest
+import test_codes as laws
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-import test_codes as laws
 from nelbo import distributions, nets, posteriors
 from nelbo.config.registry import Component
 from nelbo.distributions import RelaxedBernoulli, RelaxedOneHot

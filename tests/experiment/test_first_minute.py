@@ -59,7 +59,7 @@ def test_what_is_public_is_offered_and_there() -> None:
 
 def test_the_package_says_that_it_is_typed() -> None:
     assert (resources.files("nelbo") / "py.typed").is_file()
-    project = (Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8")
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8")
     assert (
         'packages = ["src/nelbo"]' in project
         and "exclude" not in project.partition("[tool.hatch")[2].partition("[tool.p")[0]

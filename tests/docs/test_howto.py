@@ -18,7 +18,7 @@ from torch import Tensor
 from nelbo.config import registry
 from nelbo.distributions import StudentT
 
-PAGE = Path(__file__).parents[1] / "docs" / "howto-extend.md"
+PAGE = Path(__file__).parents[2] / "docs" / "howto-extend.md"
 CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SECTIONS = {
     text.partition("\n")[0]: CODE.findall(text)
