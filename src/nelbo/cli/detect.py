@@ -197,17 +197,14 @@ def _figure_of_series(where: IntervalResult, result: DetectionResult, rows: Data
     import torch
 
     from nelbo.data import subset
-    from nelbo.plotting import curves as plots_series
-    from nelbo.plotting import figures
+    from nelbo.plotting import curves, figures
 
     order = _most_anomalous(result)
     series = rows.schema.decode(subset(rows, order).batch(torch.arange(len(order)))).numpy()
     shaded = [[(of.start, of.end) for of in where.intervals if of.row == i] for i in order]
     begins = ["" if rows.origin is None else f" from step {int(rows.origin[i, 1])}" for i in order]
     titles = [f"row {numbers[i]}{of}, p = {result.p_values[i]:.2g}" for i, of in zip(order, begins, strict=True)]
-    figure = plots_series.anomaly_figure(
-        series, where.expected[order], where.step_scores[order], shaded, titles, rows.schema
-    )
+    figure = curves.anomaly_figure(series, where.expected[order], where.step_scores[order], shaded, titles, rows.schema)
     return io.encode_image(figures.figure_image(figure), "PNG")
 
 

@@ -38,7 +38,6 @@ from nelbo.data import condition as conditioned
 from nelbo.data.kinds import reader_of
 from nelbo.errors import UserError
 from nelbo.experiment import console
-from nelbo.experiment import console as announce
 from nelbo.experiment.report import report
 from nelbo.model import Model
 from nelbo.model.post_hoc import fit_prior
@@ -278,7 +277,7 @@ def train(
     continuing = resume and out is not None and (out / "checkpoints" / LAST).is_file()
     if recipe.minutes and not continuing:
         model.recipe = dataclasses.replace(model.recipe, minutes=0.0, training=epochs_for_budget(model, loaded))
-    _log(announce.understood(model, loaded))
+    _log(console.understood(model, loaded))
     if out is None:
         state = model.fit(loaded, None, callbacks)
         return _with_prior(model, loaded, state), state
@@ -305,7 +304,7 @@ def _log(lines: Sequence[str]) -> None:
 
 def _with_prior(model: Model, data: DataSplits, state: State) -> Model:
     """The trained model with its recipe's post-hoc prior fitted; unchanged if training was interrupted."""
-    _log(announce.result(model, state))
+    _log(console.result(model, state))
     if not model.recipe.post_hoc_prior or state.reason == "interrupted":
         return model
     LOG.info("Fitting a prior (%s)", model.recipe.post_hoc_prior)

@@ -8,12 +8,11 @@ from typing import Any, Literal
 from nelbo.config.registry import Count, NonNegative, register
 from nelbo.errors import UserError
 from nelbo.objectives import terms
-from nelbo.objectives import terms as discrepancy
 from nelbo.objectives.base import Term, WeightedTerms, distortion, rate, stl_kl
 from nelbo.schedules import Linear, Schedule
 
 Kernel = Literal["rbf", "imq"]
-KERNELS = {"rbf": discrepancy.rbf, "imq": discrepancy.imq}
+KERNELS = {"rbf": terms.rbf, "imq": terms.imq}
 AGGREGATE_WEIGHTS = {"stratified": terms.minibatch_stratified_sampling, "weighted": terms.minibatch_weighted_sampling}
 COVARIANCES = {"I": terms.covariance_of_means, "II": terms.covariance}
 
@@ -130,7 +129,7 @@ def info(*, alpha: float = 0.5, weight: float = 1000.0, kernel: Kernel = "rbf", 
         kernel: "rbf" or "imq".
         biased: use the biased estimate of the MMD, which is never negative.
     """
-    term = discrepancy.mmd(KERNELS[kernel](), biased)
+    term = terms.mmd(KERNELS[kernel](), biased)
     return _sum({distortion: 1.0, rate: 1 - alpha, term: alpha + weight - 1})
 
 
@@ -143,7 +142,7 @@ def wae_mmd(*, weight: NonNegative = 100.0, kernel: Kernel = "imq", biased: bool
         kernel: "rbf" or "imq".
         biased: use the biased estimate of the MMD, which is never negative.
     """
-    return WeightedTerms({distortion: 1.0, discrepancy.mmd(KERNELS[kernel](), biased): weight})
+    return WeightedTerms({distortion: 1.0, terms.mmd(KERNELS[kernel](), biased): weight})
 
 
 @register("objective", "swae", cite="kolouri2019sliced")
@@ -154,7 +153,7 @@ def swae(*, weight: NonNegative = 100.0, projections: Count = 50) -> WeightedTer
         weight: weight of the distance.
         projections: number of random directions.
     """
-    return WeightedTerms({distortion: 1.0, discrepancy.sliced_wasserstein(projections): weight})
+    return WeightedTerms({distortion: 1.0, terms.sliced_wasserstein(projections): weight})
 
 
 @register("objective", "hsic", cite=("lopez2018information", "pfister2018kernel"))
@@ -166,4 +165,4 @@ def hsic(*, weight: NonNegative = 1000.0, sizes: tuple[int, ...] = (), kernel: K
         sizes: sizes of consecutive blocks of latent dimensions; empty for one block for each of them.
         kernel: "rbf" or "imq".
     """
-    return WeightedTerms({distortion: 1.0, rate: 1.0, discrepancy.hsic(sizes, KERNELS[kernel]()): weight})
+    return WeightedTerms({distortion: 1.0, rate: 1.0, terms.hsic(sizes, KERNELS[kernel]()): weight})

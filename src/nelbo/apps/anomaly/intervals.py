@@ -22,9 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nelbo.apps.anomaly import detector as conformal
 from nelbo.apps.anomaly import scores
-from nelbo.apps.anomaly.detector import Detector
+from nelbo.apps.anomaly.detector import Detector, threshold
 from nelbo.data import Dataset
 
 CORE = 0.25  # fraction of the highest score of an interval: steps with a higher score are hidden
@@ -68,7 +67,7 @@ def find_intervals(detector: Detector, data: Dataset, alpha: float = 0.01) -> In
     data.schema.require_kind("find_intervals", "series")
     normal = detector.feature_scores(detector.calibration_data).sum(-1)
     spread = normal.std(0)
-    limit = conformal.threshold(best_sums(normal - spread), alpha)
+    limit = threshold(best_sums(normal - spread), alpha)
 
     def intervals_in(cost: np.ndarray, shared: int = 0) -> list[tuple[int, int]]:
         return list(maximal_subsequences((cost - spread)[shared:], limit, shared))

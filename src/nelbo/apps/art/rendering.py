@@ -16,8 +16,7 @@ from PIL import Image
 from nelbo.data import Schema
 from nelbo.errors import UserError
 from nelbo.plotting import images
-from nelbo.plotting import images as image
-from nelbo.plotting.images import Sheet, enlarge
+from nelbo.plotting.images import Sheet, enlarge, pixels
 from nelbo.training.checkpoint import write_bytes
 
 MOMENTS = 10  # frames of an animation that are shown on a sheet
@@ -62,7 +61,7 @@ class Rendering:
     @cached_property
     def pixels(self) -> np.ndarray:
         """`(moments, cells, height, width, channels)`, uint8."""
-        flat = image.pixels(self.values.reshape(-1, *self.values.shape[2:]), self.schema)
+        flat = pixels(self.values.reshape(-1, *self.values.shape[2:]), self.schema)
         return flat.reshape(*self.values.shape[:2], *flat.shape[1:])
 
     def sheet(self) -> Sheet:

@@ -27,7 +27,7 @@ from nelbo.errors import UserError, nearest
 from nelbo.model import Model
 from nelbo.model.scoring import importance_weighted_bound
 from nelbo.plotting import images
-from nelbo.plotting import images as image
+from nelbo.plotting.images import pixels
 from nelbo.training.checkpoint import write_bytes
 
 NEAREST = 3
@@ -167,7 +167,7 @@ def as_npz(x: np.ndarray, y: np.ndarray, schema: Schema) -> bytes:
 
 
 def _files(x: np.ndarray, y: np.ndarray, schema: Schema, real: int) -> Iterator[tuple[Path, bytes]]:
-    cells = image.pixels(x, schema)
+    cells = pixels(x, schema)
     for i, (cell, name) in enumerate(zip(cells, y.tolist(), strict=True)):
         file = f"real_{i:06d}.png" if i < real else f"new_{i - real:06d}.png"
         yield Path(name) / file, images.png(images.picture(cell))

@@ -29,8 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nelbo.data import sources, tables
-from nelbo.data import split as splitting
+from nelbo.data import sources, split, tables
 from nelbo.data.arrays import infer
 from nelbo.data.arrays.infer import ArrayStats, Moments, RawSplit, chunks
 from nelbo.data.arrays.layout import as_series_layout, to_numpy
@@ -124,9 +123,9 @@ def load(source: Any, options: DataOptions, seed: int) -> DataSplits:
         schema = _schema(loaded, stats | seen_test)
         return DataSplits(name, _build(loaded.train, schema, stats), _build(loaded.test, schema, seen_test))
     if isinstance(rows, Windows):
-        first, second = splitting.of_windows(rows, name, *held_out)
+        first, second = split.of_windows(rows, name, *held_out)
     else:
-        first, second = splitting.at_random(rows.shape[0], name, *held_out)
+        first, second = split.at_random(rows.shape[0], name, *held_out)
     chosen = np.isin(np.arange(rows.shape[0]), first.numpy())
     stats = summarise(loaded.train, chosen)
     whole = _build(loaded.train, _schema(loaded, stats), stats)
