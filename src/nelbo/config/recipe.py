@@ -60,7 +60,7 @@ class Recipe:
 
     description: str = ""
     preset: str = ""
-    max_minutes: NonNegative = 0.0
+    minutes: NonNegative = 0.0
     post_hoc_prior: str = ""
     data: DataOptions = field(default_factory=DataOptions)
     model: ModelSpec = field(default_factory=ModelSpec)
