@@ -535,9 +535,9 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "a truncated class": (["class-grid", "M", "--truncation", "1"], "truncation applies to a model's prior"),
     "an attribute of a condition": (["attribute", "C", "--toward", "1"], "attribute: the model is conditioned on"),
     "a morph under no condition": (["morph", "C", "0", "1"], "morph: the model is conditional: fix one"),
-    "no record": (["rerender", "a.png"], "a.png: has no stored options"),
+    "no record": (["rerender", "a.png"], "a.png has no stored options"),
     "no file": (["rerender", "nowhere.png"], "nowhere.png: there is no such file"),
-    "a broken file": (["rerender", "broken.gif"], "broken.gif: cannot be read as a picture"),
+    "a broken file": (["rerender", "broken.gif"], "broken.gif cannot be read as a picture"),
     "a text": (["rerender", "a.txt", "--out", "a.png"], "a.txt: a picture's file must end in .png, .svg, "),
 }
 

@@ -250,7 +250,7 @@ def test_bad_pictures_are_named_and_left_out_where_that_is_asked_for(
 def test_folders_that_are_no_set_of_pictures(user_error_of: Refused, pictures: np.ndarray) -> None:
     Path("p").mkdir()
     Path("p/notes.txt").write_text("x")
-    assert "p: has no pictures: give a folder with files such as .png" in user_error_of("train", "p", "--out", "r")
+    assert "p has no pictures: give a folder with files such as .png" in user_error_of("train", "p", "--out", "r")
     Image.fromarray(pictures[0]).save("p/0.png")
     assert "p has 1 row: give at least 2" in user_error_of("train", "p", "--out", "r")
     assert "p/0.png has 1 row: give at least 2" in user_error_of("train", "p/0.png", "--out", "r")

@@ -45,11 +45,11 @@ ARGUMENTS = {
     ),
     "other rows for the report": (
         ["augment", "MODEL", "other.csv", "-n", "20", "--privacy"],
-        "other.csv: is not the model's training data, or has changed: --privacy needs the same rows",
+        "other.csv is not the model's training data, or has changed: --privacy needs the same rows",
     ),
     "a file that is not there": (
         ["augment", "MODEL", "nowhere.csv", "--append"],
-        "nowhere.csv: is not a table: give the file of real rows",
+        "nowhere.csv is not a table: give the file of real rows",
     ),
     "columns that are missing": (
         ["impute", "MODEL", "lacks.csv"],
@@ -67,7 +67,7 @@ ARGUMENTS = {
         ["impute", "PICTURES", "one.csv"],
         "one.csv is a table, and the model needs data of shape (1, 8, 8): ",
     ),
-    "one row to train on": (["train", "single.csv"], "single.csv: has 1 row: give at least 2, one for training"),
+    "one row to train on": (["train", "single.csv"], "single.csv has 1 row: give at least 2, one for training"),
 }
 
 

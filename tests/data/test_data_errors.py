@@ -82,7 +82,7 @@ def test_unknown_names_and_missing_paths(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "says"),
     [
-        (np.arange(9), "array: has shape (9,)"),
+        (np.arange(9), "array has shape (9,)"),
         (np.zeros((2, 2, 2, 2, 2)), "has shape (2, 2, 2, 2, 2)"),
         (np.zeros((2, 5, 6, 7)), "1, 3 or 4 channels"),
         (np.zeros((0, 3)), "is empty, of shape (0, 3)"),
@@ -163,7 +163,7 @@ def test_npz_that_does_not_say_which_array(tmp_path: Path) -> None:
 
 def test_torch_datasets_that_are_refused() -> None:
     assert_user_error(lambda: load(Numbered(COLOURS, odd=3)), "Numbered: item 3 has shape (4, 6, 3), item 0 (5, 6, 3)")
-    assert_user_error(lambda: load(Listed([])), "Listed: is empty")
+    assert_user_error(lambda: load(Listed([])), "Listed is empty")
     assert_user_error(lambda: load(Listed([{"x": 1}, {"x": 2}])), "Listed: item 0 is a dict")
 
     class Endless(IterableDataset):  # type: ignore[type-arg]

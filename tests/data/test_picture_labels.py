@@ -124,5 +124,5 @@ def test_tables_that_cannot_be_read(folder: Path) -> None:
     assert_user_error(lambda: load(folder, labels="none.csv"), "labels='none.csv': no such file: give a CSV file")
     (folder / "wide.csv").write_bytes("file,label\n000.png,häher\n".encode("utf-16"))
     assert_user_error(
-        lambda: load(folder, labels=str(folder / "wide.csv")), "wide.csv: cannot be read as a table", "UTF-8"
+        lambda: load(folder, labels=str(folder / "wide.csv")), "wide.csv cannot be read as a table", "UTF-8"
     )

@@ -207,9 +207,9 @@ def test_what_is_wrong_with_a_table_of_steps_is_said(tmp_path: Path) -> None:
     day = pandas.date_range("2024-01-01", periods=20)
     assert_user_error(lambda: load(table(tmp_path, day=day), window=5), "has only a column of times")
     assert_user_error(lambda: load(table(tmp_path, a=a, day=day), window=5), "column 'day'")
-    assert_user_error(lambda: load(table(tmp_path, load=a[:0]), window=5), "sensors.csv: has no rows")
+    assert_user_error(lambda: load(table(tmp_path, load=a[:0]), window=5), "sensors.csv has no rows")
     (tmp_path / "sensors.csv").write_text("")
-    assert_user_error(lambda: load(tmp_path / "sensors.csv", window=5), "sensors.csv: is empty")
+    assert_user_error(lambda: load(tmp_path / "sensors.csv", window=5), "sensors.csv is empty")
     schema = load(pandas.DataFrame({"load": a, "temp": a}), window=5).schema
     assert_user_error(
         lambda: load_like(table(tmp_path, load=a), schema), "has 1 channels, and the model 2 (load, temp)"

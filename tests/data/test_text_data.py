@@ -145,18 +145,18 @@ def test_lines_in_another_encoding_can_be_left_out() -> None:
 
 
 BAD: dict[str, tuple[bytes, str]] = {
-    "empty.txt": (b"", "empty.txt: is empty: give at least one line of text"),
-    "blank.txt": (b"\n \n\r\n", "blank.txt: is empty: give at least one line of text"),
+    "empty.txt": (b"", "empty.txt is empty: give at least one line of text"),
+    "blank.txt": (b"\n \n\r\n", "blank.txt is empty: give at least one line of text"),
     "one.txt": (b"only this\n", "one.txt has 1 row: give at least 2, one for training and one for testing"),
     "latin.txt": (
         b"anna\nben\nb\xe9n\n",
-        "latin.txt: is not UTF-8 at byte 10 (0xe9, line 3): convert it, such as with `iconv -f latin1 -t utf-8 "
+        "latin.txt is not UTF-8 at byte 10 (0xe9, line 3): convert it, such as with `iconv -f latin1 -t utf-8 "
         "latin.txt > utf8.txt`, or leave such lines out with --skip-unreadable",
     ),
-    "cut.txt": (codecs.BOM_UTF16_LE + "anna\nben".encode("utf-16-le")[:-1], "cut.txt: is not UTF-16 at byte 16"),
-    "picture.txt": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "picture.txt: has a zero byte at byte 8, so it is not text, or"),
+    "cut.txt": (codecs.BOM_UTF16_LE + "anna\nben".encode("utf-16-le")[:-1], "cut.txt is not UTF-16 at byte 16"),
+    "picture.txt": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "picture.txt has a zero byte at byte 8, so it is not text, or"),
     "same.txt": (b"aaa\naa\na\n", "a vocabulary of 1, only 'a': give text with 2 or more different characters"),
-    "torn.txt.gz": (gzip.compress(b"anna\nben\n" * 99)[:20], "torn.txt.gz: cannot be read"),
+    "torn.txt.gz": (gzip.compress(b"anna\nben\n" * 99)[:20], "torn.txt.gz cannot be read"),
 }
 
 

@@ -54,7 +54,7 @@ def options(
 
 
 def main() -> None:
-    """Run the command line. An error that the user can mend is one line and exit code 2; Ctrl-C is exit code 130."""
+    """Run the command line. An error that the user can fix is one line and exit code 2; Ctrl-C is exit code 130."""
     warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")  # one of twice the size is refused
     warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr)
     from nelbo.experiment.status_line import loops_on

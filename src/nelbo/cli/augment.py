@@ -158,7 +158,7 @@ def _source(m: Model, data: str) -> str:
     if not source:
         raise UserError("the model was trained on a DataFrame, which was not saved: pass the file of its rows as DATA")
     if not tables.is_table(source):
-        raise UserError(f"{source}: is not a table: give the file of real rows as DATA")
+        raise UserError(f"{source} is not a table: give the file of real rows as DATA")
     return source
 
 
@@ -173,5 +173,5 @@ def _privacy(m: Model, data: str, rows: Any, seed: int) -> dict[str, Any]:
     recipe = dataclasses.replace(m.recipe, data=dataclasses.replace(m.recipe.data, source=source))
     loaded, _ = read(recipe)
     if loaded.schema != m.schema:
-        raise UserError(f"{source}: is not the model's training data, or has changed: --privacy needs the same rows")
+        raise UserError(f"{source} is not the model's training data, or has changed: --privacy needs the same rows")
     return privacy.report(m.schema, rows, loaded.train, loaded.test, seed)

@@ -240,7 +240,7 @@ def describe(
     from nelbo.errors import UserError
 
     if not tables.is_table(file):
-        raise UserError(f"{file}: is not a table: give a .csv, .tsv, .txt or .parquet file")
+        raise UserError(f"{file} is not a table: give a .csv, .tsv, .txt or .parquet file")
     found, rows = tables.infer(file, schema)
     if as_json:
         print(json.dumps({"file": file, "rows": rows, "columns": tables.describe(found)}))

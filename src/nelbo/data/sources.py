@@ -78,12 +78,10 @@ def read_idx(path: Path) -> np.ndarray:
         zeros, code, ndim = struct.unpack_from(">HBB", data)
         shape = struct.unpack_from(f">{ndim}I", data, 4)
     except (OSError, EOFError, zlib.error, struct.error) as error:
-        raise UserError(f"{path}: cannot be read as IDX ({error}): download it again") from None
+        raise UserError(f"{path} cannot be read as IDX ({error}): download it again") from None
     start = 4 + 4 * ndim
     if (zeros, code) != (0, 8) or len(data) - start != math.prod(shape):
-        raise UserError(
-            f"{path}: is not a complete IDX file of bytes, {len(data)} bytes for {shape}: download it again"
-        )
+        raise UserError(f"{path} is not a complete IDX file of bytes, {len(data)} bytes for {shape}: download it again")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
@@ -178,7 +176,7 @@ def _items(source: Any, layout: Layout) -> LoadedArrays:
     if isinstance(source, IterableDataset) or not callable(getattr(source, "__len__", None)):
         raise UserError(f"{name} is not a map-style dataset: give one with a length, whose items are x or (x, y)")
     if len(source) == 0:
-        raise UserError(f"{name}: is empty: give at least one item")
+        raise UserError(f"{name} is empty: give at least one item")
     items = Items(source, name, layout)
     if fits_memory(int(np.prod(items.shape)) * items.dtype.itemsize):
         return LoadedArrays(name, *items.read())

@@ -162,7 +162,7 @@ def fit(
             .npy, a .npz, a table, lines of text (.txt) or a folder of pictures.
         recipe: a shipped recipe's name, a TOML file, or a `Recipe`; None: one that suits the data.
         preset: a published variant that replaces parts of the recipe; `nelbo presets` lists them.
-        condition: the condition of the model: "label", or an array of numbers with a row for each datum.
+        condition: the condition of the model: "label", or an array of numbers with a row for each example.
         out: the folder for the run's files; None: no files are written.
         resume: whether to continue the run in that folder.
         force: whether to replace the run in that folder.

@@ -53,27 +53,27 @@ def channels_at(width: int, levels: int) -> list[int]:
     return [width * min(2**level, 4) for level in range(levels)]
 
 
-def convolution(before: int, after: int, sides: int = 2, stride: int = 1) -> nn.Conv2d:
+def convolution(in_channels: int, out_channels: int, dims: int = 2, stride: int = 1) -> nn.Conv2d:
     """A 3 x 3 convolution over pictures, or of 3 steps over series `(batch, channels, 1, steps)`.
 
     Args:
-        before: input channels.
-        after: output channels.
-        sides: 2 for pictures, 1 for series.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        dims: 2 for pictures, 1 for series.
         stride: 2 halves the size.
     """
-    if sides == 1:
-        return nn.Conv2d(before, after, (1, 3), (1, stride), (0, 1))
-    return nn.Conv2d(before, after, 3, stride, 1)
+    if dims == 1:
+        return nn.Conv2d(in_channels, out_channels, (1, 3), (1, stride), (0, 1))
+    return nn.Conv2d(in_channels, out_channels, 3, stride, 1)
 
 
 class Residual(nn.Module):
     """x + conv(silu(conv(silu(x)))); the last convolution starts at zero, so the block starts as the identity."""
 
-    def __init__(self, channels: int, sides: int = 2) -> None:
+    def __init__(self, channels: int, dims: int = 2) -> None:
         super().__init__()
-        self.first = convolution(channels, channels, sides)
-        self.second = convolution(channels, channels, sides)
+        self.first = convolution(channels, channels, dims)
+        self.second = convolution(channels, channels, dims)
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
 
@@ -81,26 +81,26 @@ class Residual(nn.Module):
         return x + self.second(F.silu(self.first(F.silu(x))))
 
 
-def patches(shape: Sequence[int], patch: int, sides: int = 2) -> tuple[int, int, int]:
+def patches(shape: Sequence[int], patch: int, dims: int = 2) -> tuple[int, int, int]:
     """(channels, height, width) of a picture as patches; those at the edges are padded.
 
     >>> patches((3, 32, 27), 2), patches((3, 1, 27), 2, 1)
     ((12, 16, 14), (6, 1, 14))
     """
-    height = -(-shape[1] // patch) if sides == 2 else 1
-    return shape[0] * patch**sides, height, -(-shape[2] // patch)
+    height = -(-shape[1] // patch) if dims == 2 else 1
+    return shape[0] * patch**dims, height, -(-shape[2] // patch)
 
 
-def patched(x: Tensor, patch: int, sides: int) -> Tensor:
+def patched(x: Tensor, patch: int, dims: int) -> Tensor:
     """Pictures `(batch, channels, *size)` with each patch as the channels of one position."""
-    if sides == 2:
+    if dims == 2:
         return F.pixel_unshuffle(x, patch)
     return x.reshape(*x.shape[:2], -1, patch).transpose(2, 3).flatten(1, 2).unsqueeze(2)
 
 
-def unpatched(x: Tensor, patch: int, sides: int) -> Tensor:
+def unpatched(x: Tensor, patch: int, dims: int) -> Tensor:
     """The inverse of `patched`."""
-    if sides == 2:
+    if dims == 2:
         return F.pixel_shuffle(x, patch)
     return x.reshape(len(x), -1, patch, x.shape[3]).transpose(2, 3).flatten(2).unsqueeze(2)
 
@@ -110,9 +110,9 @@ def as_picture(shape: Sequence[int]) -> tuple[int, ...]:
     return (shape[1], 1, shape[0]) if len(shape) == 2 else tuple(shape)
 
 
-def sizes_of(size: Sequence[int], sides: int) -> list[tuple[int, ...]]:
-    """The sizes `(height, width)` of an encoder over pictures (`sides` 2) or series (`sides` 1), largest first."""
-    return [(1, steps) for (steps,) in pyramid(size[1])] if sides == 1 else pyramid(*size)
+def sizes_of(size: Sequence[int], dims: int) -> list[tuple[int, ...]]:
+    """The sizes `(height, width)` of an encoder over pictures (`dims` 2) or series (`dims` 1), largest first."""
+    return [(1, steps) for (steps,) in pyramid(size[1])] if dims == 1 else pyramid(*size)
 
 
 class ConvEncoder(nn.Module):
@@ -131,19 +131,19 @@ class ConvEncoder(nn.Module):
         self, shape: Sequence[int], features: int, width: int = 16, blocks: int = 1, context: int = 0, patch: int = 1
     ) -> None:
         super().__init__()
-        sides, picture = len(shape) - 1, as_picture(shape)
-        channels, *size = patches(picture, patch, sides)
-        sizes = sizes_of(size, sides)
+        dims, picture = len(shape) - 1, as_picture(shape)
+        channels, *size = patches(picture, patch, dims)
+        sizes = sizes_of(size, dims)
         widths = channels_at(width, len(sizes))
         self.rescale = Rescale(shape)
-        self.patch, self.sides = patch, sides
-        self.edge = (0, size[1] * patch - picture[2], 0, size[0] * patch - picture[1] if sides == 2 else 0)
-        self.stem = convolution(channels + context, widths[0], sides)
+        self.patch, self.dims = patch, dims
+        self.edge = (0, size[1] * patch - picture[2], 0, size[0] * patch - picture[1] if dims == 2 else 0)
+        self.stem = convolution(channels + context, widths[0], dims)
         stages: list[nn.Module] = []
         for level, now in enumerate(widths):
             if level:
-                stages.append(convolution(widths[level - 1], now, sides, 2))
-            stages += [Residual(now, sides) for _ in range(blocks)]
+                stages.append(convolution(widths[level - 1], now, dims, 2))
+            stages += [Residual(now, dims) for _ in range(blocks)]
         self.stages = nn.Sequential(*stages, nn.SiLU(), nn.Flatten())
         self.head = nn.Linear(widths[-1] * sizes[-1][0] * sizes[-1][1], features)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -155,8 +155,8 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
         x = self.rescale(x)
-        x = x.transpose(1, 2).unsqueeze(2) if self.sides == 1 else x
-        x = patched(F.pad(x, self.edge), self.patch, self.sides)
+        x = x.transpose(1, 2).unsqueeze(2) if self.dims == 1 else x
+        x = patched(F.pad(x, self.edge), self.patch, self.dims)
         return self.head(self.stages(self.stem(join(x, *context))))
 
 
@@ -174,16 +174,16 @@ class Upsample(nn.Module):
 class PixelHead(nn.Module):
     """A convolution to patches, assembled to pictures: `(batch, width, h, w)` -> `(batch, channels, *size)`."""
 
-    def __init__(self, width: int, channels: int, size: Sequence[int], patch: int, sides: int = 2) -> None:
+    def __init__(self, width: int, channels: int, size: Sequence[int], patch: int, dims: int = 2) -> None:
         super().__init__()
-        self.size, self.patch, self.sides = size, patch, sides
-        start = convolution(width, channels * patch**sides, sides)
+        self.size, self.patch, self.dims = size, patch, dims
+        start = convolution(width, channels * patch**dims, dims)
         assert start.bias is not None
-        self.weight, self.bias = start.weight, nn.Parameter(start.bias.detach()[:: patch**sides].clone())
+        self.weight, self.bias = start.weight, nn.Parameter(start.bias.detach()[:: patch**dims].clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        bias, padding = self.bias.repeat_interleave(self.patch**self.sides), (self.sides - 1, 1)
-        output = unpatched(F.conv2d(x, self.weight, bias, padding=padding), self.patch, self.sides)
+        bias, padding = self.bias.repeat_interleave(self.patch**self.dims), (self.dims - 1, 1)
+        output = unpatched(F.conv2d(x, self.weight, bias, padding=padding), self.patch, self.dims)
         return output[..., : self.size[0], : self.size[1]]
 
 
@@ -211,19 +211,19 @@ class ConvDecoder(nn.Module):
         patch: int = 1,
     ) -> None:
         super().__init__()
-        sides, picture = len(shape) - 1, as_picture(shape)
-        _, *size = patches(picture, patch, sides)
-        sizes = sizes_of(size, sides)
+        dims, picture = len(shape) - 1, as_picture(shape)
+        _, *size = patches(picture, patch, dims)
+        sizes = sizes_of(size, dims)
         widths = channels_at(width, len(sizes))
         self.output_shape = (outputs, *shape)
         self.stem = nn.Linear(features + context, widths[-1] * sizes[-1][0] * sizes[-1][1])
         stages: list[nn.Module] = [nn.Unflatten(1, (widths[-1], *sizes[-1]))]
         for level in reversed(range(len(sizes))):
-            stages += [Residual(widths[level], sides) for _ in range(blocks)]
+            stages += [Residual(widths[level], dims) for _ in range(blocks)]
             if level:
-                stages += [Upsample(sizes[level - 1]), convolution(widths[level], widths[level - 1], sides)]
+                stages += [Upsample(sizes[level - 1]), convolution(widths[level], widths[level - 1], dims)]
         self.stages = nn.Sequential(*stages, nn.SiLU())
-        self.head = PixelHead(widths[0], outputs * picture[0], picture[1:], patch, sides)
+        self.head = PixelHead(widths[0], outputs * picture[0], picture[1:], patch, dims)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property

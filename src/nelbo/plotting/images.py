@@ -259,7 +259,7 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path}: there is no such file: give a path that exists") from None
     except Exception as error:  # decoders fail in many ways on a damaged file
         reason = type(error).__name__
-        raise UserError(f"{path}: cannot be read as a picture ({reason}): give a file that nelbo art wrote") from None
+        raise UserError(f"{path} cannot be read as a picture ({reason}): give a file that nelbo art wrote") from None
     return text if len(text) <= LONGEST else ""
 
 

@@ -103,7 +103,7 @@ def read(path: Path) -> Record:
     """Read the record in a file; raises `UserError` if there is none that this version supports."""
     text = images.read_text(path)
     if not text:
-        raise UserError(f"{path}: has no stored options: give a file that nelbo art wrote")
+        raise UserError(f"{path} has no stored options: give a file that nelbo art wrote")
     try:
         values = json.loads(text)
         names = {field.name for field in dataclasses.fields(Record)}

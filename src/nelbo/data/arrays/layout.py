@@ -23,7 +23,7 @@ def as_batch_layout(array: np.ndarray, name: str) -> np.ndarray:
     if array.ndim == 4 and array.shape[-1] in CHANNELS:
         return array.transpose(0, 3, 1, 2)
     if array.ndim == 4 and array.shape[1] not in CHANNELS:
-        raise UserError(f"{name}: has shape {array.shape}: pictures have 1, 3 or 4 channels, last or first")
+        raise UserError(f"{name} has shape {array.shape}: pictures have 1, 3 or 4 channels, last or first")
     return array
 
 
@@ -35,11 +35,11 @@ def as_series_layout(array: np.ndarray, name: str) -> np.ndarray:
 
 def _check(array: np.ndarray, name: str, dimensions: tuple[int, ...], wanted: str) -> None:
     if array.dtype.kind not in "biuf":
-        raise UserError(f"{name}: has type {array.dtype}: give one array of numbers")
+        raise UserError(f"{name} has type {array.dtype}: give one array of numbers")
     if array.ndim not in dimensions:
-        raise UserError(f"{name}: has shape {array.shape}: give {wanted}")
+        raise UserError(f"{name} has shape {array.shape}: give {wanted}")
     if 0 in array.shape:
-        raise UserError(f"{name}: is empty, of shape {array.shape}: give at least one row and one value in it")
+        raise UserError(f"{name} is empty, of shape {array.shape}: give at least one row and one value in it")
 
 
 class Items:

@@ -49,9 +49,7 @@ class FileRows:
                 for start, stop, row in runs:
                     self._fill(file.fileno(), out[start:stop], row)
         except OSError as error:
-            raise UserError(
-                f"{self.path}: cannot be read ({error.strerror}): restore the file, and run again"
-            ) from None
+            raise UserError(f"{self.path} cannot be read ({error.strerror}): restore the file, and run again") from None
         return self._layout(out, self.name) if n else out.reshape(0, *self.shape[1:])
 
     def _fill(self, file: int, out: np.ndarray, row: int) -> None:
@@ -114,7 +112,7 @@ def read(path: Path, member: str = "", layout: Layout = as_batch_layout) -> Load
         if not member:
             return _splits(path, loaded)
         if member not in loaded.files:
-            raise UserError(f"{path}: has no array {member!r}: choose among {', '.join(loaded.files)}")
+            raise UserError(f"{path} has no array {member!r}: choose among {', '.join(loaded.files)}")
         return LoadedArrays(f"{path}:{member}", _array(path, loaded, member))
 
 
@@ -127,9 +125,9 @@ def _open(path: Path) -> Any:
 
 def _damaged(path: str | Path, error: Exception) -> UserError:
     if "pickle" in str(error) or "Object arrays" in str(error):
-        return UserError(f"{path}: is not an array of numbers (pickle is never loaded): save numbers with numpy.save")
+        return UserError(f"{path} is not an array of numbers (pickle is never loaded): save numbers with numpy.save")
     reason = (str(error) or type(error).__name__).splitlines()[0]
-    return UserError(f"{path}: cannot be read ({reason}): if it is damaged or cut off, save or download it again")
+    return UserError(f"{path} cannot be read ({reason}): if it is damaged or cut off, save or download it again")
 
 
 def _array(path: Path, loaded: Any, name: str) -> np.ndarray:
@@ -154,5 +152,5 @@ def _splits(path: Path, loaded: Any) -> LoadedArrays:
     single = next((name for name in SINGLES if name in names), names[0] if len(names) == 1 else "")
     if not single:
         listed = ", ".join(names) or "nothing"
-        raise UserError(f"{path}: holds {listed}: choose an array, as in {path.name}:{next(iter(names), 'x')}")
+        raise UserError(f"{path} holds {listed}: choose an array, as in {path.name}:{next(iter(names), 'x')}")
     return LoadedArrays(str(path), _array(path, loaded, single), get(next((y for y in LABELS if y in names), "")))

@@ -26,7 +26,7 @@ Image.init()  # and all others now: registering them from several threads at onc
 
 
 class Encoded(Protocol):
-    """An encoded picture that is not a file; its `str` names it in messages, its `stamp` identifies its content."""
+    """The bytes of an image file, not on disk; its `str` names it in messages, its `stamp` identifies its content."""
 
     @property
     def stamp(self) -> str: ...
@@ -84,7 +84,7 @@ def read_header(original: ImageSource) -> ImageHeader:
     except Exception as error:  # decoders fail in many ways on a damaged file
         raise unreadable(original, error) from None
     if mode in UNSUPPORTED_MODES:
-        raise UserError(f"{original}: has 32-bit pixels (mode {mode}): save it with 8 or 16 bits, or give .npy")
+        raise UserError(f"{original} has 32-bit pixels (mode {mode}): save it with 8 or 16 bits, or give .npy")
     size = (width, height) if turn in (5, 6, 7, 8) else (height, width)
     return ImageHeader(size, mode in GREY_MODES, mode in DEEP_MODES)
 

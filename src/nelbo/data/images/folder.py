@@ -87,11 +87,11 @@ def _rows(table: str) -> tuple[str, list[str], dict[int, list[str]]]:
             reader = csv.reader(text, delimiter=max(DELIMITERS, key=first.count))
             lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(cells)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{file}: cannot be read as a table ({error}): save it as CSV in UTF-8") from None
+        raise UserError(f"{file} cannot be read as a table ({error}): save it as CSV in UTF-8") from None
     header = lines[0][1] if lines else []
     rows = dict(lines[1:])
     if len(header) < 2:
-        raise UserError(f"{file}: has {len(header)} columns: give one of pictures' names and one of classes")
+        raise UserError(f"{file} has {len(header)} columns: give one of pictures' names and one of classes")
     if wrong := next((line for line, cells in rows.items() if len(cells) != len(header)), 0):
         raise UserError(
             f"{file}: line {wrong} has {len(rows[wrong])} cells, the first {len(header)}: give all lines equally many"
@@ -194,10 +194,10 @@ def _album(root: Path, by_folder: bool) -> ImageFolder:
         classes = {name: paths for name, paths in found.items() if paths}
     if loose and classes:
         raise UserError(
-            f"{root}: has pictures beside folders of pictures ({next(iter(classes))}): move them into one folder"
+            f"{root} has pictures beside folders of pictures ({next(iter(classes))}): move them into one folder"
         )
     if not loose and not classes:
-        raise UserError(f"{root}: has no pictures: give a folder with files such as .png or .jpg")
+        raise UserError(f"{root} has no pictures: give a folder with files such as .png or .jpg")
     names = tuple("" if name in UNLABELLED else name for name, paths in classes.items() for _ in paths)
     return ImageFolder(str(root), loose or tuple(path for paths in classes.values() for path in paths), names)
 
@@ -216,9 +216,7 @@ def _pictures(folder: str, deep: bool = True) -> Iterator[str]:
                 elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():
                     files.append(entry.name)
     except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be listed ({error.strerror}): change its permissions, or remove it"
-        ) from None
+        raise UserError(f"{folder} cannot be listed ({error.strerror}): change its permissions, or remove it") from None
     for name in sorted([*files, *folders] if deep else files):
         path = os.path.join(folder, name)
         if name in folders:

@@ -18,7 +18,7 @@ TESTS = ("test", "validation", "val", "valid")
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Picture:
-    """The encoded picture in a row of a dataset with a single, undecoded column."""
+    """The image file (still compressed) in a row of a dataset with a single, undecoded column."""
 
     rows: Any
     number: int
@@ -38,8 +38,8 @@ class Picture:
         return open(cell["path"], "rb") if cell["bytes"] is None else BytesIO(cell["bytes"])
 
 
-def is_hub(source: Any) -> bool:
-    """Whether a source is an object of the package `datasets`."""
+def is_dataset_object(source: Any) -> bool:
+    """Whether a source is a Hugging Face `datasets` object."""
     return type(source).__module__.partition(".")[0] == "datasets"
 
 

@@ -26,7 +26,7 @@ WIDTH = 40  # channels of convolutions over patches
 
 
 class ImageKind(ArrayKind):
-    """Pictures. This kind reads sources of encoded pictures."""
+    """Pictures. This kind reads sources of image files (PNG, JPEG ...)."""
 
     name = "image"
     noun = "pictures"
@@ -39,11 +39,13 @@ class ImageKind(ArrayKind):
     is_picture = True
 
     def recognises(self, source: Any, options: DataOptions) -> bool:
-        return huggingface.has_pictures(source) if huggingface.is_hub(source) else bool(sources.locate(source))
+        return (
+            huggingface.has_pictures(source) if huggingface.is_dataset_object(source) else bool(sources.locate(source))
+        )
 
     def load(self, source: Any, options: DataOptions, seed: int) -> DataSplits:
         both = _albums(source, options.labels)
-        name = "dataset" if huggingface.is_hub(source) else Path(source).expanduser().name
+        name = "dataset" if huggingface.is_dataset_object(source) else Path(source).expanduser().name
         surveys = [folder.scan_folder(album) for album in both if album is not None]
         shape = folder.common_shape(surveys, options.height_and_width, options.channels)
         classes = extend_by((), (scan.album for scan in surveys))
@@ -103,4 +105,8 @@ class ImageKind(ArrayKind):
 
 def _albums(source: Any, labels: str | None = None) -> tuple[ImageFolder, ImageFolder | None]:
     """The pictures of a source: of its training (or only) split, and of its test split if any."""
-    return huggingface.unwrap(source) if huggingface.is_hub(source) else albums(Path(source).expanduser(), labels)
+    return (
+        huggingface.unwrap(source)
+        if huggingface.is_dataset_object(source)
+        else albums(Path(source).expanduser(), labels)
+    )

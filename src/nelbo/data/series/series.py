@@ -52,11 +52,11 @@ def read(source: Any) -> tuple[str, np.ndarray, tuple[str, ...]]:
     """
     table = open_table(source)
     if not table.table.num_rows:
-        raise UserError(f"{table.name}: has no rows: give at least 2 steps")
+        raise UserError(f"{table.name} has no rows: give at least 2 steps")
     first = int(_tells_time(table.names[0], table.table.column(0)))
     names = table.names[first:]
     if not names:
-        raise UserError(f"{table.name}: has only a column of times: add a column of numbers")
+        raise UserError(f"{table.name} has only a column of times: add a column of numbers")
     values = np.empty((table.table.num_rows, len(names)))
     for j, name in enumerate(names):
         try:
@@ -243,7 +243,7 @@ def summarise(part: RawSplit, train: np.ndarray | None = None) -> ArrayStats:
     for start, chunk in chunks(part.rows):
         if np.isinf(chunk).any():
             found = ", ".join(map(str, np.argwhere(np.isinf(chunk))[0] + [start, 0, 0]))
-            raise UserError(f"{part.name}: has infinite values, the first at [{found}]: drop them, or use NaN")
+            raise UserError(f"{part.name} has infinite values, the first at [{found}]: drop them, or use NaN")
         gaps = np.isnan(chunk)
         if not isinstance(part.rows, Windows) and (nothing := gaps.all((1, 2))).any():
             raise UserError(f"{part.name}: series {start + nothing.argmax()} holds only NaN: leave it out")

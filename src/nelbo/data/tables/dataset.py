@@ -121,7 +121,7 @@ def _infer(table: Source, columns: Overrides) -> Schema:
     said, rows = overrides.parse(columns, table.names), table.table.num_rows
     if rows < 2:
         held = "has 1 row: give at least 2, one for training and one for testing"
-        raise UserError(f"{table.name}: {held if rows else 'has a header and no rows: give at least 2 rows'}")
+        raise UserError(f"{table.name} {held if rows else 'has a header and no rows: give at least 2 rows'}")
     found, size = [], sample_size(len(table.names))
     for name, array in zip(table.names, table.table.columns, strict=True):
         stats = ColumnStats(name, array, table.frames.get(name, ""), table.dialect is not None, size)
@@ -141,7 +141,7 @@ def _infer(table: Source, columns: Overrides) -> Schema:
 def _dataset(table: Source, schema: Schema) -> Dataset:
     encoder, shape = Encoder(table, schema), (table.table.num_rows, *schema.shape)
     if not shape[0]:
-        raise UserError(f"{table.name}: has no rows: give at least one")
+        raise UserError(f"{table.name} has no rows: give at least one")
     if fits_memory(4 * shape[0] * shape[1]):
         x, start = np.empty(shape, np.float32), 0
         for chunk in encoder.chunks():

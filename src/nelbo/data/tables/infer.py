@@ -274,11 +274,11 @@ def _of_kind(stats: ColumnStats, form: str, said: Override) -> Column:
     if kind in ("continuous", "count") and (form != "number" or not stats.numbers.at.any()):
         raise UserError(f"{where}, but it has no numbers")
     if kind == "count" and not (stats.decimals == 0 and stats.numbers.low >= 0):
-        raise UserError(f"{where}, but {stats.numbers.low:g} is among its values: say continuous")
+        raise UserError(f"{where}, but {stats.numbers.low:g} is among its values: use kind='continuous'")
     if kind in CHOICES:
         return _choice(stats, form, kind, said.categories)
     if said.categories:
-        raise UserError(f"{where} has no categories: say kind='ordinal' too")
+        raise UserError(f"{where} has no categories: declare kind='ordinal' too")
     return _scaled(stats, form, kind, said.transform)
 
 
@@ -292,7 +292,9 @@ def _scaled(stats: ColumnStats, form: str, kind: Any, transform: Transform) -> C
     if low == high:
         raise UserError(f"column {bare.name!r}: kind={kind!r}, but its only value is {low:g}: leave the column out")
     if transform == "log" and low <= 0:
-        raise UserError(f"column {bare.name!r}: transform='log', but {low:g} is among its values: say quantile")
+        raise UserError(
+            f"column {bare.name!r}: transform='log', but {low:g} is among its values: use transform='quantile'"
+        )
     chosen, missing = transform or transforms.choose(values), (len(v.at) - len(v.all)) / len(v.at)
     bare = replace(bare, kind=kind, low=low, high=high, decimals=decimals, missing=missing, transform=chosen)
     return replace(bare, transform_params=transforms.fit(chosen, values, low, high))

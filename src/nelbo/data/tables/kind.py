@@ -37,7 +37,9 @@ class TableKind(DataKind):
     refused_posteriors = ("riemannian",)
 
     def recognises(self, source: Any, options: DataOptions) -> bool:
-        return tables.is_table(source) or (huggingface.is_hub(source) and not huggingface.has_pictures(source))
+        return tables.is_table(source) or (
+            huggingface.is_dataset_object(source) and not huggingface.has_pictures(source)
+        )
 
     def load(self, source: Any, options: DataOptions, seed: int) -> DataSplits:
         name = Path(source).name.partition(".")[0] if isinstance(source, str | Path) else "table"
@@ -99,4 +101,4 @@ class TableKind(DataKind):
 
 def _table(source: Any) -> Any:
     """What `nelbo.data.tables` reads."""
-    return huggingface.unwrap(source) if huggingface.is_hub(source) else source
+    return huggingface.unwrap(source) if huggingface.is_dataset_object(source) else source

@@ -101,13 +101,13 @@ def _checked(where: str, header: tuple[str, ...]) -> list[str]:
     names = [name.strip() for name in header]
     name, count = max(Counter(names).items(), key=lambda item: item[1], default=("", 0))
     if count > 1:
-        raise UserError(f"{where}: has {count} columns named {name!r}: rename all but one")
+        raise UserError(f"{where} has {count} columns named {name!r}: rename all but one")
     if not names:
-        raise UserError(f"{where}: has no columns: give at least one")
+        raise UserError(f"{where} has no columns: give at least one")
     mark = next((mark for mark in DELIMITERS if mark in names[0]), "")
     if len(names) == 1 and mark:
         raise UserError(
-            f"{where}: has one column, {names[0]!r}, because its file is separated by {DELIMITERS[mark]}: "
+            f"{where} has one column, {names[0]!r}, because its file is separated by {DELIMITERS[mark]}: "
             f"use pandas.read_csv(..., sep={mark!r}), or pass the path"
         )
     return names
@@ -223,7 +223,7 @@ def _text(path: Path) -> Source:
         _check_lengths(path, dialect, len(names))
         raise UserError(f"{path}: {str(error).splitlines()[0]}: fix the file and try again") from None
     except (OSError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read ({error}): save or download it again") from None
+        raise UserError(f"{path} cannot be read ({error}): save or download it again") from None
 
 
 def _head(path: Path) -> tuple[Dialect, int, tuple[str, ...]]:
@@ -237,10 +237,10 @@ def _head(path: Path) -> tuple[Dialect, int, tuple[str, ...]]:
         head = head[sep.end() :] if sep else head
         found = {mark: _records(head, mark) for mark in ([sep[1]] if sep else DELIMITERS)}
     except (OSError, EOFError, zlib.error, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read ({error}): save or download it again") from None
+        raise UserError(f"{path} cannot be read ({error}): save or download it again") from None
     mark = _most_even({mark: [len(record) for _, record in records] for mark, records in found.items()}, path)
     if not found[mark] or not any(cell.strip() for cell in found[mark][0][1]):
-        raise UserError(f"{path}: is empty: give a header and at least 2 rows")
+        raise UserError(f"{path} is empty: give a header and at least 2 rows")
     lines, header = found[mark][0]
     pa, pc = require("pyarrow"), require("pyarrow.compute")
     if pc.all(pc.match_substring_regex(pc.utf8_trim_whitespace(pa.array(header)), cells.NUMBER)).as_py():
@@ -248,7 +248,7 @@ def _head(path: Path) -> tuple[Dialect, int, tuple[str, ...]]:
     other = next((sign for sign in (":", "^", "~") if sign in header[0]), "")
     if len(header) == 1 and other and all(other in record[0] for _, record in found[mark]):
         raise UserError(
-            f"{path}: has one column, {header[0].strip()!r}, separated by {other!r}: separate its columns "
+            f"{path} has one column, {header[0].strip()!r}, separated by {other!r}: separate its columns "
             "by , ; | or tab"
         )
     newline = "\r\n" if head.partition("\n")[0].endswith("\r") else "\n"
@@ -281,7 +281,7 @@ def _check_lengths(path: Path, dialect: Dialect, wanted: int) -> None:
         for record in reader:
             if record and len(record) != wanted:
                 raise UserError(
-                    f"{path}: line {before + reader.line_num} has {len(record)} cells, the header {wanted}: mend the "
+                    f"{path}: line {before + reader.line_num} has {len(record)} cells, the header {wanted}: fix the "
                     f"line, or quote a cell that holds {DELIMITERS[dialect.delimiter]}"
                 )
 
@@ -296,7 +296,7 @@ def _check_encoding(path: Path, limit: float = float("inf")) -> None:
             except UnicodeDecodeError as error:
                 known = "utf-16" if not at and line[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
                 raise UserError(
-                    f"{path}: is not UTF-8 at byte {at + error.start} (0x{line[error.start]:02x}): convert it, as by "
+                    f"{path} is not UTF-8 at byte {at + error.start} (0x{line[error.start]:02x}): convert it, as by "
                     f"`iconv -f {known} -t utf-8 {path.name} > utf8.csv` (or read it with pandas, and give the "
                     "DataFrame)"
                 ) from None

@@ -77,7 +77,7 @@ def lines_of(source: Any, skip_unreadable: bool = False) -> tuple[str, list[str]
         name, lines = str(path), _read(path, skip_unreadable)
     kept = [line for line in map(str.strip, lines) if line]
     if not kept:
-        raise UserError(f"{name}: is empty: give at least one line of text")
+        raise UserError(f"{name} is empty: give at least one line of text")
     if len(kept) < len(lines):
         _warn_lines(f"{name}: {len(lines) - len(kept):,} empty lines are left out")
     return name, kept
@@ -95,11 +95,11 @@ def _read(path: Path, skip_unreadable: bool) -> list[str]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file: give a path that exists, or a line of text") from None
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read ({error}): save or download it again") from None
+        raise UserError(f"{path} cannot be read ({error}): save or download it again") from None
     encoding = MARKS.get(content[:2], "utf-8-sig")
     if encoding == "utf-8-sig" and b"\0" in content:
         raise UserError(
-            f"{path}: has a zero byte at byte {content.index(0)}, so it is not text, or is UTF-16 without its mark: "
+            f"{path} has a zero byte at byte {content.index(0)}, so it is not text, or is UTF-16 without its mark: "
             f"give a text file, or convert it, such as with `iconv -f utf-16le -t utf-8 {path.name} > utf8.txt`"
         )
     try:
@@ -109,7 +109,7 @@ def _read(path: Path, skip_unreadable: bool) -> list[str]:
             return _good(content, path)
         line = content[: error.start].count(b"\n") + 1
         raise UserError(
-            f"{path}: is not {encoding.removesuffix('-sig').upper()} at byte {error.start} "
+            f"{path} is not {encoding.removesuffix('-sig').upper()} at byte {error.start} "
             f"(0x{content[error.start]:02x}, line {line}): convert it, such as with `iconv -f latin1 -t utf-8 "
             f"{path.name} "
             "> utf8.txt`, or leave such lines out with --skip-unreadable"
