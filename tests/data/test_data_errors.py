@@ -174,9 +174,9 @@ def test_torch_datasets_that_are_refused() -> None:
 
 
 def test_folders_that_are_refused(tmp_path: Path) -> None:
-    assert_user_error(lambda: load(tmp_path), f"{tmp_path}: has no pictures")
+    assert_user_error(lambda: load(tmp_path), f"{tmp_path} has no pictures")
     (tmp_path / "notes.txt").write_text("no picture")
-    assert_user_error(lambda: load(tmp_path), f"{tmp_path}: has no pictures")
+    assert_user_error(lambda: load(tmp_path), f"{tmp_path} has no pictures")
     save_pictures(tmp_path, GREYS[:1])
     assert_user_error(lambda: load(tmp_path), f"{tmp_path} has 1 row")
     save_pictures(tmp_path / "class", GREYS[:1])
