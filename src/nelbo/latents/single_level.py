@@ -294,7 +294,7 @@ def binary(
         shape: shape of an example.
         context: length of the context vector; 0 for none.
         dim: number of bits.
-        temperature: of the relaxation in training, above 0; a number, or a schedule.
+        temperature: temperature of the relaxation that is used in training.
     """
     posterior = RelaxedBernoulli(net.encoder(shape, dim, context), len(shape), temperature)
     return SingleLevelLatent(ParameterFreePrior(dim, distributions.Bernoulli), posterior, dim)
@@ -318,7 +318,7 @@ def categorical(
         context: length of the context vector; 0 for none.
         variables: number of one-hot vectors.
         classes: entries of each vector.
-        temperature: of the relaxation in training, above 0; a number, or a schedule.
+        temperature: temperature of the relaxation that is used in training.
     """
     features = variables * classes
     posterior = RelaxedOneHot(net.encoder(shape, features, context), len(shape), classes, temperature)

@@ -246,7 +246,7 @@ class TableEncoder(nn.Module, InitializedFromData):
         features: length of the output vector.
         width: units of each layer.
         blocks: residual blocks.
-        dropout: share of the units that are set to 0 in training.
+        dropout: fraction of the units that are set to 0 in training.
         context: length of the context vector; 0 for none.
     """
 
@@ -291,7 +291,7 @@ class TableDecoder(nn.Module, InitializedFromData):
         features: length of the input vector.
         width: units of each layer.
         blocks: residual blocks.
-        dropout: share of the units that are set to 0 in training.
+        dropout: fraction of the units that are set to 0 in training.
         context: length of the context vector; 0 for none.
     """
 
@@ -357,7 +357,7 @@ class TableNet(Net):
     Args:
         width: units of each layer.
         blocks: residual blocks.
-        dropout: share of the units that are set to 0 in training.
+        dropout: fraction of the units that are set to 0 in training.
         bins: largest number of bins of a numeric column.
         sizes: number of categories of each column (0: numeric); set from the schema.
         gaps: indices of the columns that may lack cells; set from the schema.

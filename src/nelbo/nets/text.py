@@ -62,7 +62,7 @@ class GRU(SequenceEncoder):
     Args:
         width: size of the input and the output vectors.
         layers: number of layers.
-        dropout: share of the features that are set to 0 in training.
+        dropout: fraction of the features that are set to 0 in training.
         causal: read from the left only; if False, half of the units read from the right.
 
     Source: Cho et al. (2014), Learning Phrase Representations using RNN Encoder-Decoder.
@@ -90,7 +90,7 @@ class Transformer(SequenceEncoder):
         width: size of the input and the output vectors, a multiple of `heads`.
         layers: number of layers.
         heads: attention heads of each layer.
-        dropout: share of the features that are set to 0 in training.
+        dropout: fraction of the features that are set to 0 in training.
         causal: attend to earlier positions only; if False, to all.
     """
 
@@ -137,7 +137,7 @@ class TextEncoder(nn.Module):
         vocabulary: number of tokens.
         features: length of the output vector.
         width: size of the token vectors.
-        dropout: share of the features that are set to 0 in training.
+        dropout: fraction of the features that are set to 0 in training.
         context: length of the context vector; 0 for none.
     """
 
@@ -179,8 +179,8 @@ class TextDecoder(nn.Module, InitializedFromData):
         length: tokens of a row.
         features: length of the input vector.
         width: size of the token vectors.
-        dropout: share of the features that are set to 0 in training.
-        word_dropout: share of the input tokens that are replaced by UNKNOWN in training.
+        dropout: fraction of the features that are set to 0 in training.
+        word_dropout: fraction of the input tokens that are replaced by UNKNOWN in training.
         context: length of the context vector; 0 for none.
     """
 
@@ -276,8 +276,8 @@ class TextGRU(TextNet):
     Args:
         width: size of the token vectors and of the state, an even number.
         layers: layers of the GRU.
-        dropout: share of the features that are set to 0 in training.
-        word_dropout: share of the tokens that are hidden from the decoder in training, against posterior collapse.
+        dropout: fraction of the features that are set to 0 in training.
+        word_dropout: fraction of the tokens that are hidden from the decoder in training, against posterior collapse.
         vocabulary: number of tokens; set from the schema.
     """
 
@@ -294,8 +294,8 @@ class TextTransformer(TextNet):
         width: size of the token vectors, a multiple of `heads`.
         layers: layers of attention.
         heads: attention heads of each layer.
-        dropout: share of the features that are set to 0 in training.
-        word_dropout: share of the tokens that are hidden from the decoder in training, against posterior collapse.
+        dropout: fraction of the features that are set to 0 in training.
+        word_dropout: fraction of the tokens that are hidden from the decoder in training, against posterior collapse.
         vocabulary: number of tokens; set from the schema.
     """
 

@@ -26,7 +26,7 @@ class Block(nn.Module):
     Args:
         width: size of the vectors, a multiple of `heads`.
         heads: attention heads.
-        dropout: share of the features that are set to 0 in training.
+        dropout: fraction of the features that are set to 0 in training.
     """
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:

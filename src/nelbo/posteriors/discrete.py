@@ -36,7 +36,7 @@ class RelaxedBernoulli(Posterior):
     Args:
         encoder: maps x `(batch, *shape)` and a context to logits.
         event_dims: number of dimensions of a datum.
-        temperature: of the relaxation in training, above 0; a number, or a schedule.
+        temperature: temperature of the relaxation that is used in training.
     """
 
     def __init__(self, encoder: nn.Module, event_dims: int, temperature: float | Schedule = 2 / 3) -> None:
@@ -57,7 +57,7 @@ class RelaxedOneHot(Posterior):
         encoder: maps x `(batch, *shape)` and a context to logits.
         event_dims: number of dimensions of a datum.
         classes: entries of each one-hot vector.
-        temperature: of the relaxation in training, above 0; a number, or a schedule.
+        temperature: temperature of the relaxation that is used in training.
     """
 
     def __init__(
