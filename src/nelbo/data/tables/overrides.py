@@ -58,7 +58,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{path}: is not TOML ({error}): write one with `nelbo data describe FILE --toml`") from None
+        raise UserError(f"{path} is not TOML ({error}): write one with `nelbo data describe FILE --toml`") from None
 
 
 def _one(where: str, value: Any) -> Override:

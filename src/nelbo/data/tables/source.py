@@ -154,7 +154,7 @@ def _parquet(path: Path) -> Source:
             return Source(str(path), _held(file.iter_batches(BATCH), file.schema_arrow).rename_columns(names), header)
     except (pa.ArrowException, OSError) as error:
         raise UserError(
-            f"{path}: is not a complete Parquet file ({str(error).splitlines()[0]}): write it again"
+            f"{path} is not a complete Parquet file ({str(error).splitlines()[0]}): write it again"
         ) from None
 
 
