@@ -50,11 +50,11 @@ class Recipe:
         description: one line on the purpose of the recipe.
         preset: name of the published variant whose parts replaced those of the recipe; "" for none.
         minutes: time for training, in minutes; the number of epochs is chosen to fit. 0 for `training.epochs`.
-        post_hoc_prior: kind of a prior that is fitted to the embeddings after training; "" for none.
-        data: the training data.
-        model: the parts of the VAE.
+        post_hoc_prior: kind of prior that is fitted to the embeddings after training, such as "gmm"; "" for none.
+        data: the training data; see section `data`.
+        model: the parts of the VAE; see section `model`.
         objective: the loss.
-        training: settings of the training loop.
+        training: settings of the training loop; see section `training`.
         versions: versions of the software of a finished run.
     """
 
