@@ -424,7 +424,7 @@ def test_columns_are_named_in_their_own_units() -> None:
         (["--calibration", "missing.npy"], ["missing.npy"]),
         (["vectors.npy"], ["vectors.npy", "(4,)", "(1, 8, 8)"]),
         (["--out", "anomalies.npy"], ["anomalies.npy", ".csv or .png"]),
-        (["--condition", "2"], ["condition '2'", "not conditioned"]),
+        (["--condition", "2"], ["condition '2'", "trained without --condition"]),
     ],
 )
 def test_bad_input_is_one_line(

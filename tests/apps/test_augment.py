@@ -80,7 +80,7 @@ def test_a_filter_that_keeps_nothing_says_so(
     people_model: Model, split: DataSplits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(augment, "nll_quantile", lambda *_: -1e9)
-    with pytest.raises(UserError, match=r"filter=0.5: kept 0 of the 10 wanted in 20 rounds"):
+    with pytest.raises(UserError, match=r"max_nll_quantile=0.5: accepted 0 of 10 in 20 rounds"):
         augment.augment(people_model, 10, max_nll_quantile=0.5, reference=split.train)
 
 
