@@ -6,8 +6,8 @@
 Both train at once, each on one thread for twice the minutes, so that a busy machine slows both alike: what two cores
 do in `--minutes` where each had them alone. nelbo is `nelbo train mnist --minutes`, told to use one thread; pythae
 has its own default nets, with the loss and the number of latents named in the table. The 10 000 digits of each are
-compared with the 10 000 test digits of MNIST on the features of the package's own digit classifier (nelbo.metrics): that is no
-FID. Beside them, training digits in the place of samples say what the least possible is. nelbo's model is drawn from
+compared with the 10 000 test digits of MNIST on the features of the package's own digit classifier (nelbo.metrics):
+that is not an FID. Beside them, training digits in the place of samples show the least that is possible. nelbo's model is drawn from
 at each of the temperatures, and by `nelbo sample --like mnist`, which varies training digits; `--against train`
 compares with training digits, by which one may choose a temperature. In a --work folder, models and digits that are
 there are not made again.
