@@ -7,10 +7,10 @@ Both train at once, each on one thread for twice the minutes, so that a busy mac
 do in `--minutes` where each had them alone. nelbo is `nelbo train mnist --minutes`, told to use one thread; pythae
 has its own default nets, with the loss and the number of latents named in the table. The 10 000 digits of each are
 compared with the 10 000 test digits of MNIST on the features of the package's own digit classifier (nelbo.metrics):
-that is not an FID. Beside them, training digits in the place of samples show the least that is possible. nelbo's model is drawn from
-at each of the temperatures, and by `nelbo sample --like mnist`, which varies training digits; `--against train`
-compares with training digits, by which one may choose a temperature. In a --work folder, models and digits that are
-there are not made again.
+that is not an FID. Beside them, training digits in the place of samples show the least that is possible. nelbo's
+model is drawn from at each of the temperatures, and by `nelbo sample --like mnist`, which varies training digits;
+`--against train` compares with training digits, by which one may choose a temperature. In a --work folder, models and
+digits that are there are not made again.
 
 Writes samples.json beside this file.
 """
@@ -63,7 +63,7 @@ def main() -> None:
         real = mnist.train.batch(torch.arange(len(mnist.train) - COUNT, len(mnist.train)))
     else:
         made["training digits"] = mnist.train.batch(torch.randperm(len(mnist.train))[:COUNT])
-    found = {name: quality(digits.clamp(0, 1), real) for name, digits in made.items()}
+    found = {name: quality(digits.clamp(0, 1), real, "digits") for name, digits in made.items()}
     for name, row in found.items():
         print(f"{name:52}", "  ".join(f"{k} {v:.4g}" for k, v in row.items() if isinstance(v, float)))
     options.out.write_text(

@@ -230,7 +230,7 @@ def test_every_verb_takes_vectors(run: Run, vector_folder: Path, vector_model: M
 
 def test_a_model_of_an_array_has_no_data_of_its_own(run: Run, density_folder: Path) -> None:
     code, _, err = run("evaluate", density_folder)
-    assert code == 2 and "give the data to use" in err
+    assert code == 2 and "pass DATA" in err
 
 
 def test_data_of_an_unsplit_file_is_what_training_held_out(run: Run, pictures: np.ndarray) -> None:

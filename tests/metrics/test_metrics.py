@@ -76,15 +76,28 @@ def test_the_shipped_classifier_knows_digits_and_tells_noise() -> None:
     assert features.shape == (2000, 64)
     torch.testing.assert_close(chances.sum(1), torch.ones(2000))
     assert sum(p.numel() for p in DigitClassifier().parameters()) < 200_000
-    real, noisy = quality(x[:1000], x[1000:]), quality((x[:1000] + torch.rand_like(x[:1000])).clamp(0, 1), x[1000:])
-    assert real["network"] == "nelbo digit classifier" and real["confident"] > 0.95  # type: ignore[operator]
+    noise = (x[:1000] + torch.rand_like(x[:1000])).clamp(0, 1)
+    real, noisy = quality(x[:1000], x[1000:], "digits"), quality(noise, x[1000:], "digits")
+    assert real["features"] == "digits" and real["confident"] > 0.95  # type: ignore[operator]
     assert noisy["frechet"] > 20 * real["frechet"]  # type: ignore[operator]
 
 
 def test_what_cannot_be_compared_is_named() -> None:
     with pytest.raises(UserError, match=r"\(3, 8, 8\).*28x28"):
-        quality(torch.zeros(9, 3, 8, 8), torch.zeros(9, 3, 8, 8))
+        quality(torch.zeros(9, 3, 8, 8), torch.zeros(9, 3, 8, 8), "digits")
+    with pytest.raises(UserError, match="features='digit': did you mean digits"):
+        quality(torch.zeros(9, 2), torch.zeros(9, 2), "digit")
     with pytest.raises(UserError, match="2 or more"):
         frechet_distance(torch.zeros(1, 2), torch.zeros(5, 2))
     with pytest.raises(UserError, match="k=5"):
         neighbourhoods(torch.zeros(5, 2), torch.zeros(9, 2))
+
+
+def test_any_features_of_any_data_are_compared() -> None:
+    torch.manual_seed(0)
+    real, samples = torch.randn(500, 4, 2), torch.randn(500, 4, 2) + 1
+    by_values = quality(samples, real)
+    assert by_values["frechet"] == frechet_distance(samples.flatten(1), real.flatten(1))
+    first = quality(samples, real, lambda x: x[:, 0])
+    assert first["frechet"] == frechet_distance(samples[:, 0], real[:, 0])
+    assert first["precision"] == neighbourhoods(real[:, 0], samples[:, 0])["precision"]

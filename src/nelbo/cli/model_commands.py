@@ -24,7 +24,11 @@ def evaluate(
     model: ModelPath,
     data: DataPath = "",
     samples: Annotated[int, typer.Option(help="Importance samples for log p(x); 0: only the loss.")] = 0,
-    quality: Annotated[bool, typer.Option("--quality", help="Compare samples with DATA, which are digits.")] = False,
+    quality: Annotated[bool, typer.Option("--quality", help="Compare samples with DATA by their features.")] = False,
+    features: Annotated[
+        str | None,
+        typer.Option(help="For --quality: values or digits.  [default: digits for 28x28]", show_default=False),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Fixes the draws of z.  [default: that of training]", show_default=False)
     ] = None,
@@ -35,8 +39,9 @@ def evaluate(
     """Print loss, distortion and rate of DATA, in nats per example.
 
     With --samples, log p(x) too, which is higher for likelier data: its estimate is shown as it grows, and is the
-    result if Ctrl-C ends it early. With --quality, one sample is drawn for each digit of DATA, and the two sets
-    are compared by the features of a small digit classifier: Fréchet distance, precision, recall, density and coverage.
+    result if Ctrl-C ends it early. With --quality, one sample is drawn for each example of DATA, and the two sets
+    are compared by their features: Fréchet distance, precision, recall, density and coverage. The features are the
+    values themselves, or for grey pictures of 28x28 those of a small digit classifier.
 
     \b
     Examples:
@@ -56,7 +61,9 @@ def evaluate(
         result: dict[str, float | str] = {**m.evaluate(rows, samples, seed, io.stream_log_likelihood(heard))}
         if quality:
             made = m.schema.encode(torch.from_numpy(m.sample(len(rows), seed)))
-            result |= metrics.quality(made, sample_rows(rows, len(rows)))
+            digits = m.schema.shape == (1, 28, 28)
+            chosen = features or ("digits" if digits else "values")
+            result |= metrics.quality(made, sample_rows(rows, len(rows)), chosen)
     except KeyboardInterrupt:
         if not heard:
             raise

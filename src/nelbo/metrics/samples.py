@@ -14,13 +14,14 @@ Diversity Metrics for Generative Models (density and coverage).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import resources
 
 import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from nelbo.errors import UserError
+from nelbo.errors import UserError, nearest
 
 NAME = "nelbo digit classifier"
 WIDTHS = (24, 48, 96)
@@ -132,13 +133,39 @@ def _radii(features: Tensor, k: int) -> Tensor:
     return torch.cat([torch.cdist(part, features).kthvalue(k + 1, 1).values for part in features.split(CHUNK)])
 
 
-def quality(samples: Tensor, real: Tensor) -> dict[str, float | str]:
-    """Compare digits `(m, 1, 28, 28)` with real ones `(n, 1, 28, 28)`, in [0, 1], on the shipped digit classifier.
+def _values(x: Tensor) -> Tensor:
+    """The numbers of each datum themselves, `(n, d)`."""
+    return x.flatten(1)
 
-    Returns `frechet_distance`, `neighbourhoods`, the classifier's name, and `confident`: the share of `samples` that it
-    classifies with a probability above 0.9. Raises `UserError` for pictures of another shape.
+
+FEATURE_MAPS: dict[str, Callable[[Tensor], Tensor]] = {"digits": lambda x: look(x)[0], "values": _values}
+
+
+def quality(
+    samples: Tensor, real: Tensor, features: str | Callable[[Tensor], Tensor] = "values"
+) -> dict[str, float | str]:
+    """Compare samples `(m, *shape)` with real data `(n, *shape)` by their features.
+
+    Args:
+        samples: data from a model, in the model's units (pictures in [0, 1]).
+        real: real data, in the same units.
+        features: "values", the numbers of each datum themselves; "digits", the shipped digit classifier, for pictures
+            `(1, 28, 28)`; or a function that maps `(n, *shape)` to `(n, d)`, such as an Inception network.
+
+    Returns:
+        The name of the features, `frechet_distance` and `neighbourhoods`; with "digits" also `confident`: the share of
+        samples that are classified with a probability above 0.9.
+
+    Raises:
+        UserError: for an unknown name, or pictures of another shape.
     """
-    (features, chances), (features_real, _) = look(samples), look(real)
-    sure = (chances.amax(1) > SURE).float().mean().item()
-    distance = frechet_distance(features, features_real)
-    return {"network": NAME, "frechet": distance, **neighbourhoods(features_real, features), "confident": sure}
+    if isinstance(features, str) and features not in FEATURE_MAPS:
+        raise UserError(f"features={features!r}: {nearest(features, FEATURE_MAPS)}")
+    extract = FEATURE_MAPS[features] if isinstance(features, str) else features
+    with torch.no_grad():
+        of_samples, of_real = extract(samples), extract(real)
+    result: dict[str, float | str] = {"features": features if isinstance(features, str) else "function"}
+    result |= {"frechet": frechet_distance(of_samples, of_real), **neighbourhoods(of_real, of_samples)}
+    if features == "digits":
+        result["confident"] = (look(samples)[1].amax(1) > SURE).float().mean().item()
+    return result
