@@ -183,7 +183,7 @@ def test_rows_that_do_not_fit_the_schema_are_refused() -> None:
         lambda: tables.decode(np.zeros((2, 9)), schema), "x of shape (2, 9) is not a table of this schema: give (n, 3)"
     )
     assert_user_error(
-        lambda: tables.decode(np.zeros((2, 3)), schema, "excel"), "like='excel': give pandas, arrow or polars"
+        lambda: tables.decode(np.zeros((2, 3)), schema, "excel"), "like='excel': use pandas, arrow or polars"
     )  # type: ignore[arg-type]
     assert_user_error(lambda: tables.to_bytes(table, ".xls"), "a table cannot be written as '.xls'")
 

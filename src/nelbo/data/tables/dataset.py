@@ -29,32 +29,41 @@ from nelbo.errors import UserError, nearest, require
 
 
 def infer(table: Any, columns: Overrides = None) -> tuple[Schema, int]:
-    """(the schema of a table, the number of its rows); `columns` says what to take otherwise.
+    """Infer the schema of a table, and count its rows.
 
-    Warns of columns that are left out. Raises `UserError` for whatever is wrong with the table.
+    Args:
+        table: a DataFrame, an Arrow table, or a file.
+        columns: the user's description of columns, a TOML file or a dictionary; None: all are inferred.
+
+    Warns of columns that are left out. Raises `UserError` for any fault of the table.
     """
     opened = open_table(table)
     return _infer(opened, columns), opened.table.num_rows
 
 
 def read(table: Any, columns: Overrides = None) -> Dataset:
-    """All rows of a table, with the schema inferred from it; see `infer`."""
+    """Read all rows of a table, with the schema inferred from it; see `infer`.
+
+    Args:
+        table: a DataFrame, an Arrow table, or a file.
+        columns: the user's description of columns, a TOML file or a dictionary; None: all are inferred.
+    """
     opened = open_table(table)
     return _dataset(opened, _infer(opened, columns))
 
 
 def read_like(table: Any, schema: Schema) -> Dataset:
-    """The rows of a table for a model that was trained on tables of this schema.
+    """Read the rows of a table for a model that was trained on tables of this schema.
 
-    Columns are found by name, whatever their order; those that the model does not know are passed over with a
-    warning. Values that the schema does not know are taken as missing, with one warning. Raises `UserError` naming
+    Columns are found by name, in any order; those that the model does not have are ignored with a warning. Values
+    that the schema does not have become missing, with one warning. Raises `UserError` naming
     the columns that are missing, or if there are no rows.
     """
     return _dataset(open_table(table), schema)
 
 
 def encode(table: Any, schema: Schema) -> np.ndarray:
-    """x of the rows of a table (or of its file), float32 `(n, modelled columns)`, NaN where a cell is missing."""
+    """x of the rows of a table (or of its file), float32 `(n, feature columns)`, NaN where a cell is missing."""
     dataset = read_like(table, schema)
     return dataset.batch(torch.arange(len(dataset))).numpy()
 
@@ -180,7 +189,7 @@ class Encoder:
         self.table = table.table.select([column.name for column in self.columns])
 
     def chunks(self) -> Iterator[np.ndarray]:
-        """x of the rows in order, float32 `(n, modelled columns)`."""
+        """x of the rows in order, float32 `(n, feature columns)`."""
         rows = 0
         for batch in self.table.to_batches(source.BATCH):
             x = np.empty((batch.num_rows, len(self.columns)), np.float32)

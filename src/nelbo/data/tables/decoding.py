@@ -72,14 +72,21 @@ WHOLE = ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64
 
 
 def decode(x: Any, schema: Schema, like: Like = "pandas") -> Any:
-    """x `(n, modelled columns)` -> a table of `like`'s package, of all columns of the source but identifiers.
+    """Decode x `(n, feature columns)` to a table with all columns of the source except identifiers.
 
-    Types, order and categories are the source's; numbers are brought to the range seen in training and to its
-    decimals; NaN becomes null; a constant has its value. Raises `UserError` for another width.
+    Types, order and categories are the source's; numbers are clipped to the range of training and rounded to its
+    decimals; NaN becomes null; a constant column has its value.
+
+    Args:
+        x: rows in model units.
+        schema: the schema of the table.
+        like: the package of the table: "pandas", "arrow" or "polars".
+
+    Raises `UserError` for another width.
     """
     pa = require("pyarrow")
     if like not in ("pandas", "arrow", "polars"):
-        raise UserError(f"like={like!r}: give pandas, arrow or polars")
+        raise UserError(f"like={like!r}: use pandas, arrow or polars")
     values = np.asarray(x)
     if not schema.columns or values.ndim != 2 or values.shape[1:] != schema.shape:
         raise UserError(f"x of shape {values.shape} is not a table of this schema: give (n, {schema.shape[0]})")

@@ -48,10 +48,14 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Source:
-    """A table: all of its cells as they are stored.
+    """A table with all of its cells as they are stored.
 
-    `header` has the columns' names as they are written; those of `table` are trimmed. `dialect` is that of a text file,
-    whose cells are all texts, else None. `frames` has the pandas dtype of a column where Arrow's does not imply it.
+    Args:
+        name: the table's name in messages.
+        table: the Arrow table, whose column names are trimmed.
+        header: the columns' names as they are written.
+        dialect: that of a text file, whose cells are all texts; None for other sources.
+        frames: the pandas dtype of each column for which Arrow's type does not imply it.
     """
 
     name: str
