@@ -24,12 +24,13 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), *(str(ROOT / "tests" / name) for name in ("model", "nets", "objectives"))]
 
 import test_bounds
 import test_flows
 import test_objectives
 import test_truths
+
 import zoo
 from nelbo.data import load
 from nelbo.distributions import has_kl, kl_divergence, noise, sample_and_log_prob

@@ -13,7 +13,7 @@ import time
 import common
 import numpy as np
 
-from nelbo import recipes
+from nelbo.config import recipe as recipes
 from nelbo.data import load
 from nelbo.model import Model
 from nelbo.vae import VAE

@@ -95,7 +95,13 @@ def test_the_report_needs_no_other_file(picture_run: Path, model: Model) -> None
     assert len(sources) == 3 and set(sources) == {"data:"}
     assert "$" not in re.sub(r"base64,[^\"]*", "", page)
     count = sum(p.numel() for p in model.vae.parameters())
-    for words in (f"{count:,} parameters", "learning_rate = 0.003", "hidden = [32]", "no density", "nats per example"):
+    for words in (
+        f"{count:,} parameters",
+        "learning_rate = 0.003",
+        "hidden = [32]",
+        "is not a density",
+        "nats per example",
+    ):
         assert words in page, words
     for row in metrics(picture_run):
         assert f"{row['loss']:.2f}" in page

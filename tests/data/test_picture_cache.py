@@ -110,9 +110,9 @@ def test_a_damaged_file_costs_time_only(damage: str, pictures: tuple[str, ...], 
 
 FILL = """
 import os, sys
-from nelbo.data.images.folder import Decoded
-from nelbo.data.images.decode import Target
-rows = Decoded(tuple(sys.argv[1:]), Target((3, 5, 6), "crop"))
+from nelbo.data.images.folder import DecodedImages
+from nelbo.data.images.decode import ImageSpec
+rows = DecodedImages(tuple(sys.argv[1:]), ImageSpec((3, 5, 6), "crop"))
 print("ready", flush=True)
 while True:
     rows[:]

@@ -69,13 +69,13 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """Commands listed by their panels, each with its whole first sentence; without a command, the help is printed.
+    """Commands listed by their panels, each with its whole first sentence.
 
-    Typer has panels only in its rich mode, whose import would slow the start down.
+    Without a command, a group prints its help, unless it has work of its own (`invoke_without_command`). Typer has panels only in its rich mode, whose import would slow the start down.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not (args or ctx.resilient_parsing):
+        if not (args or ctx.resilient_parsing or self.invoke_without_command):
             print(ctx.get_help())
             ctx.exit()
         return super().parse_args(ctx, args)
