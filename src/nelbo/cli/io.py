@@ -71,7 +71,8 @@ class Command(TyperCommand):
 class Group(TyperGroup):
     """Commands listed by their panels, each with its whole first sentence.
 
-    Without a command, a group prints its help, unless it has work of its own (`invoke_without_command`). Typer has panels only in its rich mode, whose import would slow the start down.
+    Without a command, a group prints its help, unless it has work of its own (`invoke_without_command`).
+    Typer has panels only in its rich mode, whose import would slow the start down.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
