@@ -262,5 +262,5 @@ def test_what_cannot_be_done_with_series_is_said(model: Model, run: Run, tmp_pat
         code, _, err = run(verb, tmp_path / "m", tmp_path / "x.npy", *more)
         assert code == 2 and "has 1 channels, and the model 2" in err, err
     pictures = nelbo.fit(torch.rand(30, 4), epochs=1)
-    with pytest.raises(nelbo.errors.UserError, match="train on a table or series"):
+    with pytest.raises(nelbo.errors.UserError, match="use a model trained on a table or series"):
         pictures.impute(np.zeros((2, 4)))
