@@ -34,7 +34,7 @@ def test_sample_like_reads_what_training_would(
     rows = load_like(str(picture_file), model.schema, split="train")
     np.testing.assert_array_equal(np.load(out), vary(model, rows, 5, 2))
     both = run("sample", picture_run, "--like", picture_file, "--sample-likelihood")
-    assert both.code == 2 and "--like, --sample-likelihood and --excludecannot be combined" in both.err
+    assert both.code == 2 and "--like, --sample-likelihood and --exclude cannot be combined" in both.err
 
 
 def test_lines_like_others_are_written_anew() -> None:

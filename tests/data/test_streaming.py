@@ -157,7 +157,7 @@ def test_a_file_cut_short_while_it_is_used(tmp_path: Path) -> None:
     for index in (slice(None), np.array([3, 10]), np.array([39])):
         assert_user_error(partial(rows.__getitem__, index), f"{path}: ends before row", "cut short")
     path.unlink()
-    assert_user_error(lambda: rows[:1], f"{path}: cannot be read (No such file")
+    assert_user_error(lambda: rows[:1], f"{path} cannot be read (No such file")
 
 
 @pytest.mark.parametrize("chunk", [1, 500, 2**22])

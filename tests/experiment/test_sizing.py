@@ -87,7 +87,7 @@ def test_the_recipes_prior_is_fitted_saved_and_sampled(tmp_path: Path) -> None:
 
 
 def test_bad_minutes_and_priors_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="minutes=-1"):
+    with pytest.raises(UserError, match="minutes = -1: give 0 or more"):
         recipes.load(None, {"minutes": -1})
     with pytest.raises(UserError, match="did you mean gmm"):
         recipes.load(None, {"post_hoc_prior": "gm"})
