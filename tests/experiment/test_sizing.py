@@ -92,5 +92,5 @@ def test_bad_minutes_and_priors_are_named(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(UserError, match="did you mean gmm"):
         recipes.load(None, {"post_hoc_prior": "gm"})
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="give --epochs"):
+    with pytest.raises(UserError, match="use --epochs"):
         time_budget.epochs_for_budget(*model(1.0))

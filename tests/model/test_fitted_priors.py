@@ -121,7 +121,7 @@ def test_auto_chooses_by_held_out_likelihood(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_bad_codes_and_kinds_are_named() -> None:
     for codes in (torch.randn(5), torch.randn(1, 3), torch.full((5, 2), math.nan)):
-        with pytest.raises(UserError, match="codes of shape"):
+        with pytest.raises(UserError, match="embeddings of shape"):
             fit_prior_to_embeddings(codes)
     with pytest.raises(UserError, match="did you mean gmm"):
         fit_prior_to_embeddings(torch.randn(5, 2), "gm")

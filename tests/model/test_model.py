@@ -177,7 +177,7 @@ def test_data_held_out_of_an_unsplit_source_is_found_again(pictures: np.ndarray,
 def test_an_array_is_never_taken_for_the_recipes_own_source(pictures: np.ndarray) -> None:
     m = nelbo.fit(pictures[:20], "tutorial", epochs=1, model__encoder__hidden=[4])
     assert m.recipe.data.source == ""
-    with pytest.raises(UserError, match="give the data to use"):
+    with pytest.raises(UserError, match="pass DATA"):
         load_test_data(m)
 
 

@@ -52,5 +52,5 @@ def test_an_epoch_of_some_rows_takes_other_rows_each_time_and_counts_them() -> N
     ("name", "value"), [("encoder_lr_scale", 0.0), ("encoder_lr_scale", -1.0), ("samples_per_epoch", -5)]
 )
 def test_bad_values_are_named(name: str, value: float) -> None:
-    with pytest.raises(UserError, match=f"{name}={value}"):
+    with pytest.raises(UserError, match=f"{name} = {value}"):
         small(**{name: value})
