@@ -86,6 +86,7 @@ class _AdamState(OptimizerState):
         self.means = [torch.zeros_like(p) for p in self.parameters]
         self.squares = [torch.zeros_like(p) for p in self.parameters]
         self.taken = torch.zeros(len(self.parameters), device=self.parameters[0].device)  # steps of each parameter
+        self.steps = list(self.taken.unbind())  # views, which follow a checkpoint that is copied into `taken`
         self.choice = choice
 
     @torch.no_grad()
@@ -96,7 +97,7 @@ class _AdamState(OptimizerState):
             self.means,
             self.squares,
             [],
-            list(self.taken.unbind()),
+            self.steps,
             fused=True,
             amsgrad=False,
             maximize=False,
