@@ -229,11 +229,19 @@ def find(family: str, kind: str, path: str = "") -> Entry:
     return known[kind]
 
 
+def _registered(value: object) -> tuple[str, Entry] | None:
+    """The kind and the entry of a part that is a value; None for any other object."""
+    pairs = ((kind, entry) for known in _ENTRIES.values() for kind, entry in known.items())
+    return next((pair for pair in pairs if pair[1].make is type(value)), None)
+
+
 def kind_of(value: object) -> str:
     """The kind of a component, or of a part that is a value."""
     if isinstance(value, Component):
         return value.kind
-    return next(k for known in _ENTRIES.values() for k, entry in known.items() if entry.make is type(value))
+    registered = _registered(value)
+    assert registered is not None, type(value).__name__
+    return registered[0]
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -451,8 +459,8 @@ def dump(value: Any) -> Any:
         return {"kind": value.kind} | _dump_fields(value.options)
     if dataclasses.is_dataclass(value):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        known = any(entry.make is type(value) for family in _ENTRIES.values() for entry in family.values())
-        return ({"kind": kind_of(value)} if known else {}) | _dump_fields(fields)
+        registered = _registered(value)
+        return ({"kind": registered[0]} if registered else {}) | _dump_fields(fields)
     if isinstance(value, tuple):
         return [dump(item) for item in value]
     if isinstance(value, dict):
@@ -471,8 +479,8 @@ def walk(value: Any) -> Iterator[tuple[Any, Entry | None, Mapping[str, Any]]]:
         items: Iterable[Any] = value.options.values()
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        matching = [entry for known in _ENTRIES.values() for entry in known.values() if entry.make is type(value)]
-        yield value, matching[0] if matching else None, fields
+        registered = _registered(value)
+        yield value, registered[1] if registered else None, fields
         items = fields.values()
     elif isinstance(value, dict | tuple):
         items = value.values() if isinstance(value, dict) else value
