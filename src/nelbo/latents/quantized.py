@@ -151,8 +151,7 @@ def vq(
         decay: weight of the past in the codebook, a moving average; or "gradient", to train it by gradient.
         commitment: weight of the commitment loss.
         restart_threshold: an entry whose usage is below this fraction of the mean is replaced with a vector from the
-            batch; 0 for
-            never.
+            batch; 0 for never.
         prior: p(z) over the indices; None for uniform.
     """
     stages = [
