@@ -285,3 +285,75 @@ def test_pictures_for_a_model_of_other_units(tmp_path: Path, tiny_memory: None) 
     schema = Schema("image", (1, 5, 6), (-1.0,), (2.0,), "unit")
     seen = all_rows(load_like(save_pictures(tmp_path, GREYS), schema))
     assert torch.allclose(seen, torch.from_numpy(GREYS)[:, None] / 255, atol=1e-6)
+
+
+SPLITS = {
+    "Roboflow": ("train/a", "valid/a", "test/a"),
+    "Kaggle": ("Training/a", "Testing/a"),
+    "prefixed": ("seg_train/seg_train/a", "seg_test/seg_test/a"),
+    "years": ("train2017/a", "val2017/a"),
+    "one folder deeper": ("data/train/a", "data/dev/a"),
+    "beside labels": ("images/train", "images/val", "labels/train", "labels/val"),
+    "images in parts": ("train/images", "train/masks", "test/images", "test/masks"),
+    "within classes": ("a/train", "a/test", "b/train", "b/test"),
+    "unlabelled test": ("train/a", "val/a", "test"),
+}
+
+
+@pytest.mark.parametrize("layout", SPLITS)
+@pytest.mark.filterwarnings("ignore:.*masks is left out")
+def test_held_out_pictures_are_never_trained_on(layout: str, tmp_path: Path) -> None:
+    train, held_out = np.full((3, 4, 4), 7, np.uint8), np.full((2, 4, 4), 9, np.uint8)
+    for folder in SPLITS[layout]:
+        if folder.startswith("labels"):
+            (tmp_path / folder).mkdir(parents=True)
+            (tmp_path / folder / "000.txt").write_text("0 0.5 0.5 1 1")
+        else:
+            mask = np.full((3, 4, 4), 200, np.uint8)
+            save_pictures(tmp_path / folder, mask if "masks" in folder else train if "rain" in folder else held_out)
+    data = load(tmp_path)
+    assert set(raw_values(data.train).flatten().tolist()) == {7}
+    assert set(raw_values(data.test).flatten().tolist()) == {9}
+    classes = {name for folder in SPLITS[layout] for name in folder.split("/")} & {"a", "b"}
+    assert set(data.schema.classes) == classes
+
+
+def test_folders_that_are_classes_stay_classes(tmp_path: Path) -> None:
+    for name in ("train", "tram", "test_tube"):
+        save_pictures(tmp_path / name, GREYS[:2])
+    assert load(tmp_path).schema.classes == ("test_tube", "train", "tram")
+
+
+def test_half_a_split_is_refused(tmp_path: Path) -> None:
+    for name in ("valid/a", "test/a"):
+        save_pictures(tmp_path / name, GREYS[:2])
+    assert_user_error(lambda: load(tmp_path), "has test, valid, but no part for training: give one of them")
+    save_pictures(tmp_path / "p" / "a" / "train", GREYS[:2])
+    save_pictures(tmp_path / "p" / "a" / "test", GREYS[:2])
+    save_pictures(tmp_path / "p" / "b", GREYS[:2])
+    assert_user_error(lambda: load(tmp_path / "p"), "a has a split, and b has none: give all folders one, or none")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x_train", "y_train", "x_test", "y_test"),
+        ("X_train", "Y_train", "X_test", "Y_test"),
+        ("train_images", "train_labels", "val_images", "val_labels"),
+        ("trainX", "trainY", "testX", "testY"),
+        ("train", "train_labels", "test", "test_labels"),
+        ("x", "y", "x_test", "y_test"),
+    ],
+)
+def test_npz_with_a_split_by_any_name(names: tuple[str, ...], tmp_path: Path) -> None:
+    arrays = (GREYS[:9], np.array([["b"]] * 9), GREYS[9:], np.array([["c"]] * 6))
+    np.savez(tmp_path / "s.npz", **dict(zip(names, arrays, strict=True)), epochs=3)  # type: ignore[arg-type]
+    data = load(tmp_path / "s.npz")
+    assert np.array_equal(raw_values(data.train)[:, 0].numpy(), GREYS[:9]) and len(data.test) == 6
+    assert data.schema.classes == ("b", "c") and labels_of(data.test).tolist() == [1] * 6
+
+
+def test_of_three_parts_the_test_part_is_the_test(tmp_path: Path) -> None:
+    np.savez(tmp_path / "s.npz", train_images=GREYS[:5], val_images=GREYS[5:9], test_images=GREYS[9:])
+    data = load(tmp_path / "s.npz")
+    assert (len(data.train), len(data.test)) == (5, 6)

@@ -8,8 +8,10 @@ mapped batch.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,10 @@ from typing import Any
 import numpy as np
 
 from nelbo.data.arrays.layout import Items, Layout, as_batch_layout
+from nelbo.data.split_names import HELD_OUT, part_of
 from nelbo.errors import UserError
+
+LOG = logging.getLogger(__name__)
 
 
 class FileRows:
@@ -80,9 +85,8 @@ def _runs(index: np.ndarray) -> list[tuple[int, int, int]]:
 
 
 SUFFIXES = (".npy", ".npz")
-PAIRS = (("x_train", "x_test", "y_train", "y_test"), ("train", "test", "", ""))
-SINGLES = ("x", "X", "data", "images", "train")
-LABELS = ("y", "Y", "labels")
+ROWS = ("x", "data", "images", "image", "imgs", "features", "inputs", "arr_0", "")
+LABELS = ("y", "labels", "label", "targets", "target", "classes", "class", "arr_1")
 
 
 @dataclass(frozen=True)
@@ -99,9 +103,8 @@ class LoadedArrays:
 def read(path: Path, member: str = "", layout: Layout = as_batch_layout) -> LoadedArrays:
     """The arrays of a NumPy file; a `.npy` is not read yet; `member` selects one of an `.npz`.
 
-    In an `.npz`, `x_train`, `x_test` (and `y_train`, `y_test`) or `train`, `test` are splits; otherwise `x`, `X`,
-    `data`, `images` or `train` are rows and `y`, `Y` or `labels` their labels; otherwise the only array is it.
-    Raises `UserError` if the file is damaged, needs pickle, or has several arrays and `member` is empty.
+    In an `.npz`, the names choose the arrays: see `chosen_names`. Raises `UserError` if the file is damaged, needs
+    pickle, or has several arrays, none of such a name, and `member` is empty.
     """
     loaded = _open(path)
     if isinstance(loaded, np.ndarray):
@@ -139,18 +142,45 @@ def _array(path: Path, loaded: Any, name: str) -> np.ndarray:
 
 def _splits(path: Path, loaded: Any) -> LoadedArrays:
     """The arrays that the names in an `.npz` point out."""
-    names = loaded.files
+    x, y, x_test, y_test = (
+        _array(path, loaded, name) if name else None for name in chosen_names(loaded.files, str(path))
+    )
+    assert x is not None
+    return LoadedArrays(str(path), x, y, x_test, y_test)
 
-    def get(name: str) -> np.ndarray | None:
-        return _array(path, loaded, name) if name in names else None
 
-    for x, x_test, y, y_test in PAIRS:
-        if x in names and x_test in names:
-            return LoadedArrays(str(path), _array(path, loaded, x), get(y), get(x_test), get(y_test))
-    if "x_train" in names:
-        return LoadedArrays(str(path), _array(path, loaded, "x_train"), get("y_train"))
-    single = next((name for name in SINGLES if name in names), names[0] if len(names) == 1 else "")
-    if not single:
-        listed = ", ".join(names) or "nothing"
-        raise UserError(f"{path} holds {listed}: choose an array, as in {path.name}:{next(iter(names), 'x')}")
-    return LoadedArrays(str(path), _array(path, loaded, single), get(next((y for y in LABELS if y in names), "")))
+def chosen_names(names: Sequence[str], source: str) -> tuple[str, str, str, str]:
+    """The names of the rows, their labels, the test rows and their labels among the names of arrays; "" for none.
+
+    `x_train` and `x_test`, `train_images` and `val_images`, `train` and `test` are splits (see
+    `nelbo.data.split_names`). Rows are called as in `ROWS`, labels as in `LABELS`; the only array has rows.
+
+    >>> chosen_names(["train_images", "train_labels", "val_images", "test_images"], "a.npz")
+    ('train_images', 'train_labels', 'test_images', '')
+    """
+    if len(names) == 1:
+        return names[0], "", "", ""
+    parts: dict[str, dict[str, str]] = {}  # the names of each part by the rest of the name
+    for name in names:
+        part, own_name = part_of(name) or ("", name.lower())
+        parts.setdefault(part, {}).setdefault(own_name, name)
+    train = "train" if _rows_name(parts.get("train", {})) is not None else ""
+    own = parts.get(train, {})
+    rest = _rows_name(own)
+    if rest is None:
+        raise UserError(
+            f"{source} holds {', '.join(names) or 'nothing'}: choose an array, as in "
+            f"{Path(source).name}:{next(iter(names), 'x')}"
+        )
+    test = next((part for part in HELD_OUT if rest in parts.get(part, {})), None)
+    if test == "test" and rest in parts.get("val", {}):
+        LOG.info("%s: %s is not used: the test data are %s", source, parts["val"][rest], parts["test"][rest])
+    labels = next((name for name in LABELS if name in own), "")
+    held_out = parts[test] if test else {}
+    return own[rest], own.get(labels, ""), held_out.get(rest, ""), held_out.get(labels, "")
+
+
+def _rows_name(own: Mapping[str, str]) -> str | None:
+    """The name of the rows among the names of a part, without that of the part; None if it is ambiguous."""
+    others = [name for name in own if name not in LABELS]
+    return next((name for name in ROWS if name in own), others[0] if len(others) == 1 else None)

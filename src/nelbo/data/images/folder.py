@@ -5,7 +5,14 @@ that matches most pictures: by their path in the folder, by the file's name, or 
 of classes is the requested one (`labels.csv:COLUMN`), else one called `label`, `class`, `category`, `target` or
 similar, else the only other one. An empty class is unknown.
 
-A folder with `train` and `test` (or `val`) has both splits. A folder whose subfolders hold pictures has them as
+A folder with `train` and `test` (or `val`) has both splits, by any name that `nelbo.data.split_names` knows:
+
+    train/cat/1.png           parts with classes; the splits may lie one folder deeper, as in `data/train/cat/1.png`
+    images/train/1.png        parts beside folders without pictures, such as `labels/train`
+    train/images/1.png        a single folder `images` is not a class
+    cat/train/1.png           classes that have their own parts
+
+The test data are those of `test`; without it, those of `val`. A folder whose subfolders hold pictures has them as
 classes, in order of name, unless a file of labels is given; pictures in a subfolder `unlabelled` have no class. Names
 that start with a dot are ignored.
 """
@@ -13,13 +20,14 @@ that start with a dot are ignored.
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -30,9 +38,11 @@ from nelbo.data.images.cache import cache
 from nelbo.data.images.decode import ImageHeader, ImageSource, ImageSpec, decode, read_header
 from nelbo.data.parallel import parallel_map, shared_array
 from nelbo.data.schema import Schema, extend
+from nelbo.data.split_names import HELD_OUT, Part, part_of, split_by_name
 from nelbo.errors import UserError
 from nelbo.training.progress import track
 
+LOG = logging.getLogger(__name__)
 NAMES = ("label", "labels", "class", "classes", "category", "target", "y")
 DELIMITERS = ",;\t|"
 
@@ -140,7 +150,7 @@ class ImageFolder:
     """
 
     name: str
-    sources: tuple[ImageSource, ...]
+    sources: tuple[ImageSource, ...] = ()
     classes: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
 
@@ -172,14 +182,102 @@ def albums(root: Path, table: str | None = None) -> tuple[ImageFolder, ImageFold
         if root.suffix.lower() not in SUFFIXES:
             raise UserError(f"{root} is not a data source: give a table, pictures, .npy, .npz or a known name")
         return ImageFolder(str(root), (str(root),)), None
-    held_out = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
-    folders = [root / "train", held_out] if held_out and (root / "train").is_dir() else [root]
-    found = [_album(folder, table is None) for folder in folders]
+    parts = _parts(root, table is None)
     if table is not None:
-        paths = [str(original) for album in found for original in album.sources]
+        paths = [str(original) for album in parts.values() for original in album.sources]
         classes = iter(read_labels(table, root, paths))
-        found = [replace(album, classes=tuple(next(classes) for _ in album.sources)) for album in found]
-    return found[0], found[1] if len(found) == 2 else None
+        parts = {
+            part: replace(album, classes=tuple(next(classes) for _ in album.sources)) for part, album in parts.items()
+        }
+    train = parts.pop("train")
+    labelled = [part for part, album in parts.items() if album.classes or not train.classes]
+    held_out: Part | None = next((part for part in HELD_OUT if part in (labelled or parts)), None)
+    if held_out is None:
+        return train, None
+    test = parts.pop(held_out)
+    for album in parts.values():
+        LOG.info("%s is not used: the test data are %s", album.name, test.name)
+    return train, test
+
+
+IMAGES = ("images", "image", "imgs", "img", "jpegimages")
+MASKS = ("masks", "mask", "labels", "label", "annotations", "segmentationclass", "segmentationobject")
+
+
+def _parts(root: Path, by_folder: bool) -> dict[Part, ImageFolder]:
+    """The pictures of each part of a split; without a split, all are "train"."""
+    root, folders = _content(root)
+    if parts := split_by_name(folders):
+        others = [name for name in folders if name not in parts.values() and not part_of(name)]
+        if left_out := [*others, *_pictures(str(root), deep=False)]:
+            warnings.warn(f"{root} has a split, and {left_out[0]} is in no part of it: it is left out", stacklevel=2)
+        return {part: _album(_content(root / name)[0], by_folder) for part, name in parts.items()}
+    if len(folders) > 1 and all(map(part_of, folders)):
+        raise UserError(
+            f"{root} has {', '.join(folders)}, but no part for training: give one of them, as {root / folders[0]}"
+        )
+    splits = {name: split_by_name(_content(root / name)[1]) for name in folders}
+    if not any(splits.values()):
+        return {"train": _album(root, by_folder)}
+    if without := [name for name, parts in splits.items() if not parts]:
+        within = next(name for name, parts in splits.items() if parts)
+        raise UserError(f"{root}: {within} has a split, and {without[0]} has none: give all folders one, or none")
+    found: dict[Part, ImageFolder] = {}
+    for name, parts in splits.items():
+        for part, folder in parts.items():
+            paths = tuple(_pictures(str(_content(root / name)[0] / folder)))
+            so_far = found.get(part, ImageFolder(str(root)))
+            classes = (*so_far.classes, *[name] * len(paths)) if by_folder else ()
+            found[part] = replace(so_far, sources=so_far.sources + paths, classes=classes)
+    return found
+
+
+def _content(root: Path) -> tuple[Path, list[str]]:
+    """The folder, or the one in it that has all its pictures and is not a class; and its folders with pictures."""
+    while True:
+        folders = [name for name in _subfolders(root) if _has_pictures(root / name)]
+        images = [name for name in folders if name.lower() in IMAGES]
+        masks = [name for name in folders if name.lower() in MASKS]
+        if len(images) == 1 and masks and len(folders) == 1 + len(masks):
+            warnings.warn(f"{root}: the data are the pictures in {images[0]}; {masks[0]} is left out", stacklevel=2)
+            root = root / images[0]
+        elif (
+            len(folders) == 1
+            and not next(_pictures(str(root), deep=False), None)
+            and (images or part_of(folders[0]) or _has_split(root / folders[0]))
+        ):
+            root = root / folders[0]
+        else:
+            return root, folders
+
+
+def _subfolders(root: Path) -> list[str]:
+    try:
+        return sorted(folder.name for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    except OSError as error:
+        _unlistable(error)
+
+
+def _has_pictures(folder: Path) -> bool:
+    """Whether a folder, or one below it, has a picture; it stops at the first."""
+    for _, folders, files in os.walk(folder, onerror=_unlistable):
+        if any(_is_picture(name) for name in files):
+            return True
+        folders[:] = [name for name in folders if not name.startswith(".")]
+    return False
+
+
+def _is_picture(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def _unlistable(error: OSError) -> NoReturn:
+    reason = f"{error.filename} cannot be listed ({error.strerror})"
+    raise UserError(f"{reason}: change its permissions, or remove it") from None
+
+
+def _has_split(root: Path) -> bool:
+    return bool(split_by_name(_content(root)[1]))
 
 
 def _album(root: Path, by_folder: bool) -> ImageFolder:
@@ -187,10 +285,7 @@ def _album(root: Path, by_folder: bool) -> ImageFolder:
         loose, classes = tuple(_pictures(str(root))), {}
     else:
         loose = tuple(_pictures(str(root), deep=False))
-        folders = sorted(
-            folder.name for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith(".")
-        )
-        found = {name: tuple(_pictures(str(root / name))) for name in folders}
+        found = {name: tuple(_pictures(str(_content(root / name)[0]))) for name in _subfolders(root)}
         classes = {name: paths for name, paths in found.items() if paths}
     if loose and classes:
         raise UserError(
@@ -209,14 +304,13 @@ def _pictures(folder: str, deep: bool = True) -> Iterator[str]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith("."):
-                    continue
                 if entry.is_dir(follow_symlinks=False):
-                    folders.add(entry.name)
-                elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():
+                    if not entry.name.startswith("."):
+                        folders.add(entry.name)
+                elif _is_picture(entry.name) and entry.is_file():
                     files.append(entry.name)
     except OSError as error:
-        raise UserError(f"{folder} cannot be listed ({error.strerror}): change its permissions, or remove it") from None
+        _unlistable(error)
     for name in sorted([*files, *folders] if deep else files):
         path = os.path.join(folder, name)
         if name in folders:
