@@ -333,6 +333,7 @@ def test_the_command_on_vectors(run: Run, in_tmp_path: Path, vector_model: Model
     rows = table("anomalies.csv")
     assert list(rows[0]) == [
         "row",
+        "item",
         "anomaly_score",
         "p_value",
         "is_anomaly",
@@ -364,7 +365,7 @@ def test_the_command_on_pictures(run: Run, in_tmp_path: Path, picture_run: Path,
     assert (said["n"], said["calibration"]) == (15, 15)
     numbers = [int(row["row"]) for row in table("anomalies.csv")]
     assert numbers == sorted(set(numbers)) and set(numbers) < set(range(30))
-    assert list(table("anomalies.csv")[0]) == ["row", "anomaly_score", "p_value", "is_anomaly"]
+    assert list(table("anomalies.csv")[0]) == ["row", "item", "anomaly_score", "p_value", "is_anomaly"]
     assert Image.open("anomalies.png").size[0] > 800
     assert run("detect", picture_run, "--alpha", 0.1, "--seed", 1).code == 0
     assert [int(row["row"]) for row in table("anomalies.csv")] != numbers

@@ -7,7 +7,7 @@ import json
 import sys
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,7 @@ SCORES = (
     "pictures, the reconstruction error relative to predicting each pixel by its neighbour. auto: chosen for the model."
 )
 SHOWN = 8  # the most anomalous rows, printed and drawn
+TITLE = 24  # characters of a name above a picture
 
 
 def detect(
@@ -52,6 +53,8 @@ def detect(
     The threshold is calibrated on normal rows that the model was not trained on: at most a fraction --alpha of
     normal rows is flagged. Without DATA, one half of the model's test data is examined, the other half calibrates.
 
+    Each result has its row, counted from 0 in the source, and its item: the name of the file, or the row's id or index.
+
     For series, anomalies_intervals.csv lists the anomalous intervals: the row, the first step, the step after the last,
     and by how many nats its anomaly score exceeds that of normal series. Where recordings were cut into windows, steps
     are counted in the recording.
@@ -70,17 +73,16 @@ def detect(
     normal, source = io.rows(m, calibration), calibration or "the test data"
     if data or calibration:
         rows = io.rows(m, data)
-        numbers = list(range(len(rows)))
     else:
-        rows, normal, numbers = _halves(normal, seed)
+        rows, normal = _halves(normal, seed)
         source = "the other half of the test data"
     detector = Detector(m, score, normal, samples, seed)
     result = detector.detect(rows, alpha)
     where = _where(detector, rows, alpha)
-    written = _write(detector, result, rows, numbers, out, where)
-    said = _summary(detector, result, numbers, alpha) | {"calibrated_on": source}
+    written = _write(detector, result, rows, out, where)
+    said = _summary(detector, result, rows, alpha) | {"calibrated_on": source}
     if where:
-        said["anomalous_intervals"] = [_placed(interval, rows, numbers) for interval in where.intervals]
+        said["anomalous_intervals"] = [_placed(interval, rows) for interval in where.intervals]
     print(json.dumps({"out": [str(path) for path in written], **said}) if as_json else _text(said, written))
 
 
@@ -89,8 +91,8 @@ def _is_drawn(schema: Schema) -> bool:
     return schema.data_kind.is_picture or schema.data_kind.is_sequence
 
 
-def _halves(rows: Dataset, seed: int) -> tuple[Dataset, Dataset, list[int]]:
-    """Two random halves, each in order, and the row numbers of the first."""
+def _halves(rows: Dataset, seed: int) -> tuple[Dataset, Dataset]:
+    """Two random halves, each in order."""
     import torch
 
     from nelbo.data import subset
@@ -99,7 +101,7 @@ def _halves(rows: Dataset, seed: int) -> tuple[Dataset, Dataset, list[int]]:
         raise UserError(f"the model's test data have {len(rows)} row, too few to split: pass DATA")
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     first, second = (half.sort().values for half in order.tensor_split(2))
-    return subset(rows, first), subset(rows, second), first.tolist()
+    return subset(rows, first), subset(rows, second)
 
 
 def _where(detector: Detector, rows: Dataset, alpha: float) -> IntervalResult | None:
@@ -111,9 +113,10 @@ def _where(detector: Detector, rows: Dataset, alpha: float) -> IntervalResult | 
     return intervals.find_intervals(detector, rows, alpha)
 
 
-def _placed(interval: AnomalousInterval, rows: Dataset, numbers: list[int]) -> dict[str, float]:
+def _placed(interval: AnomalousInterval, rows: Dataset) -> dict[str, float]:
     """An interval in the indices of the source: its row and steps, or those of its recording."""
-    recording, first = (numbers[interval.row], 0) if rows.origin is None else rows.origin[interval.row].tolist()
+    origin = [rows.places[interval.row], 0] if rows.origin is None else rows.origin[interval.row]
+    recording, first = map(int, origin)
     name = "row" if rows.origin is None else "recording"
     return {name: recording, "start": first + interval.start, "end": first + interval.end, "nats": interval.nats}
 
@@ -122,7 +125,6 @@ def _write(
     detector: Detector,
     result: DetectionResult,
     rows: Dataset,
-    numbers: list[int],
     out: Path,
     where: IntervalResult | None,
 ) -> list[Path]:
@@ -130,16 +132,16 @@ def _write(
     picture = out.with_suffix(".png") if _is_drawn(rows.schema) else None
     files: dict[Path, bytes] = {}
     if out != picture:
-        files[out] = _table(detector, result, rows, numbers)
+        files[out] = _table(detector, result, rows)
         if where:
-            placed = [_placed(interval, rows, numbers) for interval in where.intervals]
+            placed = [_placed(interval, rows) for interval in where.intervals]
             files[out.with_stem(f"{out.stem}_intervals")] = _interval_table(placed, rows)
     if picture:
         try:
             if where:
-                files[picture] = _figure_of_series(where, result, rows, numbers)
+                files[picture] = _figure_of_series(where, result, rows)
             else:
-                files[picture] = _figure(detector, result, rows, numbers)
+                files[picture] = _figure(detector, result, rows)
         except UserError as error:
             if out == picture:
                 raise
@@ -149,7 +151,7 @@ def _write(
     return list(files)
 
 
-def _table(detector: Detector, result: DetectionResult, rows: Dataset, numbers: list[int]) -> bytes:
+def _table(detector: Detector, result: DetectionResult, rows: Dataset) -> bytes:
     """A row for each example; for vectors and tables, also the columns that contribute most."""
     from nelbo.apps.anomaly.detector import COUNT, top_features
 
@@ -158,12 +160,12 @@ def _table(detector: Detector, result: DetectionResult, rows: Dataset, numbers: 
     text = StringIO()
     table = csv.writer(text, lineterminator="\n")
     columns = min(COUNT, rows.schema.shape[0]) if worded else 0
-    table.writerow(["row", "anomaly_score", "p_value", "is_anomaly", *(f"top_feature_{k + 1}" for k in range(columns))])
-    listed = zip(
-        numbers, result.scores.tolist(), result.p_values.tolist(), result.is_anomaly.tolist(), explained, strict=True
-    )
-    for number, score, p, is_anomaly, words in listed:
-        table.writerow([number, f"{score:.9g}", f"{p:.6g}", int(is_anomaly), *words])
+    head = ["row", "item", "anomaly_score", "p_value", "is_anomaly"]
+    table.writerow([*head, *(f"top_feature_{k + 1}" for k in range(columns))])
+    names = zip(rows.places.tolist(), result.names.values, strict=True)
+    found = zip(result.scores.tolist(), result.p_values.tolist(), result.is_anomaly.tolist(), strict=True)
+    for name, (score, p, is_anomaly), words in zip(names, found, explained, strict=True):
+        table.writerow([*name, f"{score:.9g}", f"{p:.6g}", int(is_anomaly), *words])
     return text.getvalue().encode()
 
 
@@ -176,7 +178,7 @@ def _interval_table(placed: list[dict[str, float]], rows: Dataset) -> bytes:
     return text.getvalue().encode()
 
 
-def _figure(detector: Detector, result: DetectionResult, rows: Dataset, numbers: list[int]) -> bytes:
+def _figure(detector: Detector, result: DetectionResult, rows: Dataset) -> bytes:
     """The most anomalous pictures, their reconstructions, and the contribution of each pixel."""
     import torch
 
@@ -187,12 +189,12 @@ def _figure(detector: Detector, result: DetectionResult, rows: Dataset, numbers:
     chosen = subset(rows, order)
     heat = detector.feature_scores(chosen)
     pictures = rows.schema.decode(chosen.batch(torch.arange(len(order)))).numpy()
-    titles = [f"row {numbers[i]}\np = {result.p_values[i]:.2g}" for i in order]
+    titles = [f"{_title(result, i)}\np = {result.p_values[i]:.2g}" for i in order]
     figure = images.anomaly_figure(pictures, detector.model.reconstruct(chosen), heat, titles, rows.schema)
     return io.encode_image(figures.figure_image(figure), "PNG")
 
 
-def _figure_of_series(where: IntervalResult, result: DetectionResult, rows: Dataset, numbers: list[int]) -> bytes:
+def _figure_of_series(where: IntervalResult, result: DetectionResult, rows: Dataset) -> bytes:
     """The most anomalous series, their expectations given the rest, and their anomalous intervals."""
     import torch
 
@@ -203,9 +205,15 @@ def _figure_of_series(where: IntervalResult, result: DetectionResult, rows: Data
     series = rows.schema.decode(subset(rows, order).batch(torch.arange(len(order)))).numpy()
     shaded = [[(of.start, of.end) for of in where.intervals if of.row == i] for i in order]
     begins = ["" if rows.origin is None else f" from step {int(rows.origin[i, 1])}" for i in order]
-    titles = [f"row {numbers[i]}{of}, p = {result.p_values[i]:.2g}" for i, of in zip(order, begins, strict=True)]
+    titles = [f"{_title(result, i)}{of}, p = {result.p_values[i]:.2g}" for i, of in zip(order, begins, strict=True)]
     figure = curves.anomaly_figure(series, where.expected[order], where.step_scores[order], shaded, titles, rows.schema)
     return io.encode_image(figures.figure_image(figure), "PNG")
+
+
+def _title(result: DetectionResult, i: int) -> str:
+    """The name of a datum, as it fits above its picture."""
+    title = f"{result.names.label} {result.names.values[i]}"
+    return title if len(title) <= TITLE else f"...{title[3 - TITLE :]}"
 
 
 def _most_anomalous(result: DetectionResult) -> list[int]:
@@ -213,12 +221,17 @@ def _most_anomalous(result: DetectionResult) -> list[int]:
     return order[:SHOWN].tolist()
 
 
-def _summary(detector: Detector, result: DetectionResult, numbers: list[int], alpha: float) -> dict[str, object]:
+def _summary(detector: Detector, result: DetectionResult, rows: Dataset, alpha: float) -> dict[str, object]:
     top = [
-        {"row": numbers[i], "anomaly_score": result.scores[i].item(), "p_value": result.p_values[i].item()}
+        {
+            "row": int(rows.places[i]),
+            "item": _plain(result.names.values[i]),
+            "anomaly_score": result.scores[i].item(),
+            "p_value": result.p_values[i].item(),
+        }
         for i in _most_anomalous(result)
     ]
-    settings = {"score": detector.score_name, "alpha": alpha, "threshold": result.threshold}
+    settings = {"score": detector.score_name, "alpha": alpha, "threshold": result.threshold, "item": result.names.label}
     counts = {
         "n": len(result.is_anomaly),
         "n_anomalies": int(result.is_anomaly.sum()),
@@ -227,13 +240,25 @@ def _summary(detector: Detector, result: DetectionResult, numbers: list[int], al
     return {**counts, **settings, "top_anomalies": top}
 
 
+def _plain(name: Any) -> int | str:
+    """A name as JSON has it."""
+    return name if isinstance(name, int) else str(name)
+
+
 def _text(said: dict[str, object], written: list[Path]) -> str:
-    top: list[dict[str, float]] = said["top_anomalies"]  # type: ignore[assignment]
+    top: list[dict[str, Any]] = said["top_anomalies"]  # type: ignore[assignment]
+    names = [
+        f"row {o['row']}" if said["item"] == "row" else f"{said['item']} {o['item']} (row {o['row']})" for o in top
+    ]
+    width = max(map(len, names), default=0)
     lines = [
         f"{said['n_anomalies']:,} of {said['n']:,} rows are anomalies: {said['score']} above {said['threshold']:.4g} "
         f"nats, exceeded by at most a fraction {said['alpha']} of normal rows (calibrated on "
         f"{said['calibration']:,} rows of {said['calibrated_on']})",
         *([f"The {len(top)} most anomalous:"] if top else []),
-        *(f"  row {o['row']:<8} {o['anomaly_score']:12.4f} nats   p = {o['p_value']:.4g}" for o in top),
+        *(
+            f"  {name:{width}} {o['anomaly_score']:12.4f} nats   p = {o['p_value']:.4g}"
+            for name, o in zip(names, top, strict=True)
+        ),
     ]
     return "\n".join([*lines, *(f"Wrote {path}" for path in written)])

@@ -51,6 +51,7 @@ class Dataset(ABC):
         resident: whether the rows are in memory, so that a batch needs no reading.
         threaded: whether several threads may read at once.
         origin: where each row was cut from, `(n, 2)`: the index of the recording, and the step at which it begins.
+        source: what the rows were read from, if its kind of data needs it later; see `places`.
     """
 
     schema: Schema
@@ -60,6 +61,7 @@ class Dataset(ABC):
     augment: Augment | None = None
     resident: bool
     threaded: bool = False
+    source: Any = None
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -67,6 +69,11 @@ class Dataset(ABC):
     @abstractmethod
     def read(self, index: Tensor) -> Tensor:
         """The rows `index` as stored: `(len(index), *schema.shape)` of any dtype."""
+
+    @property
+    def places(self) -> Tensor:
+        """The place of each row among all rows that were read with it, int64 `(n,)`."""
+        return torch.arange(len(self))
 
     def batch(self, index: Tensor) -> Tensor:
         """The rows `index` in model units: float32 of shape `(len(index), *schema.shape)`."""
@@ -126,9 +133,14 @@ class Subset(Dataset):
         self.labels = None if whole.labels is None else whole.labels[index]
         self.context = None if whole.context is None else whole.context[index]
         self.origin = None if whole.origin is None else whole.origin[index]
+        self.source = whole.source
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def places(self) -> Tensor:
+        return self.whole.places[self.index]
 
     def read(self, index: Tensor) -> Tensor:
         return self.whole.read(self.index[index])

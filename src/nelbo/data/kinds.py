@@ -7,6 +7,8 @@ name of a kind: it uses the attributes and methods below.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -15,11 +17,17 @@ import numpy as np
 from nelbo.errors import UserError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from nelbo.data.dataset import Dataset, DataSplits
     from nelbo.data.options import DataOptions
     from nelbo.data.schema import Schema
+
+
+@dataclass(frozen=True)
+class RowNames:
+    """The names of the rows of a dataset: `values`, one for each, are a `label` ("row", "file", a column of ids)."""
+
+    label: str
+    values: Sequence[Any]
 
 
 class DataKind(ABC):
@@ -152,9 +160,14 @@ class DataKind(ABC):
         """The names of the elements of a datum `(features,)`."""
         return [f"x{j}" for j in range(schema.shape[0])]
 
-    def element_texts(self, x: Tensor, schema: Schema) -> list[list[str]]:
-        """Format each element of x `(n, features)` as in the source."""
-        return [[f"{value:.6g}" for value in row] for row in schema.decode(x).tolist()]
+    def element_texts(self, rows: Dataset) -> list[list[str]]:
+        """Each element of the rows `(n, features)` as it is in the source."""
+        values = rows.schema.decode(rows[range(len(rows))])
+        return [[f"{value:.6g}" for value in row] for row in values.tolist()]
+
+    def row_names(self, rows: Dataset) -> RowNames:
+        """The name of each row: its file, its id or its index; its place in the source where it has none."""
+        return RowNames("row", rows.places.tolist())
 
     def parse_condition(self, text: str) -> Any:
         """Parse a condition from the command line; a string if the kind has no syntax of its own."""

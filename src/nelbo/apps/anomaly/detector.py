@@ -38,6 +38,7 @@ import torch
 
 from nelbo.apps.anomaly import scores
 from nelbo.data import Dataset
+from nelbo.data.kinds import RowNames
 from nelbo.errors import UserError
 from nelbo.experiment.run import load_test_data
 from nelbo.model import Model
@@ -87,13 +88,15 @@ def threshold(calibration: np.ndarray, alpha: float) -> float:
 class DetectionResult:
     """The scores (nats) and p-values of n data, and which of them are anomalies: all `(n,)`.
 
-    A datum is an anomaly if its score is above `threshold` or, equivalently, its p-value is at most `alpha`.
+    A datum is an anomaly if its score is above `threshold` or, equivalently, its p-value is at most `alpha`. `names`
+    has the name of each datum: its file, its id or its index, or else its place in the source.
     """
 
     scores: np.ndarray
     p_values: np.ndarray
     is_anomaly: np.ndarray
     threshold: float
+    names: RowNames
 
 
 class Detector:
@@ -166,8 +169,9 @@ class Detector:
             alpha: the largest share of normal data that is detected.
         """
         limit = self.threshold(alpha)  # may raise, before work on many data
-        found = self.anomaly_score(data)
-        return DetectionResult(found, p_values(self.calibration_scores, found), found > limit, limit)
+        rows = self.model.as_dataset(data)
+        found, names = self.anomaly_score(rows), rows.schema.data_kind.row_names(rows)
+        return DetectionResult(found, p_values(self.calibration_scores, found), found > limit, limit, names)
 
     def feature_scores(self, data: Any) -> np.ndarray:
         """The contribution of each element to the score, less `baseline`, `(n, *shape)` nats.
@@ -200,7 +204,7 @@ COUNT = 3
 def top_features(feature_scores: np.ndarray, rows: Dataset, count: int = COUNT) -> list[list[str]]:
     """The `count` largest contributions of each row of `feature_scores` `(n, columns)`, nats, as text."""
     kind = rows.schema.data_kind
-    texts = kind.element_texts(rows.batch(torch.arange(len(rows))), rows.schema)
+    texts = kind.element_texts(rows)
     names = kind.element_names(rows.schema)
     order = np.argsort(-feature_scores, 1, kind="stable")[:, :count].tolist()
     return [

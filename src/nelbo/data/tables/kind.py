@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from nelbo.data import html, sources, tables
 from nelbo.data.dataset import Dataset, DataSplits
@@ -87,8 +86,9 @@ class TableKind(DataKind):
     def element_names(self, schema: Schema) -> list[str]:
         return [column.name for column in schema.feature_columns]
 
-    def element_texts(self, x: Tensor, schema: Schema) -> list[list[str]]:
-        table = tables.decode(x.numpy(), schema, "arrow")
+    def element_texts(self, rows: Dataset) -> list[list[str]]:
+        schema = rows.schema
+        table = tables.decode(rows[range(len(rows))].numpy(), schema, "arrow")
         columns = [table.column(column.name).to_pylist() for column in schema.feature_columns]
         return [["missing" if cell is None else str(cell) for cell in row] for row in zip(*columns, strict=True)]
 

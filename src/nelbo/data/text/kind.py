@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from nelbo.data import html
 from nelbo.data.dataset import Dataset, DataSplits, subset
@@ -87,6 +86,7 @@ class TextKind(DataKind):
     def element_names(self, schema: Schema) -> list[str]:
         return [f"token {j}" for j in range(schema.shape[0])]
 
-    def element_texts(self, x: Tensor, schema: Schema) -> list[list[str]]:
-        assert schema.vocabulary is not None
-        return [[schema.vocabulary.spelled(int(token)) for token in row] for row in x.tolist()]
+    def element_texts(self, rows: Dataset) -> list[list[str]]:
+        vocabulary = rows.schema.vocabulary
+        assert vocabulary is not None
+        return [[vocabulary.spelled(int(token)) for token in row] for row in rows[range(len(rows))].tolist()]
