@@ -536,3 +536,52 @@ def test_describe_prints_the_schema(run: Run, tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text(toml.replace('kind = "ordinal"', 'kind = "categorical"'))
     found = json.loads(run("data", "describe", path, "--columns", tmp_path / "s.toml", "--json").out)
     assert {c["name"]: c["kind"] for c in found["columns"]}["few"] == "categorical"
+
+
+@pytest.mark.parametrize(
+    ("values", "unit", "steps"),
+    [
+        (pd.to_timedelta(np.arange(3, 300, 7).tolist() * 2, "s"), "s", 1e9),
+        (pd.to_timedelta(np.arange(-90, 90, 7).tolist() * 2, "h"), "h", 3600e9),
+        ([dt.time(k // 60, k % 60) for k in range(5, 1400, 33)] * 2, "m", 60e9),
+    ],
+    ids=["seconds", "hours", "times of day"],
+)
+def test_durations_and_times_of_day_are_drawn_in_their_coarsest_unit(values: Any, unit: str, steps: float) -> None:
+    table = pd.DataFrame({"v": values, "o": np.resize(["p", "q"], len(values))})
+    schema = infer(table)
+    assert schema.columns[0].unit == unit
+    pd.testing.assert_frame_equal(tables.decode(encode(table, schema), schema), table)
+    drawn = tables.decode(np.random.default_rng(0).normal(0, 2, (300, 2)).astype(np.float32).clip(0), schema, "arrow")
+    ticks, own = cells.ticks(drawn["v"].combine_chunks())
+    assert (ticks * cells.UNITS[own] % steps == 0).all() and len(set(ticks.tolist())) > 9
+    first = tables.encode_evidence({"v": table["v"][1]}, schema)
+    np.testing.assert_array_equal(first[0, 0], encode(table, schema)[1, 0])
+
+
+def test_samples_lie_in_the_range_to_the_last_nanosecond_and_are_not_minus_zero() -> None:
+    rng = np.random.default_rng(0)
+    moments = pd.to_datetime(rng.integers(1_500_000_000 * 10**9, 1_600_000_000 * 10**9, 200))
+    table = pd.DataFrame({"at": moments, "v": rng.normal(0, 0.2, 200).round(1)})
+    schema = infer(table)
+    drawn = tables.decode(rng.normal(0, 5, (500, 2)).astype(np.float32), schema)
+    assert (drawn["at"].min(), drawn["at"].max()) == (table["at"].min(), table["at"].max())
+    assert not (np.signbit(drawn["v"]) & (drawn["v"] == 0)).any()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "dtype"),
+    [
+        ([2**63 - 1, -(2**63), 5], "int64"),
+        ([2**64 - 1, 2**63, 5], "uint64"),
+        ([2**64, 3, 5], "string"),
+        ([-1, 2**64 - 1, 5], "string"),
+    ],
+)
+def test_whole_numbers_up_to_64_bits_are_never_floats(numbers: list[int], dtype: str, tmp_path: Path) -> None:
+    texts = [str(number) for number in numbers] * 9
+    pd.DataFrame({"v": texts, "w": np.resize(["p", "q"], 27)}).to_csv(tmp_path / "t.csv", index=False)
+    schema = infer(tmp_path / "t.csv")
+    assert schema.columns[0].dtype == dtype
+    back = tables.decode(encode(tmp_path / "t.csv", schema), schema)
+    assert list(map(str, back["v"])) == texts and "e+" not in tables.to_bytes(back, ".csv").decode()

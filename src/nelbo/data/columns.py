@@ -38,7 +38,8 @@ class Column:
         low: the lowest number in training.
         high: the highest number in training.
         decimals: the number of decimals that are written; None: all.
-        unit: the unit in which a datetime is counted since 1970, as in NumPy: D, h, m, s, ms, us or ns.
+        unit: the unit in which a datetime (since 1970), a duration or a time of day is counted, as in NumPy: D, h, m,
+            s, ms, us or ns.
         missing: the share of missing cells in training.
         constant: the only value of a constant column; None: all cells are missing.
         note: why the column is left out.

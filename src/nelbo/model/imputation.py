@@ -45,8 +45,9 @@ def expected_values(vae: VAE, x: Tensor, schema: Schema, c: Tensor | None = None
     """Mean and uncertainty of what rows `(batch, *shape)` lack: `(batch, 2, *shape)`.
 
     For a table, first x filled, with the mean of numbers (in the data's units) and the likeliest category; then the
-    standard deviation of numbers in the data's units (days, for a date), and for a category the probability that the
-    likeliest is wrong; 0 for an observed cell. For series, the mean and the standard deviation, in the data's units.
+    standard deviation of numbers in the data's units (days for a date, seconds for a duration or a time of day), and
+    for a category the probability that the likeliest is wrong; 0 for an observed cell. For series, the mean and the
+    standard deviation, in the data's units.
     """
     d, log_weight = _weighed(vae, x, c)
     weight = log_weight.softmax(0).unsqueeze(-1)
@@ -83,8 +84,9 @@ def _moments(marginals: list[Tensor], cells: Bins, schema: Schema) -> tuple[np.n
         points = tables.inverse_transform(column, low + POINTS[:, None] * (high - low))
         middle, within = points.mean(0), points.var(0)
         mean = mass @ middle
-        days = tables.UNITS[column.unit] / tables.UNITS["D"] if column.unit else 1.0
-        uncertainty[:, j] = days * np.sqrt((mass * (within + (middle - mean[:, None]) ** 2)).sum(-1))
+        own = tables.UNITS["D" if column.kind == "datetime" else "s"]
+        size = tables.UNITS[column.unit] / own if column.unit else 1.0
+        uncertainty[:, j] = size * np.sqrt((mass * (within + (middle - mean[:, None]) ** 2)).sum(-1))
         filled[:, j] = tables.transform(column, mean)
     return filled, uncertainty
 

@@ -274,7 +274,8 @@ class Model(LatentSpaceMixin, ScoringMixin):
             data: a table or series, in any form that training takes.
             seed: fixes the draws of z and, with `sample_posterior`, of the missing values.
             return_std: also return the uncertainty of each value: the standard deviation of a number, in its own units
-                (days, for a date); for a filled category, the probability that it is wrong; 0 for an observed value.
+                (days for a date, seconds for a duration or a time of day); for a filled category, the probability that
+                it is wrong; 0 for an observed value.
             sample_posterior: draw missing values from the model given the observed ones, instead of their mean (a
                 category: the likeliest). Each seed gives another draw: several are a multiple imputation.
 

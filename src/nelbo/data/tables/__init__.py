@@ -3,10 +3,11 @@
 A column is what all of its rows say, by the first of these rules that holds:
 
     all cells missing, or one value only        constant      kept aside; comes back in the output
-    dates and times (typed, or ISO texts)       datetime
+    dates and times (typed, or ISO texts)       datetime      in the coarsest unit that all of them are whole in
+    durations and times of day (typed)          continuous    in that unit
     Categorical of pandas or polars             as texts, with its own categories; ordinal if it is ordered
     booleans, texts "true" and "false"          binary
-    whole numbers, one of them beyond 2^53        as texts, since float64 does not tell them apart
+    whole numbers, one of them beyond 2^53      as texts, since float64 does not tell them apart
     numbers (texts of a file that are numbers)
         whole, in sequence (1..n) in any order  identifier    left out, with a warning (10 rows or more)
         whole, all different, named like an id  identifier
@@ -28,8 +29,8 @@ A user may say otherwise of any column (`overrides`).
 x has a number for each column that is modelled: the place of the category, or what `transforms` makes of a number;
 NaN where the cell is missing. A category that training never saw, or a word among numbers, is taken as missing, with
 one warning. Back in the table, a number is clipped to the range of training and rounded to its decimals; it is exact
-as long as the range holds no more than some million steps of the last decimal, since x is float32 (nanoseconds, to a
-quarter of a microsecond). A text column of dates comes back as ISO texts.
+as long as the range holds no more than some million steps of the last decimal, since x is float32. A text column of
+dates comes back as ISO texts.
 
 Every cell is kept as it is stored, in a text file as a text (`nelbo.data.tables.source`): that is what comes back where
 a table is completed or added to. Quantiles are of a sample of 200 000 rows, all else is exact. Cells, and x, that do

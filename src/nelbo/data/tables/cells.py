@@ -26,10 +26,15 @@ ZONED = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?(?:Z|[+-]\d{
 UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "D": 86400 * 10**9}
 """What a datetime may be counted in, as NumPy names it, with its nanoseconds."""
 NONE = np.iinfo(np.int64).min
+SPAN = re.compile(r"(?:([+-]?\d+) days?,? )?(-?)\+?(\d+):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?")
+"""A duration or a time of day: `2 days 03:04:05.6`, `-1 day, 3:04:05`, `03:04`."""
 
 
 def form_of(kind: Any) -> str:
-    """What the cells of an Arrow type are: text, number, bool, date, choice, nothing, or other."""
+    """What the cells of an Arrow type are: text, number, bool, date, span, choice, nothing, or other.
+
+    A span is a duration, or a time of day.
+    """
     types = require("pyarrow").types
     if types.is_dictionary(kind):
         return "choice" if form_of(kind.value_type) in ("text", "number", "bool") else "other"
@@ -38,7 +43,7 @@ def form_of(kind: Any) -> str:
     if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
         return "number"
     if types.is_duration(kind) or types.is_time(kind):
-        return "number"
+        return "span"
     if types.is_timestamp(kind) or types.is_date(kind):
         return "date"
     return "bool" if types.is_boolean(kind) else "nothing" if types.is_null(kind) else "other"
@@ -65,7 +70,7 @@ def arrow_type(name: str) -> Any:
 
 
 def unit_of(kind: Any) -> str:
-    """The unit that a type of dates counts in."""
+    """The unit that a type of dates or spans counts in."""
     types = require("pyarrow").types
     return "D" if types.is_date32(kind) else "ms" if types.is_date64(kind) else kind.unit
 
@@ -106,7 +111,8 @@ def matches(distinct: Any, pattern: str) -> np.ndarray:
 def beyond_float(array: Any) -> bool:
     """Whether an array's type is one of whole numbers, and one of them is beyond what float64 holds exactly."""
     pa, pc = require("pyarrow"), require("pyarrow.compute")
-    if not pa.types.is_integer(array.type) or array.type.bit_width != 64:
+    wide = pa.types.is_integer(array.type) and array.type.bit_width == 64
+    if not wide and not (pa.types.is_decimal(array.type) and array.type.scale <= 0):
         return False
     ends = pc.min_max(array).as_py()
     return max(-(ends["min"] or 0), ends["max"] or 0) > EXACT
@@ -140,6 +146,32 @@ def integers(array: Any) -> Any:
     return array.cast(pa.int32() if array.type.bit_width == 32 else pa.int64())
 
 
+def spans_in(distinct: Any) -> np.ndarray:
+    """The nanoseconds of the durations and times of day that texts stand for, `NONE` where a text is none."""
+    out = np.full(len(distinct), NONE)
+    for i, text in enumerate(distinct.to_pylist()):
+        if found := SPAN.fullmatch(text or ""):
+            days, sign, hours, minutes, seconds, fraction = found.groups()
+            clock = (int(hours) * 60 + int(minutes)) * 60 + int(seconds or 0)
+            size = clock * 10**9 + int((fraction or "").ljust(9, "0"))
+            value = int(days or 0) * UNITS["D"] + (-size if sign else size)
+            out[i] = value if abs(value) < 2**63 else NONE
+    return out
+
+
+def span_text(nanoseconds: int) -> str:
+    """A duration or a time of day as a text that `spans_in` reads.
+
+    >>> span_text(3_600_000_000_000), span_text(-1_500_000_000)
+    ('01:00:00', '-1 days 23:59:58.5')
+    """
+    days, rest = divmod(nanoseconds, UNITS["D"])
+    seconds, rest = divmod(rest, UNITS["s"])
+    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    fraction = f".{rest:09}".rstrip("0") if rest else ""
+    return f"{f'{days} days ' if days else ''}{clock}{fraction}"
+
+
 def numbers(array: Any) -> np.ndarray:
     """The cells as float64, NaN for a missing one or one that is not a number; raises `UserError` for dates."""
     pa = require("pyarrow")
@@ -151,7 +183,7 @@ def numbers(array: Any) -> np.ndarray:
         return np.append(numbers_in(distinct), np.nan)[place]
     if form == "other" or form == "date":
         raise UserError(f"holds {array.type} values, not numbers")
-    if form == "bool" or pa.types.is_temporal(array.type):
+    if form in ("bool", "span"):
         array = integers(array)
     safe = not pa.types.is_integer(array.type)  # an integer beyond 2^53 is rounded
     return np.asarray(array.cast(pa.float64(), safe=safe))
@@ -162,7 +194,6 @@ def dates(array: Any) -> tuple[np.ndarray, str]:
 
     Raises `UserError` for an array that holds no dates.
     """
-    pa = require("pyarrow")
     form = form_of(array.type)
     if form == "nothing":
         return np.full(len(array), NONE), "us"
@@ -171,6 +202,25 @@ def dates(array: Any) -> tuple[np.ndarray, str]:
         return np.append(dates_in(distinct)[0], NONE)[place], "us"
     if form != "date":
         raise UserError(f"holds {array.type} values, not dates")
+    return ticks(array)
+
+
+def spans(array: Any) -> tuple[np.ndarray, str]:
+    """Durations or times of day in the form of `dates`."""
+    form = form_of(array.type)
+    if form == "nothing":
+        return np.full(len(array), NONE), "ns"
+    if form in ("text", "choice"):
+        distinct, place = texts(array)
+        return np.append(spans_in(distinct), NONE)[place], "ns"
+    if form != "span":
+        raise UserError(f"holds {array.type} values, not durations or times of day")
+    return ticks(array)
+
+
+def ticks(array: Any) -> tuple[np.ndarray, str]:
+    """The cells of a type of dates or spans, as `dates` returns them."""
+    pa = require("pyarrow")
     return np.asarray(integers(array).cast(pa.int64()).fill_null(NONE)), unit_of(array.type)
 
 

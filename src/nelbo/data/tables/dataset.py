@@ -105,7 +105,9 @@ def _within(column: Column, x: float) -> bool:
 def _remedy(column: Column, value: str) -> str:
     if column.is_categorical:
         return nearest(value, column.categories)
-    return "give a date, such as 2024-05-31" if column.kind == "datetime" else "give a number"
+    if column.kind == "datetime":
+        return "give a date, such as 2024-05-31"
+    return "give a time, such as 12:30:00 or 2 days 12:30:00" if column.unit else "give a number"
 
 
 def parse_condition(text: str) -> dict[str, str]:
@@ -202,7 +204,7 @@ class Encoder:
             yield x
 
     def _encode(self, column: Column, array: Any, rows: int) -> np.ndarray:
-        if column.kind == "datetime":
+        if column.unit:
             x = transforms.forward(column, _moments(column, array))
         elif column.is_number or _numeric(column):
             v = cells.numbers(array)
@@ -237,8 +239,8 @@ class Encoder:
 
 
 def _moments(column: Column, array: Any) -> np.ndarray:
-    """Datetimes in the column's unit, float64, NaN for a missing one."""
-    moments, unit = cells.dates(array)
+    """Datetimes, durations or times of day in the column's unit, float64, NaN for a missing one."""
+    moments, unit = cells.dates(array) if column.kind == "datetime" else cells.spans(array)
     own, wanted = cells.UNITS[unit], cells.UNITS[column.unit]
     if own >= wanted:
         v = moments * float(own // wanted)

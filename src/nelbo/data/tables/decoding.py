@@ -56,6 +56,8 @@ def values_of(column: Column, width: int | None = WIDE) -> str:
 def format_number(column: Column, value: float | None) -> str:
     """A number as the table would write it, about."""
     assert value is not None
+    if column.unit and column.dtype.startswith(("duration", "time32", "time64")):
+        return cells.span_text(int(value) * cells.UNITS[column.unit])
     if column.unit:
         unit: Any = column.unit
         return str(np.datetime64(int(value), unit)).replace("T", " ")
@@ -107,12 +109,12 @@ def _cells(column: Column, x: np.ndarray) -> Any:
         v = transforms.inverse(column, np.where(absent, 0.0, x))
         if column.decimals is not None:
             v = np.round(v, column.decimals)
-        v = np.clip(v, column.low, column.high)
-        return _times(np.rint(v), column.unit, kind, absent) if column.unit else _numbers(v, column, kind, absent)
+        v = np.clip(v, column.low, column.high) + 0.0  # not -0
+        return _times(v, column, kind, absent) if column.unit else _numbers(v, column, kind, absent)
     if column.kind == "constant" and column.constant is None:
         return pa.nulls(len(x), kind)
     if column.kind == "constant" and column.unit:
-        return _times(np.full(len(x), int(column.constant or 0)), column.unit, kind, absent)
+        return _times(np.full(len(x), int(column.constant or 0)), column, kind, absent)
     texts = column.categories or (str(column.constant),)
     place = np.full(len(x), texts.index(column.constant)) if column.constant is not None else np.where(absent, 0, x)
     index = pa.array(np.rint(place).clip(0, len(texts) - 1).astype(np.int32), mask=absent)
@@ -133,14 +135,16 @@ def _numbers(v: np.ndarray, column: Column, kind: Any, absent: np.ndarray) -> An
     return _cast(pa.array(np.rint(v.clip(-LARGEST, LARGEST)).astype(np.int64), mask=absent), kind)
 
 
-def _times(v: np.ndarray, unit: str, kind: Any, absent: np.ndarray) -> Any:
-    """Datetimes counted in `unit` as an array of a date, timestamp or text type."""
+def _times(v: np.ndarray, column: Column, kind: Any, absent: np.ndarray) -> Any:
+    """Datetimes, durations or times of day, counted in the column's unit, as an array of their type or of texts."""
     pa = require("pyarrow")
-    own = kind
+    own, unit, whole = kind, column.unit, np.rint(v).astype(np.int64)
+    if column.is_number:  # float64 does not hold all ends of a range of nanoseconds
+        whole = whole.clip(int(column.low or 0), int(column.high or 0))
     if cells.form_of(kind) == "text":
         own = pa.date32() if unit == "D" else pa.timestamp(unit if unit in ("ms", "us", "ns") else "s")
     size = cells.UNITS[unit] // cells.UNITS[cells.unit_of(own)]
-    return _cast(pa.array(v.astype(np.int64) * size, mask=absent), own).cast(kind)
+    return _cast(pa.array(whole * size, mask=absent), own).cast(kind)
 
 
 def _cast(array: Any, kind: Any) -> Any:

@@ -14,6 +14,8 @@ from nelbo.data.tables import cells, transforms
 from nelbo.data.tables.overrides import Override
 from nelbo.errors import UserError
 
+TIMES = ("date", "span")
+"""The forms that are counted in the coarsest unit of their column."""
 MOST = 1000
 """Categories that a column may have."""
 ODD = 0.05  # a share of words among numbers, up to which they are mistakes
@@ -22,6 +24,7 @@ PLENTY = 50  # distinct texts, up to which a column is a choice whatever their s
 SEQUENCE = 10  # rows, from which numbers in sequence are identifiers
 FINEST = 12  # decimals; numbers with more have as many as there are
 SAMPLE, ALL_SAMPLES = 200_000, 2**26  # values that quantiles are of: in a column, and over all columns
+WIDE = re.compile(r"(?:0|-?[1-9]\d{,19})$")  # a whole number of up to 64 bits
 COMMAS = re.compile(r"[+-]?\d+(?:,\d+)*(?:\.\d+)?$")
 ID_NAME = re.compile(r"(?:^|[\W_])(?i:id|index|uuid|guid)$|[a-z](?:Id|ID)$")
 
@@ -74,18 +77,28 @@ def decimals_of(values: np.ndarray, single: bool = False) -> int | None:
     return next((d for d in range(FINEST + 1) if (np.round(values, d).astype(kind) == written).all()), None)
 
 
+def _wide(distinct: Any) -> str:
+    """The type of 64 bits that has all of these texts, as whole numbers that are written as it writes them; else ""."""
+    numbers = [int(text) for text in distinct.to_pylist() if WIDE.match(text)]
+    if not numbers or len(numbers) < len(distinct):
+        return ""
+    low, high = min(numbers), max(numbers)
+    return "int64" if low >= -(2**63) and high < 2**63 else "uint64" if low >= 0 and high < 2**64 else ""
+
+
 class ColumnStats:
     """What the cells of a column show.
 
     `form` is that of its type (see `cells.form_of`), but "text" for whole numbers beyond float64. `present` marks the
-    cells that are not missing; `numbers` and `dates` are those that are such, in a column of texts too. `texts` are the
-    distinct texts of cells, None where there are more than 1000; `declared` the categories that the type itself names.
+    cells that are not missing; `numbers` and `dates` are those that are such, in a column of texts too; `dates` has
+    durations and times of day too, if that is the type. `texts` are the distinct texts of cells, None where there are
+    more than 1000; `declared` the categories that the type itself names.
     """
 
     def __init__(self, name: str, array: Any, frame: str = "", untyped: bool = False, size: int = SAMPLE) -> None:
         self.name, self.array, self.frame, self.untyped, self.type = name, array, frame, untyped, array.type
         self.form = "text" if cells.beyond_float(array) else cells.form_of(array.type)
-        self.single, self.unit, self.zoned, self.padded, self.whole_texts = False, "us", 0, False, True
+        self.single, self.unit, self.zoned, self.padded, self.whole_texts, self.wide = False, "us", 0, False, True, ""
         self.texts: list[str] | None = None
         self.declared: tuple[str, ...] = ()
         self.present = np.asarray(array.is_valid())
@@ -105,11 +118,13 @@ class ColumnStats:
             self.zoned = int(np.append(zoned & (dates != cells.NONE), False)[place].sum())
             self.whole_texts = bool(cells.matches(distinct, cells.WHOLE)[~np.isnan(numbers)].all())
             self.padded = bool(cells.matches(distinct, cells.PADDED).any())
+            if not np.isnan(numbers[np.asarray(distinct.is_valid())]).any() and (abs(numbers) > cells.EXACT).any():
+                self.wide = _wide(distinct.drop_null())
         elif self.form == "number":
             v, self.single = cells.numbers(array), str(array.type) in ("float", "halffloat")
             self.present = ~np.isnan(v)
-        elif self.form == "date":
-            t, self.unit = cells.dates(array)
+        elif self.form in ("date", "span"):
+            t, self.unit = cells.ticks(array)
         self.infinite = np.isinf(v)
         self.numbers = Values(v, ~np.isnan(v) & ~self.infinite, size)
         self.dates = Values(t, t != cells.NONE, size)
@@ -206,9 +221,11 @@ def _forced_form(stats: ColumnStats, said: Override) -> str:
 
 def _bare(stats: ColumnStats, form: str) -> Column:
     """The column as far as its form says what it is."""
-    dtype, unit = cells.dtype_name(stats.type), stats.coarsest if form == "date" else ""
+    dtype, unit = cells.dtype_name(stats.type), stats.coarsest if form in TIMES else ""
     if stats.untyped and form == "bool":
         dtype = "bool"
+    elif stats.untyped and form == "text":
+        dtype = stats.wide or dtype
     elif stats.untyped and form == "number":
         dtype = "int64" if stats.whole_texts and max(-stats.numbers.low, stats.numbers.high) < 2**63 else "double"
     elif stats.untyped and form == "date":
@@ -225,8 +242,9 @@ def _natural(stats: ColumnStats, form: str) -> Column:
         return replace(bare, note=f"holds {stats.type} values")
     if not stats.known:
         return replace(bare, kind="constant", note="all cells are missing", unit="")
-    if form == "date":
-        return _constant(stats, form) if stats.dates.low == stats.dates.high else _scaled(stats, form, "datetime", "")
+    if form in TIMES:
+        kind = "datetime" if form == "date" else "continuous"
+        return _constant(stats, form) if stats.dates.low == stats.dates.high else _scaled(stats, form, kind, "")
     distinct = len(stats.numbers.unique) if form == "number" else MOST + 1 if stats.texts is None else len(stats.texts)
     if distinct == 1:
         return _constant(stats, form)
@@ -259,7 +277,7 @@ def _constant(stats: ColumnStats, form: str) -> Column:
     bare, value = _bare(stats, form), (stats.texts or [""])[0]
     if form == "number":
         value = cells.canonical(stats.numbers.low, stats.single)
-    elif form == "date":
+    elif form in TIMES:
         value = str(int(stats.dates.low) // (cells.UNITS[bare.unit] // cells.UNITS[stats.unit]))
     return replace(bare, kind="constant", constant=value, categories=stats.declared)
 
@@ -271,9 +289,9 @@ def _of_kind(stats: ColumnStats, form: str, said: Override) -> Column:
         raise UserError(f"{where}, but it has several values: leave it out instead")
     if kind == "datetime" and (form != "date" or not stats.dates.at.any()):
         raise UserError(f"{where}, but it has no ISO dates such as 2024-12-31")
-    if kind in ("continuous", "count") and (form != "number" or not stats.numbers.at.any()):
+    if kind in ("continuous", "count") and form != "span" and (form != "number" or not stats.numbers.at.any()):
         raise UserError(f"{where}, but it has no numbers")
-    if kind == "count" and not (stats.decimals == 0 and stats.numbers.low >= 0):
+    if kind == "count" and form != "span" and not (stats.decimals == 0 and stats.numbers.low >= 0):
         raise UserError(f"{where}, but {stats.numbers.low:g} is among its values: use kind='continuous'")
     if kind in CHOICES:
         return _choice(stats, form, kind, said.categories)
@@ -286,9 +304,9 @@ def _scaled(stats: ColumnStats, form: str, kind: Any, transform: Transform) -> C
     """A column of numbers or dates, with its range and transform."""
     bare, v, decimals = _bare(stats, form), stats.numbers, stats.decimals
     values, low, high = v.sample, v.low, v.high
-    if form == "date":
+    if form in TIMES:
         v, decimals, size = stats.dates, 0, cells.UNITS[bare.unit] // cells.UNITS[stats.unit]
-        values, low, high = (v.sample // size).astype(np.float64), float(v.low // size), float(v.high // size)
+        values, low, high = (v.sample // size).astype(np.float64), v.low // size, v.high // size
     if low == high:
         raise UserError(f"column {bare.name!r}: kind={kind!r}, but its only value is {low:g}: leave the column out")
     if transform == "log" and low <= 0:
@@ -311,7 +329,7 @@ def _choice(stats: ColumnStats, form: str, kind: Any, said: tuple[str, ...]) -> 
     elif form == "choice":
         found = list(stats.declared)
     if found is None:
-        why = f"more than {MOST} values" if form != "date" else f"{stats.type} values"
+        why = f"more than {MOST} values" if form not in TIMES else f"{stats.type} values"
         raise UserError(f"column {bare.name!r}: kind={kind!r}, but it has {why}: leave it out")
     if said and (unlisted := [category for category in found if category not in said]):
         raise UserError(
