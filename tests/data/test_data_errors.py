@@ -112,7 +112,8 @@ def test_nan_is_found_in_the_held_out_rows_too() -> None:
         (np.arange(39), "labels have shape (39,) for 40 rows"),
         (np.zeros((40, 10)), "labels have shape (40, 10)"),
         (np.linspace(0, 1, 40), "labels have type float64"),
-        ([None] * 40, "labels have type object"),
+        ([1.5] * 40, "labels have type float64"),
+        ([object()] * 40, "type object: give integers or strings"),
     ],
 )
 def test_labels_that_are_refused(labels: Any, says: str) -> None:

@@ -61,7 +61,7 @@ def test_a_context_encodes_by_name_number_and_row() -> None:
     classes = ConditionEncoder(("cat", "dog", "eel"))
     assert torch.equal(classes.encode("eel"), torch.tensor([[0.0, 0, 1]]))
     assert torch.equal(classes.encode([1, 0]), torch.tensor([[0.0, 1, 0], [1, 0, 0]]))
-    assert classes.encode(-1).isnan().all()  # a label that is missing
+    assert classes.one_hot(torch.tensor([-1])).isnan().all()  # an unknown class
     numbers = ConditionEncoder(shift=(1.0, 10.0), scale=(2.0, 5.0))
     torch.testing.assert_close(numbers.encode([[3.0, 0.0]]), torch.tensor([[1.0, -2.0]]))
     assert ConditionEncoder.from_json(numbers.to_json()) == numbers

@@ -200,7 +200,9 @@ def embed(
     m = io.model(model, condition)
     rows = io.rows(m, data)
     codes, classes = m.embed(rows), rows.schema.classes
-    labels = None if rows.labels is None else [classes[k] if k < len(classes) else k for k in rows.labels.tolist()]
+    labels = (
+        None if rows.labels is None else [classes[k] if 0 <= k < len(classes) else "" for k in rows.labels.tolist()]
+    )
     io.write(out, io.encode_codes(codes, labels, out))
     io.announce(out, codes.shape, as_json)
 

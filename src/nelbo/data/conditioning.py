@@ -2,11 +2,14 @@
 
     c = one_hot(class)    or    c = (values - shift) / scale,    of shape (n, width)
 
-A row whose class is missing (a negative label) is NaN throughout; only objectives that support it accept it.
+The classes are those that occur. A row whose class is unknown is NaN throughout; only objectives that support it accept
+it.
 """
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +18,7 @@ import torch
 from torch import Tensor
 
 from nelbo.data.dataset import Dataset, DataSplits, Subset
+from nelbo.data.labels import class_index
 from nelbo.errors import UserError
 
 
@@ -43,27 +47,39 @@ class ConditionEncoder:
     def encode(self, values: Any) -> Tensor:
         """Encode n conditions, or a single one (n = 1), as vectors `(n, width)`.
 
-        A class is a name or an index; numbers are `(n, width)`, or `(n,)` where the width is 1. Raises `UserError` for
-        an unknown class or another width.
+        A class is a label of any type (see `nelbo.data.labels`) or, if no class is a number, an index; numbers are
+        `(n, width)`, or `(n,)` where the width is 1. Raises `UserError` for an unknown class or another width.
         """
         if self.classes:
-            several = values.tolist() if isinstance(values, np.ndarray | Tensor) else values
-            listed = [several] if isinstance(several, str | int) else several
-            return torch.stack([self._one_hot(value) for value in listed])
-        numbers = torch.as_tensor(np.asarray(values, np.float64)).reshape(-1, self.width if np.size(values) else 1)
+            several = np.ravel(values).tolist() if isinstance(values, np.ndarray | Tensor) else values
+            listed = several if isinstance(several, list | tuple | range) else [several]
+            return self.one_hot(torch.tensor([class_index(value, self.classes) for value in listed]))
+        try:
+            numbers = torch.as_tensor(np.asarray(values, np.float64)).reshape(-1, self.width if np.size(values) else 1)
+        except (TypeError, ValueError, RuntimeError):
+            numbers = torch.full((1, 1), torch.nan)
+        if not numbers.isfinite().all():
+            raise UserError(f"condition {values!r}: give {self.width} finite numbers")
         return ((numbers - torch.tensor(self.shift)) / torch.tensor(self.scale)).float()
 
-    def _one_hot(self, value: str | int) -> Tensor:
-        if isinstance(value, int) and value < 0:
-            return torch.full((self.width,), torch.nan)
-        number = self.classes.index(value) if value in self.classes else value
-        if not isinstance(number, int) or number >= self.width:
-            raise UserError(f"condition {value!r}: the model knows the classes {', '.join(self.classes)}")
-        return torch.nn.functional.one_hot(torch.tensor(number), self.width).float()
+    def one_hot(self, index: Tensor) -> Tensor:
+        """The vectors `(n, width)` of classes by their index `(n,)`; NaN throughout for an index of -1."""
+        rows = torch.nn.functional.one_hot(index.clamp_min(0), self.width).float()
+        return rows.masked_fill((index < 0)[:, None], torch.nan)
+
+    def encode_labels(self, labels: Tensor, classes: Sequence[str]) -> Tensor:
+        """The vectors `(n, width)` of labels `(n,)` that index `classes`; NaN for unknown labels, below 0."""
+        if not classes:
+            return self.one_hot(labels)
+        place = torch.full((len(classes) + 1,), -1)  # the last one for unknown labels
+        for label in labels.unique().tolist():
+            if label >= 0:
+                place[label] = class_index(classes[label], self.classes)
+        return self.one_hot(place[labels.clamp_min(-1)])
 
     def default(self, n: int) -> Tensor:
         """Default conditions for n samples: the classes in turn, or the mean of the numbers."""
-        return self.encode(np.arange(n) % self.width) if self.classes else torch.zeros(n, self.width)
+        return self.one_hot(torch.arange(n) % self.width) if self.classes else torch.zeros(n, self.width)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -109,9 +125,17 @@ def _on_labels(data: DataSplits, on: str) -> ConditionEncoder:
         raise UserError(
             f"{data.name} has no labels to condition on: give (x, y), or a folder with a class per subfolder"
         )
-    highest = max(int(split.labels.max()) for split in splits if split.labels is not None)
-    context = ConditionEncoder(data.schema.classes or tuple(map(str, range(highest + 1))))
+    classes, known = data.schema.classes, torch.cat([split.labels for split in splits if split.labels is not None])
+    occurring = known[known >= 0].unique().tolist()
+    if not occurring:
+        raise UserError(f"{data.name}: all labels are unknown: give classes to condition on, or leave condition out")
+    context = ConditionEncoder(
+        tuple(classes[k] for k in occurring) if classes else tuple(map(str, range(occurring[-1] + 1)))
+    )
+    untrained = set(occurring) - set(data.train.labels.tolist())
+    if classes and untrained:
+        warnings.warn(f"{data.name}: no training row has the class {classes[min(untrained)]}", stacklevel=2)
     for split in splits:
         assert split.labels is not None
-        split.context = context.encode(split.labels)
+        split.context = context.encode_labels(split.labels, classes)
     return context

@@ -8,7 +8,6 @@ model. Tables are converted column by column when they are read, so their shift 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from math import prod
@@ -163,12 +162,3 @@ class Schema:
         columns = tuple(map(Column.from_json, values.pop("columns", ())))
         known_tokens = Vocabulary.from_json(values.pop("vocabulary")) if "vocabulary" in values else None
         return cls(**values, columns=columns, vocabulary=known_tokens)
-
-
-def extend(classes: tuple[str, ...], names: Iterable[str]) -> tuple[str, ...]:
-    """`classes`, each once, then the other names, sorted.
-
-    >>> extend(("b", "a"), ["d", "a", "c"])
-    ('b', 'a', 'c', 'd')
-    """
-    return tuple(dict.fromkeys((*classes, *sorted(set(names)))))

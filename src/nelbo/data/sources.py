@@ -1,4 +1,4 @@
-"""From what a user names to arrays: names, strings, paths, arrays, tensors, Torch datasets; and labels to numbers.
+"""From what a user names to arrays: names, strings, paths, arrays, tensors, Torch datasets.
 
 The named data sets are MNIST (bundled) and Fashion-MNIST (from the four IDX files).
 
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset
@@ -27,7 +26,7 @@ from nelbo.data.arrays.infer import RawSplit
 from nelbo.data.arrays.layout import Items, Layout, as_batch_layout, to_numpy
 from nelbo.data.arrays.npy import FileRows, LoadedArrays
 from nelbo.data.dataset import fits_memory
-from nelbo.data.schema import extend
+from nelbo.data.labels import labels_of
 from nelbo.data.text.rows import opened
 from nelbo.errors import UserError
 
@@ -128,12 +127,9 @@ def parts(
     found = [(stored.name, stored.x, stored.y)]
     if stored.x_test is not None:
         found = [(f"{stored.name} train", stored.x, stored.y), (f"{stored.name} test", stored.x_test, stored.y_test)]
-    labels = [None if y is None else _label_array(y, name, x.shape[0]) for name, x, y in found]
-    classes = extend(classes, {str(c) for y in labels if y is not None and y.dtype.kind == "U" for c in np.unique(y)})
+    labels, classes = labels_of([None if y is None else (name, y, x.shape[0]) for name, x, y in found], classes)
     made = [
-        RawSplit(
-            name, x if isinstance(x, Items | FileRows) else layout(x, name), None if y is None else _numbers(y, classes)
-        )
+        RawSplit(name, x if isinstance(x, Items | FileRows) else layout(x, name), y)
         for (name, x, _), y in zip(found, labels, strict=True)
     ]
     train, test = made[0], made[1] if len(made) == 2 else None
@@ -181,24 +177,3 @@ def _items(source: Any, layout: Layout) -> LoadedArrays:
     if fits_memory(int(np.prod(items.shape)) * items.dtype.itemsize):
         return LoadedArrays(name, *items.read())
     return LoadedArrays(name, items, items.labels())
-
-
-def _label_array(y: Any, name: str, rows: int) -> np.ndarray:
-    """Labels as integers or strings, `(rows,)`."""
-    array = to_numpy(y) if isinstance(y, Tensor) else np.asarray(y)
-    if array.dtype == object and all(isinstance(value, str) for value in array.flat):
-        array = array.astype(str)
-    if array.shape not in {(rows,), (rows, 1)}:
-        raise UserError(f"{name}: labels have shape {array.shape} for {rows} rows: give one label per row")
-    whole = array.dtype.kind in "biuU" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
-    if not whole:
-        raise UserError(f"{name}: labels have type {array.dtype}: give integers or strings, or leave them out")
-    return array.reshape(rows)
-
-
-def _numbers(y: np.ndarray, classes: tuple[str, ...]) -> Tensor:
-    """Labels as int64: integers unchanged, names by their index in `classes`."""
-    if y.dtype.kind != "U":
-        return torch.from_numpy(y.astype(np.int64))
-    place = {name: number for number, name in enumerate(classes)}
-    return torch.tensor([place[str(name)] for name in y])

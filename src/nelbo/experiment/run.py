@@ -354,7 +354,7 @@ def load_test_data(model: Model) -> Dataset:
     if not source:
         raise UserError("the model was trained on an array, which was not saved: pass DATA")
     loaded, _ = read(model.recipe)
-    if loaded.schema != model.schema:
+    if dataclasses.replace(loaded.schema, classes=model.schema.classes) != model.schema:
         raise UserError(f"{source} has changed since the model was trained on it: give the data to use")
     return loaded.test
 

@@ -338,7 +338,7 @@ class Model(LatentSpaceMixin, ScoringMixin):
             raise UserError(
                 "the model is conditional and these data have no labels: use --condition, or model.condition_on(...)"
             )
-        return self.context.encode(rows.labels)
+        return self.context.encode_labels(rows.labels, rows.schema.classes)
 
     def map_batches(self, data: Any, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
         """Apply `function(x, context)` to the data in batches, and concatenate the results."""

@@ -139,7 +139,8 @@ def weights_hash(model: Model) -> str:
     found = hashlib.sha256()
     for name, tensor in sorted(model.vae.state_dict().items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        found.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+        values = tensor.detach().cpu().reshape(-1).clone(memory_format=torch.contiguous_format)  # of any memory format
+        found.update(values.view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
 

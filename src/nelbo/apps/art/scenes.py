@@ -129,7 +129,7 @@ def latent_walk(
     shown = []
     for i in range(n):
         in_turn = model.context is not None and model.context.classes and model._fixed_context is None
-        one = model.condition_on(i % len(model.context.classes)) if in_turn else model  # type: ignore[union-attr]
+        one = model.condition_on(model.context.classes[i % model.context.width]) if in_turn else model  # type: ignore[union-attr]
         codes = sample_embeddings(one, waypoints, temperature, truncation, seed + i)
         shown.append(one.decode(latent_space.tour(list(codes), frames, closed=True)))
     return Rendering(np.stack(shown, 1), model.schema, columns, fps=fps)

@@ -23,6 +23,7 @@ import torch
 from nelbo.apps.synthesis.neighbours import NeighborAugmenter, nearest_neighbors
 from nelbo.data import Dataset, Schema, subset
 from nelbo.data.dataset import sample_indices
+from nelbo.data.labels import as_user_labels, class_index
 from nelbo.errors import UserError, nearest
 from nelbo.model import Model
 from nelbo.model.scoring import importance_weighted_bound
@@ -51,7 +52,9 @@ def names(model: Model, reference: Dataset | None) -> tuple[str, ...]:
         )
     if reference is None:
         raise UserError("augment: the model is not conditioned on classes: give labelled pictures (reference)")
-    return class_names(reference)
+    known, labels = class_names(reference), reference.labels
+    assert labels is not None
+    return tuple(known[k] for k in labels[labels >= 0].unique().tolist())
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class ClassSampler:
         return lambda x: np.stack([importance_weighted_bound(m, x, SAMPLES, seed) for m in given]).argmax(0) == wanted
 
     def _by_codes(self, seed: int) -> Callable[[Any], np.ndarray]:
-        known = names(self.model, self.reference)
+        known = class_names(self._reference)
         assert self._reference.labels is not None
         of = {name: (self._reference.labels == i).nonzero().flatten() for i, name in enumerate(known)}
         most = min(len(of[self.name]), MOST)
@@ -157,12 +160,11 @@ def write_set(out: Path, x: np.ndarray, y: np.ndarray, schema: Schema, real: int
 
 
 def as_npz(x: np.ndarray, y: np.ndarray, schema: Schema) -> bytes:
-    """x `(n, h, w)` if grey, else `(n, channels, h, w)`, bytes where the data have 0 to 255; y, numbers if they are."""
+    """x `(n, h, w)` if grey, else `(n, channels, h, w)`, bytes where the data have 0 to 255; y in the data's type."""
     if (schema.shift, schema.scale) == ((0.0,), (255.0,)):
         x = x.round().clip(0, 255).astype(np.uint8)
-    labels = y.astype(np.int64) if all(name.isdecimal() for name in np.unique(y).tolist()) else y
     content = BytesIO()
-    np.savez_compressed(content, x=x[:, 0] if schema.shape[0] == 1 else x, y=labels)
+    np.savez_compressed(content, x=x[:, 0] if schema.shape[0] == 1 else x, y=as_user_labels(y))
     return content.getvalue()
 
 
@@ -181,12 +183,11 @@ def class_names(rows: Dataset) -> tuple[str, ...]:
 
 
 def class_name(name: Any, names: Sequence[str]) -> str:
-    """The name of a class, from its name or index; raises `UserError` if it is unknown."""
-    if isinstance(name, int | np.integer) and 0 <= name < len(names):
-        return names[int(name)]
-    if str(name) not in names:
-        raise UserError(f"class {str(name)!r} is unknown: {nearest(str(name), names)}")
-    return str(name)
+    """The name of a class, from a label or its index; raises `UserError` if it is unknown."""
+    try:
+        return names[class_index(name, names)]
+    except UserError:
+        raise UserError(f"class {str(name)!r} is unknown: {nearest(str(name), names)}") from None
 
 
 def of_class(rows: Dataset, name: Any) -> Dataset:

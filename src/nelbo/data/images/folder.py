@@ -36,8 +36,9 @@ from torch import Tensor
 from nelbo.data.dataset import Dataset, InMemoryDataset, fits_memory
 from nelbo.data.images.cache import cache
 from nelbo.data.images.decode import ImageHeader, ImageSource, ImageSpec, decode, read_header
+from nelbo.data.labels import in_order
 from nelbo.data.parallel import parallel_map, shared_array
-from nelbo.data.schema import Schema, extend
+from nelbo.data.schema import Schema
 from nelbo.data.split_names import HELD_OUT, Part, part_of, split_by_name
 from nelbo.errors import UserError
 from nelbo.training.progress import track
@@ -170,7 +171,7 @@ def extend_by(classes: tuple[str, ...], albums: Iterable[ImageFolder]) -> tuple[
     """`classes`, then the new classes of the folders, in their own order or by name."""
     both = list(albums)
     own = [name for album in both for name in album.order]
-    return extend((*classes, *own), {name for album in both for name in album.classes} - {""})
+    return in_order((*classes, *own), {name for album in both for name in album.classes} - {""})
 
 
 def albums(root: Path, table: str | None = None) -> tuple[ImageFolder, ImageFolder | None]:
