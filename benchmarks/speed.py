@@ -111,7 +111,7 @@ def start_up() -> dict[str, float]:
         return times
 
 
-def propagate_over_graph(values: Sequence[float | None]) -> dict[str, float] | None:
+def spread(values: Sequence[float | None]) -> dict[str, float] | None:
     """Median, least and greatest; None if in any round there was none."""
     found = [value for value in values if value is not None]
     if len(found) < len(values):
@@ -122,7 +122,7 @@ def propagate_over_graph(values: Sequence[float | None]) -> dict[str, float] | N
 def gather(rounds: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     """The spread of each figure of each contestant over the rounds."""
     first = rounds[0]
-    return {n: {key: propagate_over_graph([r[n][key] for r in rounds]) for key in first[n]} for n in first}
+    return {n: {key: spread([r[n][key] for r in rounds]) for key in first[n]} for n in first}
 
 
 def show(table: dict[str, dict[str, Any]]) -> None:

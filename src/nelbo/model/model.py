@@ -31,6 +31,7 @@ from nelbo.model.latent_space import LatentSpaceMixin
 from nelbo.model.scoring import ScoringMixin
 from nelbo.training import Callback, State, fit
 from nelbo.training.progress import track
+from nelbo.training.threads import adapt_threads
 from nelbo.vae import VAE
 
 NOT_LOSSES = ("epoch", "split", "seconds", "lr")  # keys of a row of metrics.jsonl
@@ -244,7 +245,7 @@ class Model(LatentSpaceMixin, ScoringMixin):
         samples = torch.from_numpy(np.empty((n, *self.schema.shape), np.float32))  # NumPy takes large pages
         parts = torch.arange(n).split(self.schema.inference_batch_size)
         seeds = torch.randint(2**62, (len(parts),), generator=torch.Generator().manual_seed(seed)).tolist()
-        for index, part_seed in track(zip(parts, seeds, strict=True), "drawing", len(parts)):
+        for index, part_seed in adapt_threads(track(zip(parts, seeds, strict=True), "drawing", len(parts))):
             with seeded(part_seed):  # the same z with and without noise
                 context = None if c is None else c[index]
                 batch = self._sample_batch(len(index), context, temperature, sample_likelihood)
@@ -320,7 +321,7 @@ class Model(LatentSpaceMixin, ScoringMixin):
         """Split features and their context into batches."""
         parts = h.split(self.schema.inference_batch_size)
         given = [None] * len(parts) if c is None else c.split(self.schema.inference_batch_size)
-        return track(zip(parts, given, strict=True), "decoding", len(parts))
+        return adapt_threads(track(zip(parts, given, strict=True), "decoding", len(parts)))
 
     def get_context(self, rows: Dataset) -> Tensor | None:
         """The context of a dataset: the fixed condition, the rows' own context, or that of their labels."""
@@ -347,4 +348,4 @@ class Model(LatentSpaceMixin, ScoringMixin):
         c = self.get_context(rows)
         given = (None if c is None else c[index].to(self.device) for index in order)
         parts = track(zip(batches(rows, order), given, strict=True), "going through the data", len(order))
-        return torch.cat([function(x.to(self.device), own).cpu() for x, own in parts]).numpy()
+        return torch.cat([function(x.to(self.device), own).cpu() for x, own in adapt_threads(parts)]).numpy()

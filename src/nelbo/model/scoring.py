@@ -36,6 +36,7 @@ from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError
 from nelbo.training.progress import track
 from nelbo.training.replay import ReplayedFunction
+from nelbo.training.threads import adapt_threads
 from nelbo.vae import VAE
 
 ROWS = 1000  # decoded at once
@@ -69,7 +70,7 @@ def _bounds(
     pieces = order.split(max(1, ROWS // draws[0]))
     with torch.no_grad():
         parts = zip(pieces, batches(rows, pieces), strict=True)
-        for index, x in parts if callback else track(parts, "scoring", len(pieces)):
+        for index, x in adapt_threads(parts if callback else track(parts, "scoring", len(pieces))):
             given = None if c is None else c[index].to(device)
             sums = [weigh(x.to(device), given, k)[0] for k in draws]
             found[index] = (torch.stack(sums).logsumexp(0) - math.log(n_importance_samples)).cpu()  # type: ignore[arg-type]

@@ -32,6 +32,7 @@ from nelbo.training.engine import Engine, engine
 from nelbo.training.metrics import Callback, MetricAccumulator, Progress
 from nelbo.training.optim import EMA
 from nelbo.training.players import MicroBatch, OptimizerGroups, epoch_order, micro_batches
+from nelbo.training.threads import ThreadChoice, adapt_threads
 
 LOOK_SECONDS = 0.25  # between two checks of the losses, in one process
 LOOK_STEPS = 20  # steps between two checks in several processes, which must check together
@@ -142,6 +143,7 @@ class Run:
         self.state = State()
         self.best: dict[str, Tensor] = {}  # weights of the best epoch, for early stopping
         self.ledger = MetricAccumulator()
+        self.thread_choice = ThreadChoice(torch.get_num_threads())
         self.folder = folder
         self.callbacks = callbacks if self.engine.rank == 0 else ()
 
@@ -180,7 +182,8 @@ class Run:
         self.objective.train()
         looked = time.monotonic()
         began = looked - state.seconds
-        for piece, x in zip(mine, batches(train, [p.index for p in mine]), strict=True):
+        pieces = zip(mine, batches(train, [p.index for p in mine]), strict=True)
+        for piece, x in adapt_threads(pieces, self.thread_choice):
             x = augmented(e.place(x), train, piece, (settings.seed, state.step))
             self.backward(x, _context(train, piece, e), piece)
             now = time.monotonic()
@@ -269,7 +272,7 @@ class Run:
         mine = list(micro_batches(torch.arange(len(test)), EVALUATION_BATCH, rank=e.rank, world=e.world))
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(self.settings.seed)
-            for piece, x in zip(mine, batches(test, [p.index for p in mine]), strict=True):
+            for piece, x in adapt_threads(zip(mine, batches(test, [p.index for p in mine]), strict=True)):
                 with _rows_of(piece, e.world), e.autocast():
                     losses = self.objective(self.module, e.place(x), _context(test, piece, e))
                     ledger.update(losses, piece.weight * piece.total)
