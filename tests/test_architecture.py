@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).parent.parent / "src" / "nelbo"
-MODULES = {"__init__", "__main__", "errors", "vae", "schedules"}
-LEAVES = {"errors", "schedules", "config.registry", "config.aliases", "training.progress"}
+MODULES = {"__init__", "__main__", "errors", "reading", "vae", "schedules"}
+LEAVES = {"errors", "reading", "schedules", "config.registry", "config.aliases", "training.progress"}
 """Modules that import nothing of nelbo but one another, and that any layer may import."""
 LAYERS = [
     LEAVES,

@@ -25,8 +25,10 @@ from fixtures.arrays import (
     rows_in_source_order,
     whole_dataset,
 )
+from nelbo.config.registry import parse
 from nelbo.data import InMemoryDataset, Schema, load, subset
 from nelbo.data.arrays import infer
+from nelbo.errors import UserError
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32, torch.float64])
@@ -54,7 +56,7 @@ def test_large_offsets_keep_their_digits() -> None:
 def test_schema_survives_json() -> None:
     schema = load((VECTORS, ["b", "a"] * 20)).schema
     assert schema.classes == ("a", "b")
-    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+    assert parse(Schema, json.loads(json.dumps(schema.to_json())), "") == schema
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,9 @@ def test_schema_refuses(change: dict[str, Any], says: str) -> None:
 def test_damaged_schema_is_named() -> None:
     stored = BYTES.to_json()
     del stored["scale"]
-    assert_user_error(lambda: Schema.from_json({**stored, "colour": 1}), "colour, scale missing or unknown")
+    with pytest.raises(UserError, match=r"schema\.scale is missing"):
+        parse(Schema, stored, "schema")
+    assert_user_error(lambda: parse(Schema, {**stored, "colour": 1}, "schema"), "unknown setting schema.colour")
 
 
 @pytest.mark.parametrize(

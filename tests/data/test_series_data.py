@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from fixtures.arrays import all_rows, assert_user_error, labels_of, rows_in_source_order
+from nelbo.config.registry import parse
 from nelbo.data import Dataset, DataSplits, Schema, Subset, dataset, load, load_like, mean
 from nelbo.data.split import Windows
 
@@ -147,7 +148,7 @@ def test_a_table_is_one_recording(tmp_path: Path) -> None:
     )
     turned = all_rows(load_like(pandas.DataFrame({"temp": b, "other": a, "load": a}), data.schema))
     assert torch.equal(turned.nan_to_num(9.0), all_rows(rows).nan_to_num(9.0)), "channels are found by name"
-    assert Schema.from_json(data.schema.to_json()) == data.schema
+    assert parse(Schema, data.schema.to_json(), "") == data.schema
     frame = pandas.DataFrame({"step": range(50), "load": a})
     assert load(frame, window=10).schema.names == ("load",)
     assert load(frame.rename(columns={"step": "speed"}), window=10).schema.names == ("speed", "load")

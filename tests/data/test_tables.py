@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 
 import nelbo.data.dataset as store
 from conftest import Run
+from nelbo.config.registry import parse
 from nelbo.data import Column, Dataset, DataSplits, Schema, StreamedDataset, load, load_like, tables
 from nelbo.data.tables import cells, source, transforms
 from nelbo.data.tables.infer import Values, decimals_of
@@ -232,7 +234,7 @@ def test_every_holder_gives_the_same_schema_and_numbers(files: dict[str, Path], 
         schema = infer(holder)
         for a, b in zip(first.columns, schema.columns, strict=True):
             if a.kind == "datetime":  # text names no type
-                b = Column.from_json(b.to_json() | {"dtype": a.dtype})
+                b = replace(b, dtype=a.dtype)
             assert a == b
         np.testing.assert_array_equal(encode(holder, schema), x)
 
@@ -270,7 +272,13 @@ def test_transforms_rise_strictly_and_are_inverted(transform: Any, seed: int) ->
     values = np.concatenate([rng.lognormal(0, 2, n), np.full(n, 1.5), np.round(rng.lognormal(0, 1, n), 1) + 0.1])
     low, high = float(values.min()) / 2, float(values.max()) * 2  # as if the sample lacked the ends
     column = Column(
-        "v", "continuous", "double", transform=transform, transform_params=transforms.fit(transform, values, low, high)
+        "v",
+        "continuous",
+        "double",
+        low=low,
+        high=high,
+        transform=transform,
+        transform_params=transforms.fit(transform, values, low, high),
     )
     assert len(column.transform_params) <= 2 * transforms.KNOTS
     v = np.unique(np.concatenate([values, [low, high, low - 5, high * 10], rng.uniform(low, high, 5000)]))
@@ -392,11 +400,11 @@ def test_a_table_is_written_again_as_it_was(tmp_path: Path) -> None:
 
 def test_schemas_are_saved_as_json() -> None:
     schema = infer(frame())
-    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+    assert parse(Schema, json.loads(json.dumps(schema.to_json())), "") == schema
     plain = Schema("vector", (2,), (0.0,), (1.0,), "real")
-    assert "columns" not in plain.to_json() and Schema.from_json(plain.to_json()) == plain
+    assert "columns" not in plain.to_json() and parse(Schema, plain.to_json(), "") == plain
     with pytest.raises(UserError, match="colour"):
-        Column.from_json({"name": "a", "kind": "count", "colour": 1})
+        parse(Column, {"name": "a", "kind": "count", "colour": 1}, "")
 
 
 def test_the_toml_of_a_schema_says_the_same(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from nelbo.config.registry import parse
 from nelbo.data import Schema, load, load_like, text
 from nelbo.data.vocabulary import END, UNKNOWN, Vocabulary, characters, subwords
 from nelbo.errors import UserError
@@ -110,14 +111,14 @@ def test_the_length_is_twice_that_of_most_lines() -> None:
 def test_the_schema_survives_its_json() -> None:
     for lines in (NAMES, SENTENCES):
         schema = load(lines, vocabulary=300).schema
-        assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+        assert parse(Schema, json.loads(json.dumps(schema.to_json())), "") == schema
     broken = schema.to_json()
-    del broken["vocabulary"]["merges"]
-    with pytest.raises(UserError, match="vocabulary: merges missing or unknown in the schema"):
-        Schema.from_json(broken)
+    del broken["vocabulary"]["tokens"]
+    with pytest.raises(UserError, match=r"schema.vocabulary.tokens is missing"):
+        parse(Schema, broken, "schema")
     del broken["vocabulary"]
-    with pytest.raises(UserError, match="vocabulary missing or unknown"):
-        Schema.from_json(broken)
+    with pytest.raises(UserError, match="requires a vocabulary"):
+        parse(Schema, broken, "schema")
 
 
 def test_a_text_file_may_hold_a_table() -> None:

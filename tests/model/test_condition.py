@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import nelbo
+from nelbo.config.registry import parse
 from nelbo.data import ConditionEncoder, condition, load
 from nelbo.errors import UserError
 
@@ -64,7 +65,7 @@ def test_a_context_encodes_by_name_number_and_row() -> None:
     assert classes.one_hot(torch.tensor([-1])).isnan().all()  # an unknown class
     numbers = ConditionEncoder(shift=(1.0, 10.0), scale=(2.0, 5.0))
     torch.testing.assert_close(numbers.encode([[3.0, 0.0]]), torch.tensor([[1.0, -2.0]]))
-    assert ConditionEncoder.from_json(numbers.to_json()) == numbers
+    assert parse(ConditionEncoder, numbers.to_json(), "") == numbers
 
 
 def test_what_cannot_be_conditioned_on_is_named(model: nelbo.Model) -> None:

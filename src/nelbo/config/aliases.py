@@ -39,12 +39,10 @@ FIELDS: dict[str, dict[str, str]] = {
     "objective.vae-gan": {"ratio": "critic_lr_scale"},
     "DataOptions": {"fit": "resize_mode", "skip_bad": "skip_unreadable"},
     "objective.rae": {"regulariser": "regularizer"},
+    "Schema": {"fit": "resize_mode"},
+    "Column": {"numbers": "transform_params"},
 }
-"""family.kind, or the name of a recipe's dataclass -> old field -> new field."""
-
-SCHEMA: dict[str, str] = {"fit": "resize_mode"}
-COLUMN: dict[str, str] = {"numbers": "transform_params"}
-"""Keys of the schema, and of its columns, in `model.json`."""
+"""family.kind, or the name of a dataclass of a recipe or a saved model -> old field -> new field."""
 
 WEIGHTS: dict[str, str] = {
     "latent.quantiser.": "latent.quantizer.",

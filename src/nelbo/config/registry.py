@@ -31,6 +31,7 @@ import inspect
 import math
 import pkgutil
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -74,15 +75,28 @@ class Range:
             ends.append(f"{self.low:g} or more")
         if self.below < math.inf:
             ends.append(f"below {self.below:g}")
-        elif self.high < math.inf:
+        elif self._highest < math.inf:
             ends.append(f"at most {self.high:g}")
         return " and ".join(ends)
 
     @property
+    def _highest(self) -> float:
+        """`high`, unless it is beyond what anyone sets."""
+        return math.inf if self.high in (MOST, DEEPEST) else self.high
+
+    @property
     def signs(self) -> str:
         """The range in signs, such as ">= 0 and < 1"."""
-        ends = ((">=", self.low), (">", self.above), ("<=", self.high), ("<", self.below))
+        ends = ((">=", self.low), (">", self.above), ("<=", self._highest), ("<", self.below))
         return " and ".join(f"{sign} {end:g}" for sign, end in ends if math.isfinite(end))
+
+
+@dataclass(frozen=True)
+class AnyNumber:
+    """Numbers that may be infinite or NaN: results and not settings. For annotations, see `Result`."""
+
+    def __contains__(self, value: float) -> bool:
+        return True
 
 
 @dataclass(frozen=True)
@@ -96,11 +110,19 @@ class NotEmpty:
         return "one number or more"
 
 
-Count = Annotated[int, Range(1)]
+MOST = 10**7
+"""The highest count: no real network, batch or sample has more, and products of two do not overflow."""
+DEEPEST = 1000
+"""The most layers, blocks and steps: each takes a module of its own."""
+
+Count = Annotated[int, Range(1, MOST)]
+Depth = Annotated[int, Range(1, DEEPEST)]
 Counts = Annotated[tuple[Count, ...], NotEmpty()]
+Depths = Annotated[tuple[Depth, ...], NotEmpty()]
 Positive = Annotated[float, Range(above=0)]
 NonNegative = Annotated[float, Range(0)]
 Share = Annotated[float, Range(0, below=1)]
+Result = Annotated[float, AnyNumber()]
 Learned = Literal["learned"]
 
 
@@ -297,6 +319,19 @@ class Component(Generic[T]):
         return f"Component({self.family!r}, {self.kind!r}{options})"
 
 
+def short(value: object) -> str:
+    """The `repr` of a value for a message; of a long one, its start and end.
+
+    >>> short([1.5, "a"]), len(short("x" * 1000))
+    ("[1.5, 'a']", 100)
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write a whole number of thousands of digits
+        return f"a {type(value).__name__} beyond all numbers"
+    return text if len(text) <= 100 else f"{text[:48]}...{text[-49:]}"
+
+
 def parse(kind: Any, value: Any, path: str) -> Any:
     """Parse a plain table or scalar as a value of an annotated type.
 
@@ -310,26 +345,32 @@ def parse(kind: Any, value: Any, path: str) -> Any:
         UserError: for an unknown key, a wrong type or an invalid value, with the path.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return value
     if origin is Annotated:
-        parsed = parse(arguments[0], value, path)
+        if AnyNumber() in kind.__metadata__ and isinstance(value, float):
+            return value
+        parsed = value if type(value) is int else parse(arguments[0], value, path)
         for allowed in kind.__metadata__:
             if parsed not in allowed:
-                raise UserError(f"{path} = {value!r}: give {allowed}")
-        return parsed
+                above = isinstance(allowed, Range) and parsed > allowed.high
+                remedy = f"at most {allowed.high:,.10g}" if above else allowed
+                raise UserError(f"{path} = {short(value)}: give {remedy}")
+        return parse(arguments[0], value, path)
     if origin in (Union, types.UnionType):
         return _parse_union(arguments, value, path)
     if origin is Literal:
         if value not in arguments:
             choice = ", ".join(map(repr, arguments))
-            raise UserError(f"{path} = {value!r}: give {'one of ' if len(arguments) > 1 else ''}{choice}")
+            raise UserError(f"{path} = {short(value)}: give {'one of ' if len(arguments) > 1 else ''}{choice}")
         return value
-    if origin is tuple:
+    if origin in (tuple, list):
         if not isinstance(value, list | tuple):
-            raise UserError(f"{path} = {value!r}: give a list, such as [400]")
-        return tuple(parse(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(value))
+            raise UserError(f"{path} = {short(value)}: give a list, such as [400]")
+        return origin(parse(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(value))
     if origin is dict:
         if not isinstance(value, dict):
-            raise UserError(f"{path} = {value!r}: give a table")
+            raise UserError(f"{path} = {short(value)}: give a table")
         return {str(k): parse(arguments[1], v, f"{path}.{k}") for k, v in value.items()}
     if family := family_of(kind):
         return _parse_part(family, value, path)
@@ -354,7 +395,7 @@ def _parse_union(arguments: tuple[Any, ...], value: Any, path: str) -> Any:
                 return parse(argument, value, path)
             except UserError as error:
                 messages.append(str(error))
-    start = f"{path} = {value!r}: give "
+    start = f"{path} = {short(value)}: give "
     for message in messages:
         if not message.startswith(start):  # the value has this type, and the mistake is inside it
             raise UserError(message)
@@ -370,7 +411,7 @@ def _parse_part(family: str, value: Any, path: str) -> Any:
     table: Any = {"kind": value} if isinstance(value, str) else value
     written = table.get("kind") if isinstance(table, dict) else None
     if not isinstance(written, str):
-        raise UserError(f'{path} = {value!r}: give a table with a kind, such as {{kind = "{next(iter(known))}"}}')
+        raise UserError(f'{path} = {short(value)}: give a table with a kind, such as {{kind = "{next(iter(known))}"}}')
     kind = KINDS.get(family, {}).get(written, written)
     entry = find(family, kind, path)
     old_names = FIELDS.get(f"{family}.{kind}", {})
@@ -387,7 +428,7 @@ def _parse_dataclass(cls: Any, value: Any, path: str) -> Any:
     if isinstance(value, cls):
         return value
     if not isinstance(value, dict):
-        raise UserError(f"{path} = {value!r}: give a table of {', '.join(hints(cls)) or 'nothing'}")
+        raise UserError(f"{path} = {short(value)}: give a table of {', '.join(hints(cls)) or 'nothing'}")
     old_names: dict[str, str] = FIELDS.get(cls.__name__, {})
     table = {old_names.get(str(name), str(name)): item for name, item in value.items()}
     return _construct(cls, _parse_values(_dataclass_fields(cls), table, path), path)
@@ -442,15 +483,21 @@ def _dataclass_fields(cls: Any) -> dict[str, tuple[Any, Any]]:
     return {field.name: (annotated[field.name], default(field)) for field in dataclasses.fields(cls)}
 
 
+WHOLE = 2**53
+"""The largest whole number of a setting: up to it, every one is a float too."""
+
+
 def _parse_scalar(kind: type, value: Any, path: str) -> Any:
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if math.isfinite(value):
+        if abs(value) <= sys.float_info.max:
             return float(value)
-        raise UserError(f"{path} = {value!r}: give a finite number")
+        raise UserError(f"{path} = {short(value)}: give a finite number")
     if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        if isinstance(value, int) and abs(value) > WHOLE:
+            raise UserError(f"{path} = {short(value)}: give a whole number of up to {WHOLE:,}")
         return value
     names = {int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false"}
-    raise UserError(f"{path} = {value!r}: give {names.get(kind, kind.__name__)}")
+    raise UserError(f"{path} = {short(value)}: give {names.get(kind, kind.__name__)}")
 
 
 def dump(value: Any) -> Any:

@@ -7,9 +7,9 @@ A model sees one number for each cell of a feature column, NaN for a missing one
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, fields
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
-from nelbo.config.aliases import COLUMN
 from nelbo.errors import UserError
 
 ColumnKind = Literal[
@@ -72,6 +72,22 @@ class Column:
             raise UserError(f"column {self.name!r}: kind={self.kind!r} with transform={self.transform!r} do not fit")
         if self.is_categorical and len(set(self.categories)) != max(len(self.categories), 2):
             raise UserError(f"column {self.name!r}: categories={self.categories}: give 2 or more, all different")
+        if self.is_number and not self._is_invertible():
+            raise UserError(
+                f"column {self.name!r}: low={self.low}, high={self.high} and {len(self.transform_params)} "
+                f"transform_params do not make a {self.transform} transform: infer the schema anew"
+            )
+
+    def _is_invertible(self) -> bool:
+        """Whether the range and the parameters of the transform map numbers to numbers and back."""
+        if self.low is None or self.high is None or not self.low <= self.high:
+            return False
+        n, values = len(self.transform_params), self.transform_params
+        if self.transform == "quantile":
+            knots, scores = values[: n // 2], values[n // 2 :]
+            rising = all(a < b for a, b in pairwise(knots)) and all(a <= b for a, b in pairwise(scores))
+            return n >= 4 and n % 2 == 0 and rising and scores[0] < scores[-1]
+        return n == (3 if self.transform == "log" else 2) and values[1] > 0 and (n == 2 or values[2] > 0)
 
     @property
     def is_feature(self) -> bool:
@@ -94,21 +110,10 @@ class Column:
         return len(self.categories) if self.is_categorical else 0
 
     def to_json(self) -> dict[str, Any]:
-        """A dictionary of numbers, strings and lists, without what is left at its default."""
+        """A dictionary of numbers, strings and lists, without what is left at its default; `parse` reads it back."""
         values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, (value, default) in values.items()
             if default is MISSING or value != default
         }
-
-    @classmethod
-    def from_json(cls, d: dict[str, Any]) -> Column:
-        """The column that `to_json` wrote; raises `UserError` naming what is missing or unknown."""
-        d = {COLUMN.get(name, name): value for name, value in d.items()}
-        known = {field.name for field in fields(cls)}
-        needed = {field.name for field in fields(cls) if field.default is MISSING}
-        if wrong := sorted((set(d) - known) | (needed - set(d))):
-            raise UserError(f"column {d.get('name', '')!r}: {', '.join(wrong)} missing or unknown in the schema")
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in d.items()}
-        return cls(**values)

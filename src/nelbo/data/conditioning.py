@@ -39,6 +39,15 @@ class ConditionEncoder:
     shift: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not self.width or (self.classes and self.shift) or len(self.shift) != len(self.scale):
+            raise UserError(
+                f"a condition of {len(self.classes)} classes, {len(self.shift)} means and {len(self.scale)} standard "
+                "deviations: give classes, or as many means as deviations"
+            )
+        if any(value <= 0 for value in self.scale):
+            raise UserError(f"scale={min(self.scale)}: give standard deviations above 0")
+
     @property
     def width(self) -> int:
         """The length of a vector."""
@@ -83,10 +92,6 @@ class ConditionEncoder:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> ConditionEncoder:
-        return cls(**{name: tuple(items) for name, items in values.items()})
 
 
 def condition(data: DataSplits, on: Any) -> ConditionEncoder:

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from nelbo.config.aliases import SCHEMA
+from nelbo.config.registry import Count
 from nelbo.data.columns import Column
 from nelbo.data.kinds import DataKind, kind_of
 from nelbo.data.vocabulary import Vocabulary
@@ -52,7 +52,7 @@ class Schema:
     """
 
     kind: Kind
-    shape: tuple[int, ...]
+    shape: tuple[Count, ...]
     shift: tuple[float, ...]
     scale: tuple[float, ...]
     support: Support
@@ -137,7 +137,7 @@ class Schema:
         return (shift[0] if len(shift) == 1 else shift), (scale[0] if len(scale) == 1 else scale)
 
     def to_json(self) -> dict[str, Any]:
-        """A dictionary of numbers, strings and lists; `from_json` reads it back exactly."""
+        """A dictionary of numbers, strings and lists; `parse` reads it back exactly."""
         values = {name: getattr(self, name) for name in self._field_names(self.kind)}
         listed = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
         if self.vocabulary:
@@ -148,17 +148,3 @@ class Schema:
     def _field_names(cls, kind: Any) -> list[str]:
         """The fields that a schema of this kind has."""
         return [field.name for field in fields(cls) if OF_KIND.get(field.name, kind) == kind]
-
-    @classmethod
-    def from_json(cls, d: dict[str, Any]) -> Schema:
-        """Read the schema that `to_json` wrote; raises `UserError` naming missing or unknown fields."""
-        d = {SCHEMA.get(name, name): value for name, value in dict(d).items()}
-        known = set(cls._field_names(d.get("kind")))
-        if unknown := sorted(set(d) ^ known):
-            raise UserError(
-                f"schema: {', '.join(unknown)} missing or unknown: it must have the fields {', '.join(sorted(known))}"
-            )
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in d.items()}
-        columns = tuple(map(Column.from_json, values.pop("columns", ())))
-        known_tokens = Vocabulary.from_json(values.pop("vocabulary")) if "vocabulary" in values else None
-        return cls(**values, columns=columns, vocabulary=known_tokens)

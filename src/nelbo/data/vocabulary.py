@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from typing import Any, Literal, get_args
@@ -85,16 +85,8 @@ class Vocabulary:
         return _byte_level(model)
 
     def to_json(self) -> dict[str, Any]:
-        """A dictionary of strings and lists; `from_json` reads it back exactly."""
+        """A dictionary of strings and lists; `parse` reads it back exactly."""
         return {"kind": self.kind, "tokens": list(self.tokens), "merges": list(self.merges)}
-
-    @classmethod
-    def from_json(cls, d: dict[str, Any]) -> Vocabulary:
-        """Read the vocabulary that `to_json` wrote; raises `UserError` naming missing or unknown fields."""
-        known = {field.name for field in fields(cls)}
-        if wrong := sorted(set(d) ^ known):
-            raise UserError(f"vocabulary: {', '.join(wrong)} missing or unknown in the schema")
-        return cls(d["kind"], tuple(d["tokens"]), tuple(d["merges"]))
 
 
 def characters(lines: Sequence[str], most: int) -> Vocabulary:

@@ -40,7 +40,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from nelbo.config.registry import Count, Counts, Range, register
+from nelbo.config.registry import DEEPEST, Count, Counts, Depths, Range, register
 from nelbo.distributions import DiagonalNormal, temper
 from nelbo.distributions.base import apply_over_sample_dims
 from nelbo.latents.single_level import Latent, LatentLevel
@@ -348,10 +348,10 @@ def topdown_conv(
     shape: tuple[int, ...],
     context: int = 0,
     *,
-    depth: Counts = (2, 2, 1),
+    depth: Depths = (2, 2, 1),
     channels: Count = 8,
     width: Count = 16,
-    blocks: Annotated[int, Range(0)] = 1,
+    blocks: Annotated[int, Range(0, DEEPEST)] = 1,
     posterior: How = "direct",
 ) -> TopDown:
     """A hierarchy of feature maps, each half the size of the previous, down from the picture's size (any size).

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nelbo import distributions
-from nelbo.config.registry import Component, Count, NonNegative, NotEmpty, Range, Share, register
+from nelbo.config.registry import MOST, Component, Count, Depth, NonNegative, NotEmpty, Range, Share, register
 from nelbo.distributions import PointMassCodes, temper
 from nelbo.distributions.base import apply_over_sample_dims
 from nelbo.errors import UserError
@@ -132,7 +132,7 @@ def vq(
     groups: Count = 16,
     codebook_size: Count = 512,
     dim: Count = 8,
-    depth: Count = 1,
+    depth: Depth = 1,
     decay: Share | Literal["gradient"] = 0.99,
     commitment: NonNegative = 0.25,
     restart_threshold: Share = 0.03,
@@ -174,7 +174,7 @@ def fsq(
     context: int = 0,
     *,
     groups: Count = 16,
-    levels: Annotated[tuple[Annotated[int, Range(3)], ...], NotEmpty()] = (8, 5, 5, 5),
+    levels: Annotated[tuple[Annotated[int, Range(3, MOST)], ...], NotEmpty()] = (8, 5, 5, 5),
     prior: Component[Prior] | None = None,
 ) -> QuantizedLatent:
     """Finite scalar quantization: each number of a vector is rounded; there is no codebook.

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from nelbo import distributions
-from nelbo.config.registry import Component, Count, Positive, Range, register
+from nelbo.config.registry import MOST, Component, Count, Positive, Range, register
 from nelbo.distributions import (
     draw,
     has_kl,
@@ -307,7 +307,7 @@ def categorical(
     context: int = 0,
     *,
     variables: Count = 20,
-    classes: Annotated[int, Range(2)] = 10,
+    classes: Annotated[int, Range(2, MOST)] = 10,
     temperature: Positive | Schedule = 2 / 3,
 ) -> SingleLevelLatent:
     """One-hot vectors with a uniform prior.

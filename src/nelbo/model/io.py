@@ -12,7 +12,7 @@ from torch import Tensor
 from nelbo.config.aliases import WEIGHTS
 from nelbo.config.build import build
 from nelbo.config.recipe import Recipe
-from nelbo.config.registry import parse
+from nelbo.config.registry import Result, parse
 from nelbo.data import ConditionEncoder, Schema
 from nelbo.errors import UserError
 from nelbo.model.model import Model
@@ -30,8 +30,9 @@ def load(path: str | Path) -> Model:
     folder, tensors, values = read_folder(Path(path))
     try:
         recipe: Recipe = parse(Recipe, values["recipe"], "")
-        schema, rates = Schema.from_json(values["schema"]), [float(rate) for rate in values["rates"]]
-        context = ConditionEncoder.from_json(values["context"]) if "context" in values else None
+        schema: Schema = parse(Schema, values["schema"], "schema")
+        rates: tuple[float, ...] = parse(tuple[Result, ...], values["rates"], "rates")
+        context = parse(ConditionEncoder, values["context"], "context") if "context" in values else None
         if not rates:
             raise ValueError("no rates")
         vae = build(recipe.model, schema.shape, context.width if context else 0, schema.data_kind.masks_missing)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nelbo.config.registry import Count, Range, register
+from nelbo.config.registry import DEEPEST, Count, Range, register
 from nelbo.nets.common import Net, Rescale, join, require_dims
 
 SMALLEST = 4
@@ -245,7 +245,7 @@ class Convolutional(Net, ABC):
     """A residual convolutional net: `encoder` and `decoder` for pictures or series."""
 
     width: Count = 16
-    blocks: Annotated[int, Range(0)] = 1
+    blocks: Annotated[int, Range(0, DEEPEST)] = 1
     patch: Count = 1
 
     @abstractmethod

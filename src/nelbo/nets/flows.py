@@ -37,7 +37,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nelbo.config.registry import Count, Counts, register
+from nelbo.config.registry import Count, Counts, Depth, register
 from nelbo.errors import UserError
 
 
@@ -374,7 +374,7 @@ def autoregressive_steps(dim: int, count: int, hidden: Sequence[int], passes: in
 
 
 @register("transform", "iaf", cite=("kingma2016improved", "germain2015made"))
-def iaf(dim: int, context: int = 0, *, steps: Count = 2, hidden: Counts = (64, 64)) -> Transform:
+def iaf(dim: int, context: int = 0, *, steps: Depth = 2, hidden: Counts = (64, 64)) -> Transform:
     """Inverse autoregressive flow: samples in one pass, which suits a posterior.
 
     Args:
@@ -387,7 +387,7 @@ def iaf(dim: int, context: int = 0, *, steps: Count = 2, hidden: Counts = (64, 6
 
 
 @register("transform", "maf", cite=("papamakarios2017masked", "germain2015made"))
-def maf(dim: int, context: int = 0, *, steps: Count = 4, hidden: Counts = (64, 64)) -> Transform:
+def maf(dim: int, context: int = 0, *, steps: Depth = 4, hidden: Counts = (64, 64)) -> Transform:
     """Masked autoregressive flow: the density in one pass, which suits a prior.
 
     Args:
@@ -400,7 +400,7 @@ def maf(dim: int, context: int = 0, *, steps: Count = 4, hidden: Counts = (64, 6
 
 
 @register("transform", "realnvp", cite="dinh2017density")
-def realnvp(dim: int, context: int = 0, *, steps: Count = 6, hidden: Counts = (64, 64)) -> Transform:
+def realnvp(dim: int, context: int = 0, *, steps: Depth = 6, hidden: Counts = (64, 64)) -> Transform:
     """Affine coupling flow: a sample, or its density, in two passes.
 
     Args:
@@ -413,7 +413,7 @@ def realnvp(dim: int, context: int = 0, *, steps: Count = 6, hidden: Counts = (6
 
 
 @register("transform", "planar", cite="rezende2015variational")
-def planar(dim: int, context: int = 0, *, steps: Count = 4) -> Transform:
+def planar(dim: int, context: int = 0, *, steps: Depth = 4) -> Transform:
     """Planar flow, steps z + u tanh(w.z + b).
 
     Args:
@@ -425,7 +425,7 @@ def planar(dim: int, context: int = 0, *, steps: Count = 4) -> Transform:
 
 
 @register("transform", "sylvester", cite="berg2018sylvester")
-def sylvester(dim: int, context: int = 0, *, steps: Count = 4, reflections: Count = 4) -> Transform:
+def sylvester(dim: int, context: int = 0, *, steps: Depth = 4, reflections: Count = 4) -> Transform:
     """Sylvester flow with Householder reflections.
 
     Args:
@@ -452,7 +452,7 @@ def zuko(
     context: int = 0,
     *,
     flow: Literal["MAF", "NSF", "NICE"] = "NSF",
-    steps: Count = 3,
+    steps: Depth = 3,
     hidden: Counts = (64, 64),
     inverse: bool = False,
 ) -> Transform:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nelbo.config.registry import Count, Range, register
+from nelbo.config.registry import DEEPEST, Count, Range, register
 from nelbo.errors import UserError
 from nelbo.nets.common import Net, Rescale, join, require_dims
 from nelbo.nets.conv import PixelHead, Residual, Upsample, patches
@@ -149,9 +149,9 @@ class Grid(Net):
     """
 
     width: Count = 48
-    blocks: Annotated[int, Range(0)] = 2
+    blocks: Annotated[int, Range(0, DEEPEST)] = 2
     patch: Count = 2
-    halvings: Annotated[int, Range(0)] = 1
+    halvings: Annotated[int, Range(0, DEEPEST)] = 1
 
     def places(self, shape: tuple[int, ...]) -> int:
         require_dims(shape, 3, "pictures", "a grid net")

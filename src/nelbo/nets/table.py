@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nelbo.config.registry import Count, Range, Share, register
+from nelbo.config.registry import DEEPEST, Count, Range, Share, register
 from nelbo.errors import UserError
 from nelbo.nets.common import InitializedFromData, Net
 
@@ -364,9 +364,9 @@ class TableNet(Net):
     """
 
     width: Count = 256
-    blocks: Annotated[int, Range(0)] = 3
+    blocks: Annotated[int, Range(0, DEEPEST)] = 3
     dropout: Share = 0.1
-    bins: Annotated[int, Range(2)] = 128
+    bins: Annotated[int, Range(2, 2**16)] = 128
     sizes: tuple[int, ...] = ()
     gaps: tuple[int, ...] = ()
 

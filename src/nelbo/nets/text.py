@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from nelbo.config.registry import Count, Range, Share, register
+from nelbo.config.registry import MOST, Count, Depth, Range, Share, register
 from nelbo.errors import UserError
 from nelbo.nets.common import InitializedFromData, Net
 from nelbo.nets.transformer import Block
@@ -239,11 +239,11 @@ class TextDecoder(nn.Module, InitializedFromData):
 class TextNet(Net, ABC):
     """An architecture over tokens; `reader` builds its sequence network."""
 
-    width: Annotated[int, Range(2)] = 256
-    layers: Count = 1
+    width: Annotated[int, Range(2, MOST)] = 256
+    layers: Depth = 1
     dropout: Share = 0.3
     word_dropout: Share = 0.2
-    vocabulary: Annotated[int, Range(0)] = 0
+    vocabulary: Annotated[int, Range(0, MOST)] = 0
 
     def __post_init__(self) -> None:
         if self.width % 2:
@@ -299,7 +299,7 @@ class TextTransformer(TextNet):
         vocabulary: number of tokens; set from the schema.
     """
 
-    layers: Count = 2
+    layers: Depth = 2
     heads: Count = 4
 
     def __post_init__(self) -> None:

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from nelbo import distributions
-from nelbo.config.registry import Count, Positive, Range, register
+from nelbo.config.registry import Count, Depth, Positive, Range, register
 from nelbo.distributions.base import ConditionalDistribution
 from nelbo.nets import MLP, InitializedFromData, Net
 from nelbo.posteriors.base import Posterior
@@ -60,7 +60,7 @@ class HamiltonianPosterior(Posterior):
         event_dims: int,
         dim: int,
         *,
-        steps: Count = 3,
+        steps: Depth = 3,
         step: Positive = 0.05,
         temper: Temper = 0.3,
     ) -> None:
@@ -125,14 +125,14 @@ class RiemannianPosterior(Posterior, InitializedFromData):
         shape: Sequence[int],
         context: int = 0,
         *,
-        steps: Count = 3,
+        steps: Depth = 3,
         step: Positive = 0.01,
         temper: Temper = 0.3,
         metric: Net = MLP((100,)),
         rows: Count = 100,
         temperature: Positive = 1.5,
         floor: Positive = 0.01,
-        rounds: Count = 3,
+        rounds: Depth = 3,
     ) -> None:
         nn.Module.__init__(self)  # the encoder belongs to the flat posterior, and is saved once
         self.flat = HamiltonianPosterior(encoder, event_dims, dim, steps=steps, step=step, temper=temper)

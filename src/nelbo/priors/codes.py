@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nelbo import distributions, nets
-from nelbo.config.registry import Count, register
+from nelbo.config.registry import Count, Depth, register
 from nelbo.distributions.base import apply_over_sample_dims
 from nelbo.errors import UserError
 from nelbo.priors.base import Prior
@@ -75,7 +75,7 @@ class TransformerPrior(AutoregressivePrior):
         *,
         codebook_size: Count = 512,
         width: Count = 64,
-        layers: Count = 2,
+        layers: Depth = 2,
         heads: Count = 4,
     ) -> None:
         super().__init__(nets.CausalTransformer(dim, codebook_size, width, layers, heads, context), dim, codebook_size)
@@ -101,7 +101,7 @@ class PixelCNNPrior(AutoregressivePrior):
         *,
         codebook_size: Count = 512,
         channels: Count = 64,
-        blocks: Count = 4,
+        blocks: Depth = 4,
         row: int | None = None,
     ) -> None:
         row = row or min(n for n in range(math.isqrt(dim - 1) + 1, dim + 1) if dim % n == 0)

@@ -43,7 +43,7 @@ class TrainingConfig:
 
     epochs: Count = 20
     batch_size: Count = 128
-    samples_per_epoch: Annotated[int, Range(0)] = 0
+    samples_per_epoch: Annotated[int, Range(0, 10**8)] = 0
     learning_rate: Positive = 1e-3
     schedule: Schedule = field(default_factory=Constant)
     optimizer: Optimizer = field(default_factory=Adam)

@@ -314,8 +314,9 @@ def _scaled(stats: ColumnStats, form: str, kind: Any, transform: Transform) -> C
             f"column {bare.name!r}: transform='log', but {low:g} is among its values: use transform='quantile'"
         )
     chosen, missing = transform or transforms.choose(values), (len(v.at) - len(v.all)) / len(v.at)
-    bare = replace(bare, kind=kind, low=low, high=high, decimals=decimals, missing=missing, transform=chosen)
-    return replace(bare, transform_params=transforms.fit(chosen, values, low, high))
+    numbers = transforms.fit(chosen, values, low, high)
+    bare = replace(bare, low=low, high=high, decimals=decimals, missing=missing)
+    return replace(bare, kind=kind, transform=chosen, transform_params=numbers)
 
 
 def _choice(stats: ColumnStats, form: str, kind: Any, said: tuple[str, ...]) -> Column:
