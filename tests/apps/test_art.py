@@ -475,7 +475,7 @@ def test_a_record_is_not_trusted(run: Run, what: str) -> None:
     text = BAD[what] if isinstance(BAD[what], str) else json.dumps(BAD[what])
     Path("a.png").write_bytes(image_files.png(Image.new("L", (2, 2)), text))
     said = run("art", "rerender", "a.png", "--out", "b.png")
-    assert said.code == 2 and said.err.startswith("Error: a.png: its stored options cannot be read (") and not said.out
+    assert said.code == 2 and said.err.startswith("Error: a.png has stored options that cannot be read (") and not said.out
     assert len(said.err.splitlines()) == 1 and not Path("b.png").exists()
 
 
@@ -536,7 +536,7 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "an attribute of a condition": (["attribute", "C", "--toward", "1"], "attribute: the model is conditioned on"),
     "a morph under no condition": (["morph", "C", "0", "1"], "morph: the model is conditional: fix one"),
     "no record": (["rerender", "a.png"], "a.png has no stored options"),
-    "no file": (["rerender", "nowhere.png"], "nowhere.png: there is no such file"),
+    "no file": (["rerender", "nowhere.png"], "nowhere.png: no such file"),
     "a broken file": (["rerender", "broken.gif"], "broken.gif cannot be read as a picture"),
     "a text": (["rerender", "a.txt", "--out", "a.png"], "a.txt: a picture's file must end in .png, .svg, "),
 }

@@ -24,6 +24,7 @@ from nelbo.config.registry import Component, NonNegative, dump, hints, parse
 from nelbo.data import DataOptions
 from nelbo.errors import UserError, nearest
 from nelbo.objectives import Objective
+from nelbo.reading import TOML_BYTES, exists, text_of, toml_of
 from nelbo.training import TrainingConfig
 
 FITTED = (
@@ -91,11 +92,8 @@ def text(name: str) -> str:
     if name in names():
         return (_folder() / f"{name}.toml").read_text("utf-8")
     path = Path(name)
-    try:
-        if path.suffix == ".toml" or path.is_file():
-            return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the recipe {name}: {error}") from None
+    if path.suffix == ".toml" or exists(path):
+        return text_of(path, TOML_BYTES)
     raise UserError(f"no recipe {name!r}: {nearest(name, names())} A file's name must end in .toml")
 
 
@@ -109,11 +107,14 @@ def load(name: str | None, overrides: Mapping[str, Any] | None = None) -> Recipe
     Raises:
         UserError: for an unknown field or a wrong value, with the field, the value and a remedy.
     """
-    try:
-        table = tomllib.loads(text(name)) if name else {}
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"recipe {name} is not TOML: {error}") from None
-    return override(parse(Recipe, table, ""), overrides or {})
+    recipe = loads(text(name), f"recipe {name}") if name else Recipe()
+    return override(recipe, overrides or {})
+
+
+def loads(content: str, name: str) -> Recipe:
+    """The recipe of a TOML text; `name` is what messages call it. Raises as `load` does."""
+    recipe: Recipe = parse(Recipe, toml_of(content, name), "")
+    return recipe
 
 
 def override(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import struct
-import zlib
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -27,8 +26,8 @@ from nelbo.data.arrays.layout import Items, Layout, as_batch_layout, to_numpy
 from nelbo.data.arrays.npy import FileRows, LoadedArrays
 from nelbo.data.dataset import fits_memory
 from nelbo.data.labels import labels_of
-from nelbo.data.text.rows import opened
 from nelbo.errors import UserError
+from nelbo.reading import damaged, exists, is_file, opened
 
 CLASSES = {
     "mnist": tuple("0123456789"),
@@ -71,13 +70,10 @@ def _idx_files(place: Path) -> list[Path]:
 
 def read_idx(path: Path) -> np.ndarray:
     """The uint8 array in an IDX file, plain or gzipped; `UserError` if it is damaged."""
-    try:
-        with opened(path) as file:
-            data = file.read()
+    with opened(path) as file, damaged(path, "cannot be read as IDX", "download it again"):
+        data = file.read()
         zeros, code, ndim = struct.unpack_from(">HBB", data)
         shape = struct.unpack_from(f">{ndim}I", data, 4)
-    except (OSError, EOFError, zlib.error, struct.error) as error:
-        raise UserError(f"{path} cannot be read as IDX ({error}): download it again") from None
     start = 4 + 4 * ndim
     if (zeros, code) != (0, 8) or len(data) - start != math.prod(shape):
         raise UserError(f"{path} is not a complete IDX file of bytes, {len(data)} bytes for {shape}: download it again")
@@ -92,7 +88,7 @@ def locate(source: Any) -> Path | None:
     if not isinstance(source, str | Path) or _known_name(source) or _array_file(source):
         return None
     path = Path(source).expanduser()
-    if str(source) and path.exists():
+    if str(source) and exists(path):
         return path
     close = get_close_matches(str(source).lower(), CLASSES, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}?" if close else "give a path that exists"
@@ -149,7 +145,7 @@ def _array_file(source: str | Path) -> tuple[Path, str] | None:
     """(path, member) if the source names a NumPy file that exists, as `file.npz` or `file.npz:member`."""
     text = str(Path(source).expanduser())
     for path, member in ((text, ""), text.rpartition(":")[::2]):
-        if path.endswith(npy.SUFFIXES) and Path(path).is_file():
+        if path.endswith(npy.SUFFIXES) and is_file(path):
             return Path(path), member
     return None
 

@@ -34,6 +34,7 @@ from PIL import ExifTags, Image, ImageDraw, ImageFont, PngImagePlugin
 from nelbo.data import Schema
 from nelbo.errors import UserError
 from nelbo.plotting.figures import SheetFigures
+from nelbo.reading import check_file, damaged, text_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -245,35 +246,35 @@ def read_text(path: Path) -> str:
     """Read the text that the writers above put into a file, "" if there is none; `UserError` for a damaged file."""
     if path.suffix.lower() not in FORMS:
         raise UserError(f"{path}: a picture's file must end in {', '.join(FORMS)}")
-    try:
+    check_file(path)
+    with damaged(path, "cannot be read as a picture", "give a file that nelbo art wrote"):
         if path.suffix.lower() == ".svg":
-            found = re.search(rf'<metadata id="{KEY}">([^<]*)</metadata>', path.read_text("utf-8"))
+            found = re.search(rf'<metadata id="{KEY}">([^<]*)</metadata>', text_of(path, 2**28))
             text = html.unescape(found[1]) if found else ""
         elif path.suffix.lower() == ".mp4":
-            path.open("rb").close()
             text = _film_text(path)
         else:
-            with Image.open(path) as opened:
-                text = _image_text(opened)
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file: give a path that exists") from None
-    except Exception as error:  # decoders fail in many ways on a damaged file
-        reason = type(error).__name__
-        raise UserError(f"{path} cannot be read as a picture ({reason}): give a file that nelbo art wrote") from None
+            with Image.open(path, formats=("PNG", "WEBP", "GIF")) as picture:
+                text = _image_text(picture)
     return text if len(text) <= LONGEST else ""
 
 
-def _image_text(opened: Image.Image) -> str:
-    kept = opened.info.get("comment", b"") if opened.format == "GIF" else opened.info.get(KEY, "")
-    if opened.format == "WEBP":
-        kept = opened.getexif().get(ExifTags.Base.ImageDescription, "")
+def _image_text(picture: Image.Image) -> str:
+    kept = picture.info.get("comment", b"") if picture.format == "GIF" else picture.info.get(KEY, "")
+    if picture.format == "WEBP":
+        kept = picture.getexif().get(ExifTags.Base.ImageDescription, "")
     return kept.decode("utf-8", "replace") if isinstance(kept, bytes) else str(kept)
 
 
 def _film_text(path: Path) -> str:
-    """Read the text from ffmpeg's list of tags, one `key=value` per line, with special characters escaped."""
-    command = [_ffmpeg().get_ffmpeg_exe(), "-v", "error", "-i", f"file:{path.resolve()}", "-f", "ffmetadata", "-"]
-    said = subprocess.run(command, capture_output=True, check=True, stdin=subprocess.DEVNULL).stdout.decode("utf-8")
+    """Read the text from ffmpeg's list of tags, one `key=value` per line, with special characters escaped.
+
+    The format is set: a playlist named .mp4 would have ffmpeg open other files and addresses.
+    """
+    source = ["-protocol_whitelist", "file", "-f", "mp4", "-i", f"file:{path.resolve()}"]
+    command = [_ffmpeg().get_ffmpeg_exe(), "-v", "error", *source, "-f", "ffmetadata", "-"]
+    settings: dict[str, Any] = {"check": True, "stdin": subprocess.DEVNULL, "timeout": 10}
+    said = subprocess.run(command, capture_output=True, **settings).stdout.decode("utf-8")
     found = re.search(r"^comment=((?:\\.|[^\\\n])*)$", said, re.MULTILINE | re.DOTALL)
     return re.sub(r"\\(.)", r"\1", found[1], flags=re.DOTALL) if found else ""
 

@@ -28,6 +28,7 @@ from nelbo.errors import UserError, nearest
 from nelbo.model import Model
 from nelbo.model.io import load_given
 from nelbo.plotting import images
+from nelbo.reading import damaged
 
 TEXTS = {Sequence[Any]: tuple[str, ...], Any: str | None}  # the types in a record of arguments of any kind
 
@@ -104,7 +105,7 @@ def read(path: Path) -> Record:
     text = images.read_text(path)
     if not text:
         raise UserError(f"{path} has no stored options: give a file that nelbo art wrote")
-    try:
+    with damaged(path, "has stored options that cannot be read", "give a file that nelbo art wrote"):
         values = json.loads(text)
         names = {field.name for field in dataclasses.fields(Record)}
         if not isinstance(values, dict) or set(values) != names:
@@ -114,13 +115,7 @@ def read(path: Path) -> Record:
         values["options"] = {old_names.get(name, name): value for name, value in values["options"].items()}
         hints = typing.get_type_hints(Record)
         known = {name: parse(hints[name], values[name], name) for name in names - {"options"}}
-        record = Record(**known, options=_checked(known["made"], values["options"]))
-    except (ValueError, TypeError, RecursionError, AttributeError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise UserError(
-            f"{path}: its stored options cannot be read ({reason}): give a file that nelbo art wrote"
-        ) from None
-    return record
+        return Record(**known, options=_checked(known["made"], values["options"]))
 
 
 def _checked(made: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import numpy as np
 from nelbo.data.arrays.layout import Items, Layout, as_batch_layout
 from nelbo.data.split_names import HELD_OUT, part_of
 from nelbo.errors import UserError
+from nelbo.reading import RESTORE, check_file, check_unpacked, damaged
 
 LOG = logging.getLogger(__name__)
 
@@ -120,24 +122,34 @@ def read(path: Path, member: str = "", layout: Layout = as_batch_layout) -> Load
 
 
 def _open(path: Path) -> Any:
-    try:
+    check_file(path)
+    with _without_pickle(path):
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # a damaged file fails in many ways
-        raise _damaged(path, error) from None
 
 
-def _damaged(path: str | Path, error: Exception) -> UserError:
-    if "pickle" in str(error) or "Object arrays" in str(error):
-        return UserError(f"{path} is not an array of numbers (pickle is never loaded): save numbers with numpy.save")
-    reason = (str(error) or type(error).__name__).splitlines()[0]
-    return UserError(f"{path} cannot be read ({reason}): if it is damaged or cut off, save or download it again")
+@contextmanager
+def _without_pickle(name: str | Path) -> Iterator[None]:
+    """Within it, what a damaged file raises is a `UserError`; one for a pickle says that none is loaded."""
+    with damaged(name):
+        try:
+            yield
+        except ValueError as error:
+            if any(word in str(error) for word in ("pickle", "Object arrays", "Python objects")):
+                remedy = "save numbers with numpy.save"
+                raise UserError(f"{name} is not an array of numbers (pickle is never loaded): {remedy}") from None
+            raise
 
 
 def _array(path: Path, loaded: Any, name: str) -> np.ndarray:
-    try:
-        return loaded[name]
-    except Exception as error:
-        raise _damaged(f"{path}:{name}", error) from None
+    """One array of an `.npz`."""
+    for entry in loaded.zip.infolist():
+        if entry.filename in (name, f"{name}.npy"):
+            check_unpacked(f"{path}:{name}", entry.compress_size, entry.file_size)
+    with _without_pickle(f"{path}:{name}"):
+        found = loaded[name]
+    if not isinstance(found, np.ndarray):
+        raise UserError(f"{path}:{name} is not an array: {RESTORE}")
+    return found
 
 
 def _splits(path: Path, loaded: Any) -> LoadedArrays:

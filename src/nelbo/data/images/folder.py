@@ -41,6 +41,7 @@ from nelbo.data.parallel import parallel_map, shared_array
 from nelbo.data.schema import Schema
 from nelbo.data.split_names import HELD_OUT, Part, part_of, split_by_name
 from nelbo.errors import UserError
+from nelbo.reading import damaged, is_file
 from nelbo.training.progress import track
 
 LOG = logging.getLogger(__name__)
@@ -88,17 +89,17 @@ def read_labels(table: str, root: Path, paths: Sequence[str]) -> list[str]:
 
 def _rows(table: str) -> tuple[str, list[str], dict[int, list[str]]]:
     """The file, the names of its columns, and its rows by their line."""
-    file = next((name for name in (table, table.rpartition(":")[0]) if name and Path(name).expanduser().is_file()), "")
+    file = next((name for name in (table, table.rpartition(":")[0]) if name and is_file(name)), "")
     if not file:
         raise UserError(f"labels={table!r}: no such file: give a CSV file, or labels.csv:COLUMN")
-    try:
-        with Path(file).expanduser().open(encoding="utf-8-sig", newline="") as text:
-            first = text.readline()
-            text.seek(0)
-            reader = csv.reader(text, delimiter=max(DELIMITERS, key=first.count))
-            lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(cells)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{file} cannot be read as a table ({error}): save it as CSV in UTF-8") from None
+    with (
+        damaged(file, "cannot be read as a table", "save it as CSV in UTF-8"),
+        Path(file).expanduser().open(encoding="utf-8-sig", newline="") as text,
+    ):
+        first = text.readline()
+        text.seek(0)
+        reader = csv.reader(text, delimiter=max(DELIMITERS, key=first.count))
+        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(cells)]
     header = lines[0][1] if lines else []
     rows = dict(lines[1:])
     if len(header) < 2:
@@ -123,7 +124,7 @@ def _places(root: Path, paths: Sequence[str]) -> dict[str, list[int]]:
 def _class_column(table: str, header: list[str], named: int) -> int:
     """The index of the column of classes."""
     others = [column for column in range(len(header)) if column != named]
-    wanted = table.rpartition(":")[2] if not Path(table).expanduser().is_file() else ""
+    wanted = table.rpartition(":")[2] if not is_file(table) else ""
     if wanted:
         found = [column for column in others if header[column] == wanted]
     else:

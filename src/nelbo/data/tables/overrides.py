@@ -13,7 +13,6 @@ From Python, `{"age": {"kind": "count"}, "id": "leave out"}` is equivalent.
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any, get_args
 from nelbo.data.columns import CHOICES, NUMBERS, Column, ColumnKind, Transform
 from nelbo.data.schema import Schema
 from nelbo.errors import UserError, nearest
+from nelbo.reading import text_of, toml_of
 
 Overrides = str | Path | Mapping[str, Any] | None
 KEYS = ("kind", "transform", "categories")
@@ -55,10 +55,7 @@ def parse(given: Overrides, names: tuple[str, ...]) -> dict[str, Override]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{path} is not TOML ({error}): write one with `nelbo data describe FILE --toml`") from None
+    return toml_of(text_of(path, 2**22), path, "write one with `nelbo data describe FILE --toml`")
 
 
 def _one(where: str, value: Any) -> Override:

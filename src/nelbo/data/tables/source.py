@@ -13,7 +13,6 @@ import io
 import re
 import tempfile
 import weakref
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,8 +23,9 @@ from typing import IO, Any
 
 from nelbo.data.dataset import fits_memory
 from nelbo.data.tables import cells
-from nelbo.data.text.rows import holds_table, opened
+from nelbo.data.text.rows import holds_table
 from nelbo.errors import UserError, require
+from nelbo.reading import check_file, check_unpacked, damaged, is_file, opened, reason
 
 TEXT = (".csv", ".tsv", ".txt", ".tab")
 PARQUET = (".parquet", ".pq")
@@ -33,6 +33,7 @@ FRAMES = {"pandas": ("DataFrame",), "polars": ("DataFrame", "LazyFrame"), "pyarr
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 LOOK, HEAD = 100, 2**20  # lines, and bytes, by which the dialect is told
 BLOCK, BATCH = 2**24, 2**16  # bytes of text, and rows of Parquet, that are read at once
+WIDEST = 100_000  # columns
 csv.field_size_limit(2**30)
 
 
@@ -78,7 +79,7 @@ def is_table(source: Any) -> bool:
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         ending = _ending(path)
-        return ending in TEXT + PARQUET and path.is_file() and (ending != ".txt" or holds_table(path))
+        return ending in TEXT + PARQUET and is_file(path) and (ending != ".txt" or holds_table(path))
     kind = type(source)
     return kind.__name__ in FRAMES.get(kind.__module__.partition(".")[0], ())
 
@@ -108,6 +109,8 @@ def _checked(where: str, header: tuple[str, ...]) -> list[str]:
         raise UserError(f"{where} has {count} columns named {name!r}: rename all but one")
     if not names:
         raise UserError(f"{where} has no columns: give at least one")
+    if len(names) > WIDEST:
+        raise UserError(f"{where} has {len(names):,} columns: give at most {WIDEST:,}, or an array (.npy)")
     mark = next((mark for mark in DELIMITERS if mark in names[0]), "")
     if len(names) == 1 and mark:
         raise UserError(
@@ -117,12 +120,13 @@ def _checked(where: str, header: tuple[str, ...]) -> list[str]:
     return names
 
 
-def _held(batches: Iterator[Any], schema: Any) -> Any:
-    """Record batches as a table: in memory, or in a temporary file where they do not fit it."""
+def _held(batches: Iterator[Any], schema: Any, path: Path) -> Any:
+    """Record batches of a file as a table: in memory, or in a temporary file where they do not fit it."""
     pa, kept, size = require("pyarrow"), [], 0
     for batch in batches:
         kept.append(batch)
         size += batch.nbytes
+        check_unpacked(path, path.stat().st_size, size)
         if not fits_memory(size):
             break
     else:
@@ -150,16 +154,14 @@ def spill(ending: str) -> Iterator[IO[bytes]]:
 
 
 def _parquet(path: Path) -> Source:
-    pa, parquet = require("pyarrow"), require("pyarrow.parquet")
-    try:
-        with parquet.ParquetFile(path) as file:
-            header = tuple(file.schema_arrow.names)
-            names = _checked(str(path), header)
-            return Source(str(path), _held(file.iter_batches(BATCH), file.schema_arrow).rename_columns(names), header)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(
-            f"{path} is not a complete Parquet file ({str(error).splitlines()[0]}): write it again"
-        ) from None
+    parquet = require("pyarrow.parquet")
+    check_file(path)
+    with damaged(path, "is not a complete Parquet file", "write it again"), parquet.ParquetFile(path) as file:
+        header = tuple(file.schema_arrow.names)
+        names = _checked(str(path), header)
+        table = _held(file.iter_batches(BATCH), file.schema_arrow, path)
+        table.validate(full=True)
+        return Source(str(path), table.rename_columns(names), header)
 
 
 def _arrow(table: Any, frames: dict[str, str] | None = None) -> Source:
@@ -213,35 +215,33 @@ def _text(path: Path) -> Source:
     names = _checked(str(path), tuple(cell.strip() or f"Unnamed: {i}" for i, cell in enumerate(header)))
     schema = pa.schema([(str(i), pa.string()) for i in range(len(names))])
     try:
-        batches = arrow.open_csv(
-            path,
-            read_options=arrow.ReadOptions(column_names=schema.names, skip_rows=lines, block_size=BLOCK),
-            parse_options=arrow.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True),
-            convert_options=arrow.ConvertOptions(column_types=schema),
-        )
-        return Source(str(path), _held(batches, schema).rename_columns(names), header, dialect)
-    except pa.ArrowInvalid as error:
-        if str(error).startswith("Empty CSV file"):
+        with damaged(path):
+            batches = arrow.open_csv(
+                opened(path) if path.suffix.lower() == ".gz" else path,
+                read_options=arrow.ReadOptions(column_names=schema.names, skip_rows=lines, block_size=BLOCK),
+                parse_options=arrow.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True),
+                convert_options=arrow.ConvertOptions(column_types=schema),
+            )
+            return Source(str(path), _held(batches, schema, path).rename_columns(names), header, dialect)
+    except UserError as error:
+        if not isinstance(error.__cause__, pa.ArrowInvalid):
+            raise
+        if str(error.__cause__).startswith("Empty CSV file"):
             return Source(str(path), schema.empty_table().rename_columns(names), header, dialect)
         _check_encoding(path)
         _check_lengths(path, dialect, len(names))
-        raise UserError(f"{path}: {str(error).splitlines()[0]}: fix the file and try again") from None
-    except (OSError, EOFError) as error:
-        raise UserError(f"{path} cannot be read ({error}): save or download it again") from None
+        raise UserError(f"{path}: {reason(error.__cause__)}: fix the file and try again") from None
 
 
 def _head(path: Path) -> tuple[Dialect, int, tuple[str, ...]]:
     """(the dialect of a text file, the lines up to the end of its header, the cells of its header)."""
-    try:
-        _check_encoding(path, HEAD)
-        with opened(path) as file:
-            head = file.read(HEAD).decode("utf-8", "replace")
+    _check_encoding(path, HEAD)
+    with opened(path) as file, damaged(path):
+        head = file.read(HEAD).decode("utf-8", "replace")
         bom, head = head.startswith("\ufeff"), head.removeprefix("\ufeff")
         sep = re.match(r'"?sep=([,;\t|])"?\r?\n', head, re.IGNORECASE)
         head = head[sep.end() :] if sep else head
         found = {mark: _records(head, mark) for mark in ([sep[1]] if sep else DELIMITERS)}
-    except (OSError, EOFError, zlib.error, csv.Error) as error:
-        raise UserError(f"{path} cannot be read ({error}): save or download it again") from None
     mark = _most_even({mark: [len(record) for _, record in records] for mark, records in found.items()}, path)
     if not found[mark] or not any(cell.strip() for cell in found[mark][0][1]):
         raise UserError(f"{path} is empty: give a header and at least 2 rows")

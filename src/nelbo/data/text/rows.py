@@ -6,12 +6,10 @@ Files are UTF-8, with or without a byte order mark, or UTF-16 with one; they may
 from __future__ import annotations
 
 import codecs
-import gzip
 import warnings
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +21,7 @@ from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema
 from nelbo.data.vocabulary import UNKNOWN
 from nelbo.errors import UserError
+from nelbo.reading import damaged, is_file, opened
 
 ENDINGS = (".txt", ".txt.gz")
 MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -37,14 +36,7 @@ def is_text(source: Any) -> bool:
 
 
 def _named(source: str | Path) -> bool:
-    return str(source).lower().endswith(ENDINGS) and _exists(source)
-
-
-def _exists(source: str | Path) -> bool:
-    try:
-        return Path(source).expanduser().is_file()
-    except (OSError, RuntimeError):  # a line too long to be a name, or one that begins with a tilde
-        return False
+    return str(source).lower().endswith(ENDINGS) and is_file(source)
 
 
 def holds_table(path: Path) -> bool:
@@ -52,7 +44,7 @@ def holds_table(path: Path) -> bool:
     try:
         with opened(path) as file:
             head = file.read(HEAD).decode("latin1")
-    except (OSError, EOFError, zlib.error):
+    except UserError:  # raised again when the file is read
         return False
     lines = [line for line in head.split("\n")[:LOOK] if line.strip()]
     for mark, least in (("\t", 1), (";", 1), ("|", 1), (",", 2)):
@@ -72,7 +64,7 @@ def lines_of(source: Any, skip_unreadable: bool = False) -> tuple[str, list[str]
     Raises `UserError` for a file without text.
     """
     name, lines = "text", [source] if isinstance(source, str) else source
-    if isinstance(source, Path) or (isinstance(source, str) and (_exists(source) or _meant(source))):
+    if isinstance(source, Path) or (isinstance(source, str) and (is_file(source) or _meant(source))):
         path = Path(source).expanduser()
         name, lines = str(path), _read(path, skip_unreadable)
     kept = [line for line in map(str.strip, lines) if line]
@@ -89,13 +81,8 @@ def _meant(source: str) -> bool:
 
 
 def _read(path: Path, skip_unreadable: bool) -> list[str]:
-    try:
-        with opened(path) as file:
-            content = file.read()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file: give a path that exists, or a line of text") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} cannot be read ({error}): save or download it again") from None
+    with opened(path) as file, damaged(path):
+        content = file.read()
     encoding = MARKS.get(content[:2], "utf-8-sig")
     if encoding == "utf-8-sig" and b"\0" in content:
         raise UserError(
@@ -131,11 +118,6 @@ def _good(content: bytes, path: Path) -> list[str]:
             continue
     _warn_lines(f"{path}: {len(lines) - len(found):,} lines are not UTF-8 and are left out")
     return found
-
-
-def opened(path: Path) -> IO[bytes]:
-    """Open a file for reading bytes, decompressed if it is gzipped."""
-    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
 def _warn_lines(message: str) -> None:
