@@ -16,6 +16,7 @@ from PIL import Image
 
 import nelbo
 from conftest import Run
+from nelbo.apps import imputation
 from nelbo.apps.anomaly import Detector, intervals
 from nelbo.config import recipe as recipes
 from nelbo.config.build import resolve
@@ -172,7 +173,7 @@ def test_detect_lists_and_draws_the_intervals(folder: Path, run: Run, tmp_path: 
         (o["start"], o["end"]) for o in told["anomalous_intervals"]
     ]
     with out.open() as file:
-        assert [*next(csv.reader(file))] == ["row", "anomaly_score", "p_value", "is_anomaly"]
+        assert [*next(csv.reader(file))] == ["row", "item", "anomaly_score", "p_value", "is_anomaly"]
     assert Image.open(tmp_path / "anomalies.png").size[0] > 500
     assert told["out"] == [
         str(tmp_path / name) for name in ("anomalies.csv", "anomalies_intervals.csv", "anomalies.png")
@@ -192,6 +193,63 @@ def test_a_table_of_steps_is_filled_and_else_as_it_was(folder: Path, run: Run, t
     assert (
         (doubt["load"][40:44] > 0).all() and doubt["load"].drop(range(40, 44)).eq(0).all() and doubt["temp"].eq(0).all()
     )
+
+
+def units_of_waves() -> pandas.DataFrame:
+    """Two units by turns, newest first, with a hole of an hour and empty cells."""
+    minute = np.r_[np.arange(40), np.arange(100, 150)]
+    parts = [
+        pandas.DataFrame(
+            {
+                "time": pandas.Timestamp("2024-01-01") + pandas.to_timedelta(minute, unit="min"),
+                "device": f"d{i}",
+                "load": waves(1, 20 + i, 90)[0, :, 0].round(4),
+                "temp": waves(1, 20 + i, 90)[0, :, 1].round(4),
+            }
+        )
+        for i in range(2)
+    ]
+    frame = pandas.concat(parts).sort_values("time", ascending=False, kind="stable").reset_index(drop=True)
+    frame.loc[[3, 50, 51, 179], "load"] = np.nan
+    return frame
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_units_in_any_order_are_filled_as_if_alone(folder: Path) -> None:
+    model, frame = nelbo.load(folder / "run"), units_of_waves()
+    filled = imputation.impute_table(model, frame).table.to_pandas()
+    given = frame.notna()
+    pandas.testing.assert_frame_equal(filled.where(given), frame, check_dtype=False)
+    assert filled["load"].notna().all()
+    for device, part in frame.groupby("device"):
+        alone = imputation.impute_table(model, part.sort_values("time").drop(columns="device")).table.to_pandas()
+        together = filled[filled["device"] == device].sort_values("time")
+        np.testing.assert_allclose(alone["load"], together["load"], atol=0.1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_results_name_the_unit_and_the_time_of_a_window(folder: Path, run: Run, tmp_path: Path) -> None:
+    frame = units_of_waves().fillna(0)
+    frame.loc[(frame["device"] == "d1") & (frame["time"].dt.hour == 2), "temp"] += 90
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    code, said, err = run(
+        "detect",
+        folder / "run",
+        tmp_path / "t.csv",
+        "--alpha",
+        0.1,
+        "--samples",
+        5,
+        "--json",
+        "--out",
+        tmp_path / "o.csv",
+    )
+    assert code == 0, err
+    found = json.loads(said)
+    assert any(of["unit"] == "d1" and of["last_time"] >= "2024-01-01 02:00" for of in found["anomalous_intervals"])
+    items = pandas.read_csv(tmp_path / "o.csv")["item"]
+    assert items[0] == "d0: 2024-01-01 00:00:00 to 2024-01-01 00:15:00" and items.is_unique
+    assert [*pandas.read_csv(tmp_path / "o_intervals.csv")] == [*found["anomalous_intervals"][0]]
 
 
 def test_series_of_an_array_are_filled(folder: Path, run: Run, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nelbo.data import tables
+from nelbo.data import Dataset, tables
 from nelbo.errors import UserError, require
 from nelbo.model import Model
 
@@ -28,7 +28,7 @@ def impute_table(
 ) -> Any:
     """The table with its missing cells filled by `Model.impute`, a `tables.Source`; with `return_std`, (table, std).
 
-    A table that is one recording, for a model of series, is filled window by window.
+    A table of recordings, for a model of series, is filled window by window.
 
     Args:
         model: the trained model.
@@ -40,10 +40,11 @@ def impute_table(
     Raises `UserError` if columns are missing.
     """
     raw, at = _gaps(model, source)
-    parts = model.impute(source, seed, return_std, sample_posterior)
+    rows = model.as_dataset(source)
+    parts = model.impute(rows, seed, return_std, sample_posterior)
     filled, *std = parts if return_std else (parts,)
     if model.schema.data_kind.is_sequence:
-        filled, *std = (_joined(model, source, values, len(at)) for values in (filled, *std))
+        filled, *std = (_joined(rows, values) for values in (filled, *std))
     table = tables.replace_cells(raw, at, filled)
     if not return_std:
         return table
@@ -78,14 +79,18 @@ def is_series(model: Model, source: Any) -> bool:
     return model.schema.data_kind.is_sequence and not tables.is_table(source)
 
 
-def _joined(model: Model, source: Any, values: np.ndarray, steps: int) -> Any:
-    """Windows `(n, window, channels)` of one recording as a DataFrame of its steps, float32."""
-    pandas, rows = require("pandas"), model.as_dataset(source)
+def _joined(rows: Dataset, values: np.ndarray) -> Any:
+    """Windows `(n, window, channels)` of the recordings of a table as a DataFrame of its rows."""
     assert rows.origin is not None
-    whole = np.empty((max(steps, values.shape[1]), values.shape[2]), np.float32)
-    for first, window in zip(rows.origin[:, 1].tolist(), values, strict=True):
-        whole[first : first + len(window)] = window
-    return pandas.DataFrame(whole[:steps], columns=list(model.schema.names))
+    steps = [np.full(series.shape, np.nan, values.dtype) for series in rows.source.values]
+    for (recording, first), window in zip(rows.origin.tolist(), values, strict=True):
+        place = steps[recording][first : first + len(window)]
+        place[:] = window[: len(place)]
+    ends = np.cumsum([len(series) for series in steps])
+    whole = np.append(np.concatenate(steps), np.full((1, values.shape[2]), np.nan, values.dtype), 0)
+    recording, step = rows.source.places.T
+    at = np.where(recording < 0, -1, np.append(0, ends)[recording] + step)  # a row without a time is not filled
+    return require("pandas").DataFrame(whole[at], columns=list(rows.schema.names))
 
 
 def _gaps(model: Model, source: Any) -> tuple[tables.Source, np.ndarray]:

@@ -57,7 +57,7 @@ def detect(
 
     For series, anomalies_intervals.csv lists the anomalous intervals: the row, the first step, the step after the last,
     and by how many nats its anomaly score exceeds that of normal series. Where recordings were cut into windows, steps
-    are counted in the recording.
+    are counted in the recording. For a table, the unit and the first and last time are added.
 
     \b
     Examples:
@@ -113,12 +113,13 @@ def _where(detector: Detector, rows: Dataset, alpha: float) -> IntervalResult | 
     return intervals.find_intervals(detector, rows, alpha)
 
 
-def _placed(interval: AnomalousInterval, rows: Dataset) -> dict[str, float]:
-    """An interval in the indices of the source: its row and steps, or those of its recording."""
-    origin = [rows.places[interval.row], 0] if rows.origin is None else rows.origin[interval.row]
-    recording, first = map(int, origin)
+def _placed(interval: AnomalousInterval, rows: Dataset) -> dict[str, Any]:
+    """An interval in the indices of the source: its row and steps, or those of its recording, with unit and times."""
+    origin = [int(rows.places[interval.row]), 0] if rows.origin is None else rows.origin[interval.row].tolist()
+    start, end = origin[1] + interval.start, origin[1] + interval.end
+    more = rows.source.place(origin[0], start, end) if rows.source else {}
     name = "row" if rows.origin is None else "recording"
-    return {name: recording, "start": first + interval.start, "end": first + interval.end, "nats": interval.nats}
+    return {name: origin[0], "start": start, "end": end, "nats": interval.nats, **more}
 
 
 def _write(
@@ -169,12 +170,13 @@ def _table(detector: Detector, result: DetectionResult, rows: Dataset) -> bytes:
     return text.getvalue().encode()
 
 
-def _interval_table(placed: list[dict[str, float]], rows: Dataset) -> bytes:
+def _interval_table(placed: list[dict[str, Any]], rows: Dataset) -> bytes:
     """A row for each anomalous interval."""
     text = StringIO()
+    more = rows.source.place(0, 0, 1) if rows.source else {}
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["row" if rows.origin is None else "recording", "start", "end", "nats"])
-    table.writerows([*list(of.values())[:-1], f"{of['nats']:.6g}"] for of in placed)
+    table.writerow(["row" if rows.origin is None else "recording", "start", "end", "nats", *more])
+    table.writerows((of | {"nats": f"{of['nats']:.6g}"}).values() for of in placed)
     return text.getvalue().encode()
 
 

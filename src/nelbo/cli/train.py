@@ -98,6 +98,7 @@ def train(
     columns: Annotated[str | None, DATA("--columns", help="A TOML file of a table's columns.")] = None,
     kind: Annotated[str | None, DATA(help="series: an array of time series.")] = None,
     window: Annotated[int | None, DATA(help="Cut series into windows of this many steps.")] = None,
+    group: Annotated[str | None, DATA(help="Columns that name the unit of each row of a table of series.")] = None,
     condition: Annotated[str | None, MODEL(help='Condition the model on "label".')] = None,
     latent_dim: Annotated[int | None, MODEL(help="Number of latent dimensions.")] = None,
     beta: Annotated[float | None, MODEL(help="Weight of the KL.")] = None,

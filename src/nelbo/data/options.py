@@ -30,6 +30,8 @@ class DataOptions:
         kind: "series" for arrays `(n, steps)` or `(n, steps, channels)`.
         window: steps of the windows into which recordings are cut; the data are then series.
         stride: steps from one window to the next; None: `window`.
+        group: for a table of series: the column that names the unit of each row, or several with commas between them;
+            in Python also a list. None: inferred.
         tokens: for text: "characters" or "subwords"; None: chosen by the length of the lines.
         vocabulary: for text: the largest number of tokens; None: 4000.
         length: for text: the number of tokens per row; None: chosen from the lines.
@@ -49,6 +51,7 @@ class DataOptions:
     kind: Literal["series"] | None = None
     window: int | None = None
     stride: int | None = None
+    group: str | tuple[str, ...] | None = None
     tokens: Tokens | None = None
     vocabulary: int | None = None
     length: int | None = None

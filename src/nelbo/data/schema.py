@@ -8,7 +8,7 @@ model. Tables are converted column by column when they are read, so their shift 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from math import prod
 from typing import Any, Literal, get_args
@@ -25,7 +25,8 @@ from nelbo.errors import UserError
 Kind = Literal["image", "vector", "table", "series", "text"]
 Support = Literal["binary", "unit", "real"]
 ResizeMode = Literal["crop", "pad", "stretch"]
-OF_KIND = {"columns": "table", "names": "series", "vocabulary": "text"}  # fields of a single kind
+OF_KIND = {"columns": "table", "vocabulary": "text"} | dict.fromkeys(("names", "group", "clock"), "series")
+"""The fields of a single kind."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Schema:
         resize_mode: how pictures of other sizes are resized.
         columns: all columns of a table, in order; the `feature_columns` are its features.
         names: the names of a series' channels, if known.
+        group: the columns that name the units of a series' table, if there are some.
+        clock: the column that counts the time of a series' table, if there is one.
         vocabulary: the tokens of text.
 
     Raises `UserError` for inconsistent values.
@@ -60,6 +63,8 @@ class Schema:
     resize_mode: ResizeMode = "crop"
     columns: tuple[Column, ...] = ()
     names: tuple[str, ...] = ()
+    group: tuple[str, ...] = field(default=(), compare=False)
+    clock: str = field(default="", compare=False)
     vocabulary: Vocabulary | None = None
 
     def __post_init__(self) -> None:

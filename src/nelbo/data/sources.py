@@ -23,7 +23,7 @@ from torch.utils.data import IterableDataset
 from nelbo.data.arrays import npy
 from nelbo.data.arrays.infer import RawSplit
 from nelbo.data.arrays.layout import Items, Layout, as_batch_layout, to_numpy
-from nelbo.data.arrays.npy import FileRows, LoadedArrays
+from nelbo.data.arrays.npy import LoadedArrays
 from nelbo.data.dataset import fits_memory
 from nelbo.data.labels import labels_of
 from nelbo.errors import UserError
@@ -125,7 +125,7 @@ def parts(
         found = [(f"{stored.name} train", stored.x, stored.y), (f"{stored.name} test", stored.x_test, stored.y_test)]
     labels, classes = labels_of([None if y is None else (name, y, x.shape[0]) for name, x, y in found], classes)
     made = [
-        RawSplit(name, x if isinstance(x, Items | FileRows) else layout(x, name), y)
+        RawSplit(name, layout(x, name) if isinstance(x, np.ndarray) else x, y)
         for (name, x, _), y in zip(found, labels, strict=True)
     ]
     train, test = made[0], made[1] if len(made) == 2 else None

@@ -2,7 +2,7 @@
 
     window i of a recording covers its steps [i stride, i stride + window); the last one ends with the recording
 
-so that every step is in a window, without padding.
+so that every step is in a window. A recording shorter than a window is padded with NaN.
 """
 
 from __future__ import annotations
@@ -34,15 +34,25 @@ def split_at_random(whole: Dataset, name: str, fraction: float, seed: int, label
     return DataSplits(name, subset(whole, train), subset(whole, test))
 
 
-def of_windows(rows: Windows, name: str, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Split windows so that no step is in both splits: whole recordings, or the last part of a single one."""
-    if len(rows.recordings) > 1:
-        _, chosen = at_random(len(rows.recordings), name, fraction, seed)
-        test = np.isin(rows.recording, chosen.numpy())
+def of_windows(
+    rows: Windows, name: str, fraction: float, seed: int, units: np.ndarray | None = None
+) -> tuple[Tensor, Tensor]:
+    """Split windows so that no step is in both splits.
+
+    Random recordings are held out, or random units if `units` has the unit of each recording; of a single unit, whose
+    recordings are in order of time, the last part.
+    """
+    unit = (np.arange(len(rows.recordings)) if units is None else units)[rows.recording]
+    count = int(unit.max()) + 1
+    if count > 1:
+        _, chosen = at_random(count, name, fraction, seed)
+        test = np.isin(unit, chosen.numpy())
         train = ~test
     else:
-        last = rows.start[-max(round(len(rows.start) * fraction), 1)]
-        test, train = rows.start >= last, rows.start + rows.window <= last
+        first = len(rows.start) - max(round(len(rows.start) * fraction), 1)
+        same = rows.recording == rows.recording[first]
+        test = (rows.recording > rows.recording[first]) | same & (rows.start >= rows.start[first])
+        train = ~test & (~same | (rows.start + rows.window <= rows.start[first]))
     if not train.any():
         raise UserError(
             f"{name}: {len(rows.start)} windows of {rows.window} steps are too few for training and test windows "
@@ -55,7 +65,7 @@ class Windows:
     """Rows `(n, window, channels)` of recordings `(steps, channels)`, read on demand.
 
     Rows are indexed by row indices or a slice. `recording` `(n,)` is the index of a row's recording, `start` `(n,)` its
-    first step there. Raises `UserError` for a window that does not fit.
+    first step there. Raises `UserError` if no recording has as many steps as a window.
     """
 
     def __init__(self, recordings: Sequence[np.ndarray], window: int, stride: int, name: str) -> None:
@@ -63,20 +73,35 @@ class Windows:
             raise UserError(
                 f"window={window}, stride={stride}: use a window of at least 2 steps, and a stride from 1 to the window"
             )
-        self.recordings, self.window = recordings, window
-        starts = []
-        for i, steps in enumerate(map(len, recordings)):
-            if steps < window:
-                which = f"{name}: series {i}" if len(recordings) > 1 else name
-                raise UserError(f"{which} has {steps} steps, window={window}: use a window of {steps} or less")
-            first = np.arange(0, steps - window + 1, stride)
-            starts.append(first if first[-1] == steps - window else np.append(first, steps - window))
+        longest = int(np.argmax([len(of) for of in recordings]))
+        if (steps := len(recordings[longest])) < window:
+            which = f"{name}: series {longest}" if len(recordings) > 1 else name
+            raise UserError(f"{which} has {steps} steps, window={window}: use a window of {steps} or less")
+        self._cut(recordings, window, stride)
+
+    @classmethod
+    def whole(cls, recordings: Sequence[np.ndarray], steps: int = 0) -> Windows:
+        """Each recording as one row, or as several of `steps` steps, however short it is."""
+        rows = cls.__new__(cls)
+        longest = steps or max(map(len, recordings))
+        rows._cut(recordings, longest, longest)
+        return rows
+
+    def _cut(self, recordings: Sequence[np.ndarray], window: int, stride: int) -> None:
+        self.recordings, self.window, starts = recordings, window, []
+        for steps in map(len, recordings):
+            first = np.arange(0, max(steps - window, 0) + 1, stride)
+            starts.append(first if first[-1] >= steps - window else np.append(first, steps - window))
         self.recording = np.repeat(np.arange(len(recordings)), [len(of) for of in starts])
         self.start = np.concatenate(starts)
         self.shape = (len(self.start), window, recordings[0].shape[1])
-        self.dtype: np.dtype[Any] = recordings[0].dtype
+        short = any(len(of) < window for of in recordings)
+        self.dtype: np.dtype[Any] = np.result_type(*{of.dtype for of in recordings}, *[np.float32] * short)
 
     def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
-        chosen = zip(self.recording[index].tolist(), self.start[index].tolist(), strict=True)
-        rows = [self.recordings[i][first : first + self.window] for i, first in chosen]
-        return np.stack(rows) if rows else np.empty((0, *self.shape[1:]), self.dtype)
+        chosen = list(zip(self.recording[index].tolist(), self.start[index].tolist(), strict=True))
+        rows = np.full((len(chosen), *self.shape[1:]), np.nan if self.dtype.kind == "f" else 0, self.dtype)
+        for row, (i, first) in zip(rows, chosen, strict=True):
+            steps = self.recordings[i][first : first + self.window]
+            row[: len(steps)] = steps
+        return rows

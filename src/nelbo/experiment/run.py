@@ -113,7 +113,8 @@ def default_recipe(source: Any, settings: Mapping[str, Any] | None = None) -> st
     """
     said = recipe_file.dotted(settings or {})
     try:
-        options = DataOptions(kind=said.get("data.kind"), window=said.get("data.window"))
+        kind, window, group = (said.get(f"data.{name}") for name in ("kind", "window", "group"))
+        options = DataOptions(kind=kind, window=window, group=group)
         suitable = reader_of(source, options).default_recipe(source)
     except UserError:  # raised again when the data are read
         return None
@@ -151,6 +152,7 @@ def fit(
     kind: Literal["series"] | None = None,
     window: int | None = None,
     stride: int | None = None,
+    group: str | Sequence[str] | None = None,
     **overrides: Any,
 ) -> Model:
     """Train a VAE on `data` and return the model.
@@ -186,6 +188,7 @@ def fit(
         kind: "series" for arrays `(n, steps)` or `(n, steps, channels)`.
         window: steps of the windows into which long series are cut.
         stride: steps from one window to the next; None: the window.
+        group: for a table of series, the column, or the columns, that name the unit of each row; None: inferred.
         overrides: any other field of the recipe: `ema_decay=0.999`, or by its path, `model__latent__dim=8`.
 
     Raises:

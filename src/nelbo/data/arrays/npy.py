@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from nelbo.data.arrays.layout import Items, Layout, as_batch_layout
+from nelbo.data.arrays.layout import Layout, as_batch_layout
+from nelbo.data.dataset import RowSource
 from nelbo.data.split_names import HELD_OUT, part_of
 from nelbo.errors import UserError
 from nelbo.reading import RESTORE, check_file, check_unpacked, damaged
@@ -96,7 +97,7 @@ class LoadedArrays:
     """The arrays of a source: rows and labels of the training split, and of the test split if any."""
 
     name: str
-    x: np.ndarray | Items | FileRows
+    x: RowSource
     y: Any = None
     x_test: np.ndarray | None = None
     y_test: Any = None

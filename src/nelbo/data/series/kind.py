@@ -10,6 +10,7 @@ import numpy as np
 
 from nelbo.data.arrays.kind import ArrayKind
 from nelbo.data.dataset import Dataset, DataSplits
+from nelbo.data.kinds import RowNames
 from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema
 from nelbo.data.series import series
@@ -28,7 +29,7 @@ class SeriesKind(ArrayKind):
     masks_missing = True
 
     def recognises(self, source: Any, options: DataOptions) -> bool:
-        return options.kind is not None or options.window is not None
+        return not (options.kind is options.window is options.group is None)
 
     def load(self, source: Any, options: DataOptions, seed: int) -> DataSplits:
         return series.load(source, options, seed)
@@ -42,6 +43,18 @@ class SeriesKind(ArrayKind):
     def describe(self, schema: Schema) -> str:
         steps, channels = schema.shape
         return f"series of {steps} steps, {channels} {'channel' if channels == 1 else 'channels'}"
+
+    def row_names(self, rows: Dataset) -> RowNames:
+        """Of a window, its unit and the times of its first and last step; without a clock, these steps."""
+        if rows.origin is None:
+            return super().row_names(rows)
+        found, steps = [], rows.schema.shape[0]
+        for recording, start in rows.origin.tolist():
+            end = start + steps
+            place = rows.source.place(recording, start, end) if rows.source else {"unit": recording}
+            first, last = place.get("first_time", start), place.get("last_time", end - 1)
+            found.append(f"{place['unit']}: {first} to {last}" if "unit" in place else f"{first} to {last}")
+        return RowNames("window", found)
 
     def to_bytes(self, values: Any, schema: Schema, ending: str) -> bytes:
         """An array as `.npy`, or as a `.csv` with one row per step: series, step, and the channels by name."""

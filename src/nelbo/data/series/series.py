@@ -4,14 +4,11 @@ An array holds series if `kind="series"` or a `window` is set; otherwise it hold
 
     an array     (n, steps) or (n, steps, channels); (steps,) is one recording
     a list       of arrays (steps,) or (steps, channels), of any lengths: shorter ones are padded with NaN
-    a table      one recording, with one row per step and one column per channel: it needs a window
-
-A first column of dates and times, or of numbers under a name such as "time", counts the steps and is left out. All
-other columns of a table must hold numbers; empty cells are unobserved.
+    a table      a row for each step and a column for each channel, of one unit or several (`.recordings`)
 
 With a `window`, each series is a recording that is cut into windows (`nelbo.data.split`). Without a test split in the
-source, random rows are held out; for windows, random recordings; for the windows of a single recording its last part,
-and no training window shares a step with it.
+source, random rows are held out; for windows, random recordings, or random units of a table; for the windows of a
+single one its last part, and no training window shares a step with it.
 
     only {0, 1}      binary   x = raw
     other values     real     x = (raw - mean) / std, per channel, of the observed training values
@@ -21,6 +18,7 @@ For a trained model, shorter series are padded with NaN, and longer ones are cut
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nelbo.data import sources, split, tables
+from nelbo.data import sources, split
 from nelbo.data.arrays import infer
 from nelbo.data.arrays.infer import ArrayStats, Moments, RawSplit, chunks
 from nelbo.data.arrays.layout import as_series_layout, to_numpy
@@ -37,104 +35,69 @@ from nelbo.data.arrays.npy import FileRows
 from nelbo.data.dataset import Dataset, DataSplits, subset
 from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema, Support
+from nelbo.data.series import recordings
+from nelbo.data.series.recordings import Recordings
 from nelbo.data.split import Windows
-from nelbo.data.tables import cells
-from nelbo.data.tables.source import open_table
 from nelbo.errors import UserError
-
-CLOCKS = ("", "t", "time", "times", "timestamp", "timestamps", "date", "datetime", "step", "index", "unnamed: 0")
-
-
-def read(source: Any) -> tuple[str, np.ndarray, tuple[str, ...]]:
-    """Read (name of the table, its values `(steps, channels)` with NaN for empty cells, names of the channels).
-
-    Raises `UserError` for a table without rows or channels, and naming a column that does not hold numbers.
-    """
-    table = open_table(source)
-    if not table.table.num_rows:
-        raise UserError(f"{table.name} has no rows: give at least 2 steps")
-    first = int(_tells_time(table.names[0], table.table.column(0)))
-    names = table.names[first:]
-    if not names:
-        raise UserError(f"{table.name} has only a column of times: add a column of numbers")
-    values = np.empty((table.table.num_rows, len(names)))
-    for j, name in enumerate(names):
-        try:
-            values[:, j] = _numbers(table.table.column(first + j))
-        except UserError as error:
-            raise UserError(
-                f"{table.name}: column {name!r} {error}: remove the column, or convert it to numbers"
-            ) from None
-    return table.name, values, names
-
-
-def _tells_time(name: str, column: Any) -> bool:
-    """Whether a first column holds the times of the steps."""
-    form = cells.form_of(column.type)
-    if form == "text":
-        distinct, _ = cells.texts(column)
-        if len(distinct) and (cells.dates_in(distinct)[0] != cells.NONE).all():
-            return True
-    return form == "date" or name.strip().lower() in CLOCKS
-
-
-def _numbers(column: Any) -> np.ndarray:
-    """The cells as float64, NaN for missing ones; raises `UserError` for words and dates."""
-    if cells.form_of(column.type) in ("text", "choice"):
-        distinct, place = cells.texts(column)
-        numbers = cells.numbers_in(distinct)
-        used = np.unique(place[place >= 0])
-        if (words := used[np.isnan(numbers[used])]).size:
-            raise UserError(f"holds {distinct[int(words[0])].as_py()!r}, which is not a number")
-        return np.append(numbers, np.nan)[place]
-    return cells.numbers(column)
 
 
 @dataclass(frozen=True)
 class LoadedSeries:
     """Training and test series (None: no test split), and the names of classes and channels.
 
-    `lists` are the series of a list, each at its own length; the rows of `train` are the same padded with NaN.
-    `is_recording`: the source is a table, which holds one recording.
+    `lists` are the series of a list or a table, each at its own length; the rows of `train` are the same padded with
+    NaN. `table`: the recordings of a table. `is_cut`: whether the rows are windows of the series.
     """
 
     train: RawSplit
     test: RawSplit | None = None
     classes: tuple[str, ...] = ()
-    channels: tuple[str, ...] = ()
     lists: tuple[np.ndarray, ...] = ()
-    is_recording: bool = False
+    table: Recordings | None = None
+    is_cut: bool = False
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of the channels, if they are known."""
+        return self.table.channels if self.table else ()
+
+    @property
+    def units(self) -> np.ndarray | None:
+        """The unit of each recording; None: each is a unit."""
+        return self.table.unit if self.table else None
 
 
 def load(source: Any, options: DataOptions, seed: int) -> DataSplits:
     """Load training and test series; see `nelbo.data.load`."""
-    loaded = _find(source, options.data_root)
+    loaded = _find(source, options)
     if options.window is not None:
-        loaded = _cut(loaded, options.window, options.window if options.stride is None else options.stride)
-    elif loaded.is_recording:
+        window, stride = options.window, options.window if options.stride is None else options.stride
+        loaded = _cut(loaded, lambda series, name: Windows(series, window, stride, name))
+    elif loaded.table and len(loaded.lists) == 1:
         raise UserError(
             f"{loaded.train.name} is one series of {loaded.train.shape[0]} steps: cut it into windows, such as "
-            "--window 128"
+            "--window 128, or, if a column names units, give --group COLUMN"
         )
     held_out = (options.val_fraction, seed)
     name, rows = Path(loaded.train.name).stem, loaded.train.rows
     if loaded.test is not None:
-        stats, seen_test = summarise(loaded.train), summarise(loaded.test)
+        stats, seen_test = (summarise(part, loaded.is_cut) for part in (loaded.train, loaded.test))
         schema = _schema(loaded, stats | seen_test)
-        return DataSplits(name, _build(loaded.train, schema, stats), _build(loaded.test, schema, seen_test))
-    if isinstance(rows, Windows):
-        first, second = split.of_windows(rows, name, *held_out)
+        test = replace(loaded, train=loaded.test)
+        return DataSplits(name, _build(loaded, schema, stats), _build(test, schema, seen_test))
+    if loaded.is_cut and isinstance(rows, Windows):
+        first, second = split.of_windows(rows, name, *held_out, units=loaded.units)
     else:
         first, second = split.at_random(rows.shape[0], name, *held_out)
     chosen = np.isin(np.arange(rows.shape[0]), first.numpy())
-    stats = summarise(loaded.train, chosen)
-    whole = _build(loaded.train, _schema(loaded, stats), stats)
+    stats = summarise(loaded.train, loaded.is_cut, chosen)
+    whole = _build(loaded, _schema(loaded, stats), stats)
     return DataSplits(name, subset(whole, first), subset(whole, second))
 
 
 def load_like(source: Any, schema: Schema, split: str, options: DataOptions) -> Dataset:
     """Load series of any source for a model with this schema; see `nelbo.data.load_like`."""
-    loaded = _find(source, options.data_root, schema.classes, schema.names)
+    loaded = _find(source, options, schema)
     if split == "test" and loaded.test is not None:
         loaded = replace(loaded, train=loaded.test, test=None)
     steps, channels = schema.shape
@@ -146,39 +109,36 @@ def load_like(source: Any, schema: Schema, split: str, options: DataOptions) -> 
             "the same channels"
         )
     if loaded.lists or loaded.train.shape[0] != steps:
-        whole = tuple(_ended(series, max(steps, len(series))) for series in _recordings(loaded))
-        loaded = _cut(replace(loaded, lists=whole), steps, steps)
-    stats = summarise(loaded.train)
+        loaded = _cut(loaded, lambda series, _: Windows.whole(series, steps))
+    stats = summarise(loaded.train, loaded.is_cut)
     if schema.support == "binary" and not stats.is_binary:
         raise UserError(
             f"{loaded.train.name}: values range from {stats.low:g} to {stats.high:g}, and the model supports only "
             "0 and 1: "
             "threshold them first"
         )
-    return _build(loaded.train, replace(schema, classes=loaded.classes), stats)
+    return _build(loaded, replace(schema, classes=loaded.classes), stats)
 
 
-def _find(
-    source: Any, data_root: str | Path | None, classes: tuple[str, ...] = (), channels: tuple[str, ...] = ()
-) -> LoadedSeries:
-    """The uncut series of a source; for a table, the columns `channels` if it has them all."""
-    if tables.is_table(source):
-        name, values, names = read(source)
-        if channels and set(channels) <= set(names):
-            values, names = values[:, [names.index(channel) for channel in channels]], channels
-        return LoadedSeries(RawSplit(name, values[None]), channels=names, is_recording=True)
+def _find(source: Any, options: DataOptions, like: Schema | None = None) -> LoadedSeries:
+    """The uncut series of a source, for a model of the schema `like` if there is one."""
+    if recordings.is_table(source):
+        longest = like.shape[0] if like else options.window
+        table = recordings.read(source, options.group, longest, like)
+        return LoadedSeries(RawSplit(table.name, Windows.whole(table.values)), lists=table.values, table=table)
+    if options.group is not None:
+        raise UserError(f"group={options.group!r} names columns of a table: remove it, or give a table")
     sources.locate(source)  # raises for a path that does not exist
     x, y = source if isinstance(source, tuple) and len(source) == 2 else (source, None)
     lists = _listed(x) if isinstance(x, list) else ()
     if lists:
-        longest = max(map(len, lists))
-        stored = sources.LoadedArrays("list", np.stack([_ended(series, longest) for series in lists]), y)
+        stored = sources.LoadedArrays("list", Windows.whole(lists), y)
     else:
-        stored = sources.read(source, data_root, as_series_layout)
+        stored = sources.read(source, options.data_root, as_series_layout)
         if isinstance(stored.x, np.ndarray) and stored.x.ndim == 1:
             stored = replace(stored, x=stored.x[None])
-    train, test, classes = sources.parts(stored, classes, as_series_layout)
-    return LoadedSeries(train, test, classes, lists=lists)
+    train, test, classes = sources.parts(stored, like.classes if like else (), as_series_layout)
+    return LoadedSeries(train, test, classes, lists)
 
 
 def _listed(items: list[Any]) -> tuple[np.ndarray, ...]:
@@ -203,15 +163,6 @@ def _listed(items: list[Any]) -> tuple[np.ndarray, ...]:
     return tuple(found)
 
 
-def _ended(series: np.ndarray, steps: int) -> np.ndarray:
-    """Pad the series `(its steps, channels)` with NaN to `steps`; unchanged if it is long enough."""
-    if len(series) == steps:
-        return series
-    whole = np.full((steps, series.shape[1]), np.nan, np.result_type(series.dtype, np.float32))
-    whole[: len(series)] = series
-    return whole
-
-
 def _recordings(loaded: LoadedSeries) -> tuple[np.ndarray, ...]:
     """The training series, each at its own length; those of a file stay in the file."""
     rows = loaded.train.rows
@@ -220,22 +171,23 @@ def _recordings(loaded: LoadedSeries) -> tuple[np.ndarray, ...]:
     return loaded.lists or tuple(rows[:])
 
 
-def _cut(loaded: LoadedSeries, window: int, stride: int) -> LoadedSeries:
+def _cut(loaded: LoadedSeries, windows: Callable[[tuple[np.ndarray, ...], str], Windows]) -> LoadedSeries:
     """Cut all series into windows, each with the label of its series."""
 
-    def windows(part: RawSplit, own: tuple[np.ndarray, ...]) -> RawSplit:
-        rows = Windows(own, window, stride, part.name)
+    def cut(part: RawSplit, own: tuple[np.ndarray, ...]) -> RawSplit:
+        rows = windows(own, part.name)
         labels = None if part.labels is None else part.labels[torch.from_numpy(rows.recording)]
         return RawSplit(part.name, rows, labels)
 
-    test = loaded.test and windows(loaded.test, _recordings(LoadedSeries(loaded.test)))
-    return replace(loaded, train=windows(loaded.train, _recordings(loaded)), test=test)
+    test = loaded.test and cut(loaded.test, _recordings(LoadedSeries(loaded.test)))
+    return replace(loaded, train=cut(loaded.train, _recordings(loaded)), test=test, is_cut=True)
 
 
-def summarise(part: RawSplit, train: np.ndarray | None = None) -> ArrayStats:
+def summarise(part: RawSplit, is_cut: bool, train: np.ndarray | None = None) -> ArrayStats:
     """The statistics of the observed values; `fitted_low`, `fitted_high` and the moments are of the training series.
 
-    Raises `UserError` for an infinite value, a series of one step, or a series without observed values.
+    Raises `UserError` for an infinite value, a series of one step, or a series without observed values that is not a
+    window.
     """
     if part.shape[0] < 2:
         raise UserError(f"{part.name}: each series has 1 step: give series of at least 2 steps")
@@ -245,7 +197,7 @@ def summarise(part: RawSplit, train: np.ndarray | None = None) -> ArrayStats:
             found = ", ".join(map(str, np.argwhere(np.isinf(chunk))[0] + [start, 0, 0]))
             raise UserError(f"{part.name} has infinite values, the first at [{found}]: drop them, or use NaN")
         gaps = np.isnan(chunk)
-        if not isinstance(part.rows, Windows) and (nothing := gaps.all((1, 2))).any():
+        if not is_cut and (nothing := gaps.all((1, 2))).any():
             raise UserError(f"{part.name}: series {start + nothing.argmax()} holds only NaN: leave it out")
         only_01 = only_01 and bool(((chunk == 0) | (chunk == 1) | gaps).all())
         low = min(low, float(np.fmin.reduce(chunk, None, initial=np.inf)))
@@ -265,12 +217,17 @@ def _schema(loaded: LoadedSeries, stats: ArrayStats) -> Schema:
         raise UserError(f"{loaded.train.name}: channel {channel} holds only NaN in the training part: leave it out")
     shift, scale = ((0.0,), (1.0,)) if stats.is_binary else (tuple(stats.mean.tolist()), tuple(stats.std.tolist()))
     support: Support = "binary" if stats.is_binary else "real"
-    return Schema("series", loaded.train.shape, shift, scale, support, loaded.classes, names=loaded.channels)
+    group, clock = (loaded.table.group, loaded.table.clock) if loaded.table else ((), "")
+    shape = loaded.train.shape
+    return Schema(
+        "series", shape, shift, scale, support, loaded.classes, names=loaded.channels, group=group, clock=clock
+    )
 
 
-def _build(part: RawSplit, schema: Schema, stats: ArrayStats) -> Dataset:
-    """The dataset of these rows; for windows, with their `origin`."""
-    made = infer.build(part, schema, stats)
-    if isinstance(part.rows, Windows):
-        made.origin = torch.from_numpy(np.stack([part.rows.recording, part.rows.start], 1))
+def _build(loaded: LoadedSeries, schema: Schema, stats: ArrayStats) -> Dataset:
+    """The dataset of the training rows; windows have their `origin`, those of a table its recordings, too."""
+    made = infer.build(loaded.train, schema, stats)
+    if loaded.is_cut and isinstance(loaded.train.rows, Windows):
+        made.origin = torch.from_numpy(np.stack([loaded.train.rows.recording, loaded.train.rows.start], 1))
+    made.source = loaded.table
     return made
