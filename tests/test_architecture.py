@@ -150,6 +150,18 @@ def test_imports_run_one_way(path: Path) -> None:
     assert sorted(found - allowed - UPWARDS.get(module_of(path), set())) == []
 
 
+def test_commands_print_only_messages_data_and_json() -> None:
+    """What may hold a user's texts goes through `nelbo.errors.say` or `nelbo.cli.io.print_text`, which escape them."""
+    loose = []
+    for path in (path for path in FILES if part(module_of(path)) == "cli" and path.name != "io.py"):
+        for node in ast.walk(TREES[path]):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "print":
+                said = ast.unparse(node.args[0])
+                if not said.startswith(("json.dumps(", "'", "f'nelbo {__version__}'", "fields.to_text(")):
+                    loose.append(f"{path.name}: print({said})")
+    assert loose == []
+
+
 def test_no_module_imports_itself_by_a_detour() -> None:
     graph = {
         module: {home for home, _ in imports(path, at_import(path)) if home != module}

@@ -1,11 +1,13 @@
-"""The error for wrong input, and the import of optional packages."""
+"""The error for wrong input, messages as they are printed, and the import of optional packages."""
 
 from __future__ import annotations
 
 import difflib
+import sys
+import unicodedata
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Any
+from typing import Any, TextIO
 
 
 class UserError(ValueError):
@@ -24,6 +26,53 @@ def nearest(name: str, names: Iterable[str]) -> str:
     known = sorted(names)
     close = difflib.get_close_matches(name, known, 1) or [n for n in known if n.lower() == name.lower()]
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+
+
+LONGEST = 300
+"""The most characters of a message that is printed."""
+ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's categories of control characters, of marks such as those that turn the direction of text, of bytes of a
+file's name that are not text, and of breaks of lines and paragraphs."""
+JOINERS = "\u200c\u200d"  # of letters in Persian, and of emoji
+
+
+def escaped(text: str) -> str:
+    r"""A text without control characters: names of files and columns may have some, which would command a terminal.
+
+    >>> escaped("a\x1b[2Jb\u202ec\n")
+    'a\\x1b[2Jb\\u202ec\\n'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in ESCAPED and c not in JOINERS else c
+        for c in text
+    )
+
+
+def one_line(text: object, most: int = LONGEST) -> str:
+    """A message as it is printed: escaped, and cut in its middle, since its start names the thing, its end the remedy.
+
+    >>> one_line("column 'a': " + 200 * "x" + ": rename it", 40)
+    "column 'a': xxxxxxxxxx ... xx: rename it"
+    """
+    line = escaped(str(text)[: 2 * most] + str(text)[-2 * most :] if len(str(text)) > 4 * most else str(text))
+    if len(line) <= most:
+        return line
+    end = most * 2 // 5 - 3
+    return f"{line[: most - end - 5]} ... {line[-end:]}"
+
+
+def say(message: object, file: TextIO | None = None) -> None:
+    """Print a message as `one_line` makes it; characters that the file cannot write are escaped.
+
+    Args:
+        message: the message.
+        file: where to print; None: stdout.
+    """
+    out = file or sys.stdout
+    encoding = getattr(out, "encoding", None) or "utf-8"
+    print(one_line(message).encode(encoding, "backslashreplace").decode(encoding), file=out)
 
 
 def require(module: str, purpose: str = "tables", remedy: str = "pip install 'nelbo[table]'") -> Any:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from nelbo.errors import UserError
+from nelbo.errors import UserError, escaped
 
 RESTORE = "restore the file, or save or download it again"
 UNPACKED, RATIO = 2**27, 100
@@ -155,6 +155,18 @@ def json_of(path: Path) -> Any:
     text = text_of(path, JSON_BYTES)
     with damaged(path, "is damaged"):
         return json.loads(text)
+
+
+def toml_text(value: str) -> str:
+    r"""A string in quotes, as TOML and JSON read it; control characters and marks of direction are escaped.
+
+    >>> toml_text("é\x9b\u202e")
+    '"é\\u009b\\u202e"'
+    """
+    quoted = json.dumps(value, ensure_ascii=False)
+    if quoted.isascii() and quoted.isprintable():
+        return quoted
+    return "".join(c if escaped(c) == c else json.dumps(c)[1:-1] if ord(c) != 0x7F else "\\u007f" for c in quoted)
 
 
 def toml_of(text: str, name: str | Path, remedy: str = "mend it") -> dict[str, Any]:

@@ -12,7 +12,7 @@ import typer
 from nelbo import __version__
 from nelbo.cli import art, augment, detect, impute, info_commands, model_commands, train
 from nelbo.cli.io import Command, group
-from nelbo.errors import UserError
+from nelbo.errors import UserError, say
 
 __all__ = ["app", "main"]
 
@@ -56,7 +56,7 @@ def options(
 def main() -> None:
     """Run the command line. An error that the user can fix is one line and exit code 2; Ctrl-C is exit code 130."""
     warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")  # one of twice the size is refused
-    warnings.showwarning = lambda message, *_, **__: print(f"Warning: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_, **__: say(f"Warning: {message}", sys.stderr)
     from nelbo.experiment.status_line import loops_on
 
     try:
@@ -71,7 +71,7 @@ def main() -> None:
     except typer.Abort:
         code = 130
     if code == 2:
-        print(f"Error: {message}", file=sys.stderr)
+        say(f"Error: {message}", sys.stderr)
     elif code == 130:
         print("Interrupted", file=sys.stderr)
     sys.exit(code)

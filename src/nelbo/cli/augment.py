@@ -96,7 +96,7 @@ def _rows(m: Model, data: str, rows: Any, append: bool, privacy: bool, out: Path
     if found and not as_json:
         from nelbo.apps.synthesis.privacy import to_text
 
-        print(to_text(found))
+        io.say_lines(to_text(found))
 
 
 def _draw(

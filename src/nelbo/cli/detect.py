@@ -13,7 +13,7 @@ import typer
 
 from nelbo.cli import io
 from nelbo.cli.io import JSON, Condition, DataPath, ModelPath, Out, Seed
-from nelbo.errors import UserError
+from nelbo.errors import UserError, one_line, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,7 +83,10 @@ def detect(
     said = _summary(detector, result, rows, alpha) | {"calibrated_on": source}
     if where:
         said["anomalous_intervals"] = [_placed(interval, rows) for interval in where.intervals]
-    print(json.dumps({"out": [str(path) for path in written], **said}) if as_json else _text(said, written))
+    if as_json:
+        print(json.dumps({"out": [str(path) for path in written], **said}))
+    else:
+        io.say_lines(_text(said, written))
 
 
 def _is_drawn(schema: Schema) -> bool:
@@ -146,7 +149,7 @@ def _write(
         except UserError as error:
             if out == picture:
                 raise
-            print(f"No {picture}: {error}", file=sys.stderr)
+            say(f"No {picture}: {error}", sys.stderr)
     for path, content in files.items():
         io.write(path, content)
     return list(files)
@@ -252,6 +255,7 @@ def _text(said: dict[str, object], written: list[Path]) -> str:
     names = [
         f"row {o['row']}" if said["item"] == "row" else f"{said['item']} {o['item']} (row {o['row']})" for o in top
     ]
+    names = [one_line(name, 80) for name in names]
     width = max(map(len, names), default=0)
     lines = [
         f"{said['n_anomalies']:,} of {said['n']:,} rows are anomalies: {said['score']} above {said['threshold']:.4g} "

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from nelbo.cli.io import JSON, Command, ModelPath, Seed, group
+from nelbo.cli.io import JSON, Command, ModelPath, Seed, group, print_text, say_lines, say_result
+from nelbo.errors import say
 
 prior = group()
 
@@ -34,7 +35,7 @@ def presets(as_json: JSON = False) -> None:
         print(json.dumps(listed))
         return
     for row in listed:
-        print(f"{row['name']:22} {row['summary']} [{row['paper']}; {', '.join(row['fills'])}]")
+        print_text(f"{row['name']:22} {row['summary']} [{row['paper']}; {', '.join(row['fills'])}]")
 
 
 @prior.callback()
@@ -76,11 +77,7 @@ def fit(
     folder = out or (model / "model" if (model / "model").is_dir() else model)
     fitted.save(folder)
     chosen = fitted.recipe.model.latent.options["prior"].kind
-    print(
-        json.dumps({"out": str(folder), "prior": chosen})
-        if as_json
-        else f"Wrote {folder} with a prior of kind {chosen}"
-    )
+    say_result({"out": str(folder), "prior": chosen}, f"Wrote {folder} with a prior of kind {chosen}", as_json)
 
 
 def info(model: ModelPath, as_json: JSON = False) -> None:
@@ -94,7 +91,7 @@ def info(model: ModelPath, as_json: JSON = False) -> None:
     from nelbo.model.io import load
 
     loaded = load(model)
-    print(json.dumps(loaded.info()) if as_json else loaded)
+    print_text(json.dumps(loaded.info())) if as_json else say_lines(str(loaded))
 
 
 def cite(model: ModelPath, as_json: JSON = False) -> None:
@@ -114,7 +111,7 @@ def cite(model: ModelPath, as_json: JSON = False) -> None:
     if as_json:
         print(json.dumps({key: citations.bibtex([key]) for key in keys}))
     else:
-        print(citations.bibtex(keys), end="")
+        print_text(citations.bibtex(keys).removesuffix("\n"))
 
 
 RecipeName = Annotated[str, typer.Argument(metavar="NAME", help="A shipped recipe, or a TOML file.")]
@@ -140,7 +137,7 @@ def listing(context: typer.Context, as_json: JSON = False) -> None:
         print(json.dumps(described))
     else:
         for name, description in described.items():
-            print(f"{name:10} {description}")
+            say(f"{name:10} {description}")
 
 
 @recipes_app.command(cls=Command)
@@ -157,7 +154,7 @@ def show(name: RecipeName, as_json: JSON = False) -> None:
     if as_json:
         print(json.dumps(dump(recipe.load(name))))
     else:
-        print(recipe.text(name), end="")
+        print_text(recipe.text(name).removesuffix("\n"))
 
 
 @recipes_app.command(cls=Command)
@@ -179,7 +176,7 @@ def fields(
     from nelbo.config import fields
 
     found = fields.listing(family)
-    print(json.dumps(found) if as_json else fields.to_text(found))
+    print_text(json.dumps(found) if as_json else fields.to_text(found))
 
 
 @recipes_app.command(cls=Command)
@@ -202,7 +199,7 @@ def copy(
     if file.exists() and not force:
         raise UserError(f"{file} exists: name another file, or replace it with --force")
     write_bytes(file, recipe.text(name).encode())
-    print(json.dumps({"out": str(file)}) if as_json else f"Wrote {file}: nelbo train --recipe {file}")
+    say_result({"out": str(file)}, f"Wrote {file}: nelbo train --recipe {file}", as_json)
 
 
 data_app = group()
@@ -245,7 +242,7 @@ def describe(
     if as_json:
         print(json.dumps({"file": file, "rows": rows, "columns": tables.describe(found)}))
     elif toml:
-        print(tables.to_toml(found), end="")
+        print_text(tables.to_toml(found).removesuffix("\n"))
     else:
-        print(f"{file}: {rows:,} rows, {len(found.columns)} columns, {found.shape[0]} to model")
-        print(tables.to_text(found))
+        say(f"{file}: {rows:,} rows, {len(found.columns)} columns, {found.shape[0]} to model")
+        say_lines(tables.to_text(found))

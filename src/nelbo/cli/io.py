@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from nelbo.errors import UserError
+from nelbo.errors import UserError, escaped, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -196,7 +196,29 @@ def emit(m: Model, values: Any, out: Path | None, as_json: bool, columns: int = 
         write(out, encode_data(m, values, out, columns))
         announce(out, np.shape(values), as_json, **more)
     else:
-        print(json.dumps({"lines": values, **more}) if as_json else "\n".join(values))
+        print_text(json.dumps({"lines": values, **more}) if as_json else "\n".join(values))
+
+
+def print_text(text: str) -> None:
+    """Print data or a text of several lines: as it is into a file or a pipe, escaped on a terminal."""
+    if sys.stdout.isatty():
+        text = "\n".join(map(escaped, text.split("\n")))
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def say_result(values: dict[str, Any], text: str, as_json: bool) -> None:
+    """Print a result: as JSON, or as a message."""
+    if as_json:
+        print(json.dumps(values))
+    else:
+        say(text)
+
+
+def say_lines(text: str) -> None:
+    """Print the lines of a summary or a table, each as a message."""
+    for line in text.split("\n"):
+        say(line)
 
 
 def write(out: Path, content: bytes) -> None:
@@ -217,7 +239,7 @@ def announce(out: Path, shape: tuple[int, ...], as_json: bool, shown: int = 0, o
         print(json.dumps({"out": str(out), "shape": list(shape), **more}))
     else:
         part = f": the first {shown:,} of {of:,}; use -n for more" if of > shown else ""
-        print(f"Wrote {out} {tuple(shape)}{part}")
+        say(f"Wrote {out} {tuple(shape)}{part}")
 
 
 def stream_log_likelihood(heard: list[Estimate]) -> Callable[[Estimate], None]:

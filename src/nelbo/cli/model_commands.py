@@ -12,7 +12,7 @@ import typer
 
 from nelbo.cli import io
 from nelbo.cli.io import JSON, Condition, DataPath, ItemData, ModelPath, N, Out, Seed, Temperature
-from nelbo.errors import UserError
+from nelbo.errors import UserError, say
 
 if TYPE_CHECKING:
     from nelbo.model.scoring import Estimate
@@ -72,7 +72,7 @@ def evaluate(
     lines = "\n".join(f"{name:14} " + (f"{v:.4f}" if isinstance(v, float) else str(v)) for name, v in result.items())
     if out:
         io.write(out, json.dumps(result).encode() + b"\n")
-    print(json.dumps(result) if as_json else lines)
+    io.print_text(json.dumps(result) if as_json else lines)
 
 
 def sample(
@@ -179,7 +179,7 @@ def reconstruct(
         originals = m._to_user(m.schema.decode(rows.batch(first)).numpy())
         io.emit(m, [f"{a}\n  -> {b}" for a, b in zip(originals, values, strict=True)], out, as_json)
         if len(rows) > len(first):
-            print(f"The first {len(first):,} of {len(rows):,} lines; use -n for more", file=sys.stderr)
+            say(f"The first {len(first):,} of {len(rows):,} lines; use -n for more", sys.stderr)
     else:
         io.emit(m, values, out, as_json)
 
@@ -244,7 +244,7 @@ def interpolate(
         io.write(animation, images.gif([*there, *there[-2:0:-1]], fps=12.5))
         more = {"animation": str(animation)}
         if not as_json:
-            print(f"Wrote {animation}")
+            say(f"Wrote {animation}")
     io.emit(m, values, out, as_json, len(values), **more)
 
 

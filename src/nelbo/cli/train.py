@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from nelbo.cli.io import Command
+from nelbo.errors import say
 
 LOG = logging.getLogger(__name__)
 HELP = """Train a VAE on DATA.
@@ -189,7 +190,7 @@ def _say_end(state: Any, folder: Path, quiet: bool, as_json: bool) -> None:
         print(json.dumps({"reason": state.reason, "out": str(folder), "best": best, "best_epoch": state.best_epoch}))
     elif not quiet:
         done = state.reason in ("done", "no better test loss")
-        print(f"{'Done' if done else 'Stopped: ' + state.reason}. Wrote {folder}/: pictures, report.html, model/")
+        say(f"{'Done' if done else 'Stopped: ' + state.reason}. Wrote {folder}/: pictures, report.html, model/")
         if not done:
-            print(f"Continue with --resume --out {folder}")
+            say(f"Continue with --resume --out {folder}")
         LOG.info("Next: nelbo sample %s, nelbo info %s", folder, folder)

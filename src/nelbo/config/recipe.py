@@ -6,7 +6,6 @@ have a default or are chosen from the data, and any field can be overridden by i
 
 from __future__ import annotations
 
-import json
 import platform
 import tomllib
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from nelbo.config.registry import Component, NonNegative, dump, hints, parse
 from nelbo.data import DataOptions
 from nelbo.errors import UserError, nearest
 from nelbo.objectives import Objective
-from nelbo.reading import TOML_BYTES, exists, text_of, toml_of
+from nelbo.reading import TOML_BYTES, exists, text_of, toml_of, toml_text
 from nelbo.training import TrainingConfig
 
 FITTED = (
@@ -203,9 +202,9 @@ def _lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
 def _value(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_value, value))}]"
-    if isinstance(value, str | bool):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return repr(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return toml_text(value) if isinstance(value, str) else repr(value)
 
 
 def _key(name: str) -> str:

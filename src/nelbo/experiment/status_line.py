@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from nelbo.errors import one_line
 from nelbo.training.progress import is_watched, on_progress
 
 PATIENCE = 1.0  # seconds of work before the line appears
@@ -104,6 +105,13 @@ def loops_on(file: TextIO) -> Iterator[None]:
         shown.line.clear()
 
 
+class _OneLine(logging.Formatter):
+    """Each message as it is printed elsewhere."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return one_line(super().format(record))
+
+
 @contextmanager
 def messages_on(file: TextIO) -> Iterator[None]:
     """A context in which messages of the logger "nelbo" go to the file, unless the caller's logging shows them.
@@ -115,6 +123,7 @@ def messages_on(file: TextIO) -> Iterator[None]:
         yield
         return
     handler, level = logging.StreamHandler(file), logger.level
+    handler.setFormatter(_OneLine())
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if is_live(file) else logging.INFO)
     try:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nelbo.config.registry import dump, kind_of
+from nelbo.errors import one_line
 
 if TYPE_CHECKING:
     from nelbo.model.model import Model
@@ -91,7 +92,7 @@ def loss(trained: Mapping[str, Any]) -> str:
 
 def as_text(model: Model) -> str:
     """The summary, one line for each heading."""
-    return "\n".join(["nelbo.Model", *(f"  {heading:11} {text}" for heading, text in lines(model).items())])
+    return "\n".join(["nelbo.Model", *(f"  {heading:11} {one_line(text)}" for heading, text in lines(model).items())])
 
 
 def as_html(model: Model) -> str:

@@ -12,8 +12,9 @@ import numpy as np
 from nelbo.data.columns import Column
 from nelbo.data.schema import Schema
 from nelbo.data.tables import cells, transforms
-from nelbo.errors import UserError, require
+from nelbo.errors import UserError, one_line, require
 
+CELL = 80  # characters of a cell
 WIDE = 48  # characters of a range or a list of categories
 HEAD = ("column", "kind", "transform", "range or categories", "missing", "note")
 
@@ -30,10 +31,11 @@ def describe(schema: Schema) -> list[dict[str, Any]]:
 
 def to_text(schema: Schema) -> str:
     """A table of the columns: kind, transform, range or categories, missing cells, why it is left out."""
-    rows = [HEAD] + [
+    said = [
         (c.name, c.kind, c.transform, values_of(c), f"{c.missing:.1%}" if c.missing else "", _note(c))
         for c in schema.columns
     ]
+    rows = [tuple(one_line(cell, CELL) for cell in row) for row in [HEAD, *said]]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

@@ -12,7 +12,6 @@ From Python, `{"age": {"kind": "count"}, "id": "leave out"}` is equivalent.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ from typing import Any, get_args
 
 from nelbo.data.columns import CHOICES, NUMBERS, Column, ColumnKind, Transform
 from nelbo.data.schema import Schema
-from nelbo.errors import UserError, nearest
-from nelbo.reading import text_of, toml_of
+from nelbo.errors import UserError, escaped, nearest
+from nelbo.reading import text_of, toml_of, toml_text
 
 Overrides = str | Path | Mapping[str, Any] | None
 KEYS = ("kind", "transform", "categories")
@@ -89,21 +88,17 @@ def to_toml(schema: Schema) -> str:
         f"# transform of numbers: {', '.join(TRANSFORMS)}; categories of an ordinal column: lowest first",
     ]
     for column in schema.columns:
-        lines += ["", f"[columns.{_text(column.name)}]", *_settings(column)]
+        lines += ["", f"[columns.{toml_text(column.name)}]", *_settings(column)]
     return "\n".join(lines) + "\n"
 
 
 def _settings(column: Column) -> list[str]:
     if not column.is_feature:
-        comment = f"  # {column.note}" if column.note else ""
-        return [f"kind = {_text('leave out' if column.kind == 'identifier' else column.kind)}{comment}"]
-    lines = [f"kind = {_text(column.kind)}"]
+        comment = f"  # {escaped(column.note)}" if column.note else ""
+        return [f"kind = {toml_text('leave out' if column.kind == 'identifier' else column.kind)}{comment}"]
+    lines = [f"kind = {toml_text(column.kind)}"]
     if column.transform:
-        lines.append(f"transform = {_text(column.transform)}")
+        lines.append(f"transform = {toml_text(column.transform)}")
     if column.categories:
-        lines.append(f"categories = [{', '.join(map(_text, column.categories))}]")
+        lines.append(f"categories = [{', '.join(map(toml_text, column.categories))}]")
     return lines
-
-
-def _text(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
