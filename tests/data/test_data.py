@@ -197,3 +197,59 @@ def test_subset_is_a_view_even_of_a_subset() -> None:
     part = subset(subset(base, [5, 3, 1]), torch.tensor([2, 0]))
     assert all_rows(part).tolist() == values[[1, 5]].tolist() and labels_of(part).tolist() == [1, 5]
     assert whole_dataset(part) is base and part.resident
+
+
+FRACTIONS = RNG.random((20, 6, 6))
+RANGES: dict[str, tuple[np.ndarray, float, float]] = {
+    "digits of sklearn": (np.rint(FRACTIONS * 16), 0, 16),
+    "bytes that reach 16": (np.rint(FRACTIONS * 16).astype(np.uint8), 0, 16),
+    "metres": (0.3 + FRACTIONS * 7.7, 0.3, 8),
+    "counts": (np.rint(FRACTIONS * 30).astype(np.int64), 0, 30),
+    "overshoot": (FRACTIONS * 1.0005, 0, 1.0005),
+    "undershoot": (FRACTIONS * 1.001 - 0.0005, -0.0005, 1.0005),
+    "signs": (FRACTIONS * 2 - 1, -1, 1),
+    "dark fractions": (FRACTIONS * 0.02, 0, 0.02),
+    "fractions of a byte": (FRACTIONS * 200, 0, 200),
+    "sixteen bits": (np.rint(FRACTIONS * 60_000).astype(np.uint16), 0, 60_000),
+    "signed": (np.rint(FRACTIONS * 200 - 100).astype(np.int16), -100, 100),
+    "sixty-four bits": (np.rint(FRACTIONS * 1e15).astype(np.int64), 0, 1e15),
+}
+
+
+@pytest.mark.parametrize("which", RANGES)
+def test_pictures_of_any_scale_are_scaled_by_their_own_range(which: str) -> None:
+    array, low, high = RANGES[which]
+    data = load(array)
+    train = array[row_index(data.train)]
+    assert (data.schema.shift[0], data.schema.scale[0]) == (train.min(), np.float64(train.max()) - train.min())
+    np.testing.assert_allclose([float(train.min()), float(train.max())], [low, high], atol=0.1 * (high - low))
+    x = all_rows(data.train)
+    assert (x.min(), x.max()) == (0, 1) and x.std() > 0.2
+    assert f"values {train.min():g} to {train.max():g}" in data.schema.data_kind.describe(data.schema)
+
+
+@pytest.mark.parametrize("which", RANGES)
+def test_what_a_model_returns_is_in_the_range_and_the_type_of_the_data(which: str) -> None:
+    array = RANGES[which][0]
+    schema = load(array).schema
+    beyond = schema.decode(torch.linspace(-0.5, 1.5, 36).reshape(1, 1, 6, 6)).numpy()
+    back = schema.data_kind.to_user(beyond, schema)
+    assert array.min() <= back.min() < back.max() <= array.max() and not (np.signbit(back) & (back == 0)).any()
+    assert back.dtype == (array.dtype if array.dtype.kind in "iu" else np.float32)
+    inside = schema.data_kind.to_user(schema.decode(schema.encode(torch.tensor(array[:, None]))).numpy(), schema)
+    train = (array >= schema.shift[0]) & (array <= schema.shift[0] + schema.scale[0])
+    np.testing.assert_allclose(inside[:, 0][train], array[train], rtol=1e-6, atol=1e-6 * schema.scale[0])
+
+
+def test_the_largest_integers_do_not_wrap() -> None:
+    schema = Schema("image", (1, 1, 2), (0.0,), (float(2**64 - 1),), "unit", dtype="uint64")
+    assert schema.data_kind.to_user(np.array([[[[-1.0, 3e19]]]], np.float32), schema).ravel().tolist() == [0, 2**64 - 1]
+
+
+def test_one_value_that_ruins_the_range_is_named() -> None:
+    array = RNG.random((20, 12, 12))
+    array[3, 1, 2] = array[4, 1, 2] = 1e30
+    with pytest.warns(
+        UserWarning, match=r"nearly all values are from 0\.\d+ to 0\.9\d+, but some are as far as 1e\+30"
+    ):
+        load(array)

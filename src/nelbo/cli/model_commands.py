@@ -49,10 +49,9 @@ def evaluate(
       nelbo evaluate results/mnist my_pictures/ --samples 100 --json
       nelbo evaluate results/mnist --quality
     """
-    import torch
-
     from nelbo import metrics
     from nelbo.data import sample_rows
+    from nelbo.data.dataset import to_tensor
 
     m = io.model(model, condition)
     rows, seed = io.rows(m, data), m.recipe.training.seed if seed is None else seed
@@ -60,7 +59,7 @@ def evaluate(
     try:
         result: dict[str, float | str] = {**m.evaluate(rows, samples, seed, io.stream_log_likelihood(heard))}
         if quality:
-            made = m.schema.encode(torch.from_numpy(m.sample(len(rows), seed)))
+            made = m.schema.encode(to_tensor(m.sample(len(rows), seed)))
             digits = m.schema.shape == (1, 28, 28)
             chosen = features or ("digits" if digits else "values")
             result |= metrics.quality(made, sample_rows(rows, len(rows)), chosen)

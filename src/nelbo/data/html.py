@@ -8,9 +8,9 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
+from nelbo.data.dataset import to_tensor
 from nelbo.data.images.decode import MODES
 from nelbo.data.schema import Schema
 
@@ -23,7 +23,7 @@ COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e
 
 def image_strip(values: np.ndarray, schema: Schema) -> str:
     """Images `(n, channels, height, width)` in the data's units, side by side in one PNG."""
-    x = schema.encode(torch.from_numpy(np.ascontiguousarray(values))).clamp(0, 1).mul(255).round().byte()
+    x = schema.encode(to_tensor(values)).clamp(0, 1).mul(255).round().byte()
     strip = np.concatenate(list(x.permute(0, 2, 3, 1).numpy()), 1)
     channels, height = schema.shape[0], schema.shape[1]
     image = Image.fromarray(strip.squeeze(-1) if channels == 1 else strip, MODES[channels])
@@ -36,7 +36,7 @@ def image_strip(values: np.ndarray, schema: Schema) -> str:
 
 def curve_strip(values: np.ndarray, schema: Schema) -> str:
     """Vectors `(n, features)` or series `(n, steps, channels)` in the data's units: a panel of curves for each."""
-    x = schema.encode(torch.from_numpy(np.ascontiguousarray(values))).numpy()
+    x = schema.encode(to_tensor(values)).numpy()
     x = (x if x.ndim == 3 else x[..., None])[:, :: -(-x.shape[1] // MAX_POINTS), :MAX_CHANNELS]
     low, high = np.nanmin(x), np.nanmax(x)
     across = np.linspace(2, WIDTH - 2, x.shape[1]) if x.shape[1] > 1 else np.array([WIDTH / 2])

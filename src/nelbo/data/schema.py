@@ -13,6 +13,7 @@ from functools import cached_property
 from math import prod
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,8 +26,10 @@ from nelbo.errors import UserError
 Kind = Literal["image", "vector", "table", "series", "text"]
 Support = Literal["binary", "unit", "real"]
 ResizeMode = Literal["crop", "pad", "stretch"]
-OF_KIND = {"columns": "table", "vocabulary": "text"} | dict.fromkeys(("names", "group", "clock"), "series")
+OF_KIND = {"columns": "table", "vocabulary": "text", "dtype": "image"}
+OF_KIND |= dict.fromkeys(("names", "group", "clock"), "series")
 """The fields of a single kind."""
+WHOLE = ("", *(f"{sign}int{bits}" for sign in ("u", "") for bits in (8, 16, 32, 64)))
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Schema:
         group: the columns that name the units of a series' table, if there are some.
         clock: the column that counts the time of a series' table, if there is one.
         vocabulary: the tokens of text.
+        dtype: the NumPy type of pictures of whole numbers, in which they come back; "": float32.
 
     Raises `UserError` for inconsistent values.
 
@@ -66,6 +70,7 @@ class Schema:
     group: tuple[str, ...] = field(default=(), compare=False)
     clock: str = field(default="", compare=False)
     vocabulary: Vocabulary | None = None
+    dtype: str = ""
 
     def __post_init__(self) -> None:
         for name, choices in (("kind", Kind), ("support", Support), ("resize_mode", ResizeMode)):
@@ -77,6 +82,8 @@ class Schema:
                 raise UserError(f"{name} exceeds the range of float32: rescale the data, whose values are too large")
         if min(self.scale) <= 0:
             raise UserError(f"scale={min(self.scale)}: use numbers above 0")
+        if self.dtype not in WHOLE:
+            raise UserError(f"dtype={self.dtype!r}: use one of {', '.join(WHOLE[1:])}, or leave it out")
         if unfit := [name for name, kind in OF_KIND.items() if getattr(self, name) and kind != self.kind]:
             raise UserError(
                 f"kind={self.kind} does not support {unfit[0]}, which belongs to {OF_KIND[unfit[0]]}: remove it"
@@ -121,11 +128,15 @@ class Schema:
         shift, scale = self._affine
         return (x * scale.to(x) + shift.to(x)).to(torch.float32)
 
-    def clip(self, raw: Tensor) -> Tensor:
-        """Clip raw values to the support of x."""
+    def clip(self, raw: np.ndarray) -> np.ndarray:
+        """Clip raw values, of a floating-point type, to the support of x; a negative zero becomes 0."""
         if self.support == "real":
             return raw
-        return raw.clamp(*(self.decode(torch.full(self.shape, end)).to(raw) for end in (0.0, 1.0)))
+        low, high = self.shift[0], self.shift[0] + self.scale[0]
+        first, last = raw.dtype.type(low), raw.dtype.type(high)  # rounded into the range, if they are not exact
+        first = np.nextafter(first, raw.dtype.type(np.inf)) if float(first) < low else first
+        last = np.nextafter(last, raw.dtype.type(-np.inf)) if float(last) > high else last
+        return np.clip(raw, first, last) + raw.dtype.type(0)
 
     @property
     def inference_batch_size(self) -> int:

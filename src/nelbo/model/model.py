@@ -1,7 +1,8 @@
 """The model that a user works with: a VAE, the schema of its data, and methods for both.
 
 Every method takes data in the forms that training takes (arrays, tensors, files, folders, named sets), in the
-data's own units. It returns NumPy arrays, with the channels of pictures first, and a DataFrame for tables.
+data's own units. It returns NumPy arrays, with the channels of pictures first, and a DataFrame for tables. Pictures
+that it returns lie in the range of the data, and whole numbers are rounded and have the data's type.
 """
 
 from __future__ import annotations
@@ -305,9 +306,15 @@ class Model(LatentSpaceMixin, ScoringMixin):
     @torch.no_grad()
     def decode(self, h: np.ndarray | Tensor) -> Any:
         """Decode embeddings `(n, features)` to the likelihood's mean (`VAE.decode_mean`), in the data's units."""
+        return self._to_user(self.decode_unclipped(h))
+
+    @torch.no_grad()
+    def decode_unclipped(self, h: np.ndarray | Tensor) -> np.ndarray:
+        """`decode` as numbers, float32, that may lie beyond the data's range: for sums and differences of them."""
         points = torch.as_tensor(np.asarray(h), dtype=torch.float32).to(self.device)
         means = [self.vae.decode_mean(part, c) for part, c in self._parts(points, self._default_context(len(points)))]
-        return self._to_user(self.schema.decode(torch.cat(means).cpu()).numpy())
+        values: np.ndarray = self.schema.decode(torch.cat(means).cpu()).numpy()
+        return values
 
     def _default_context(self, n: int) -> Tensor | None:
         """Context for n samples that are not data: the fixed condition, or a default one."""

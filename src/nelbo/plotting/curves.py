@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from nelbo.data import Schema
+from nelbo.data.dataset import to_tensor
 from nelbo.plotting.figures import SheetFigures, figure_image
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ FIGURES = CurveFigures()
 
 def standard(values: np.ndarray, schema: Schema) -> np.ndarray:
     """Standardize series in the data's units, so that all channels share one scale."""
-    return schema.encode(torch.from_numpy(np.ascontiguousarray(values))).numpy()
+    return schema.encode(to_tensor(values)).numpy()
 
 
 def _scaled(values: np.ndarray, schema: Schema) -> np.ndarray:

@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import ExifTags, Image, ImageDraw, ImageFont, PngImagePlugin
 
 from nelbo.data import Schema
+from nelbo.data.dataset import to_tensor
 from nelbo.errors import UserError
 from nelbo.plotting.figures import SheetFigures
 from nelbo.reading import check_file, damaged, text_of
@@ -332,7 +332,7 @@ FIGURES = ImageFigures()
 
 def pixels(values: np.ndarray, schema: Schema) -> np.ndarray:
     """Convert pictures `(n, channels, height, width)` in the data's units to `(n, height, width, channels)` uint8."""
-    x = schema.encode(torch.from_numpy(np.ascontiguousarray(values))).clamp(0, 1).mul(255).round().byte()
+    x = schema.encode(to_tensor(values)).clamp(0, 1).mul(255).round().byte()
     return x.permute(0, 2, 3, 1).numpy()
 
 

@@ -159,9 +159,9 @@ def morph(
     chosen = _items(model, items, data)
     chosen += chosen[:1] if loop else []
     steps = max(round(_frames(seconds, fps) / (len(chosen) - 1)), 1) + 1
-    values = model.interpolate(*chosen, steps=steps)
+    values = model.decode_unclipped(latent_space.way([model.encode(item)[0] for item in chosen], steps))
     detail = _originals(model, chosen) - values[:: steps - 1]
-    values = _clipped(model, values + latent_space.chain(detail, steps))
+    values = model.schema.clip(values + latent_space.chain(detail, steps))
     return Rendering((values[:-1] if loop else values)[:, None], model.schema, fps=fps)
 
 
@@ -213,11 +213,11 @@ def attribute_edit(
     )
     strengths = np.linspace(0, strength, steps, dtype=np.float32)
     moved = codes + strengths[:, None, None] * (towards - away)
-    values = model.decode(moved.reshape(-1, codes.shape[1])).reshape(steps, len(codes), *model.schema.shape)
+    values = model.decode_unclipped(moved.reshape(-1, codes.shape[1])).reshape(steps, len(codes), *model.schema.shape)
     if chosen:
-        values = _clipped(model, values + _originals(model, chosen) - values[0])
+        values = values + _originals(model, chosen) - values[0]
     captions = [f"{value:+.2g}" if value else "0" for value in strengths]
-    return Rendering(values, model.schema, fps=5.0, captions=captions)
+    return Rendering(model.schema.clip(values), model.schema, fps=5.0, captions=captions)
 
 
 def class_grid(
@@ -332,7 +332,3 @@ def _items(model: Model, items: Sequence[Any], data: Any) -> list[Dataset]:
 def _originals(model: Model, chosen: Sequence[Dataset]) -> np.ndarray:
     """Datasets of one row as pictures, `(n, *shape)` in the data's units."""
     return model.schema.decode(torch.cat([item[[0]] for item in chosen])).numpy()
-
-
-def _clipped(model: Model, values: np.ndarray) -> np.ndarray:
-    return model.schema.clip(torch.from_numpy(values)).numpy()

@@ -160,9 +160,8 @@ def write_set(out: Path, x: np.ndarray, y: np.ndarray, schema: Schema, real: int
 
 
 def as_npz(x: np.ndarray, y: np.ndarray, schema: Schema) -> bytes:
-    """x `(n, h, w)` if grey, else `(n, channels, h, w)`, bytes where the data have 0 to 255; y in the data's type."""
-    if (schema.shift, schema.scale) == ((0.0,), (255.0,)):
-        x = x.round().clip(0, 255).astype(np.uint8)
+    """x `(n, h, w)` if grey, else `(n, channels, h, w)`; both in the types of the data."""
+    x = schema.data_kind.to_user(x, schema)
     content = BytesIO()
     np.savez_compressed(content, x=x[:, 0] if schema.shape[0] == 1 else x, y=as_user_labels(y))
     return content.getvalue()

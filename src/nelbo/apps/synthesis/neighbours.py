@@ -107,7 +107,7 @@ class NeighborAugmenter:
     def _changed(self, x: Tensor, c: Tensor | None, z: Tensor, step: Tensor) -> Tensor:
         z, step, show = z.to(x), step.to(x), self.model.vae.decode_mean
         more = show(z + step, c) + (x - show(z, c)).nan_to_num(0.0)  # missing elements of x are decoded ones
-        return self.model.schema.clip(self.model.schema.decode(more))
+        return self.model.schema.decode(more)
 
     def _written(self, x: Tensor, c: Tensor | None, z: Tensor, step: Tensor) -> Tensor:
         moved = z + step

@@ -3,15 +3,16 @@
 Layout, by the number of dimensions: 2 is vectors `(n, features)`; 3 is grey pictures `(n, height, width)`; 4 is
 channels last where the last size is 1, 3 or 4, else channels first. The scaling follows from the values:
 
-    only {0, 1}                  binary   x = raw              (pictures of {0, 255}: raw / 255)
-    pictures in [0, 1]           unit     x = raw
-    other pictures in [0, 255]   unit     x = raw / 255        (so too every picture of such integers)
-    other pictures               unit     x = (raw - min) / (max - min)
-    vectors in [0, 1]            unit     x = raw
-    other vectors                real     x = (raw - mean) / std, per feature
+    only {0, 1}                         binary   x = raw             (pictures of {0, 255}: raw / 255)
+    pictures in [0, 1]                  unit     x = raw             (not if the largest value is below 1/4)
+    whole pictures in [0, 255]          unit     x = raw / 255       (not if the largest value is below 64)
+    other pictures                      unit     x = (raw - min) / (max - min)
+    vectors in [0, 1]                   unit     x = raw
+    other vectors                       real     x = (raw - mean) / std, per feature
 
-The rule is chosen by all rows; the statistics (min, max, mean, std) are those of the training rows only. Everything is
-read in chunks, once.
+Pictures are taken for fractions or bytes only where they use at least a quarter of that range: scaled by 255, digits of
+0 to 16 would all be black. Whole numbers may have any type. The rule is chosen by all rows; the statistics (min, max,
+mean, std) are those of the training rows only. Everything is read in chunks, once.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ from nelbo.data.dataset import (
 from nelbo.data.schema import Schema
 from nelbo.errors import UserError
 
+LEAST_BYTE, LEAST_FRACTION = 64, 0.25  # the least of the largest values of pictures in [0, 255], in [0, 1]
+BEYOND = 0.05  # of the range, as interpolation overshoots
+LEAST_SHARE = 0.1  # of the range of training that other data in its units use
+OUTLYING = 50  # times the range of nearly all values
 CHUNK_BYTES = 2**22  # small enough for the cache between two passes
 
 
@@ -58,8 +63,9 @@ class RawSplit:
 class ArrayStats:
     """Statistics of rows: the range of all values, and the moments of the training rows.
 
-    `is_binary` and `is_0_or_255`: whether every value is in {0, 1}, in {0, 255}. `fitted_low` and `fitted_high`
-    are the range, `mean` and `std` the moments of the training rows, per feature (for pictures they are not used).
+    `is_binary`, `is_0_or_255` and `is_whole`: whether every value is in {0, 1}, in {0, 255}, a whole number (tested for
+    pictures alone). `fitted_low` and `fitted_high` are the range, `mean` and `std` the moments of the training rows,
+    per feature (for pictures they are not used).
     """
 
     low: float
@@ -70,6 +76,7 @@ class ArrayStats:
     fitted_high: float
     mean: np.ndarray
     std: np.ndarray
+    is_whole: bool = False
 
     def __or__(self, other: ArrayStats) -> ArrayStats:
         """The range of both, with the fitted statistics of the first."""
@@ -79,6 +86,7 @@ class ArrayStats:
             high=max(self.high, other.high),
             is_binary=self.is_binary and other.is_binary,
             is_0_or_255=self.is_0_or_255 and other.is_0_or_255,
+            is_whole=self.is_whole and other.is_whole,
         )
 
 
@@ -86,7 +94,7 @@ def summarise(part: RawSplit, train: np.ndarray | None = None, fast: bool = Fals
     """One pass over all rows, in order; `train` (bool, `(n,)`) marks the training rows, None means all.
 
     With `fast`, it stops once the other rows cannot change the scaling: for pictures of bytes, as soon as some are
-    neither in {0, 1} nor in {0, 255}. The ranges are then those of the rows that were read.
+    neither in {0, 1} nor in {0, 255}, and large. The ranges are then those of the rows that were read.
 
     Raises `UserError` naming the first value that is NaN or infinite.
     """
@@ -103,7 +111,7 @@ def summarise(part: RawSplit, train: np.ndarray | None = None, fast: bool = Fals
         elif not bad:
             seen.add(flat, low, high)
             seen.fit(flat, low, high, slice(None) if train is None else train[start : start + len(flat)])
-            if fast and not (seen.only_01 or seen.only_0255):
+            if fast and seen.high >= LEAST_BYTE and not (seen.only_01 or seen.only_0255):
                 break
     if bad:
         raise UserError(f"{part.name}: {bad} values are NaN or infinite, the first at [{first}]: drop or fill them")
@@ -151,7 +159,7 @@ class _RunningStats:
     def __init__(self, pictures: bool) -> None:
         self.pictures = pictures
         self.low, self.high = np.inf, -np.inf
-        self.only_01 = self.only_0255 = True
+        self.only_01 = self.only_0255 = self.whole = True
         self.fitted_low, self.fitted_high = np.array(np.inf), np.array(-np.inf)
         self.moments = Moments()
 
@@ -166,6 +174,8 @@ class _RunningStats:
         self.low, self.high = min(self.low, float(lowest)), max(self.high, float(highest))
         self.only_01 = self.only_01 and lowest >= 0 and highest <= 1 and _only(flat, 1)
         self.only_0255 = self.only_0255 and lowest >= 0 and highest <= 255 and _only(flat, 255)
+        if self.pictures and flat.dtype.kind == "f":
+            self.whole = self.whole and bool((flat == np.floor(flat)).all())
 
     def fit(self, flat: np.ndarray, low: np.ndarray, high: np.ndarray, chosen: slice | np.ndarray) -> None:
         """Update the fitted statistics with the chosen rows."""
@@ -186,6 +196,7 @@ class _RunningStats:
             high=self.high,
             is_binary=bool(self.only_01),
             is_0_or_255=bool(self.only_0255),
+            is_whole=self.whole,
             fitted_low=float(self.fitted_low.min()),
             fitted_high=float(self.fitted_high.max()),
             mean=self.moments.mean,
@@ -215,18 +226,35 @@ def fit_schema(part: RawSplit, stats: ArrayStats, classes: tuple[str, ...]) -> S
     """The schema of rows like these, by the table at the top of this module."""
     shape = part.shape
     make = partial(Schema, "image" if len(shape) == 3 else "vector", shape, classes=classes)
-    low, high, whole = stats.low, stats.high, part.rows.dtype.kind in "iu"
+    low, high = stats.low, stats.high
     if stats.is_binary:
         return make((0.0,), (1.0,), "binary")
     if len(shape) == 1:
         if low >= 0 and high <= 1:
             return make((0.0,), (1.0,), "unit")
         return make(tuple(stats.mean.tolist()), tuple(stats.std.tolist()), "real")
+    make = partial(make, dtype=part.rows.dtype.name if part.rows.dtype.kind in "iu" else "")
     if stats.is_0_or_255:
         return make((0.0,), (255.0,), "binary")
-    if low >= 0 and high <= 255:
-        return make((0.0,), (255.0 if whole or high > 1 else 1.0,), "unit")
+    if low >= 0 and LEAST_FRACTION <= high <= 1:
+        return make((0.0,), (1.0,), "unit")
+    if low >= 0 and stats.is_whole and LEAST_BYTE <= high <= 255:
+        return make((0.0,), (255.0,), "unit")
+    _warn_of_outliers(part, stats)
     return make((stats.fitted_low,), (stats.fitted_high - stats.fitted_low or 1.0,), "unit")
+
+
+def _warn_of_outliers(part: RawSplit, stats: ArrayStats) -> None:
+    """Warn of a range that few values, far from the others, have made."""
+    rows = part.rows[np.linspace(0, part.rows.shape[0] - 1, min(part.rows.shape[0], 100)).astype(int)]
+    low, high = np.quantile(rows, (0.001, 0.999), method="nearest").astype(np.float64).tolist()
+    if high > low and stats.fitted_high - stats.fitted_low > OUTLYING * (high - low):
+        far = max(stats.fitted_low, stats.fitted_high, key=lambda value: abs(value - (low + high) / 2))
+        warnings.warn(
+            f"{part.name}: nearly all values are from {low:g} to {high:g}, but some are as far as {far:g}, and all are "
+            "scaled by their range: replace such values if they are errors",
+            stacklevel=4,
+        )
 
 
 def build(part: RawSplit, schema: Schema, stats: ArrayStats) -> Dataset:
@@ -265,15 +293,16 @@ def check_range(part: RawSplit, schema: Schema, stats: ArrayStats) -> None:
     low, high = schema.shift[0], schema.shift[0] + top
     inside = low <= stats.low and stats.high <= high
     fixed = schema.kind == "image" and low == 0 and top in (1, 255)
-    fraction = top == 255 and part.rows.dtype.kind == "f" and 0 < stats.high <= 1
-    if fixed and (fraction or not inside):
+    small = part.rows.dtype.kind == "f" and stats.high > 0
+    near = low - BEYOND * top <= stats.low and stats.high <= high + BEYOND * top
+    if fixed and not (near and not (top == 255 and small and stats.high <= 1)):
         raise UserError(
             f"{part.name}: values range from {stats.low:g} to {stats.high:g}, and the model needs {low:g} to {high:g}: "
             "rescale them"
         )
-    if not inside:
+    if not inside or (small and not fixed and stats.high - low < LEAST_SHARE * top):
         warnings.warn(
-            f"{part.name}: values range from {stats.low:g} to {stats.high:g}, beyond the {low:g} to {high:g} of "
-            "training",
+            f"{part.name}: values range from {stats.low:g} to {stats.high:g}, and those of training from {low:g} to "
+            f"{high:g}: rescale them if they have other units",
             stacklevel=4,
         )

@@ -22,6 +22,17 @@ from nelbo.errors import UserError
 class ArrayKind(DataKind):
     """A kind of data whose values are arrays, drawn as curves."""
 
+    def to_user(self, values: np.ndarray, schema: Schema) -> np.ndarray:
+        """Values in the data's range; whole numbers are rounded, in the data's type."""
+        if not schema.dtype:
+            return schema.clip(values)
+        limits = np.iinfo(schema.dtype)
+        rounded = np.rint(
+            schema.clip(values.astype(np.float64))
+        )  # 2**63 and 2**64 are floats, and beyond the largest integers
+        whole = rounded.clip(limits.min, np.nextafter(float(limits.max), 0)).astype(schema.dtype)
+        return np.where(rounded >= float(limits.max), np.array(limits.max, schema.dtype), whole)
+
     def to_html(self, values: Any, schema: Schema) -> str:
         return html.curve_strip(values, schema)
 

@@ -61,7 +61,7 @@ class ImageKind(ArrayKind):
                     f"{both[0].name}: the pictures have 16 bits, but no value above 255: save them with 8 bits"
                 )
             return data
-        schema = Schema("image", shape, (0.0,), (255.0,), "unit", classes, options.resize_mode)
+        schema = Schema("image", shape, (0.0,), (255.0,), "unit", classes, options.resize_mode, dtype="uint8")
         built = [folder.build(scan, schema, options.skip_unreadable) for scan in surveys]
         return DataSplits(name, *built) if len(built) == 2 else split_at_random(built[0], name, *held_out, both[0].name)
 
@@ -97,7 +97,11 @@ class ImageKind(ArrayKind):
 
     def describe(self, schema: Schema) -> str:
         channels, height, width = schema.shape
-        return f"images of {height} x {width} pixels, {channels} {'channel' if channels == 1 else 'channels'}"
+        values = (
+            f"{schema.shift[0]:g} {'and' if schema.support == 'binary' else 'to'} {schema.shift[0] + schema.scale[0]:g}"
+        )
+        named = f"{channels} {'channel' if channels == 1 else 'channels'}"
+        return f"images of {height} x {width} pixels, {named}, values {values}"
 
     def to_html(self, values: Any, schema: Schema) -> str:
         return html.image_strip(values, schema)
