@@ -75,7 +75,9 @@ def test_codes_of_a_codebook_take_a_prior_over_codes(tmp_path: Path, run: Run) -
     vq = '{kind="vq", groups=3, codes=8, dim=2}'
     out = tmp_path / "out"
     assert run("train", tmp_path / "x.npy", "--out", out, "--epochs", "3", "--set", f"model.latent={vq}", "-q")[0] == 0
-    code, text, _ = run("prior", "fit", out, "--kind", "transformer", "--json")
+    code, _, err = run("prior", "fit", out, "--kind", "transformer")
+    assert code == 2 and "--force" in err and "--out" in err  # what replaces a model is asked for
+    code, text, _ = run("prior", "fit", out, "--kind", "transformer", "--json", "--force")
     assert code == 0 and json.loads(text)["prior"] == "transformer"
     assert np.isfinite(nelbo.load(out).sample(4)).all()
 

@@ -44,7 +44,7 @@ def _prior_group() -> None:
 
     \b
     Examples:
-      nelbo prior fit results/mnist --kind gmm
+      nelbo prior fit results/mnist --kind gmm --out results/mnist-gmm
     """
 
 
@@ -55,27 +55,32 @@ def fit(
         str, typer.Argument(metavar="DATA", help="[default: the model's training data]", show_default=False)
     ] = "",
     kind: Annotated[str, typer.Option(help="auto, normal, gmm, flow-maf, ..., or transformer, pixelcnn.")] = "auto",
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Model folder.  [default: MODEL itself]", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the model with this prior.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace MODEL, or the model in the folder of --out.")] = False,
     seed: Seed = 0,
     as_json: JSON = False,
 ) -> None:
     """Fit a prior to the embeddings of DATA, and save the model with it.
 
+    --out saves it in another folder, --force in place of MODEL.
+
     \b
     Examples:
-      nelbo prior fit results/mnist
+      nelbo prior fit results/mnist --force
       nelbo prior fit results/vq --kind transformer --out results/vq-prior
     """
+    from nelbo.errors import UserError
     from nelbo.experiment import run
-    from nelbo.model.io import load
+    from nelbo.model.io import find_folder, holds_model, load
     from nelbo.model.post_hoc import fit_prior
 
     old = load(model)
-    fitted = fit_prior(old, data or run.read(old.recipe)[0].train, kind, seed)
-    folder = out or (model / "model" if (model / "model").is_dir() else model)
-    fitted.save(folder)
+    folder = find_folder(out or model)
+    if holds_model(folder) and not force:
+        raise UserError(f"{folder} holds a model: --force replaces it, --out FOLDER saves the new one elsewhere")
+    with run.locked(out or model):
+        fitted = fit_prior(old, data or run.read(old.recipe)[0].train, kind, seed)
+        run.save(fitted, folder)
     chosen = fitted.recipe.model.latent.options["prior"].kind
     say_result({"out": str(folder), "prior": chosen}, f"Wrote {folder} with a prior of kind {chosen}", as_json)
 
