@@ -160,7 +160,7 @@ def test_which_transform_suits() -> None:
         (["2020-01-31", "2021-02-28", "2020-03-01 10:00"] * 5, "datetime"),
         (["2020-01-31T10:00:00Z", "2021-02-28T10:00:00+02:00"] * 5, "datetime"),
         ([None, float("nan"), None], "constant"),
-        (["?", " - ", "NA"], "constant"),
+        (["?", " - ", "NA"], "categorical"),
     ],
 )
 def test_the_rules(values: list[Any], kind: str) -> None:

@@ -100,4 +100,4 @@ def _gaps(model: Model, source: Any) -> tuple[tables.Source, np.ndarray]:
         model.schema.require_kind("impute", "table")
     raw = tables.open_table(source)
     known = {column.name for column in model.schema.feature_columns} | set(model.schema.names)
-    return raw, tables.gaps(source) & np.array([name in known for name in raw.names])
+    return raw, tables.gaps(source, model.schema) & np.array([name in known for name in raw.names])

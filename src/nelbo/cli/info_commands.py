@@ -224,6 +224,8 @@ def _data_group() -> None:
 def describe(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A .csv, .tsv, .txt (or .csv.gz) or .parquet file.")],
     schema: Annotated[str | None, typer.Option("--columns", help="A TOML file of the columns.")] = None,
+    decimal: Annotated[str | None, typer.Option(help="What begins decimals: . or a comma.")] = None,
+    date_format: Annotated[str | None, typer.Option(help="How dates are written, such as %d/%m/%Y.")] = None,
     toml: Annotated[bool, typer.Option("--toml", help="Print TOML, to edit and use in train --columns.")] = False,
     as_json: JSON = False,
 ) -> None:
@@ -239,11 +241,12 @@ def describe(
       nelbo train customers.csv --columns schema.toml
     """
     from nelbo.data import tables
+    from nelbo.data.options import DataOptions
     from nelbo.errors import UserError
 
     if not tables.is_table(file):
         raise UserError(f"{file} is not a table: give a .csv, .tsv, .txt or .parquet file")
-    found, rows = tables.infer(file, schema)
+    found, rows = tables.infer(file, schema, DataOptions(decimal=decimal, date_format=date_format).hints)
     if as_json:
         print(json.dumps({"file": file, "rows": rows, "columns": tables.describe(found)}))
     elif toml:

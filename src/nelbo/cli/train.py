@@ -97,6 +97,8 @@ def train(
         bool | None, DATA("--skip-unreadable", help="Skip pictures or lines that cannot be read.")
     ] = None,
     columns: Annotated[str | None, DATA("--columns", help="A TOML file of a table's columns.")] = None,
+    decimal: Annotated[str | None, DATA(help="What begins a table's decimals: . or a comma.")] = None,
+    date_format: Annotated[str | None, DATA(help="How a table writes dates, such as %d/%m/%Y.")] = None,
     kind: Annotated[str | None, DATA(help="series: an array of time series.")] = None,
     window: Annotated[int | None, DATA(help="Cut series into windows of this many steps.")] = None,
     group: Annotated[str | None, DATA(help="Columns that name the unit of each row of a table of series.")] = None,

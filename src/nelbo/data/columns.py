@@ -10,6 +10,7 @@ from dataclasses import MISSING, dataclass, fields
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
+from nelbo.data import formats
 from nelbo.errors import UserError
 
 ColumnKind = Literal[
@@ -40,6 +41,8 @@ class Column:
         decimals: the number of decimals that are written; None: all.
         unit: the unit in which a datetime (since 1970), a duration or a time of day is counted, as in NumPy: D, h, m,
             s, ms, us or ns.
+        format: how texts write the numbers or dates, or whole numbers the dates; see `nelbo.data.formats`. "":
+            numbers with a decimal point, and ISO dates.
         missing: the share of missing cells in training.
         constant: the only value of a constant column; None: all cells are missing.
         note: why the column is left out.
@@ -59,6 +62,7 @@ class Column:
     high: float | None = None
     decimals: int | None = None
     unit: str = ""
+    format: str = ""
     missing: float = 0.0
     constant: str | None = None
     note: str = ""
@@ -72,6 +76,8 @@ class Column:
             raise UserError(f"column {self.name!r}: kind={self.kind!r} with transform={self.transform!r} do not fit")
         if self.is_categorical and len(set(self.categories)) != max(len(self.categories), 2):
             raise UserError(f"column {self.name!r}: categories={self.categories}: give 2 or more, all different")
+        if self.format:
+            formats.parse(self.format)
         if self.is_number and not self._is_invertible():
             raise UserError(
                 f"column {self.name!r}: low={self.low}, high={self.high} and {len(self.transform_params)} "

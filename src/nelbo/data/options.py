@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from nelbo.data import formats
 from nelbo.data.arrays.layout import CHANNELS
 from nelbo.data.schema import ResizeMode
 from nelbo.data.vocabulary import RESERVED, Tokens
@@ -27,6 +28,8 @@ class DataOptions:
         augment: random changes of pictures in training, such as "flip,shift"; see `nelbo.data.images.augment`.
         skip_unreadable: whether to skip pictures or lines that cannot be read, with a warning.
         columns: a TOML file that describes the columns of a table; in Python also a dictionary.
+        decimal: for tables of texts: what begins the decimals, "." or ","; None: as the cells show.
+        date_format: for tables: how dates are written, such as "%d/%m/%Y"; None: as the cells show.
         kind: "series" for arrays `(n, steps)` or `(n, steps, channels)`.
         window: steps of the windows into which recordings are cut; the data are then series.
         stride: steps from one window to the next; None: `window`.
@@ -48,6 +51,8 @@ class DataOptions:
     augment: str | None = None
     skip_unreadable: bool = False
     columns: str | None = None
+    decimal: str | None = None
+    date_format: str | None = None
     kind: Literal["series"] | None = None
     window: int | None = None
     stride: int | None = None
@@ -68,6 +73,10 @@ class DataOptions:
         ):
             if (value := getattr(self, name)) not in (*choices, None):
                 raise UserError(f"{name}={value!r}: use one of {', '.join(choices)}")
+        if self.decimal not in (None, ".", ","):
+            raise UserError(f"decimal={self.decimal!r}: use . or ,")
+        if self.date_format is not None and not formats.is_date_format(self.date_format):
+            raise UserError(f"date_format={self.date_format!r}: use codes, such as %d/%m/%Y, or %Y%m%d for 20240531")
         if self.channels not in (None, *CHANNELS):
             raise UserError(
                 f"channels={self.channels}: use 1 (grey), 3 (colour) or 4 (with transparency), or leave it out"
@@ -80,6 +89,12 @@ class DataOptions:
             )
         if self.length is not None and self.length < 1:
             raise UserError(f"length={self.length}: use at least 1 token")
+
+    @property
+    def hints(self) -> formats.Hints:
+        """How the texts of a table write numbers and dates, as far as the user says."""
+        dates = () if self.date_format is None else (str(formats.parse(self.date_format)),)
+        return formats.Hints(self.decimal or "", dates)
 
     @property
     def height_and_width(self) -> tuple[int, int] | None:

@@ -70,7 +70,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):  # typ
     def transform(self, X: Any) -> Any:
         """Fill the missing cells of X, in the type of X: an array or a DataFrame."""
         table = self._table(X)
-        gaps = tables.gaps(table)
+        gaps = tables.gaps(table, self.model_.schema)
         if gaps.any():
             filled = self._filled(table).reindex(columns=table.columns)
             for j in np.flatnonzero(gaps.any(0)):

@@ -1,15 +1,21 @@
 """Cells of an Arrow array as NumPy values: numbers, dates, or texts with a place for each; what is missing marked.
 
-Texts are trimmed. A text is missing if it is empty or one of `MARKERS`; a number, if it is NaN.
+Texts are trimmed. In a text file, a text is missing if it is empty or one of `MARKERS`, unless it is a category that
+the schema lists; elsewhere, only null is missing, except for `MARKERS` among texts that are numbers or dates. A number
+is missing if it is NaN.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from nelbo.data import formats
+from nelbo.data.columns import Column
 from nelbo.errors import UserError, require
 
 MARKERS = (
@@ -19,13 +25,14 @@ MARKERS = (
 NUMBER = r"^[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|inf|Inf|INF|[Ii]nfinity)$"
 WHOLE = r"^[+-]?\d+$"
 PADDED = r"^[+-]?0\d+$"
+GROUPED = r"^[+-]?(?:[1-9]\d{0,2}\.\d{3}|\d{1,3})$"
 EXACT = 2**53
 """Up to it float64 has every whole number; a column with larger ones is one of texts."""
 DATE = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?)?$"
 ZONED = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?(?:Z|[+-]\d{2}:?\d{2})$"
 UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "D": 86400 * 10**9}
 """What a datetime may be counted in, as NumPy names it, with its nanoseconds."""
-NONE = np.iinfo(np.int64).min
+NONE = formats.NONE
 SPAN = re.compile(r"(?:([+-]?\d+) days?,? )?(-?)\+?(\d+):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?")
 """A duration or a time of day: `2 days 03:04:05.6`, `-1 day, 3:04:05`, `03:04`."""
 
@@ -75,10 +82,29 @@ def unit_of(kind: Any) -> str:
     return "D" if types.is_date32(kind) else "ms" if types.is_date64(kind) else kind.unit
 
 
-def texts(array: Any) -> tuple[Any, np.ndarray]:
+def missing_words(column: Column, in_file: bool) -> tuple[str, ...]:
+    """The texts that mean a missing cell of a column, in a text file or elsewhere."""
+    if column.is_categorical and not numeric(column):
+        return tuple(word for word in MARKERS if word not in column.categories) if in_file else ()
+    return MARKERS
+
+
+def numeric(column: Column) -> bool:
+    """Whether the categories of a column are numbers."""
+    try:
+        return all(c == canonical(float(c)) for c in column.categories) or column.dtype in ("float", "halffloat")
+    except (ValueError, OverflowError):
+        return False
+
+
+def texts(array: Any, missing: Sequence[str] = MARKERS) -> tuple[Any, np.ndarray]:
     """(the distinct texts of the cells, trimmed; the place of each cell's among them, -1 for a missing one).
 
     A dictionary's texts keep their order, those that no cell has included. Numbers are written as Arrow writes them.
+
+    Args:
+        array: the cells.
+        missing: the texts that mean a missing cell.
     """
     pa, pc = require("pyarrow"), require("pyarrow.compute")
     if form_of(array.type) == "other":
@@ -88,11 +114,22 @@ def texts(array: Any) -> tuple[Any, np.ndarray]:
         encoded = encoded.unify_dictionaries().combine_chunks()
     written, place = encoded.dictionary.cast(pa.string()), encoded.indices
     trimmed = pc.utf8_trim_whitespace(written)
-    distinct = pc.if_else(pc.is_in(trimmed, value_set=pa.array(MARKERS)), pa.scalar(None, pa.string()), trimmed)
+    distinct = pc.if_else(
+        pc.is_in(trimmed, value_set=pa.array(missing, pa.string())), pa.scalar(None, pa.string()), trimmed
+    )
     if not distinct.equals(written):
         again = distinct.dictionary_encode()
         distinct, place = again.dictionary, again.indices.take(place)
     return distinct, np.asarray(place.fill_null(-1))
+
+
+def words_of(array: Any, chosen: np.ndarray) -> Counter[str]:
+    """The texts of the chosen cells, trimmed, with their counts; those that are empty or null are passed over."""
+    pa, pc, found = require("pyarrow"), require("pyarrow.compute"), Counter[str]()
+    for cell in pc.value_counts(array.filter(pa.array(chosen)).cast(pa.string())).to_pylist():
+        found[(cell["values"] or "").strip()] += cell["counts"]
+    del found[""]
+    return found
 
 
 def numbers_in(distinct: Any) -> np.ndarray:
@@ -172,15 +209,20 @@ def span_text(nanoseconds: int) -> str:
     return f"{f'{days} days ' if days else ''}{clock}{fraction}"
 
 
-def numbers(array: Any) -> np.ndarray:
-    """The cells as float64, NaN for a missing one or one that is not a number; raises `UserError` for dates."""
+def numbers(array: Any, written: str = "") -> np.ndarray:
+    """The cells as float64, NaN for a missing one or one that is not a number; raises `UserError` for dates.
+
+    Args:
+        array: the cells.
+        written: the format of numbers in texts; "" for plain ones.
+    """
     pa = require("pyarrow")
     form = form_of(array.type)
     if form == "nothing":
         return np.full(len(array), np.nan)
     if form in ("text", "choice"):
         distinct, place = texts(array)
-        return np.append(numbers_in(distinct), np.nan)[place]
+        return np.append(formats.parse(written).values(distinct) if written else numbers_in(distinct), np.nan)[place]
     if form == "other" or form == "date":
         raise UserError(f"holds {array.type} values, not numbers")
     if form in ("bool", "span"):
@@ -189,17 +231,24 @@ def numbers(array: Any) -> np.ndarray:
     return np.asarray(array.cast(pa.float64(), safe=safe))
 
 
-def dates(array: Any) -> tuple[np.ndarray, str]:
+def dates(array: Any, written: str = "") -> tuple[np.ndarray, str]:
     """(the cells as int64, `NONE` for a missing one or one that is not a date; the unit they are counted in).
+
+    Args:
+        array: the cells.
+        written: the format of dates in texts and whole numbers; "" for ISO dates in texts.
 
     Raises `UserError` for an array that holds no dates.
     """
     form = form_of(array.type)
     if form == "nothing":
         return np.full(len(array), NONE), "us"
+    if form == "number" and written:
+        array, form = whole_texts(array), "text"
     if form in ("text", "choice"):
         distinct, place = texts(array)
-        return np.append(dates_in(distinct)[0], NONE)[place], "us"
+        found = formats.parse(written).values(distinct) if written else dates_in(distinct)[0]
+        return np.append(found, NONE)[place], "us"
     if form != "date":
         raise UserError(f"holds {array.type} values, not dates")
     return ticks(array)
@@ -222,6 +271,13 @@ def ticks(array: Any) -> tuple[np.ndarray, str]:
     """The cells of a type of dates or spans, as `dates` returns them."""
     pa = require("pyarrow")
     return np.asarray(integers(array).cast(pa.int64()).fill_null(NONE)), unit_of(array.type)
+
+
+def whole_texts(array: Any) -> Any:
+    """Whole numbers of any type as texts; null for what is no whole number."""
+    pa, values = require("pyarrow"), numbers(array)
+    whole = np.isfinite(values) & (values == np.rint(values)) & (np.abs(values) < EXACT)
+    return pa.array(np.where(whole, values, 0).astype(np.int64), mask=~whole).cast(pa.string())
 
 
 def canonical(value: float, single: bool = False) -> str:

@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from nelbo.data import formats
 from nelbo.data.arrays.npy import FileRows, rows_of
 from nelbo.data.columns import Column
 from nelbo.data.dataset import Dataset, InMemoryDataset, StreamedDataset, fits_memory
+from nelbo.data.formats import NO_HINTS, AmbiguousFormat, Hints
 from nelbo.data.schema import Schema
 from nelbo.data.tables import cells, overrides, source, transforms
 from nelbo.data.tables.decoding import values_of
@@ -28,28 +30,30 @@ from nelbo.data.tables.source import Source, open_table, spill
 from nelbo.errors import UserError, nearest, require
 
 
-def infer(table: Any, columns: Overrides = None) -> tuple[Schema, int]:
+def infer(table: Any, columns: Overrides = None, hints: Hints = NO_HINTS) -> tuple[Schema, int]:
     """Infer the schema of a table, and count its rows.
 
     Args:
         table: a DataFrame, an Arrow table, or a file.
         columns: the user's description of columns, a TOML file or a dictionary; None: all are inferred.
+        hints: the decimal mark and the format of dates, where the user names them.
 
     Warns of columns that are left out. Raises `UserError` for any fault of the table.
     """
     opened = open_table(table)
-    return _infer(opened, columns), opened.table.num_rows
+    return _infer(opened, columns, hints), opened.table.num_rows
 
 
-def read(table: Any, columns: Overrides = None) -> Dataset:
+def read(table: Any, columns: Overrides = None, hints: Hints = NO_HINTS) -> Dataset:
     """Read all rows of a table, with the schema inferred from it; see `infer`.
 
     Args:
         table: a DataFrame, an Arrow table, or a file.
         columns: the user's description of columns, a TOML file or a dictionary; None: all are inferred.
+        hints: the decimal mark and the format of dates, where the user names them.
     """
     opened = open_table(table)
-    return _dataset(opened, _infer(opened, columns))
+    return _dataset(opened, _infer(opened, columns, hints))
 
 
 def read_like(table: Any, schema: Schema) -> Dataset:
@@ -128,25 +132,89 @@ def parse_condition(text: str) -> dict[str, str]:
     return found
 
 
-def _infer(table: Source, columns: Overrides) -> Schema:
+def _infer(table: Source, columns: Overrides, hints: Hints) -> Schema:
     said, rows = overrides.parse(columns, table.names), table.table.num_rows
     if rows < 2:
         held = "has 1 row: give at least 2, one for training and one for testing"
         raise UserError(f"{table.name} {held if rows else 'has a header and no rows: give at least 2 rows'}")
-    found, size = [], sample_size(len(table.names))
-    for name, array in zip(table.names, table.table.columns, strict=True):
-        stats = ColumnStats(name, array, table.frames.get(name, ""), table.dialect is not None, size)
-        try:
-            found.append(column_of(stats, said.get(name, Override())))
-        except UserError as error:
-            raise UserError(f"{table.name}: {error}") from None
+    notes = Notes(table.name)
+    try:
+        found = _columns(table, said, hints, notes)
+    except UserError as error:
+        raise UserError(f"{table.name}: {error}") from None
     out = [c for c in found if c.note and not said.get(c.name, Override()).kind]
     for c in out:
         remedy = "" if c.kind == "constant" else ": to have it modelled, say its kind in --columns"
         warnings.warn(f"{table.name}: column {c.name!r} is left out ({c.note}){remedy}", stacklevel=5)
+    notes.warn(found, said, hints)
     if not any(c.is_feature for c in found):
         raise UserError(f"{table.name}: no column is left to model: all are constant or look like identifiers")
     return Schema.table(tuple(found))
+
+
+def _columns(table: Source, said: Mapping[str, Override], hints: Hints, notes: Notes) -> list[Column]:
+    """The columns; one that several formats fit is read as the others are."""
+    size, found, unsure, grouped = sample_size(len(table.names)), {}, [], set()
+
+    def column(name: str, hints: Hints) -> Column:
+        array, own = table.table.column(name), said.get(name, Override())
+        stats = ColumnStats(name, array, table.frames.get(name, ""), table.dialect is not None, size, own, hints)
+        notes.add(name, stats.markers)
+        if stats.grouped:
+            grouped.add(name)
+        return column_of(stats, own)
+
+    for name in table.names:
+        try:
+            found[name] = column(name, hints)
+        except AmbiguousFormat:
+            unsure.append(name)
+    plain = "double" if table.dialect else "string"  # the type of texts that are numbers with decimals
+    dotted = [name for name, c in found.items() if c.dtype == plain and c.kind == "continuous" and not c.format]
+    known = formats.hints_of([c.format for c in found.values() if c.format], bool(set(dotted) - grouped), hints)
+    for name in [*unsure, *(name for name in dotted if name in grouped and known.decimal == ",")]:
+        found[name] = column(name, known)
+    if hints.dates and not any(c.format and c.unit for c in found.values()):
+        raise UserError(f"no column holds dates written as {hints.dates[0]!r}: correct --date-format, or leave it out")
+    return [found[name] for name in table.names]
+
+
+class Notes:
+    """What is read in another way than it is written, for one warning each.
+
+    Args:
+        name: the name of the table in messages.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name, self.markers = name, dict[str, Counter[str]]()
+
+    def add(self, name: str, markers: Counter[str]) -> None:
+        """Note the words of a column that are taken as missing."""
+        self.markers[name] = markers
+
+    def warn(self, columns: list[Column], said: Mapping[str, Override], hints: Hints) -> None:
+        """Warn of formats that were inferred, and of words that are taken as missing."""
+        own = {name for name, override in said.items() if override.format}
+        inferred = [c for c in columns if c.is_feature and c.format and c.name not in own and not hints.name(c.format)]
+        if inferred:
+            forms = [f"{c.name!r} as {'dates' if c.unit else 'numbers'} written as {c.format}" for c in inferred]
+            remedy = "--columns can name another kind or format"
+            warnings.warn(f"{self.name}: reads {_some(forms)}: {remedy}", stacklevel=6)
+        words = [(c.name, *self.markers[c.name].most_common(1)[0]) for c in columns if self._is_doubtful(c)]
+        if words:
+            listed = _some([f"{n:,} cells {word!r} of {name!r}" for name, word, n in words])
+            remedy = "to keep them as texts, list them in its categories in --columns"
+            warnings.warn(f"{self.name}: takes as missing {listed}: {remedy}", stacklevel=6)
+
+    def _is_doubtful(self, column: Column) -> bool:
+        """Whether words of a column that mean missing may be categories."""
+        return column.is_categorical and not cells.numeric(column) and bool(self.markers[column.name])
+
+
+def _some(parts: list[str]) -> str:
+    """The first parts, and how many more there are."""
+    return ", ".join(parts[:5]) + (f" and {len(parts) - 5} more" if len(parts) > 5 else "")
 
 
 def _dataset(table: Source, schema: Schema) -> Dataset:
@@ -177,7 +245,7 @@ class Encoder:
     """
 
     def __init__(self, table: Source, schema: Schema) -> None:
-        self.name, self.columns = table.name, schema.feature_columns
+        self.name, self.columns, self.in_file = table.name, schema.feature_columns, table.dialect is not None
         self.unplaced: dict[str, Counter[str]] = {}
         lacking = [column.name for column in self.columns if column.name not in table.names]
         known = {column.name for column in schema.columns}
@@ -206,23 +274,22 @@ class Encoder:
     def _encode(self, column: Column, array: Any, rows: int) -> np.ndarray:
         if column.unit:
             x = transforms.forward(column, _moments(column, array))
-        elif column.is_number or _numeric(column):
-            v = cells.numbers(array)
+        elif column.is_number or cells.numeric(column):
+            v = cells.numbers(array, column.format)
             if np.isinf(v).any():
                 raise UserError(f"row {rows + int(np.isinf(v).argmax()) + 1} is infinite: drop or fill it")
             x = transforms.forward(column, v) if column.is_number else _number_places(column, v)
         else:
-            x = _text_places(column, array)
+            x = _text_places(column, array, cells.missing_words(column, self.in_file))
         if (absent := np.isnan(x)).any():
             self._note(column, array, absent)
         return x
 
     def _note(self, column: Column, array: Any, absent: np.ndarray) -> None:
         """Count the cells that hold something, and yet have no number."""
-        pa, pc = require("pyarrow"), require("pyarrow.compute")
-        for cell in pc.value_counts(array.filter(pa.array(absent)).cast(pa.string())).to_pylist():
-            if (text := (cell["values"] or "").strip()) not in cells.MARKERS:
-                self.unplaced.setdefault(column.name, Counter())[text] += cell["counts"]
+        missing = cells.missing_words(column, self.in_file)
+        if words := {text: n for text, n in cells.words_of(array, absent).items() if text not in missing}:
+            self.unplaced.setdefault(column.name, Counter()).update(words)
 
     def warn(self) -> None:
         """Warn of what was taken as missing, if anything was."""
@@ -240,7 +307,7 @@ class Encoder:
 
 def _moments(column: Column, array: Any) -> np.ndarray:
     """Datetimes, durations or times of day in the column's unit, float64, NaN for a missing one."""
-    moments, unit = cells.dates(array) if column.kind == "datetime" else cells.spans(array)
+    moments, unit = cells.dates(array, column.format) if column.kind == "datetime" else cells.spans(array)
     own, wanted = cells.UNITS[unit], cells.UNITS[column.unit]
     if own >= wanted:
         v = moments * float(own // wanted)
@@ -248,14 +315,6 @@ def _moments(column: Column, array: Any) -> np.ndarray:
         whole, rest = np.divmod(moments, wanted // own)
         v = whole + rest / (wanted // own)
     return np.where(moments == cells.NONE, np.nan, v)
-
-
-def _numeric(column: Column) -> bool:
-    """Whether the categories are numbers."""
-    try:
-        return all(c == cells.canonical(float(c)) for c in column.categories) or column.dtype in ("float", "halffloat")
-    except (ValueError, OverflowError):
-        return False
 
 
 def _number_places(column: Column, v: np.ndarray) -> np.ndarray:
@@ -266,9 +325,9 @@ def _number_places(column: Column, v: np.ndarray) -> np.ndarray:
     return np.asarray(pc.index_in(pa.array(v + 0.0), value_set=pa.array(categories + 0.0)).cast(pa.float64()))
 
 
-def _text_places(column: Column, array: Any) -> np.ndarray:
+def _text_places(column: Column, array: Any, missing: tuple[str, ...]) -> np.ndarray:
     pa, pc = require("pyarrow"), require("pyarrow.compute")
-    distinct, place = cells.texts(array)
+    distinct, place = cells.texts(array, missing)
     categories = column.categories
     if column.dtype == "bool":
         distinct, categories = pc.utf8_lower(distinct), tuple(map(str.lower, categories))

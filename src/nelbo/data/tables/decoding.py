@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nelbo.data import formats
 from nelbo.data.columns import Column
 from nelbo.data.schema import Schema
-from nelbo.data.tables import cells, transforms
+from nelbo.data.tables import cells, frames, transforms
 from nelbo.errors import UserError, one_line, require
 
 CELL = 80  # characters of a cell
@@ -60,6 +61,8 @@ def format_number(column: Column, value: float | None) -> str:
     assert value is not None
     if column.unit and column.dtype.startswith(("duration", "time32", "time64")):
         return cells.span_text(int(value) * cells.UNITS[column.unit])
+    if column.format:
+        return formats.write(column.format, np.array([value]), column.decimals, column.unit)[0]
     if column.unit:
         unit: Any = column.unit
         return str(np.datetime64(int(value), unit)).replace("T", " ")
@@ -112,17 +115,28 @@ def _cells(column: Column, x: np.ndarray) -> Any:
         if column.decimals is not None:
             v = np.round(v, column.decimals)
         v = np.clip(v, column.low, column.high) + 0.0  # not -0
+        if column.format:
+            return _written(np.rint(v) if column.unit else v, column, kind, absent)
         return _times(v, column, kind, absent) if column.unit else _numbers(v, column, kind, absent)
     if column.kind == "constant" and column.constant is None:
         return pa.nulls(len(x), kind)
     if column.kind == "constant" and column.unit:
         return _times(np.full(len(x), int(column.constant or 0)), column, kind, absent)
     texts = column.categories or (str(column.constant),)
+    if column.format and column.categories:
+        texts = tuple(formats.write(column.format, np.array(texts, np.float64), column.decimals))
     place = np.full(len(x), texts.index(column.constant)) if column.constant is not None else np.where(absent, 0, x)
     index = pa.array(np.rint(place).clip(0, len(texts) - 1).astype(np.int32), mask=absent)
     if pa.types.is_dictionary(kind):
         return pa.DictionaryArray.from_arrays(index, _cast(pa.array(texts), kind.value_type), ordered=kind.ordered)
     return _cast(pa.array(texts, pa.string()), kind).take(index)
+
+
+def _written(v: np.ndarray, column: Column, kind: Any, absent: np.ndarray) -> Any:
+    """Numbers or dates in the column's format."""
+    pa = require("pyarrow")
+    texts = pa.array(formats.write(column.format, v, column.decimals, column.unit), pa.string(), mask=absent)
+    return _cast(texts if cells.form_of(kind) == "text" else texts.cast(pa.int64()), kind)
 
 
 def _numbers(v: np.ndarray, column: Column, kind: Any, absent: np.ndarray) -> Any:
@@ -166,11 +180,7 @@ def _to_pandas(table: Any, columns: list[Column]) -> Any:
     for column, array in zip(columns, table.columns, strict=True):
         gappy = column.missing > 0 or array.null_count > 0
         series = array.to_pandas(types_mapper=gaps.get if gappy else None, date_as_object=column.frame == "object")
-        try:
-            series = series.astype(column.frame) if column.frame else series
-            made[column.name] = series.where(series.notna(), None) if column.frame == "object" else series
-        except (TypeError, ValueError):  # the gaps of this table are not what that type allows
-            made[column.name] = series
+        made[column.name] = frames.from_arrow(array, series, column.frame)
     return pandas.DataFrame(made)
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from nelbo.data import formats
 from nelbo.data.columns import CHOICES, NUMBERS, Column, Transform
+from nelbo.data.formats import Hints
 from nelbo.data.tables import cells, transforms
 from nelbo.data.tables.overrides import Override
-from nelbo.errors import UserError
+from nelbo.errors import UserError, require
 
 TIMES = ("date", "span")
 """The forms that are counted in the coarsest unit of their column."""
@@ -25,7 +28,6 @@ SEQUENCE = 10  # rows, from which numbers in sequence are identifiers
 FINEST = 12  # decimals; numbers with more have as many as there are
 SAMPLE, ALL_SAMPLES = 200_000, 2**26  # values that quantiles are of: in a column, and over all columns
 WIDE = re.compile(r"(?:0|-?[1-9]\d{,19})$")  # a whole number of up to 64 bits
-COMMAS = re.compile(r"[+-]?\d+(?:,\d+)*(?:\.\d+)?$")
 ID_NAME = re.compile(r"(?:^|[\W_])(?i:id|index|uuid|guid)$|[a-z](?:Id|ID)$")
 
 
@@ -92,34 +94,40 @@ class ColumnStats:
     `form` is that of its type (see `cells.form_of`), but "text" for whole numbers beyond float64. `present` marks the
     cells that are not missing; `numbers` and `dates` are those that are such, in a column of texts too; `dates` has
     durations and times of day too, if that is the type. `texts` are the distinct texts of cells, None where there are
-    more than 1000; `declared` the categories that the type itself names.
+    more than 1000; `declared` the categories that the type itself names. `grouped`: the dots in numbers may as well
+    part thousands.
     """
 
-    def __init__(self, name: str, array: Any, frame: str = "", untyped: bool = False, size: int = SAMPLE) -> None:
+    def __init__(
+        self,
+        name: str,
+        array: Any,
+        frame: str = "",
+        untyped: bool = False,
+        size: int = SAMPLE,
+        said: Override | None = None,
+        hints: Hints | None = None,
+    ) -> None:
         self.name, self.array, self.frame, self.untyped, self.type = name, array, frame, untyped, array.type
+        self.said, self.hints = said or Override(), hints or Hints()
         self.form = "text" if cells.beyond_float(array) else cells.form_of(array.type)
         self.single, self.unit, self.zoned, self.padded, self.whole_texts, self.wide = False, "us", 0, False, True, ""
+        self.format, self.grouped, self.markers = "", False, Counter[str]()
+        self.written_decimals: int | None = None
         self.texts: list[str] | None = None
         self.declared: tuple[str, ...] = ()
         self.present = np.asarray(array.is_valid())
         v, t = np.full(len(array), np.nan), np.full(len(array), cells.NONE)
         if self.form in ("text", "choice", "bool"):
-            distinct, place = cells.texts(array if self.form == "choice" else array.cast("string"))
+            distinct, place = self._distinct()
             self.present = place >= 0
-            used = np.flatnonzero(np.bincount(place[self.present], minlength=len(distinct)))
+            counts = np.bincount(place[self.present], minlength=len(distinct))
+            used = np.flatnonzero(counts)
             self.texts = distinct.take(used).to_pylist() if len(used) <= MOST else None
             self.declared = tuple(distinct.to_pylist()) if self.form == "choice" else ()
         if self.form == "text":
-            numbers = cells.numbers_in(distinct)
-            dates, zoned = np.full(len(distinct), cells.NONE), np.zeros(len(distinct), bool)
-            if np.isnan(numbers).any():
-                dates, zoned = cells.dates_in(distinct)
+            numbers, dates = self._read(distinct, counts)
             v, t = np.append(numbers, np.nan)[place], np.append(dates, cells.NONE)[place]
-            self.zoned = int(np.append(zoned & (dates != cells.NONE), False)[place].sum())
-            self.whole_texts = bool(cells.matches(distinct, cells.WHOLE)[~np.isnan(numbers)].all())
-            self.padded = bool(cells.matches(distinct, cells.PADDED).any())
-            if not np.isnan(numbers[np.asarray(distinct.is_valid())]).any() and (abs(numbers) > cells.EXACT).any():
-                self.wide = _wide(distinct.drop_null())
         elif self.form == "number":
             v, self.single = cells.numbers(array), str(array.type) in ("float", "halffloat")
             self.present = ~np.isnan(v)
@@ -127,11 +135,94 @@ class ColumnStats:
             t, self.unit = cells.ticks(array)
         self.infinite = np.isinf(v)
         self.numbers = Values(v, ~np.isnan(v) & ~self.infinite, size)
+        if self.form in ("number", "text") and (form := self._of_whole()):
+            self.format, self.form, t = form, "date", cells.dates(array, form)[0]
+            self.numbers = Values(v, np.zeros(len(v), bool), size)
         self.dates = Values(t, t != cells.NONE, size)
         self.known = int(self.present.sum())
 
+    def _distinct(self) -> tuple[Any, np.ndarray]:
+        """(the distinct texts of cells, the place of each cell's); `markers` counts the words that mean missing."""
+        array = self.array if self.form == "choice" else self.array.cast("string")
+        listed = self.said.categories
+        every = [word for word in cells.MARKERS if word not in listed]
+        if not self.untyped and self.form == "text":
+            distinct, place = cells.texts(array, ())
+            words = np.asarray(require("pyarrow.compute").is_in(distinct, value_set=require("pyarrow").array(every)))
+            others = distinct.filter(require("pyarrow").array(~words))
+            if not (words.any() and len(others) and self._are_values(others)):
+                return distinct, place
+        elif not self.untyped:
+            return cells.texts(array, ())
+        distinct, place = cells.texts(array, every)
+        if (place < 0).any():
+            self.markers = cells.words_of(array, place < 0)
+        return distinct, place
+
+    def _are_values(self, distinct: Any) -> bool:
+        """Whether all texts are numbers, or all are dates."""
+        if not np.isnan(cells.numbers_in(distinct)).any() or (cells.dates_in(distinct)[0] != cells.NONE).all():
+            return True
+        return bool(self._infer_format(distinct, np.ones(len(distinct), np.int64), 0))
+
+    def _read(self, distinct: Any, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers and the dates that texts stand for; sets how they are written."""
+        numbers = cells.numbers_in(distinct)
+        dates, zoned = np.full(len(distinct), cells.NONE), np.zeros(len(distinct), bool)
+        if np.isnan(numbers).any():
+            dates, zoned = cells.dates_in(distinct)
+        usual = [int(counts[~np.isnan(numbers)].sum()), int(counts[dates != cells.NONE].sum())]
+        self.format = self.said.format or self._infer_format(distinct, counts, max(usual))
+        if not self.format:
+            self.zoned = int(counts[zoned & (dates != cells.NONE)].sum())
+            self.whole_texts = bool(cells.matches(distinct, cells.WHOLE)[~np.isnan(numbers)].all())
+            self.padded = bool(cells.matches(distinct, cells.PADDED).any())
+            self.grouped = bool(len(distinct) and cells.matches(distinct, cells.GROUPED).all())
+            if not np.isnan(numbers).any() and (abs(numbers) > cells.EXACT).any():
+                self.wide = _wide(distinct)
+            return numbers, dates
+        known = formats.parse(self.format)
+        if isinstance(known, formats.DateFormat):
+            return np.full(len(distinct), np.nan), known.values(distinct)
+        numbers = known.values(distinct)
+        decimals = known.decimals(distinct.filter(require("pyarrow").array(~np.isnan(numbers))))
+        self.written_decimals, self.whole_texts = decimals, decimals == 0
+        return numbers, np.full(len(distinct), cells.NONE)
+
+    def _infer_format(self, distinct: Any, counts: np.ndarray, usual: int) -> str:
+        """How the texts are written; "" for plain numbers, ISO dates and words."""
+        if self.said.kind in ("binary", "categorical", "identifier", "constant"):
+            return ""
+        kind = "date" if self.said.kind == "datetime" else "number" if self.said.kind else ""
+        try:
+            return formats.infer(distinct, counts, usual, self.hints, kind)
+        except formats.AmbiguousFormat as error:
+            if self.said.kind == "ordinal":
+                return ""
+            remedy = "or format = in --columns"
+            raise formats.AmbiguousFormat(f"column {self.name!r}: {error}, {remedy}", error.formats) from None
+
+    def _of_whole(self) -> str:
+        """The format in which all whole numbers are dates (20210304); "" for none."""
+        v = self.numbers
+        if not len(v.all) or self.said.kind not in ("", "datetime") or self.infinite.any() or self.format:
+            return ""
+        if self.form == "text" and (self.padded or not self.whole_texts or len(v.all) < self.present.sum()):
+            return ""
+        if formats.is_date_format(self.said.format):
+            return self.said.format
+        if self.decimals != 0:
+            return ""
+        texts = require("pyarrow").array(v.unique.astype(np.int64)).cast("string")
+        for form in self.hints.dates:
+            if (formats.parse(form).values(texts) != cells.NONE).all():
+                return form
+        return formats.of_whole_numbers(v.unique, self.said.kind == "datetime")
+
     @cached_property
     def decimals(self) -> int | None:
+        if self.written_decimals is not None and self.written_decimals <= FINEST:
+            return self.written_decimals
         return decimals_of(self.numbers.all, self.single)
 
     @property
@@ -150,7 +241,7 @@ class ColumnStats:
     def first(self, chosen: np.ndarray) -> tuple[int, str]:
         """(row, text) of the first chosen cell, rows counted from 1."""
         at = int(chosen.argmax())
-        return at + 1, self.array[at].as_py().strip()
+        return at + 1, str(self.array[at].as_py()).strip()
 
 
 def column_of(stats: ColumnStats, said: Override) -> Column:
@@ -181,34 +272,35 @@ def _form(stats: ColumnStats) -> str:
     if stats.infinite.any() and stats.numbers.at.any():
         row = int(stats.infinite.argmax()) + 1
         raise UserError(f"{where} row {row} is infinite: drop or fill it, or leave the column out")
+    words = stats.present & ~stats.numbers.at
+    undated = stats.present & ~stats.dates.at
+    if stats.form == "date" and stats.format:
+        _check_strays(stats, "date", "datetime", undated)
     if stats.form != "text" or not stats.known:
         return stats.form
     if {text.lower() for text in stats.texts or ()} == {"true", "false"}:
         return "bool"
-    words = stats.present & ~stats.numbers.at
-    undated = stats.present & ~stats.dates.at
     for form, kind, others in (("number", "continuous", words), ("date", "datetime", undated)):
-        if form == "number" and not stats.as_numbers:
+        if (form == "number" and not stats.as_numbers) or others.sum() > ODD * stats.known:
             continue
-        if (n := int(others.sum())) == 0:
-            if form == "date" and 0 < stats.zoned < stats.known:
-                part = f"{stats.zoned} of {stats.known} times have a time zone, the others have none"
-                raise UserError(f"{where} {part}: give one to all")
-            return form
-        if n <= ODD * stats.known:
-            row, text = stats.first(others)
-            raise UserError(
-                f"{where} row {row} has {text!r}, which is not a {form} ({n} of {stats.known} cells are "
-                f'not): fix it, or declare kind="{kind}" (such cells are then missing) or "categorical" in --columns'
-            )
-    if words.any():
-        row, text = stats.first(words)
-        if all(COMMAS.match(each) for each in (text, *(stats.texts or ()))):
-            raise UserError(
-                f"{where} row {row} has {text!r}, a comma within a number: write 1.5 for 1,5 and 1234 for 1,234, or "
-                'say kind="categorical" (or "leave out") in --columns'
-            )
+        if form == "date" and 0 < stats.zoned < stats.known:
+            part = f"{stats.zoned} of {stats.known} times have a time zone, the others have none"
+            raise UserError(f"{where} {part}: give one to all")
+        _check_strays(stats, form, kind, others)
+        return form
+    if stats.said.format:
+        raise UserError(f"{where} format={stats.said.format!r} fits few of its cells: correct it, or leave it out")
     return "text"
+
+
+def _check_strays(stats: ColumnStats, form: str, kind: str, others: np.ndarray) -> None:
+    """Raise `UserError` if some cells among numbers or dates are words."""
+    if n := int(others.sum()):
+        row, text = stats.first(others)
+        raise UserError(
+            f"column {stats.name!r}: row {row} has {text!r}, which is not a {form} ({n} of {stats.known} cells are "
+            f'not): fix it, or declare kind="{kind}" (such cells are then missing) or "categorical" in --columns'
+        )
 
 
 def _forced_form(stats: ColumnStats, said: Override) -> str:
@@ -224,6 +316,8 @@ def _bare(stats: ColumnStats, form: str) -> Column:
     dtype, unit = cells.dtype_name(stats.type), stats.coarsest if form in TIMES else ""
     if stats.untyped and form == "bool":
         dtype = "bool"
+    elif stats.untyped and stats.format:
+        dtype = "int64" if stats.form == "date" else "string"
     elif stats.untyped and form == "text":
         dtype = stats.wide or dtype
     elif stats.untyped and form == "number":
@@ -232,7 +326,8 @@ def _bare(stats: ColumnStats, form: str) -> Column:
         days, fine = unit == "D" and not stats.zoned, unit if unit in ("ms", "us") else "s"
         dtype = "date32[day]" if days else f"timestamp[{fine}{', tz=UTC' if stats.zoned else ''}]"
     missing = (len(stats.array) - stats.known) / max(len(stats.array), 1)
-    return Column(stats.name, "identifier", dtype, stats.frame, unit=unit, missing=missing)
+    written = stats.format if form == ("date" if formats.is_date_format(stats.format) else "number") else ""
+    return Column(stats.name, "identifier", dtype, stats.frame, unit=unit, format=written, missing=missing)
 
 
 def _natural(stats: ColumnStats, form: str) -> Column:
@@ -275,7 +370,10 @@ def _natural_number(stats: ColumnStats, distinct: int) -> Column:
 
 def _constant(stats: ColumnStats, form: str) -> Column:
     bare, value = _bare(stats, form), (stats.texts or [""])[0]
-    if form == "number":
+    if bare.format:
+        number, unit = (stats.dates.low, stats.unit) if form == "date" else (stats.numbers.low, "")
+        value, bare = formats.write(bare.format, np.array([number]), stats.decimals, unit)[0], replace(bare, unit="")
+    elif form == "number":
         value = cells.canonical(stats.numbers.low, stats.single)
     elif form in TIMES:
         value = str(int(stats.dates.low) // (cells.UNITS[bare.unit] // cells.UNITS[stats.unit]))
@@ -288,9 +386,11 @@ def _of_kind(stats: ColumnStats, form: str, said: Override) -> Column:
     if kind == "constant":
         raise UserError(f"{where}, but it has several values: leave it out instead")
     if kind == "datetime" and (form != "date" or not stats.dates.at.any()):
-        raise UserError(f"{where}, but it has no ISO dates such as 2024-12-31")
+        written = 'name how they are written, such as format = "%d/%m/%Y", or use another kind'
+        raise UserError(f"{where}, but it has no dates such as 2024-12-31: {written}")
     if kind in ("continuous", "count") and form != "span" and (form != "number" or not stats.numbers.at.any()):
-        raise UserError(f"{where}, but it has no numbers")
+        written = 'name how they are written, such as format = "1234.56 kg", or use another kind'
+        raise UserError(f"{where}, but it has no numbers: {written}")
     if kind == "count" and form != "span" and not (stats.decimals == 0 and stats.numbers.low >= 0):
         raise UserError(f"{where}, but {stats.numbers.low:g} is among its values: use kind='continuous'")
     if kind in CHOICES:

@@ -23,7 +23,7 @@ class TableKind(DataKind):
     name = "table"
     noun = "a table"
     source_nouns = ("tables", "a .csv, .tsv or .parquet file")
-    options = ("columns",)
+    options = ("columns", "decimal", "date_format")
     recipe = "table"
     figures = "nelbo.plotting.table"
     endings = (".csv", ".tsv", ".parquet")
@@ -42,7 +42,7 @@ class TableKind(DataKind):
 
     def load(self, source: Any, options: DataOptions, seed: int) -> DataSplits:
         name = Path(source).name.partition(".")[0] if isinstance(source, str | Path) else "table"
-        whole = tables.read(_table(source), options.columns)
+        whole = tables.read(_table(source), options.columns, options.hints)
         return split_at_random(whole, name, options.val_fraction, seed)
 
     def load_like(self, source: Any, schema: Schema, split: str, options: DataOptions) -> Dataset:

@@ -6,6 +6,8 @@
     [columns.size]
     kind = "ordinal"
     categories = ["S", "M", "L"]
+    [columns.price]
+    format = "$1,234.56"      # how 1234.56 is written; for dates, their codes: "%d/%m/%Y"
 
 From Python, `{"age": {"kind": "count"}, "id": "leave out"}` is equivalent.
 """
@@ -17,13 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from nelbo.data import formats
 from nelbo.data.columns import CHOICES, NUMBERS, Column, ColumnKind, Transform
 from nelbo.data.schema import Schema
 from nelbo.errors import UserError, escaped, nearest
 from nelbo.reading import text_of, toml_of, toml_text
 
 Overrides = str | Path | Mapping[str, Any] | None
-KEYS = ("kind", "transform", "categories")
+KEYS = ("kind", "transform", "categories", "format")
 KINDS = get_args(ColumnKind)
 TRANSFORMS = tuple(filter(None, get_args(Transform)))
 
@@ -35,6 +38,7 @@ class Override:
     kind: str = ""
     transform: Transform = ""
     categories: tuple[str, ...] = ()
+    format: str = ""
 
 
 def parse(given: Overrides, names: tuple[str, ...]) -> dict[str, Override]:
@@ -77,7 +81,22 @@ def _one(where: str, value: Any) -> Override:
         raise UserError(f"{where}: kind={kind!r} has no transform: leave it out")
     if categories and kind and kind not in CHOICES:
         raise UserError(f"{where}: kind={kind!r} has no categories: leave them out")
-    return Override(kind, transform, tuple(c if isinstance(c, str) else str(c) for c in categories))
+    form = str(said.get("format", ""))
+    if form:
+        _check_format(where, form, kind)
+    return Override(kind, transform, tuple(c if isinstance(c, str) else str(c) for c in categories), form)
+
+
+def _check_format(where: str, form: str, kind: str) -> None:
+    """Raise `UserError` for a format that is none, or does not fit the kind."""
+    try:
+        formats.parse(form)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    dates = formats.is_date_format(form)
+    if (dates and kind not in ("", "datetime")) or (kind == "datetime" and not dates):
+        remedy = "use kind='datetime'" if dates else "give the codes of a date, such as %d/%m/%Y"
+        raise UserError(f"{where}: kind={kind!r} does not support format={form!r}: {remedy}")
 
 
 def to_toml(schema: Schema) -> str:
@@ -85,6 +104,7 @@ def to_toml(schema: Schema) -> str:
     lines = [
         "# Edit, then: nelbo train FILE --columns THIS_FILE",
         f"# kind: {', '.join((*NUMBERS, *CHOICES))}, or leave out",
+        "# format: how 1234.56 is written, such as 1.234,56 or $1,234.56, or a date by codes: %d/%m/%Y %H:%M",
         f"# transform of numbers: {', '.join(TRANSFORMS)}; categories of an ordinal column: lowest first",
     ]
     for column in schema.columns:
@@ -99,6 +119,8 @@ def _settings(column: Column) -> list[str]:
     lines = [f"kind = {toml_text(column.kind)}"]
     if column.transform:
         lines.append(f"transform = {toml_text(column.transform)}")
+    if column.format:
+        lines.append(f"format = {toml_text(column.format)}")
     if column.categories:
         lines.append(f"categories = [{', '.join(map(toml_text, column.categories))}]")
     return lines

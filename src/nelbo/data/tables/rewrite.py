@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nelbo.data.schema import Schema
 from nelbo.data.tables import cells
 from nelbo.data.tables.source import TEXT, Dialect, Source, open_table
 from nelbo.errors import UserError, require
@@ -16,14 +17,23 @@ from nelbo.errors import UserError, require
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
 
-def gaps(table: Any) -> np.ndarray:
-    """Which cells are missing, bool `(n, columns)`, by the rules of `nelbo.data.tables`."""
-    return np.stack([_missing(column) for column in open_table(table).table.columns], 1)
+def gaps(table: Any, schema: Schema | None = None) -> np.ndarray:
+    """Which cells are missing, bool `(n, columns)`, by the rules of `nelbo.data.tables`.
+
+    Args:
+        table: a DataFrame, an Arrow table, or a file.
+        schema: the schema that lists categories; None: all words that may mean a missing cell do.
+    """
+    opened = open_table(table)
+    known = {column.name: column for column in schema.columns} if schema else {}
+    in_file = opened.dialect is not None
+    words = [cells.missing_words(known[name], in_file) if name in known else cells.MARKERS for name in opened.names]
+    return np.stack([_missing(array, own) for array, own in zip(opened.table.columns, words, strict=True)], 1)
 
 
-def _missing(array: Any) -> np.ndarray:
+def _missing(array: Any, words: tuple[str, ...]) -> np.ndarray:
     if cells.form_of(array.type) in ("text", "choice"):
-        return cells.texts(array)[1] < 0
+        return cells.texts(array, words)[1] < 0
     return np.asarray(array.is_null(nan_is_null=True))
 
 

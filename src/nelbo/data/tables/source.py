@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from nelbo.data.dataset import fits_memory
-from nelbo.data.tables import cells
+from nelbo.data.tables import cells, frames
 from nelbo.data.text.rows import holds_table
 from nelbo.errors import UserError, require
 from nelbo.reading import check_file, check_unpacked, damaged, is_file, opened, reason
@@ -185,27 +185,9 @@ def _from_polars(frame: Any) -> Any:
 def _pandas(frame: Any) -> Source:
     pa = require("pyarrow")
     names = ["_".join(map(str, n)) if isinstance(n, tuple) else str(n) for n in frame.columns]
-    columns = [_pandas_column(frame.iloc[:, i]) for i in range(len(names))]
-    dtypes = zip(names, map(str, frame.dtypes), columns, strict=True)
-    frames = {name.strip(): dtype for name, dtype, column in dtypes if dtype not in ("category", _implied(column))}
-    return _arrow(pa.Table.from_arrays(columns, names), frames)
-
-
-def _pandas_column(series: Any) -> Any:
-    """A pandas column in Arrow; one of mixed objects as texts, and so the categories that are intervals or dates."""
-    pa, pandas = require("pyarrow"), require("pandas")
-    try:
-        array = pa.array(series, from_pandas=True)
-        if series.dtype == "category" and cells.form_of(array.type) == "other":
-            array = pa.array(series.cat.rename_categories(map(str, series.cat.categories)), from_pandas=True)
-        return array
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        return pa.array([None if pandas.isna(v) is True else str(v) for v in series], pa.string())
-
-
-def _implied(column: Any) -> str:
-    """The pandas dtype that Arrow's type becomes."""
-    return str(column.slice(0, 0).to_pandas(date_as_object=False).dtype)
+    columns = [frames.to_arrow(frame.iloc[:, i]) for i in range(len(names))]
+    own = {name.strip(): dtype for name, (_, dtype) in zip(names, columns, strict=True) if dtype}
+    return _arrow(pa.Table.from_arrays([array for array, _ in columns], names), own)
 
 
 def _text(path: Path) -> Source:
