@@ -1,5 +1,21 @@
-"""`python -m nelbo` is the command line."""
+"""The start of the command line, as `nelbo` and as `python -m nelbo`.
 
-from nelbo.cli import main
+It imports nothing before it can handle Ctrl-C.
+"""
 
-main()
+import sys
+
+
+def main() -> None:
+    """Import and run the command line; see `nelbo.cli.main`."""
+    try:
+        from nelbo.cli import main as run
+
+        run()
+    except KeyboardInterrupt:
+        print("Interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -54,22 +54,32 @@ def options(
 
 
 def main() -> None:
-    """Run the command line. An error that the user can fix is one line and exit code 2; Ctrl-C is exit code 130."""
+    """Run the command line and exit.
+
+    The exit code is 2 for an error that the user can fix, which is one line; 130 after Ctrl-C, 143 after SIGTERM, 129
+    after a hang-up, and 141 if the reader of the output has gone.
+    """
     warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")  # one of twice the size is refused
     warnings.showwarning = lambda message, *_, **__: say(f"Warning: {message}", sys.stderr)
-    from nelbo.experiment.status_line import loops_on
-
+    code: Any = 0
     try:
-        with loops_on(sys.stderr):
+        from nelbo.experiment.status_line import loops_on
+        from nelbo.training.signals import exit_codes
+
+        with exit_codes(), loops_on(sys.stderr):
             code = app(standalone_mode=False)
+            sys.stdout.flush()
     except UserError as error:
         if os.environ.get("NELBO_DEBUG"):
             raise
         code, message = 2, str(error)
     except USAGE as error:
         code, message = 2, _usage(error)
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         code = 130
+    except BrokenPipeError:  # as of `nelbo ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
     if code == 2:
         say(f"Error: {message}", sys.stderr)
     elif code == 130:

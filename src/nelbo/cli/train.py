@@ -140,7 +140,7 @@ def _train(given: dict[str, Any]) -> None:
     if run.LEADER:
         _say_end(state, folder, quiet, as_json)
     if state.reason == "interrupted":
-        sys.exit(130)
+        sys.exit(128 + state.signal)
 
 
 train.__doc__ = HELP

@@ -118,7 +118,7 @@ def _forked(several: Callable[[range], list[R]], parts: list[range], workers: in
         ) from None
     finally:
         for child in children:
-            child.terminate()
+            child.kill()
             child.join()
         for pipe in pipes:
             pipe.close()
@@ -126,8 +126,8 @@ def _forked(several: Callable[[range], list[R]], parts: list[range], workers: in
 
 def _send(several: Callable[[range], list[R]], parts: list[range], writer: Connection, pipes: list[Connection]) -> None:
     """Run in a worker: send its results, or its error, until all are sent or the reader has gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles an interrupt, and ends this process
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the parent handles it, and ends this process
     for pipe in pipes:
         pipe.close()  # otherwise a pipe whose reader was killed would seem to be open still
     try:

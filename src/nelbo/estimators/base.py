@@ -23,6 +23,7 @@ from nelbo.distributions import noise
 from nelbo.errors import UserError
 from nelbo.experiment.console import Lines
 from nelbo.model import Model
+from nelbo.training import signals
 
 STEPS = 10  # the fewest steps of an epoch
 DRAWS = 16  # draws of z for the score of a row
@@ -107,7 +108,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         self.model_ = Model.from_recipe(recipe, data.schema)
         state = self.model_.fit(data, None, [Lines()] if self.verbose else [])
         if state.reason == "interrupted":
-            raise KeyboardInterrupt
+            signals.deliver(state.signal)
         self.n_iter_ = int(state.rows[-1]["epoch"])
 
     def _like(self, table: pandas.DataFrame) -> Any:

@@ -28,7 +28,7 @@ from nelbo.errors import UserError
 from nelbo.estimators.base import TableEstimator, densify, recipe_overrides
 from nelbo.experiment.console import Lines
 from nelbo.model import Model
-from nelbo.training import Callback
+from nelbo.training import Callback, signals
 
 Counts = dict[Any, int]
 
@@ -293,7 +293,7 @@ def train(x: np.ndarray, settings: Mapping[str, Any], callbacks: list[Callback])
     model = Model.from_recipe(recipe, data.schema)
     state = model.fit(data, None, callbacks)
     if state.reason == "interrupted":
-        raise KeyboardInterrupt
+        signals.deliver(state.signal)
     return model, int(state.rows[-1]["epoch"])
 
 

@@ -7,7 +7,11 @@ sample_{epoch}.png             64 samples from the prior; for a table, its colum
 loss_curve_{epoch}.png         train and test loss, distortion, rate
 report.html                    all of it on one page
 model/                         weights.safetensors, model.json
-checkpoints/                   last and best
+checkpoints/                   last.safetensors, best.safetensors
+
+The run is `checkpoints/last.safetensors`, which is written before the first step and holds its recipe, too. To replace
+that one file is to replace the run: the other files follow, and a crash at any point leaves the old run or the new one.
+The old model stays until the new one is saved. A run locks its folder.
 
 With a time budget, the number of epochs is computed from the time of some steps.
 
@@ -22,7 +26,11 @@ import json
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -43,11 +51,14 @@ from nelbo.model import Model
 from nelbo.model.post_hoc import fit_prior
 from nelbo.plotting import figures
 from nelbo.plotting.figures import figures_of
-from nelbo.training import Callback, State, TrainingConfig
-from nelbo.training.checkpoint import write_bytes
+from nelbo.training import Callback, State, TrainingConfig, signals
+from nelbo.training.checkpoint import PARTIAL, WriteError, read_values, reason, write_bytes
 from nelbo.training.engine import choose_device
-from nelbo.training.loop import LAST
+from nelbo.training.loop import BEST, LAST
 from nelbo.vae import VAE
+
+if sys.platform != "win32":
+    import fcntl
 
 LOG = logging.getLogger(__name__)
 TIMED_SECONDS = 2.0  # of training, on a copy of the model
@@ -85,7 +96,7 @@ def _rows_a_second(model: Model, data: DataSplits) -> float:
     trial.recipe = dataclasses.replace(model.recipe, training=timed)
     state = trial.fit(dataclasses.replace(data, test=few))
     if state.reason == "interrupted":
-        raise KeyboardInterrupt
+        signals.deliver(state.signal)
     return state.step * timed.batch_size / state.elapsed
 
 
@@ -94,11 +105,7 @@ def prior_budget(settings: TrainingConfig) -> float:
     return settings.max_seconds * FITTING / (1 - FITTING) if settings.max_seconds else math.inf
 
 
-WRITTEN = (
-    *("recipe.toml", "metrics.jsonl", "report.html", "model/weights.safetensors", "model/model.json"),
-    *("checkpoints/last.safetensors", "checkpoints/best.safetensors"),
-    *("reconstruction_[0-9]*.png", "sample_[0-9]*.png", "loss_curve_[0-9]*.png"),
-)
+PICTURES = ("reconstruction_[0-9]*.png", "sample_[0-9]*.png", "loss_curve_[0-9]*.png")
 RESUMABLE = {"epochs", "max_seconds", "checkpoint_seconds", "device", "precision"}
 LEADER = int(os.environ.get("RANK", "0")) == 0
 
@@ -193,7 +200,8 @@ def fit(
 
     Raises:
         UserError: for any fault that a user can correct.
-        KeyboardInterrupt: after Ctrl-C, once everything is saved.
+        KeyboardInterrupt: after Ctrl-C, once everything is saved: in `out`, or without it in a temporary folder that a
+            warning names. Other signals that end a process are delivered again then.
 
     >>> model = fit(torch.rand(64, 3), epochs=1)
     >>> model.sample(2).shape
@@ -204,9 +212,15 @@ def fit(
     folder = Path(out) if out else None
     with console.shown(verbose if LEADER else False) as watchers:
         recipe = choose(recipe, data, settings, folder, resume, preset)
-        model, state = train(recipe, data, folder, resume, force, [*watchers, *callbacks], on)
+        try:
+            model, state = train(recipe, data, folder, resume, force, [*watchers, *callbacks], on)
+        except SavedElsewhereError as error:
+            warnings.warn(str(error), stacklevel=2)
+            return error.model
         if state.reason == "interrupted":
-            raise KeyboardInterrupt
+            if folder is None:
+                warnings.warn(f"interrupted: {rescue(model)}", stacklevel=2)
+            signals.deliver(state.signal)
         LOG.info("Next: model.sample(16), model.reconstruct(data), model.embed(data), model.save('folder')")
     return model
 
@@ -230,20 +244,28 @@ def choose(
         overrides = {**overrides, "data.source": str(source)}
     if "training.epochs" in overrides:
         overrides = {"minutes": 0.0, **overrides}
-    begun = str(out / "recipe.toml") if resume and out and (out / "recipe.toml").is_file() else None
-    if begun:  # its minutes have been converted to epochs
+    former = recipe_of_run(out) if resume and out else None
+    if former:  # its minutes have been converted to epochs
         overrides = {key: value for key, value in overrides.items() if key != "minutes"}
-    known = name or begun or default_recipe(source, overrides)
+    known = name or former or default_recipe(source, overrides)
     recipe = known if isinstance(known, Recipe) else recipe_file.load(known)
     recipe = recipe_file.override(presets.find(preset).apply_to(recipe, preset) if preset else recipe, overrides)
-    if begun is None:
+    if former is None:
         return recipe
-    former = recipe_file.load(begun)
     kept = {field: getattr(former.training, field) for field in RESUMABLE}
     wanted = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, **kept))
     if different := _differences(dump(wanted), dump(former)):
         raise UserError(f"{out} was begun with other settings ({different[0]}): resume with the same, or use --force")
     return recipe_file.override(former, overrides)
+
+
+def recipe_of_run(out: Path) -> Recipe | None:
+    """The recipe of the run in a folder: that of its last checkpoint, else `recipe.toml`; None if there is no run."""
+    last = out / "checkpoints" / LAST
+    text = read_values(last).get("recipe") if last.is_file() else None
+    if text is not None:
+        return recipe_file.loads(text, f"the recipe in {last}")
+    return recipe_file.load(str(out / "recipe.toml")) if (out / "recipe.toml").is_file() else None
 
 
 def _differences(wanted: Mapping[str, Any], former: Mapping[str, Any], path: str = "") -> list[str]:
@@ -272,32 +294,76 @@ def train(
         named = str(data) if isinstance(data, str | Path) else ""
         recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, source=named))
     choose_device(recipe.training.device)
-    if out is not None:
-        prepare(out, resume, force)
+    if out is None:
+        loaded, model = _understand(recipe, data, condition)
+        state = model.fit(loaded, None, callbacks)
+        _log(console.result(model, state))
+        return _with_prior(model, loaded, state), state
+    with locked(out):
+        continuing = prepare(out, resume, force)
+        loaded, model = _understand(recipe, data, condition, continuing)
+        artefacts = Artefacts(model, loaded, out)
+        state = model.fit(loaded, out / "checkpoints", [artefacts, *callbacks], continuing)
+        if LEADER:
+            model = _finish(model, loaded, state, artefacts)
+        return model, state
+
+
+def _understand(recipe: Recipe, data: Any, condition: Any, continuing: bool = False) -> tuple[DataSplits, Model]:
+    """Read the data, and build the model that the recipe makes of them."""
     LOG.debug("Reading %s", recipe.data.source or "the data")
     loaded, context = read(recipe, data, condition)
     model = Model.from_recipe(recipe, loaded.schema, context)
-    continuing = resume and out is not None and (out / "checkpoints" / LAST).is_file()
     if recipe.minutes and not continuing:
         model.recipe = dataclasses.replace(model.recipe, minutes=0.0, training=epochs_for_budget(model, loaded))
     _log(console.understood(model, loaded))
-    if out is None:
-        state = model.fit(loaded, None, callbacks)
-        return _with_prior(model, loaded, state), state
-    if LEADER:
-        if not continuing:
-            clear(out)
-        write_bytes(out / "recipe.toml", recipe_file.dumps(model.recipe).encode())
-    artefacts = Artefacts(model, loaded, out)
-    state = model.fit(loaded, out / "checkpoints", [artefacts, *callbacks], continuing)
-    if LEADER:
-        model = _with_prior(model, loaded, state)
-        if model is not artefacts.model and state.rows:
-            artefacts.draw_samples(model, state.rows[-1]["epoch"])
-        artefacts.write_metrics(state.rows)
-        model.save(out / "model")
-        write_bytes(out / "report.html", report(model, state, out).encode())
-    return model, state
+    return loaded, model
+
+
+def _finish(model: Model, data: DataSplits, state: State, artefacts: Artefacts) -> Model:
+    """Save the trained model, fit its prior, and write the files of the end of a run; return the final model."""
+    _log(console.result(model, state))
+    save(model, artefacts.out / "model")  # now, since fitting a prior takes time and may be interrupted
+    fitted = _with_prior(model, data, state)
+    if fitted is not model:
+        save(fitted, artefacts.out / "model")
+        if state.rows:
+            artefacts.draw_samples(fitted, state.rows[-1]["epoch"])
+    artefacts.write_metrics(state.rows)
+    write_bytes(artefacts.out / "report.html", report(fitted, state, artefacts.out).encode())
+    return fitted
+
+
+class SavedElsewhereError(UserError):
+    """The model of a run cannot be written to its folder.
+
+    Args:
+        message: why, and where it is instead.
+        model: the model.
+    """
+
+    def __init__(self, message: str, model: Model) -> None:
+        super().__init__(message)
+        self.model = model
+
+
+def save(model: Model, folder: Path) -> None:
+    """Save a model; if its folder cannot be written, save it elsewhere and raise `SavedElsewhereError`."""
+    try:
+        model.save(folder)
+    except WriteError as error:
+        message = f"cannot write {error.path}: {error.reason}; {rescue(model)}"
+        raise SavedElsewhereError(message, model) from error
+
+
+def rescue(model: Model) -> str:
+    """Save a model in a new temporary folder, and describe where it is."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="nelbo-"))
+        model.save(folder)
+    except (OSError, WriteError) as error:
+        return f"neither can a temporary folder be written ({error}): set TMPDIR to a folder with room"
+    return f"the model is in {folder}: load it from there, or copy it"
 
 
 def _log(lines: Sequence[str]) -> None:
@@ -307,7 +373,6 @@ def _log(lines: Sequence[str]) -> None:
 
 def _with_prior(model: Model, data: DataSplits, state: State) -> Model:
     """The trained model with its recipe's post-hoc prior fitted; unchanged if training was interrupted."""
-    _log(console.result(model, state))
     if not model.recipe.post_hoc_prior or state.reason == "interrupted":
         return model
     LOG.info("Fitting a prior (%s)", model.recipe.post_hoc_prior)
@@ -322,30 +387,83 @@ def read(recipe: Recipe, data: Any = None, on: Any = None) -> tuple[DataSplits, 
     return loaded, None if on is None else conditioned(loaded, on)
 
 
-def prepare(out: Path, resume: bool, force: bool) -> None:
-    """Create the output folder and check its content, without removing anything.
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Create a folder and lock it against other runs until the end of the context or of this process.
 
-    Raises `UserError` if it has files and neither `resume` nor `force` allows that, or it cannot be created.
+    Raises `UserError` if another run has locked the folder, or it cannot be created.
     """
-    if not LEADER or (resume and (out / "recipe.toml").is_file()):
+    if not LEADER:
+        yield
         return
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()) and not force:
-            known = "has files, but no run that --resume could continue" if resume else "has files already"
-            remedy = "use another folder with --out" if resume else "--resume continues it"
-            raise UserError(f"{out} {known}: {remedy}, --force replaces its run")
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}: use another folder with --out") from None
-
-
-def clear(out: Path) -> None:
-    """Remove the files of an earlier run, and nothing else."""
+        folder.mkdir(parents=True, exist_ok=True)
+        number = _lock(folder)
+    except BlockingIOError:
+        raise UserError(
+            f"{folder} is in use by another run: wait for its end, or use another folder with --out"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise WriteError(folder, reason(error)) from None
     try:
-        for path in (path for pattern in WRITTEN for path in out.glob(pattern)):
-            path.unlink()
+        yield
+    finally:
+        if number is not None:
+            os.close(number)
+
+
+def _lock(folder: Path) -> int | None:
+    """The number of the open and locked folder; None on Windows, which has no such lock."""
+    if sys.platform == "win32":
+        return None
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(number)
+        raise
+    except OSError:  # some network file systems have no such lock
+        pass
+    return number
+
+
+def prepare(out: Path, resume: bool, force: bool) -> bool:
+    """Check a locked output folder, without removing anything but the parts of files that a killed process left.
+
+    Returns whether to continue from a checkpoint.
+
+    Raises `UserError` if it has files and neither `resume` nor `force` allows that, or it cannot be written.
+    """
+    continuing = resume and (out / "checkpoints" / LAST).is_file()
+    if not LEADER:
+        return continuing
+    try:
+        for folder in (out, out / "checkpoints", out / "model"):
+            for left in folder.glob(PARTIAL.format("*")):
+                left.unlink()
+        with tempfile.TemporaryFile(dir=out):
+            pass
+        used = any(not path.is_dir() for path in out.rglob("*"))
     except OSError as error:
-        raise UserError(f"cannot replace {out}: {error.strerror}: use another folder with --out") from None
+        raise WriteError(out, reason(error)) from None
+    if used and not force and not continuing and not (resume and (out / "recipe.toml").is_file()):
+        known = "has files, but no run that --resume could continue" if resume else "has files already"
+        remedy = "use another folder with --out" if resume else "--resume continues it"
+        raise UserError(f"{out} {known}: {remedy}, --force replaces its run")
+    return continuing
+
+
+def clear(out: Path, epoch: int) -> None:
+    """Remove the files of an earlier run but its model, and pictures of later epochs than this; nothing else."""
+    try:
+        for name in () if epoch else ("metrics.jsonl", "report.html", f"checkpoints/{BEST}"):
+            (out / name).unlink(missing_ok=True)
+        for path in (path for pattern in PICTURES for path in out.glob(pattern)):
+            number = path.stem.rpartition("_")[2]
+            if number.isdecimal() and int(number) > epoch:
+                path.unlink()
+    except OSError as error:
+        raise WriteError(out, reason(error)) from None
 
 
 def load_test_data(model: Model) -> Dataset:
@@ -374,6 +492,10 @@ class Artefacts(Callback):
         compared = 8 * self.figures.count if self.figures.compared else 1
         self.real = sample_rows(data.train, compared, model.recipe.training.seed).numpy()
         self.context = None if data.test.context is None else data.test.context[first].to(model.device)
+
+    def on_begin(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        write_bytes(self.out / "recipe.toml", recipe_file.dumps(self.model.recipe).encode())
+        clear(self.out, rows[-1]["epoch"] if rows else 0)
 
     def on_epoch(self, vae: VAE, epoch: int, rows: Sequence[Mapping[str, Any]]) -> None:
         model = self.model

@@ -1,12 +1,21 @@
-"""A model in its folder: `weights.safetensors` beside `model.json`, and never a pickle."""
+"""A model in its folder: `weights.safetensors` beside `model.json`, and never a pickle.
+
+`weights.safetensors` is the whole model: the header has all that `model.json` has. To replace this one file is to
+replace the model, so that a crash at any point, a copy of the folder, or a reader beside a writer has the old model or
+the new one. Then `model.json` follows, for people and other programs. Both have the same `id`, a hash of their content.
+If the ids differ, a writer was killed between the two files, and `load` takes the header. Folders of older versions
+have no ids.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from nelbo.config.aliases import WEIGHTS
@@ -82,9 +91,26 @@ FORMAT = 1
 
 def write_folder(folder: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
     """Write the weights and the other values of a model into a folder."""
-    checkpoint.write(folder / "weights.safetensors", tensors, {"format": FORMAT})
-    text = json.dumps({"format": FORMAT, **values}, indent=1)
-    checkpoint.write_bytes(folder / "model.json", (text + "\n").encode())
+    values = {"format": FORMAT, "id": _hash(tensors, values), **values}
+    checkpoint.write(folder / "weights.safetensors", tensors, values)
+    checkpoint.write_bytes(folder / "model.json", (json.dumps(values, indent=1) + "\n").encode())
+
+
+def _hash(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> str:
+    content = blake2b(json.dumps([list(tensors), values]).encode(), digest_size=16)
+    for tensor in tensors.values():
+        content.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return content.hexdigest()
+
+
+def find_folder(path: Path) -> Path:
+    """The folder of the model at `path`: its own, or `model/` in it if that holds one."""
+    return path / "model" if holds_model(path / "model") else path
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether the folder has a file of a model."""
+    return any((folder / name).is_file() for name in ("model.json", "weights.safetensors"))
 
 
 def read_folder(path: Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
@@ -92,16 +118,21 @@ def read_folder(path: Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
 
     Raises `UserError` if there is no such folder, it is damaged, or it was written in another format.
     """
-    folder = path / "model" if (path / "model" / "model.json").is_file() else path
-    if not (folder / "model.json").is_file():
+    folder = find_folder(path)
+    if not holds_model(folder):
         raise UserError(f"{path} is not a nelbo model: give a folder that holds model.json, such as results/mnist")
+    tensors, header = checkpoint.read(folder / "weights.safetensors")
+    values = header
     try:
-        values = json.loads((folder / "model.json").read_text("utf-8"))
+        if "id" not in header or (folder / "model.json").is_file():
+            values = json.loads((folder / "model.json").read_text("utf-8"))
+        if values.get("id") != header.get("id"):
+            values = header
         written = values["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / 'model.json'} is damaged ({error}): restore it, or train again") from None
     if written != FORMAT:
         raise UserError(
             f"{folder} has format {written}, and this nelbo reads {FORMAT}: install the nelbo that wrote it"
         )
-    return folder, checkpoint.read(folder / "weights.safetensors")[0], values
+    return folder, tensors, values

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nelbo.config import recipe as recipe_file
 from nelbo.config.build import build, check_support, init_from_data, resolve
 from nelbo.config.recipe import Recipe, versions
 from nelbo.config.registry import dump
@@ -114,7 +115,9 @@ class Model(LatentSpaceMixin, ScoringMixin):
             rows = sample_rows(data.train, self.schema.data_kind.n_init_rows, self.recipe.training.seed)
             init_from_data(self.vae, self.recipe.model, mean(data.train), rows)
         objective = self.recipe.objective.build()
-        state = fit(self.vae, objective, data.train, data.test, self.recipe.training, folder, callbacks, resume)
+        notes = {"recipe": recipe_file.dumps(self.recipe)}
+        settings = self.recipe.training
+        state = fit(self.vae, objective, data.train, data.test, settings, folder, callbacks, resume, notes=notes)
         self.vae.eval()
         self.kl_per_latent = self.compute_kl_per_latent(data.test).tolist()
         self.trained = self._trained(data, state)
@@ -134,7 +137,11 @@ class Model(LatentSpaceMixin, ScoringMixin):
         return {"data": data.name, "rows": len(data.train), "epochs": epoch, **losses}
 
     def save(self, folder: str | Path) -> None:
-        """Write `weights.safetensors` and `model.json` into a folder, which is created if needed."""
+        """Write `weights.safetensors` and `model.json` into a folder, which is created if needed.
+
+        A model in that folder is replaced. A crash at any point leaves the old model or the new one; see
+        `nelbo.model.io`.
+        """
         values = {"schema": self.schema.to_json(), "rates": self.kl_per_latent, "recipe": dump(self.recipe)}
         values |= {"trained": self.trained}
         context = {} if self.context is None else {"context": self.context.to_json()}

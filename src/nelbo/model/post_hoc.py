@@ -33,7 +33,7 @@ from nelbo.objectives import Losses, Objective, elbo
 from nelbo.posteriors import Posterior
 from nelbo.priors import Prior
 from nelbo.schedules import Cosine
-from nelbo.training import Adam, Callback, TrainingConfig, fit
+from nelbo.training import Adam, Callback, TrainingConfig, fit, signals
 from nelbo.training.progress import track
 from nelbo.vae import VAE
 
@@ -231,7 +231,7 @@ def _train(module: nn.Module, objective: Objective, codes: Tensor, settings: Tra
         data = InMemoryDataset(rest, schema), InMemoryDataset(held, schema)
         state = fit(module, objective, *data, settings, callbacks=[_Watched(settings.epochs)], alone=True)
     if state.reason == "interrupted":
-        raise KeyboardInterrupt
+        signals.deliver(state.signal)
 
 
 def _settings(codes: Tensor, effort: PriorFitConfig) -> TrainingConfig:

@@ -1,20 +1,18 @@
-"""Checkpoints, and a clean stop on a signal.
+"""Files that are written whole or not at all, and checkpoints.
 
-A checkpoint is a single safetensors file, with the plain values as JSON in its header. It is written under a temporary
-name, flushed to the disk and renamed, so that a process killed at any moment leaves the last complete one. Nothing is
-pickled or unpickled. Ctrl-C (or SIGTERM) sets a flag that the loop reads between two steps.
+A checkpoint is a single safetensors file, with the plain values as JSON in its header. Nothing is pickled or unpickled.
+Every file of nelbo is written by `write_bytes`: under a new, random name in the same folder, flushed to the disk and
+renamed, so that a process killed at any moment leaves the old file or the new one.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -25,25 +23,78 @@ from nelbo.errors import UserError
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-    """Write tensors and JSON values to `path` atomically."""
+    """Write tensors and JSON values to `path` whole or not at all; afterwards, the new file outlasts a power cut."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, save(plain, {"values": json.dumps(values)}))
+    with suppress(OSError):  # some file systems cannot
+        _flush_folder(path.parent)
+
+
+class WriteError(UserError):
+    """A file cannot be written: the disk is full, or its folder is a file or read-only.
+
+    Args:
+        path: the file.
+        reason: why.
+        remedy: what to do.
+    """
+
+    def __init__(self, path: Path, reason: str, remedy: str = "choose another folder with --out") -> None:
+        super().__init__(f"cannot write {path}: {reason}; {remedy}")
+        self.path, self.reason = path, reason
+
+
+PARTIAL = ".nelbo-{}.tmp"
+"""The name of a file until it is whole; a killed process may leave one."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    """Write a file whole or not at all, and create its folder if needed. A link is replaced, not followed.
+
+    Raises `WriteError` if the file cannot be written.
+    """
+    partial = path.with_name(PARTIAL.format(secrets.token_hex(8)))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is not a file")
+        with open(partial, "xb") as file:  # "x" opens no file that exists, nor a link
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
+        os.replace(partial, path)
+    except BaseException as error:
         with suppress(OSError):
-            temporary.unlink()
-        raise UserError(f"cannot write {path}: {error.strerror}; choose another folder with --out") from error
+            partial.unlink()
+        if not isinstance(error, OSError | ValueError):  # ValueError: characters that no path can have
+            raise
+        raise WriteError(path, reason(error)) from error
+
+
+def reason(error: OSError | ValueError) -> str:
+    """Why a file cannot be written."""
+    if isinstance(error, FileExistsError):
+        return "a file is in place of its folder"
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk, where the system can."""
+    if os.name == "posix":
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """Read the values alone of a file that `write` wrote; raises as `read` does."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _values(file)
+    except READING as error:
+        raise _damaged(path, error) from error
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -54,32 +105,18 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            values = json.loads((file.metadata() or {})["values"])
-            return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path} is not a whole nelbo file ({error}); restore it, or train again") from error
+            return {name: file.get_tensor(name) for name in file.keys()}, _values(file)  # noqa: SIM118
+    except READING as error:
+        raise _damaged(path, error) from error
 
 
-@contextmanager
-def interruptions() -> Iterator[list[int]]:
-    """Within it, collect the signals received so far in a list; a second signal is handled as usual.
+READING = (SafetensorError, OSError, KeyError, ValueError)
 
-    Outside the main thread, where Python cannot handle signals, the list stays empty.
-    """
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def listen(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        signal.signal(number, former[signal.Signals(number)])
+def _values(file: Any) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((file.metadata() or {})["values"])
+    return values
 
-    for number in former:
-        signal.signal(number, listen)
-    try:
-        yield received
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is not a whole nelbo file ({error}); restore it, or train again")

@@ -9,9 +9,11 @@ ends with the same weights, bit for bit, as an uninterrupted one.
 from __future__ import annotations
 
 import math
+import signal
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,12 +28,12 @@ from nelbo.errors import UserError
 from nelbo.objectives import Objective
 from nelbo.schedules import scheduled_values
 from nelbo.training import checkpoint
-from nelbo.training.checkpoint import interruptions
 from nelbo.training.config import TrainingConfig
 from nelbo.training.engine import Engine, engine
 from nelbo.training.metrics import Callback, MetricAccumulator, Progress
 from nelbo.training.optim import EMA
 from nelbo.training.players import MicroBatch, OptimizerGroups, epoch_order, micro_batches
+from nelbo.training.signals import interruptions
 from nelbo.training.threads import ThreadChoice, adapt_threads
 
 LOOK_SECONDS = 0.25  # between two checks of the losses, in one process
@@ -54,6 +56,7 @@ class State:
         best: lowest test loss so far.
         best_epoch: its epoch; 0 for none.
         reason: why the run has ended: "done", or the cause of an early stop; "" while it runs.
+        signal: number of the signal that interrupted the run; 0 for none.
         rows: metrics of the epochs so far, the rows of `metrics.jsonl`.
     """
 
@@ -65,6 +68,7 @@ class State:
     best: float = math.inf
     best_epoch: int = 0
     reason: str = ""  # why the run has ended, once it has
+    signal: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -78,6 +82,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
     alone: bool = False,
+    notes: Mapping[str, Any] | None = None,
 ) -> State:
     """Train a model in place.
 
@@ -90,17 +95,21 @@ def fit(
         train: training data.
         test: test data, evaluated after each epoch.
         settings: how to train.
-        folder: where to write the checkpoints `last.safetensors` and `best.safetensors`; None for none.
+        folder: where to write the checkpoints `last.safetensors` and `best.safetensors`; None for none. The first
+            one is written before the first step, and replaces an earlier run. A later one that cannot be written does
+            not end the run: there is a warning.
         callbacks: they receive progress, epochs and the end of the run.
         resume: continue from the last checkpoint in `folder`.
         alone: train in this process only, though others may run beside it.
+        notes: further JSON values to keep in `last.safetensors`.
 
     Returns:
         the metrics of each epoch, and why the run ended.
 
     Raises:
         UserError: if a loss is not finite, with the step and the term; or for data without a context among others if
-            the objective does not accept that.
+            the objective does not accept that. If more epochs are done than `settings.epochs`, or the first checkpoint
+            cannot be written.
     """
     for context in (train.context, test.context):
         if (
@@ -114,7 +123,7 @@ def fit(
         c = None if train.context is None else train.context[:1]
         module: Any = vae  # the objective determines the type of the module
         objective.setup(module, train.batch(torch.arange(1)), len(train), c)
-        run = Run(vae, objective, settings, folder, callbacks, alone)
+        run = Run(vae, objective, settings, folder, callbacks, alone, notes)
         if resume:
             run.load()
         run.train(train, test, interrupted)
@@ -132,8 +141,9 @@ class Run:
         folder: Path | None,
         callbacks: Sequence[Callback],
         alone: bool = False,
+        notes: Mapping[str, Any] | None = None,
     ) -> None:
-        self.settings = settings
+        self.settings, self.notes = settings, notes or {}
         self.engine = engine(settings.device, settings.precision, alone)
         self.vae, self.objective = vae, objective.to(self.engine.device)
         self.players = OptimizerGroups(vae, self.objective, settings, self.engine)
@@ -145,6 +155,7 @@ class Run:
         self.ledger = MetricAccumulator()
         self.thread_choice = ThreadChoice(torch.get_num_threads())
         self.folder = folder
+        self.begun = self.warned = False
         self.callbacks = callbacks if self.engine.rank == 0 else ()
 
     def train(self, train: Dataset, test: Dataset, interrupted: list[int]) -> None:
@@ -155,8 +166,14 @@ class Run:
         self.saved = time.monotonic()
         self.started = self.saved - state.elapsed
         self.deadline = self.saved + (settings.max_seconds or math.inf)
-        if state.reason in PAUSES or (state.reason == "done" and state.epoch <= settings.epochs):
-            state.reason = ""
+        if state.reason in PAUSES or state.reason == "done":
+            state.reason = "" if state.epoch <= settings.epochs else "done"
+        state.signal = 0
+        self.save()
+        self.begun = True  # from here on, the folder belongs to this run
+        for callback in self.callbacks:
+            with self.going_on():
+                callback.on_begin(state.rows)
         while not state.reason:
             self.train_epoch(train, interrupted)
             if not state.reason:
@@ -234,6 +251,8 @@ class Run:
         """The reason to stop now, the same in all processes; "" for none."""
         late = time.monotonic() > self.deadline
         votes = self.engine.sum(torch.tensor([bool(interrupted), late], dtype=torch.float, device=self.engine.device))
+        if votes[0]:
+            self.state.signal = interrupted[0] if interrupted else signal.SIGINT
         return "interrupted" if votes[0] else "out of time" if votes[1] else ""
 
     def end_epoch(self, test: Dataset, interrupted: list[int]) -> None:
@@ -255,7 +274,8 @@ class Run:
                     self.best = {name: tensor.clone() for name, tensor in self.vae.state_dict().items()}
                 self.write(BEST, self.vae.state_dict(), {"epoch": state.epoch})
             for callback in self.callbacks:
-                callback.on_epoch(self.vae, state.epoch, state.rows)
+                with self.going_on():
+                    callback.on_epoch(self.vae, state.epoch, state.rows)
         stale = settings.early_stopping_patience and state.epoch - state.best_epoch >= settings.early_stopping_patience
         done = "no better test loss" if stale else "done" if state.epoch == settings.epochs else ""
         state.reason = done or self.stop_reason(interrupted)  # an epoch may be too short for a check
@@ -289,7 +309,21 @@ class Run:
     def write(self, name: str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Write a checkpoint, if there is a folder and this is the process that writes."""
         if self.folder and self.engine.rank == 0:
-            checkpoint.write(self.folder / name, tensors, values)
+            with self.going_on():
+                checkpoint.write(self.folder / name, tensors, values)
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Within it, a file that cannot be written does not end a run that has begun: the first is a warning."""
+        try:
+            yield
+        except checkpoint.WriteError as error:
+            if not self.begun:
+                raise
+            if not self.warned:
+                text = f"cannot write {error.path}: {error.reason}; training goes on, and writes again after each epoch"
+                warnings.warn(text, stacklevel=2)
+            self.warned = True
 
     def save(self) -> None:
         """Write the last checkpoint."""
@@ -297,14 +331,15 @@ class Run:
         rest = {"ledger": self.ledger.total, "generator.cpu": torch.get_rng_state()}
         if self.engine.device.type == "cuda":
             rest["generator.cuda"] = torch.cuda.get_rng_state(self.engine.device)
-        values = {"state": asdict(self.state), "ledger": self.ledger.names}
-        self.write(LAST, {**self.tensors(), **rest}, values)
+        values = {**self.notes, "state": asdict(self.state), "ledger": self.ledger.names}
+        best = {f"best.{name}": tensor for name, tensor in self.best.items()}
+        self.write(LAST, {**self.tensors(), **rest, **best}, values)
 
     def load(self) -> None:
         """Load the last checkpoint.
 
         Raises:
-            UserError: if it belongs to another model or optimizer.
+            UserError: if it belongs to another model or optimizer, or has more epochs than the settings.
         """
         assert self.folder
         tensors, values = checkpoint.read(self.folder / LAST)
@@ -320,8 +355,16 @@ class Run:
             for name, tensor in live.items():
                 tensor.copy_(tensors[name])
         self.state = State(**values["state"])
+        done = self.state.epoch - (self.state.batch == 0)
+        if self.settings.epochs < done:
+            raise UserError(
+                f"epochs={self.settings.epochs}: {self.folder / LAST} is of epoch {done}: resume with --epochs {done} "
+                "or more, or train anew with --force"
+            )
         if self.settings.early_stopping_patience and self.state.best_epoch:
-            self.best = checkpoint.read(self.folder / BEST)[0]
+            self.best = {n.removeprefix("best."): tensor for n, tensor in tensors.items() if n.startswith("best.")}
+            if not self.best:  # as in older checkpoints
+                self.best = checkpoint.read(self.folder / BEST)[0]
         self.ledger.total, self.ledger.names = tensors["ledger"], values["ledger"]
         torch.set_rng_state(tensors["generator.cpu"])
         if "generator.cuda" in tensors and self.engine.device.type == "cuda":

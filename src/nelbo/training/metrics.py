@@ -90,6 +90,9 @@ class Progress:
 class Callback:
     """Receives the events of a run; override the methods that you need."""
 
+    def on_begin(self, rows: list[dict[str, Any]]) -> None:
+        """Called before the first step, after the first checkpoint, with the rows of epochs before a resumption."""
+
     def on_progress(self, progress: Progress) -> None:
         """Called a few times a second within an epoch."""
 

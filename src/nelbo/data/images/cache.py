@@ -99,7 +99,7 @@ def _opened(path: Path, size: int) -> int | None:
         here = path.exists()
         if not here and not _room(path.parent, size):
             return None
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         os.utime(file)
         if os.fstat(file).st_size != size:
             os.ftruncate(file, size)
