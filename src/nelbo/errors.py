@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any, TextIO
 
@@ -92,3 +92,13 @@ def require(module: str, purpose: str = "tables", remedy: str = "pip install 'ne
         package = module.partition(".")[0]
         remedy = "pip install polars" if package == "polars" else remedy
         raise UserError(f"{purpose} need {package}, which is not installed: {remedy}") from None
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """The first names, and how many more there are.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

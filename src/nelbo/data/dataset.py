@@ -148,11 +148,19 @@ class Subset(Dataset):
 
 @dataclass(frozen=True)
 class DataSplits:
-    """Training rows and test rows, with the same schema."""
+    """Training rows and test rows, with the same schema.
+
+    Args:
+        name: the name of the source.
+        train: the rows to train on.
+        test: the rows to test with.
+        split: how the test rows were chosen, in words.
+    """
 
     name: str
     train: Dataset
     test: Dataset
+    split: str = "a part of the source"
 
     @property
     def schema(self) -> Schema:

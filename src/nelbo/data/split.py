@@ -17,6 +17,8 @@ from torch import Tensor
 from nelbo.data.dataset import Dataset, DataSplits, subset
 from nelbo.errors import UserError
 
+RANDOM_SPLIT = "chosen at random"
+
 
 def at_random(n: int, name: str, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """Split row indices at random into training and test rows, each sorted; at least one of each."""
@@ -31,7 +33,7 @@ def at_random(n: int, name: str, fraction: float, seed: int) -> tuple[Tensor, Te
 def split_at_random(whole: Dataset, name: str, fraction: float, seed: int, label: str = "") -> DataSplits:
     """Split a dataset at random; `label` is its name in messages, if it differs from `name`."""
     train, test = at_random(len(whole), label or name, fraction, seed)
-    return DataSplits(name, subset(whole, train), subset(whole, test))
+    return DataSplits(name, subset(whole, train), subset(whole, test), RANDOM_SPLIT)
 
 
 def of_windows(

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TextIO
 
 from nelbo.data import DataSplits
-from nelbo.errors import UserError
+from nelbo.errors import UserError, listed
 from nelbo.experiment.status_line import StatusLine, bar, in_notebook, loops_on, messages_on
 from nelbo.model import Model, description
 from nelbo.training import Callback, Progress, State
 from nelbo.vae import VAE
+
+EXPECT_SECONDS = 1.0  # of work before the expected time is printed
 
 
 def describe(row: Mapping[str, Any]) -> str:
@@ -40,15 +43,36 @@ def remaining(progress: Progress) -> str:
     'loss 8.2  1,234/s  1:01 left'
     """
     parts = "  ".join(f"{name} {value:.1f}" for name, value in progress.metrics.items())
-    minutes, seconds = divmod(round(progress.seconds_left), 60)
-    return f"{parts}  {progress.samples_per_second:,.0f}/s  {minutes}:{seconds:02} left"
+    return f"{parts}  {progress.samples_per_second:,.0f}/s  {duration(progress.seconds_left)} left"
+
+
+def duration(seconds: float) -> str:
+    """A time in minutes and seconds, from an hour on in hours and minutes.
+
+    >>> duration(61.0), duration(7260.0)
+    ('1:01', '2 h 1 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class Lines(Callback):
-    """Two lines per epoch: train and test."""
+    """The expected time after a second, and two lines per epoch: train and test."""
 
     def __init__(self, file: TextIO | None = None) -> None:
         self.file = file or sys.stdout
+        self.began: tuple[float, int] | None = None  # the first report: when, and how many data were done
+        self.printed = False  # the expected time
+
+    def on_progress(self, progress: Progress) -> None:
+        now, done = time.monotonic(), (progress.epoch - 1) * progress.total + progress.seen
+        if self.began is None:
+            self.began = now, done  # the first steps take longer than the others
+        elif not self.printed and now > self.began[0] + EXPECT_SECONDS:
+            self.printed = True
+            speed = (done - self.began[1]) / (now - self.began[0])
+            left = (progress.epochs * progress.total - done) / speed
+            print(f"Expected: {duration(left)} of training, {speed:,.0f} data a second", file=self.file, flush=True)
 
     def on_epoch(self, vae: VAE, epoch: int, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows[-2:]:
@@ -149,8 +173,9 @@ def understood(model: Model, data: DataSplits) -> list[str]:
     parts += [f"conditioned on {words['condition']}"] if "condition" in words else []
     source = model.recipe.data.source or data.name
     return [
-        f"Data: {source}, {data.schema.data_kind.describe(data.schema)}; {len(data.train):,} to train on, "
-        f"{len(data.test):,} to test",
+        f"Data: {source}, {data.schema.data_kind.describe(data.schema)}",
+        *([f"Classes: {listed(data.schema.classes)}"] if data.schema.classes else []),
+        f"Split: {len(data.train):,} to train on, {len(data.test):,} to test ({data.split})",
         f"Model: {', '.join(parts)}",
         f"Objective: {words['objective']}",
         f"Training: {plural(settings.epochs, 'epoch')} of {settings.samples_per_epoch or len(data.train):,} data, "

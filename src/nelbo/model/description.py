@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nelbo.config.registry import dump, kind_of
-from nelbo.errors import one_line
+from nelbo.errors import listed, one_line
 
 if TYPE_CHECKING:
     from nelbo.model.model import Model
@@ -61,8 +61,8 @@ def lines(model: Model) -> dict[str, str]:
         "objective": objective(i["objective"]) + (f" (preset {i['preset']})" if i["preset"] else ""),
     }
     if model.context is not None:
-        of = model.context.classes
-        words["condition"] = f"{len(of)} classes: {', '.join(of[:10])}" if of else f"{model.context.width} numbers"
+        classes, width = model.context.classes, model.context.width
+        words["condition"] = f"{len(classes)} classes: {listed(classes)}" if classes else f"{width} numbers"
     if model.trained:
         source = f"{model.trained['data']}, " if model.trained["data"] else ""
         words["trained on"] = f"{source}{model.trained['rows']:,} data"

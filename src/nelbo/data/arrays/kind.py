@@ -15,7 +15,7 @@ from nelbo.data.dataset import Dataset, DataSplits, subset
 from nelbo.data.kinds import DataKind, reader_of
 from nelbo.data.options import DataOptions
 from nelbo.data.schema import ResizeMode, Schema
-from nelbo.data.split import at_random
+from nelbo.data.split import RANDOM_SPLIT, at_random
 from nelbo.errors import UserError
 
 
@@ -105,7 +105,7 @@ def fitted(
     stats = infer.summarise(train, chosen, fast=True)
     schema = replace(infer.fit_schema(train, stats, classes), resize_mode=fit)
     whole = infer.build(train, schema, stats)
-    return DataSplits(name, subset(whole, first), subset(whole, second))
+    return DataSplits(name, subset(whole, first), subset(whole, second), RANDOM_SPLIT)
 
 
 def array_bytes(values: np.ndarray, ending: str) -> bytes:

@@ -63,7 +63,11 @@ class ImageKind(ArrayKind):
             return data
         schema = Schema("image", shape, (0.0,), (255.0,), "unit", classes, options.resize_mode, dtype="uint8")
         built = [folder.build(scan, schema, options.skip_unreadable) for scan in surveys]
-        return DataSplits(name, *built) if len(built) == 2 else split_at_random(built[0], name, *held_out, both[0].name)
+        return (
+            DataSplits(name, built[0], built[1])
+            if len(built) == 2
+            else split_at_random(built[0], name, *held_out, both[0].name)
+        )
 
     def load_like(self, source: Any, schema: Schema, split: str, options: DataOptions) -> Dataset:
         both = _albums(source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from nelbo.data.kinds import DataKind
 from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema
 from nelbo.data.split import split_at_random
-from nelbo.errors import UserError
+from nelbo.errors import UserError, listed
+
+LISTED = 5  # columns that are left out, in a description
 
 
 class TableKind(DataKind):
@@ -69,7 +72,11 @@ class TableKind(DataKind):
             raise UserError(f"{n} columns to model, shape={schema.shape}: give a table a shape of them")
 
     def describe(self, schema: Schema) -> str:
-        return f"rows of {len(schema.columns)} columns, {schema.shape[0]} of them modelled"
+        kinds = Counter(column.kind for column in schema.feature_columns)
+        out = [f"{c.name} ({c.note})" if c.note else c.name for c in schema.columns if not c.is_feature]
+        modelled = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
+        rest = f"; left out: {listed(out, LISTED)}" if out else ""
+        return f"rows of {len(schema.columns)} columns: {modelled}{rest}"
 
     def to_html(self, values: Any, schema: Schema) -> str:
         return html.row_table(values, schema)

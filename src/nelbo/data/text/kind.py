@@ -12,7 +12,7 @@ from nelbo.data.dataset import Dataset, DataSplits, subset
 from nelbo.data.kinds import DataKind
 from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema
-from nelbo.data.split import at_random
+from nelbo.data.split import RANDOM_SPLIT, at_random
 from nelbo.data.text.rows import encode, fit_vocabulary, is_text, lines_of
 from nelbo.errors import UserError
 
@@ -42,7 +42,8 @@ class TextKind(DataKind):
         train, test = at_random(len(lines), name, options.val_fraction, seed)
         schema = fit_vocabulary([lines[i] for i in train.tolist()], options)
         whole = encode(lines, schema, name)
-        return DataSplits(Path(name).name.partition(".")[0], subset(whole, train), subset(whole, test))
+        source_name = Path(name).name.partition(".")[0]
+        return DataSplits(source_name, subset(whole, train), subset(whole, test), RANDOM_SPLIT)
 
     def load_like(self, source: Any, schema: Schema, split: str, options: DataOptions) -> Dataset:
         self.check_source(str(source) if isinstance(source, str | Path) else "a list of strings", schema)
