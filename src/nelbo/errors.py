@@ -53,6 +53,10 @@ def escaped(text: str) -> str:
 def one_line(text: object, most: int = LONGEST) -> str:
     """A message as it is printed: escaped, and cut in its middle, since its start names the thing, its end the remedy.
 
+    Args:
+        text: the message.
+        most: its largest number of characters.
+
     >>> one_line("column 'a': " + 200 * "x" + ": rename it", 40)
     "column 'a': xxxxxxxxxx ... xx: rename it"
     """
@@ -96,6 +100,10 @@ def require(module: str, purpose: str = "tables", remedy: str = "pip install 'ne
 
 def listed(names: Sequence[str], most: int = 10) -> str:
     """The first names, and how many more there are.
+
+    Args:
+        names: the names.
+        most: how many are listed.
 
     >>> listed(["a", "b", "c"], most=2)
     'a, b and 1 more'

@@ -92,7 +92,8 @@ def load(source: Any, options: DataOptions, seed: int) -> DataSplits:
     chosen = np.isin(np.arange(rows.shape[0]), first.numpy())
     stats = summarise(loaded.train, loaded.is_cut, chosen)
     whole = _build(loaded, _schema(loaded, stats), stats)
-    return DataSplits(name, subset(whole, first), subset(whole, second))
+    chosen_by = "no step in both" if isinstance(rows, Windows) else split.RANDOM_SPLIT
+    return DataSplits(name, subset(whole, first), subset(whole, second), chosen_by)
 
 
 def load_like(source: Any, schema: Schema, split: str, options: DataOptions) -> Dataset:
