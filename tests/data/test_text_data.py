@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
+import polars
+import pyarrow
 import pytest
 import torch
 
@@ -47,6 +50,8 @@ def lines_of(dataset: Any) -> list[str]:
         "big.txt": lambda s: codecs.BOM_UTF16_BE + s.encode("utf-16-be"),
         "windows.txt": lambda s: s.replace("\n", "\r\n").encode(),
         "packed.txt.gz": lambda s: gzip.compress(s.encode()),
+        "classic.txt": lambda s: s.replace("\n", "\r").encode(),
+        "wide.txt": lambda s: codecs.BOM_UTF32_LE + s.encode("utf-32-le"),
         "open.txt": lambda s: s.removesuffix("\n").encode(),
     }.items(),
 )
@@ -61,6 +66,44 @@ def test_files_say_what_they_hold(name: str, write: Callable[[str], bytes], line
     if lines is SENTENCES:
         assert sorted([*lines_of(found.train), *lines_of(found.test)]) == sorted(lines)
     assert lines_of(load_like(name, found.schema)) == lines_of(load_like(lines, found.schema))
+
+
+def test_strings_in_any_container_are_text() -> None:
+    expected = lines_of(load(NAMES).train)
+    own = [pandas.Series(NAMES, dtype=dtype) for dtype in (object, "string", "category")]
+    others = [np.array(NAMES), np.array(NAMES, object), tuple(NAMES), polars.Series(NAMES), pyarrow.array(NAMES)]
+    for source in (*own, *others, pyarrow.chunked_array([NAMES]), [np.str_(name) for name in NAMES]):
+        assert lines_of(load(source).train) == expected
+    for source in ([*NAMES, None], [*NAMES, float("nan")], pandas.Series([*NAMES, None], dtype="string")):
+        with pytest.warns(UserWarning, match="text: 1 empty line is left out"):
+            assert lines_of(load(source).train) == expected
+    with pytest.raises(UserError, match="text: item 6 is 5, which is not a string: give strings alone"):
+        load([*NAMES, 5])
+    with pytest.raises(UserError, match=r"text: item 0 is b'anna', which is not a string: decode it"):
+        load([name.encode() for name in NAMES])
+    with pytest.warns(UserWarning, match="all lines are numbers, read as text"):
+        load(["12", "3.5", "-7"])
+    with pytest.raises(UserError, match="give the column of texts, such as table\\['words'\\]"):
+        load(pandas.DataFrame({"words": [f"line {i} of a text" for i in range(99)]}))
+
+
+def test_rows_are_named_by_their_lines() -> None:
+    Path("gaps.txt").write_text("\nanna\n\n\nben\ncleo\n")
+    with pytest.warns(UserWarning, match="3 empty lines are left out"):
+        data = load("gaps.txt")
+    kind = data.schema.data_kind
+    assert [kind.row_names(part).label for part in (data.train, data.test)] == ["line"] * 2
+    assert sorted([*kind.row_names(data.train).values, *kind.row_names(data.test).values]) == [2, 5, 6]
+    assert kind.row_names(load_like(["ben", "anna"], data.schema)).values == [0, 1]
+
+
+def test_a_word_of_any_length_is_read_in_seconds() -> None:
+    rng = np.random.default_rng(0)
+    word = "".join(rng.choice(list("abcdefgh"), 300_000))
+    with pytest.warns(UserWarning, match="are cut to 512 tokens"):
+        schema = load([word, *SENTENCES], vocabulary=300).schema
+    assert schema.vocabulary is not None and schema.vocabulary.kind == "subwords"
+    assert schema.vocabulary.text(schema.vocabulary.numbers([word])[0]) == word
 
 
 def test_tokens_follow_the_lengths_of_the_lines() -> None:
@@ -128,7 +171,7 @@ def test_a_text_file_may_hold_a_table() -> None:
     for content in (*tables, *texts):
         Path("file.txt").write_text(content)
         assert text.is_text("file.txt") == (content in texts)
-    assert not text.is_text("missing.txt") and not text.is_text([]) and not text.is_text(["a", 1])
+    assert not text.is_text("missing.txt") and not text.is_text([])
     assert text.is_text(("a", "b"))
 
 

@@ -114,7 +114,7 @@ def sample(
         from nelbo.apps.synthesis.neighbours import sample_novel_lines
         from nelbo.data.text import lines_of
 
-        values = sample_novel_lines(m, n, lines_of(exclude)[1], seed, temperature)
+        values = sample_novel_lines(m, n, lines_of(exclude).lines, seed, temperature)
     elif like:
         from nelbo.apps.synthesis.neighbours import vary
 

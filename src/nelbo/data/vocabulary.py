@@ -19,6 +19,7 @@ END, UNKNOWN = 0, 1
 RESERVED = 2  # token numbers END and UNKNOWN, which stand for no text
 REPLACEMENT = "\ufffd"  # the character for UNKNOWN
 LIBRARY = "tokenizers", "subwords", "pip install 'nelbo[text]', or use tokens=characters"
+WORD = 256  # bytes of a word that are merged together: the time grows with the square
 BYTES = 256  # a byte-level vocabulary contains each byte
 
 
@@ -117,9 +118,11 @@ def subwords(lines: Sequence[str], most: int) -> Vocabulary:
 
 
 def _byte_level(model: Any) -> Any:
-    """A byte-level tokenizer that keeps a word with the space before it."""
+    """A byte-level tokenizer that keeps a word with the space before it, and merges no pair beyond `WORD` bytes."""
     library = require(*LIBRARY)
     tokenizer = library.Tokenizer(model)
-    tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=True)
+    cut = library.pre_tokenizers
+    pieces = cut.Split(library.Regex(f".{{{WORD}}}"), "isolated")
+    tokenizer.pre_tokenizer = cut.Sequence([cut.ByteLevel(add_prefix_space=True), pieces])
     tokenizer.decoder = library.decoders.ByteLevel()
     return tokenizer

@@ -92,7 +92,7 @@ def load(source: Any, options: DataOptions, seed: int) -> DataSplits:
     chosen = np.isin(np.arange(rows.shape[0]), first.numpy())
     stats = summarise(loaded.train, loaded.is_cut, chosen)
     whole = _build(loaded, _schema(loaded, stats), stats)
-    chosen_by = "no step in both" if isinstance(rows, Windows) else split.RANDOM_SPLIT
+    chosen_by = "no step in both" if loaded.is_cut else split.RANDOM_SPLIT
     return DataSplits(name, subset(whole, first), subset(whole, second), chosen_by)
 
 

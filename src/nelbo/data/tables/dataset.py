@@ -148,7 +148,9 @@ def _infer(table: Source, columns: Overrides, hints: Hints) -> Schema:
         warnings.warn(f"{table.name}: column {c.name!r} is left out ({c.note}){remedy}", stacklevel=5)
     notes.warn(found, said, hints)
     if not any(c.is_feature for c in found):
-        raise UserError(f"{table.name}: no column is left to model: all are constant or look like identifiers")
+        texts = [c.name for c in found if c.kind == "identifier" and c.dtype == "string"]
+        text = f": for text, give the column of texts, such as table[{texts[0]!r}]" if texts else ""
+        raise UserError(f"{table.name}: no column is left to model: all are constant or look like identifiers{text}")
     return Schema.table(tuple(found))
 
 

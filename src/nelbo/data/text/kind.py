@@ -9,7 +9,7 @@ import numpy as np
 
 from nelbo.data import html
 from nelbo.data.dataset import Dataset, DataSplits, subset
-from nelbo.data.kinds import DataKind
+from nelbo.data.kinds import DataKind, RowNames
 from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema
 from nelbo.data.split import RANDOM_SPLIT, at_random
@@ -38,12 +38,12 @@ class TextKind(DataKind):
         return is_text(source)
 
     def load(self, source: Any, options: DataOptions, seed: int) -> DataSplits:
-        name, lines = lines_of(source, options.skip_unreadable)
-        train, test = at_random(len(lines), name, options.val_fraction, seed)
-        schema = fit_vocabulary([lines[i] for i in train.tolist()], options)
-        whole = encode(lines, schema, name)
-        source_name = Path(name).name.partition(".")[0]
-        return DataSplits(source_name, subset(whole, train), subset(whole, test), RANDOM_SPLIT)
+        text = lines_of(source, options.skip_unreadable)
+        train, test = at_random(len(text.lines), text.name, options.val_fraction, seed)
+        schema = fit_vocabulary([text.lines[i] for i in train.tolist()], options)
+        whole = encode(text, schema)
+        name = Path(text.name).name.partition(".")[0]
+        return DataSplits(name, subset(whole, train), subset(whole, test), RANDOM_SPLIT)
 
     def load_like(self, source: Any, schema: Schema, split: str, options: DataOptions) -> Dataset:
         self.check_source(str(source) if isinstance(source, str | Path) else "a list of strings", schema)
@@ -52,8 +52,7 @@ class TextKind(DataKind):
                 f"a {type(source).__name__} is not text, which the model needs: give a line, a list of lines, or "
                 "a .txt file"
             )
-        name, lines = lines_of(source, options.skip_unreadable)
-        return encode(lines, schema, name)
+        return encode(lines_of(source, options.skip_unreadable), schema)
 
     def default_net(self, schema: Schema) -> dict[str, Any]:
         return {"kind": "text-gru"}
@@ -76,6 +75,13 @@ class TextKind(DataKind):
 
     def to_html(self, values: Any, schema: Schema) -> str:
         return html.line_list(values, schema)
+
+    def row_names(self, rows: Dataset) -> RowNames:
+        """The number of each line: in a file counted from 1, in a list from 0."""
+        if rows.source is None:
+            return super().row_names(rows)
+        numbers = [rows.source.numbers[place] for place in rows.places.tolist()]
+        return RowNames("line" if rows.source.in_file else "row", numbers)
 
     def to_user(self, values: np.ndarray, schema: Schema) -> list[str]:
         assert schema.vocabulary is not None

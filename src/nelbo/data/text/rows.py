@@ -6,10 +6,11 @@ Files are UTF-8, with or without a byte order mark, or UTF-16 with one; they may
 from __future__ import annotations
 
 import codecs
+import reprlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,18 +22,59 @@ from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema
 from nelbo.data.vocabulary import UNKNOWN
 from nelbo.errors import UserError
-from nelbo.reading import damaged, is_file, opened
+from nelbo.reading import damaged, exists, is_file, opened
 
 ENDINGS = (".txt", ".txt.gz")
-MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 LOOK, HEAD = 100, 2**16  # lines, and bytes, by which a table is recognized
 
 
+class Lines(NamedTuple):
+    """Lines of text without those that are empty: their name in messages, the lines, and their numbers.
+
+    `numbers` counts lines of a file from 1, and items of a list from 0.
+    """
+
+    name: str
+    lines: list[str]
+    numbers: list[int]
+    in_file: bool
+
+
 def is_text(source: Any) -> bool:
-    """Whether a source is text: a list or tuple of strings, or an existing .txt file that is not a table."""
+    """Whether a source is text: strings in a list, a tuple, an array or a Series, or a .txt file that is not a table.
+
+    Strings that all name files are not text.
+    """
+    if isinstance(source, str | Path):
+        return _named(source) and not holds_table(Path(source).expanduser())
+    items = _items(source)
+    return any(isinstance(item, str | bytes) for item in items[:LOOK]) and not all(map(_is_file_name, items))
+
+
+def _items(source: Any) -> list[Any]:
+    """The items of a list or of one-dimensional strings of NumPy, pandas, polars and pyarrow; else an empty list."""
     if isinstance(source, list | tuple):
-        return bool(source) and all(isinstance(line, str) for line in source)
-    return isinstance(source, str | Path) and _named(source) and not holds_table(Path(source).expanduser())
+        scalar = all(item is None or isinstance(item, str | bytes | int | float) for item in source)
+        return list(source) if scalar else []
+    package = type(source).__module__.partition(".")[0]
+    if isinstance(source, np.ndarray):
+        return source.tolist() if source.ndim == 1 and source.dtype.kind in "OUST" else []
+    if package in ("pandas", "polars") and type(source).__name__ in ("Series", "Index"):
+        texts = str(source.dtype).lower() in ("object", "str", "string", "category", "utf8", "categorical")
+        return list(source) if texts or str(source.dtype).startswith("string") else []
+    if package == "pyarrow" and "string" in str(getattr(source, "type", "")):
+        return list(source.to_pylist()) if hasattr(source, "to_pylist") else []
+    return []
+
+
+def _is_file_name(item: Any) -> bool:
+    return isinstance(item, str) and is_file(item)
 
 
 def _named(source: str | Path) -> bool:
@@ -43,7 +85,7 @@ def holds_table(path: Path) -> bool:
     """Whether tabs, semicolons or bars, or two or more commas, cut all the first lines into equally many cells."""
     try:
         with opened(path) as file:
-            head = file.read(HEAD).decode("latin1")
+            head = _broken(file.read(HEAD)).decode("latin1")
     except UserError:  # raised again when the file is read
         return False
     lines = [line for line in head.split("\n")[:LOOK] if line.strip()]
@@ -54,25 +96,55 @@ def holds_table(path: Path) -> bool:
     return False
 
 
-def lines_of(source: Any, skip_unreadable: bool = False) -> tuple[str, list[str]]:
-    """The name and the lines of text.
+def lines_of(source: Any, skip_unreadable: bool = False) -> Lines:
+    """Read the lines of text, without those that are empty or missing.
 
     Args:
         source: a path, a line, or a list of lines; a string that is not the name of a file is a line.
         skip_unreadable: whether to leave out lines that are not in the file's encoding, with a warning.
 
-    Raises `UserError` for a file without text.
+    Raises `UserError` for a file without text, and naming an item of a list that is not a string.
     """
-    name, lines = "text", [source] if isinstance(source, str) else source
+    bad = 0
     if isinstance(source, Path) or (isinstance(source, str) and (is_file(source) or _meant(source))):
-        path = Path(source).expanduser()
-        name, lines = str(path), _read(path, skip_unreadable)
-    kept = [line for line in map(str.strip, lines) if line]
+        path, in_file = Path(source).expanduser(), True
+        if not exists(path):
+            raise UserError(f"{path}: no such file: give a path that exists, or a line of text")
+        name, (lines, bad) = str(path), _read(path, skip_unreadable)
+        if bad:
+            _warn_lines(f"{name}: {bad:,} lines are not UTF-8 and are left out")
+    else:
+        name, lines, in_file = "text", _strings([source] if isinstance(source, str) else _items(source)), False
+    kept = [(number, text) for number, line in enumerate(lines, int(in_file)) if (text := line.strip())]
     if not kept:
         raise UserError(f"{name} is empty: give at least one line of text")
-    if len(kept) < len(lines):
-        _warn_lines(f"{name}: {len(lines) - len(kept):,} empty lines are left out")
-    return name, kept
+    if empty := len(lines) - len(kept) - bad:
+        _warn_lines(f"{name}: {f'{empty:,} empty lines are' if empty > 1 else '1 empty line is'} left out")
+    numbers, texts = map(list, zip(*kept, strict=True))
+    if all(map(_is_number, texts)):
+        _warn_lines(f"{name}: all lines are numbers, read as text: to model them as numbers, give an array or a table")
+    return Lines(name, texts, numbers, in_file)
+
+
+def _strings(items: list[Any]) -> list[str]:
+    """The items of a list as strings, "" for a missing one; raises `UserError` for any other item."""
+    for i, item in enumerate(items):
+        if not isinstance(item, str) and not _is_missing(item):
+            remedy = "decode it, as by item.decode()" if isinstance(item, bytes) else "give strings alone"
+            raise UserError(f"text: item {i} is {reprlib.repr(item)}, which is not a string: {remedy}")
+    return [item if isinstance(item, str) else "" for item in items]
+
+
+def _is_missing(item: Any) -> bool:
+    return item is None or type(item).__name__ in ("NAType", "NaTType") or (isinstance(item, float) and item != item)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _meant(source: str) -> bool:
@@ -80,21 +152,22 @@ def _meant(source: str) -> bool:
     return source.lower().endswith(ENDINGS) and len(source.split()) == 1
 
 
-def _read(path: Path, skip_unreadable: bool) -> list[str]:
+def _read(path: Path, skip_unreadable: bool) -> tuple[list[str], int]:
+    """The lines of a file; "" for one that is not in its encoding, and the number of these."""
     with opened(path) as file, damaged(path):
         content = file.read()
-    encoding = MARKS.get(content[:2], "utf-8-sig")
+    encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8-sig")
     if encoding == "utf-8-sig" and b"\0" in content:
         raise UserError(
             f"{path} has a zero byte at byte {content.index(0)}, so it is not text, or is UTF-16 without its mark: "
             f"give a text file, or convert it, such as with `iconv -f utf-16le -t utf-8 {path.name} > utf8.txt`"
         )
     try:
-        return _cut(content.decode(encoding))
+        return _cut(content.decode(encoding)), 0
     except UnicodeDecodeError as error:
         if skip_unreadable and encoding == "utf-8-sig":
-            return _good(content, path)
-        line = content[: error.start].count(b"\n") + 1
+            return _good(content)
+        line = _broken(content[: error.start]).count(b"\n") + 1
         raise UserError(
             f"{path} is not {encoding.removesuffix('-sig').upper()} at byte {error.start} "
             f"(0x{content[error.start]:02x}, line {line}): convert it, such as with `iconv -f latin1 -t utf-8 "
@@ -103,21 +176,23 @@ def _read(path: Path, skip_unreadable: bool) -> list[str]:
         ) from None
 
 
+def _broken(content: bytes) -> bytes:
+    """Content with each kind of line break (LF, CR LF, CR) as LF."""
+    return content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
 def _cut(text: str) -> list[str]:
     """The lines of a text, with or without a line break at its end."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text.removesuffix("\n").split("\n") if text else []
 
 
-def _good(content: bytes, path: Path) -> list[str]:
-    """The lines that are UTF-8."""
-    found, lines = [], content.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").split(b"\n")
-    for line in lines:
-        try:
-            found.append(line.decode("utf-8"))
-        except UnicodeDecodeError:
-            continue
-    _warn_lines(f"{path}: {len(lines) - len(found):,} lines are not UTF-8 and are left out")
-    return found
+def _good(content: bytes) -> tuple[list[str], int]:
+    """The lines, "" for one that is not UTF-8, and the number of these."""
+    lines = _broken(content.removeprefix(codecs.BOM_UTF8)).removesuffix(b"\n").split(b"\n")
+    found = [line.decode("utf-8", "replace") for line in lines]
+    good = [text.encode() == line for line, text in zip(lines, found, strict=True)]
+    return [text if ok else "" for text, ok in zip(found, good, strict=True)], good.count(False)
 
 
 def _warn_lines(message: str) -> None:
@@ -140,20 +215,23 @@ def fit_vocabulary(lines: Sequence[str], options: DataOptions) -> Schema:
     return Schema("text", (options.length or most,), (0.0,), (1.0,), "real", vocabulary=known)
 
 
-def encode(lines: Sequence[str], schema: Schema, name: str) -> InMemoryDataset:
+def encode(text: Lines, schema: Schema) -> InMemoryDataset:
     """Encode lines as rows; warns of the number of cut lines and of unknown characters."""
     assert schema.vocabulary is not None
-    length, found = schema.shape[0], schema.vocabulary.numbers(lines)
+    length, found = schema.shape[0], schema.vocabulary.numbers(text.lines)
     rows = torch.zeros(len(found), length, dtype=torch.int32)
     for row, tokens in zip(rows, found, strict=True):
         row[: len(tokens)] = torch.tensor(tokens[:length], dtype=torch.int32)
-    _warn(name, rows, [len(tokens) for tokens in found], length)
-    return InMemoryDataset(rows, schema)
+    _warn(text, rows, [len(tokens) for tokens in found], length)
+    made = InMemoryDataset(rows, schema)
+    made.source = text
+    return made
 
 
-def _warn(name: str, rows: Tensor, lengths: Sequence[int], length: int) -> None:
+def _warn(text: Lines, rows: Tensor, lengths: Sequence[int], length: int) -> None:
+    name = text.name
     if cut := sum(n > length for n in lengths):
-        at = lengths.index(max(lengths)) + 1
+        at = text.numbers[lengths.index(max(lengths))] + (not text.in_file)
         remedy = f"the longest is line {at}, of {max(lengths):,}: --length {max(lengths)} keeps all"
         warnings.warn(f"{name}: {cut:,} of {len(rows):,} lines are cut to {length} tokens ({remedy})", stacklevel=5)
     if unknown := int((rows == UNKNOWN).sum()):
