@@ -152,7 +152,7 @@ def test_embed(run: Run, picture_run: Path, model: Model, test_pictures: np.ndar
     run("embed", picture_run, "--out", "e.csv")
     with Path("e.csv").open(newline="") as table:
         rows = list(csv.DictReader(table))
-    assert list(rows[0]) == ["z0", "z1", "z2", "label"]
+    assert list(rows[0]) == ["row", "z0", "z1", "z2", "label"]
     assert [int(row["label"]) for row in rows] == [i % 3 for i in range(30)]
     np.testing.assert_allclose([[float(row[f"z{i}"]) for i in range(3)] for row in rows], codes, rtol=1e-7)
 

@@ -31,6 +31,7 @@ from nelbo.data import (
     load,
     load_like,
 )
+from nelbo.errors import UserError
 
 
 def test_load_like_never_refits() -> None:
@@ -209,6 +210,9 @@ def test_bad_pictures_are_counted_and_the_first_is_named(tmp_path: Path) -> None
     assert len(caught) == 1 and "\n" not in str(caught[0].message)
     truth = np.stack([np.array(Image.open(folder / f"00{i}.png")) for i in (0, 3, 5)])
     assert np.array_equal(raw_values(data.train)[:, 0].numpy(), truth)
+    with pytest.raises(UserError, match="repair or remove them; the first"):  # a caller without the option
+        load_like(folder, data.schema)
+    assert_user_error(lambda: load_like(folder, data.schema, skip_unreadable=False), "--skip-unreadable")
     assert_user_error(lambda: load_like(folder / "001.png", data.schema), "001.png cannot be read as a picture")
 
 
@@ -223,12 +227,6 @@ def test_nothing_but_bad_pictures(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).touch()
     assert_user_error(lambda: load(tmp_path, skip_unreadable=True), "2 of 2 pictures cannot be read", "a.png")
-
-
-def test_floating_point_pictures_name_the_remedy(tmp_path: Path) -> None:
-    for name in ("a.tiff", "b.tiff"):
-        Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / name)
-    assert_user_error(lambda: load(tmp_path), "a.tiff", "mode F", "8 or 16 bits")
 
 
 @pytest.mark.parametrize(

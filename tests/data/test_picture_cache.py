@@ -68,7 +68,7 @@ def test_every_picture_is_decoded_once(pictures: tuple[str, ...], decoded: list[
 
 
 @pytest.mark.parametrize(
-    "target", [COLOUR, GREY, ImageSpec((4, 7, 3), "pad"), ImageSpec((1, 5, 6), "crop", is_16bit=True)]
+    "target", [COLOUR, GREY, ImageSpec((4, 7, 3), "pad"), ImageSpec((1, 5, 6), "crop", depth="uint16")]
 )
 def test_what_is_kept_is_what_was_decoded(target: ImageSpec, pictures: tuple[str, ...], decoded: list[Any]) -> None:
     truth = np.stack([decode(path, target) for path in pictures])

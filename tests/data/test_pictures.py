@@ -99,9 +99,58 @@ def shrunk(pixels: np.ndarray) -> np.ndarray:
 
 
 def test_sixteen_bits_that_hold_eight(tmp_path: Path) -> None:
-    assert_user_error(
-        lambda: load(save_pictures(tmp_path, GREYS.astype(np.uint16))), "no value above 255: save them with 8 bits"
+    data = load(save_pictures(tmp_path, GREYS.astype(np.uint16)))
+    assert (data.schema.shift, data.schema.scale, data.schema.dtype) == ((0.0,), (255.0,), "uint16")
+    again = load_like(tmp_path, data.schema)
+    assert torch.equal((all_rows(again) * 255).round()[:, 0].to(torch.uint8), torch.from_numpy(GREYS))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_thirty_two_bits_are_the_numbers_of_an_array(dtype: type, tmp_path: Path) -> None:
+    """Of a float32 or an int32 TIFF, as microscopes and depth cameras write."""
+    values = RNG.normal(300, 900, (6, 4, 5)).astype(dtype)
+    for i, picture in enumerate(values):
+        Image.fromarray(picture).save(tmp_path / f"{i}.tiff")
+    data = load(tmp_path)
+    assert torch.allclose(data.schema.decode(rows_in_source_order(data))[:, 0], torch.tensor(values).float(), atol=1e-3)
+    again = load_like(tmp_path, data.schema)
+    assert torch.equal(all_rows(again)[row_index(data.train)], all_rows(data.train))
+    Image.fromarray(GREYS[0][:4, :5]).save(tmp_path / "9.tiff")
+    assert_user_error(lambda: load(tmp_path), "9.tiff: the picture has 8 bits, and others have 32")
+
+
+def test_a_picture_is_of_a_known_format_whatever_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import subprocess
+
+    save_pictures(tmp_path, GREYS[:2])
+    (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 6\n%%EndComments\nshowpage\n")
+    monkeypatch.setattr(subprocess, "check_call", lambda *_, **__: pytest.fail("a program was started"))
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
+    assert_user_error(lambda: load(tmp_path, size=5), "x.png cannot be read as a picture (unknown format)")
+
+
+@pytest.mark.parametrize(("size", "shape"), [(None, (192, 256)), (12, (12, 12))])
+def test_photographs_are_reduced_unless_a_size_is_chosen(
+    size: int | None, shape: tuple[int, int], tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    for i in range(2):
+        Image.new("L", (800, 600), i).save(tmp_path / f"{i}.png")
+    assert load(tmp_path, size=size).schema.shape == (1, *shape)
+    said = [str(warning.message) for warning in recwarn]
+    assert len(said) == (size is None) and all(
+        "600x800 (height x width) are reduced to 192x256" in text for text in said
     )
+
+
+def test_rows_have_the_names_of_their_files(tmp_path: Path) -> None:
+    save_pictures(tmp_path / "b", GREYS[:3])
+    save_pictures(tmp_path / "a", GREYS[3:5])
+    data = load(tmp_path)
+    for part in (data.train, data.test):
+        names = part.schema.data_kind.row_names(part)
+        assert names.label == "file" and len(names.values) == len(part)
+        for name, row in zip(names.values, all_rows(part), strict=True):
+            assert torch.equal((row[0] * 255).round().byte(), torch.from_numpy(np.array(Image.open(name))))
 
 
 def test_transparency_is_kept_where_it_is_asked_for(tmp_path: Path, held: bool) -> None:

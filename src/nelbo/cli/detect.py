@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nelbo.cli import io
-from nelbo.cli.io import JSON, Condition, DataPath, ModelPath, Out, Seed
+from nelbo.cli.io import JSON, Condition, DataPath, ModelPath, Out, Seed, SkipUnreadable
 from nelbo.errors import UserError, one_line, say
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def detect(
     ] = "",
     samples: Annotated[int, typer.Option(help="Draws of z per row.")] = 50,
     seed: Seed = 0,
+    skip_unreadable: SkipUnreadable = False,
     condition: Condition = None,
     out: Out = None,
     as_json: JSON = False,
@@ -70,9 +71,9 @@ def detect(
 
     m = io.model(model, condition)
     out = io.named(out, "anomalies.csv", (".csv", ".png") if _is_drawn(m.schema) else (".csv",))
-    normal, source = io.rows(m, calibration), calibration or "the test data"
+    normal, source = io.rows(m, calibration, skip_unreadable), calibration or "the test data"
     if data or calibration:
-        rows = io.rows(m, data)
+        rows = io.rows(m, data, skip_unreadable)
     else:
         rows, normal = _halves(normal, seed)
         source = "the other half of the test data"

@@ -38,6 +38,8 @@ Labelled = Annotated[
     str | None, typer.Option(help="Labelled pictures.  [default: the model's test data]", show_default=False)
 ]
 
+SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Skip pictures or lines that cannot be read.")]
+
 N = Annotated[int, typer.Option("-n", help="Number of samples.")]
 Condition = Annotated[str | None, typer.Option(help="Condition on a class, numbers, or cells of a table's row.")]
 Temperature = Annotated[float, typer.Option(help="Spread of the prior; below 1: more typical.")]
@@ -123,10 +125,12 @@ def model(path: Path, condition: str | None) -> Model:
     return load_given(path, condition)
 
 
-def rows(m: Model, data: str) -> Dataset:
+def rows(m: Model, data: str, skip_unreadable: bool | None = None) -> Dataset:
     """Load the data, or the model's test data."""
     if data:
-        return m.as_dataset(data)
+        from nelbo.data import load_like
+
+        return load_like(data, m.schema, skip_unreadable=skip_unreadable)
     from nelbo.experiment.run import load_test_data
 
     return load_test_data(m)
@@ -167,17 +171,21 @@ def encode_data(m: Model, values: Any, out: Path, columns: int = 8) -> bytes:
     return m.schema.data_kind.to_bytes(values, m.schema, out.suffix.lower())
 
 
-def encode_codes(codes: np.ndarray, labels: list[Any] | None, out: Path) -> bytes:
-    """Embeddings as `.npy`, or as a `.csv` with a header and a column of labels, if any."""
+def encode_codes(codes: np.ndarray, rows: Dataset, out: Path) -> bytes:
+    """Embeddings as `.npy`, or as a `.csv` with the name of each row (its file, id or index), and its label if any."""
     if out.suffix.lower() == ".npy":
         from nelbo.data.arrays.kind import array_bytes
 
         return array_bytes(codes, ".npy")
+    names, classes = rows.schema.data_kind.row_names(rows), dict(enumerate(rows.schema.classes))
+    labels = None if rows.labels is None else [classes.get(k, "") for k in rows.labels.tolist()]
     text = StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow([f"z{i}" for i in range(codes.shape[1])] + ([] if labels is None else ["label"]))
+    head = [names.label, *(f"z{i}" for i in range(codes.shape[1]))]
+    table.writerow(head if labels is None else [*head, "label"])
     for i, code in enumerate(codes):
-        table.writerow([f"{value:.9g}" for value in code.tolist()] + ([] if labels is None else [labels[i]]))
+        row = [names.values[i], *(f"{value:.9g}" for value in code.tolist())]
+        table.writerow(row if labels is None else [*row, labels[i]])
     return text.getvalue().encode()
 
 

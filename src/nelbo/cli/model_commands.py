@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nelbo.cli import io
-from nelbo.cli.io import JSON, Condition, DataPath, ItemData, ModelPath, N, Out, Seed, Temperature
+from nelbo.cli.io import JSON, Condition, DataPath, ItemData, ModelPath, N, Out, Seed, SkipUnreadable, Temperature
 from nelbo.errors import UserError, say
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def evaluate(
     seed: Annotated[
         int | None, typer.Option(help="Fixes the draws of z.  [default: that of training]", show_default=False)
     ] = None,
+    skip_unreadable: SkipUnreadable = False,
     condition: Condition = None,
     out: Out = None,
     as_json: JSON = False,
@@ -54,7 +55,7 @@ def evaluate(
     from nelbo.data.dataset import to_tensor
 
     m = io.model(model, condition)
-    rows, seed = io.rows(m, data), m.recipe.training.seed if seed is None else seed
+    rows, seed = io.rows(m, data, skip_unreadable), m.recipe.training.seed if seed is None else seed
     heard: list[Estimate] = []
     try:
         result: dict[str, float | str] = {**m.evaluate(rows, samples, seed, io.stream_log_likelihood(heard))}
@@ -135,6 +136,7 @@ def reconstruct(
             show_default=False,
         ),
     ] = None,
+    skip_unreadable: SkipUnreadable = False,
     condition: Condition = None,
     out: Out = None,
     as_json: JSON = False,
@@ -162,7 +164,7 @@ def reconstruct(
     m = io.model(model, condition)
     out = io.data_file(m, out, "reconstruction")
     picture = out if out and out.suffix.lower() == ".png" else None
-    rows = io.rows(m, data)
+    rows = io.rows(m, data, skip_unreadable)
     shown = picture or (out is None and not as_json)
     first = torch.arange(min(len(rows), n or (SHOWN if shown else len(rows))))
     values = m.reconstruct(subset(rows, first))
@@ -184,11 +186,16 @@ def reconstruct(
 
 
 def embed(
-    model: ModelPath, data: DataPath = "", condition: Condition = None, out: Out = None, as_json: JSON = False
+    model: ModelPath,
+    data: DataPath = "",
+    skip_unreadable: SkipUnreadable = False,
+    condition: Condition = None,
+    out: Out = None,
+    as_json: JSON = False,
 ) -> None:
     """Write the posterior mean of each example.
 
-    The file is .npy, or .csv with the label of each example that has one.
+    The file is .npy, or .csv with the name of each example (its file, id or row), and its label if it has one.
 
     \b
     Examples:
@@ -197,12 +204,9 @@ def embed(
     """
     out = io.named(out, "embedding.npy", (".npy", ".csv"))
     m = io.model(model, condition)
-    rows = io.rows(m, data)
-    codes, classes = m.embed(rows), rows.schema.classes
-    labels = (
-        None if rows.labels is None else [classes[k] if 0 <= k < len(classes) else "" for k in rows.labels.tolist()]
-    )
-    io.write(out, io.encode_codes(codes, labels, out))
+    rows = io.rows(m, data, skip_unreadable)
+    codes = m.embed(rows)
+    io.write(out, io.encode_codes(codes, rows, out))
     io.announce(out, codes.shape, as_json)
 
 
@@ -281,6 +285,7 @@ def plot_latent(
     model: ModelPath,
     data: DataPath = "",
     grid_size: Annotated[int, typer.Option(help="Decoded points along each side, with 2 latent dimensions.")] = 20,
+    skip_unreadable: SkipUnreadable = False,
     condition: Condition = None,
     out: Out = None,
     as_json: JSON = False,
@@ -302,7 +307,7 @@ def plot_latent(
     if len(m.kl_per_latent) == 2 and m.schema.data_kind.is_picture:
         values = m.decode_manifold(grid_size)
         return io.emit(m, values, out, as_json, grid_size)
-    rows = io.rows(m, data)
+    rows = io.rows(m, data, skip_unreadable)
     points, share = m.pca_projection(rows)
     labels = None if rows.labels is None else rows.labels.numpy()
     title = f"Posterior means, first two principal components ({share:.0%} of their variance)"

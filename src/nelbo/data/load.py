@@ -72,7 +72,7 @@ def load_like(
     *,
     split: Literal["train", "test"] = "test",
     data_root: str | Path | None = None,
-    skip_unreadable: bool = False,
+    skip_unreadable: bool | None = None,
 ) -> Dataset:
     """Load rows of any source, or a single picture file, for a model trained on data of this schema.
 
@@ -86,7 +86,8 @@ def load_like(
         schema: the schema of the model's data.
         split: "train" or "test", for a source with two splits; other sources are read whole, in order.
         data_root: the folder of the named data sets; None for the default.
-        skip_unreadable: whether to skip pictures or lines that cannot be read, with a warning.
+        skip_unreadable: whether to skip pictures or lines that cannot be read, with a warning; None: not, and errors do
+            not offer the option.
 
     Raises `UserError` if the source does not fit. Warns if values lie outside the range of training.
 

@@ -26,7 +26,8 @@ class DataOptions:
         channels: for image files: 1 (grey), 3 (colour) or 4 (with transparency); None: 1 if all are grey, else 3.
         labels: for image files: a CSV file of their classes; see `nelbo.data.images.folder`.
         augment: random changes of pictures in training, such as "flip,shift"; see `nelbo.data.images.augment`.
-        skip_unreadable: whether to skip pictures or lines that cannot be read, with a warning.
+        skip_unreadable: whether to skip pictures or lines that cannot be read, with a warning; None: not, where errors
+            cannot offer the option.
         columns: a TOML file that describes the columns of a table; in Python also a dictionary.
         decimal: for tables of texts: what begins the decimals, "." or ","; None: as the cells show.
         date_format: for tables: how dates are written, such as "%d/%m/%Y"; None: as the cells show.
@@ -49,7 +50,7 @@ class DataOptions:
     channels: int | None = None
     labels: str | None = None
     augment: str | None = None
-    skip_unreadable: bool = False
+    skip_unreadable: bool | None = False
     columns: str | None = None
     decimal: str | None = None
     date_format: str | None = None

@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -47,11 +48,12 @@ CHUNK_BYTES = 2**22  # small enough for the cache between two passes
 
 @dataclass(frozen=True)
 class RawSplit:
-    """Rows laid out as `(n, *shape)`, their name in messages, and their labels if known."""
+    """Rows laid out as `(n, *shape)`, their name in messages, their labels if known, and their `Dataset.source`."""
 
     name: str
     rows: RowSource
     labels: Tensor | None = None
+    source: Any = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -262,7 +264,9 @@ def build(part: RawSplit, schema: Schema, stats: ArrayStats) -> Dataset:
     rows = part.rows
     whole = type(rows) is np.ndarray
     if not (whole or fits_memory(int(np.prod(rows.shape)) * rows.dtype.itemsize)):
-        return StreamedDataset(rows, schema, part.labels, not isinstance(rows, Items))
+        streamed = StreamedDataset(rows, schema, part.labels, not isinstance(rows, Items))
+        streamed.source = part.source
+        return streamed
     bytes_do = schema.kind == "image" and rows.dtype.kind in "iu" and stats.low >= 0 and stats.high <= 255
     dtype = np.dtype(np.uint8) if bytes_do else tensor_dtype(rows.dtype)
     if whole:
@@ -271,7 +275,9 @@ def build(part: RawSplit, schema: Schema, stats: ArrayStats) -> Dataset:
         values = np.empty(rows.shape, dtype)  # filled in pieces, so that memory holds one copy
         for start, chunk in chunks(rows):
             values[start : start + len(chunk)] = chunk
-    return InMemoryDataset(to_tensor(values), schema, part.labels)
+    resident = InMemoryDataset(to_tensor(values), schema, part.labels)
+    resident.source = part.source
+    return resident
 
 
 def accepts_all_bytes(schema: Schema) -> bool:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nelbo.data.images.decode import ImageSource, ImageSpec
+from nelbo.data.images.decode import Encoded, ImageSource, ImageSpec, Opened
 
 BUDGET = 32 * 1024**3
 """The largest size of all files of the cache, in bytes."""
@@ -59,13 +59,17 @@ class Cache:
 
 
 def cache(originals: Sequence[ImageSource], target: ImageSpec) -> Cache | None:
-    """Open the decode cache for these files; None if caching is off, the disk is full, or a file cannot be stat'ed."""
+    """Open the decode cache for these files.
+
+    None if caching is off, the disk is full, a file cannot be stat'ed, or a picture is in memory.
+    """
     folder = _folder()
-    if folder is None:
+    if folder is None or any(isinstance(original, Opened) for original in originals):
         return None
     digest = sha256(repr(target).encode())
     try:
         for original in originals:
+            assert not isinstance(original, Opened)
             digest.update(_stamp(original).encode("utf-8", "surrogateescape"))
     except OSError:
         return None
@@ -85,7 +89,7 @@ def _folder() -> Path | None:
         return None
 
 
-def _stamp(original: ImageSource) -> str:
+def _stamp(original: str | Encoded) -> str:
     if not isinstance(original, str):
         return f"{original.stamp}\n"
     about = os.stat(original)

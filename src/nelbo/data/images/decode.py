@@ -1,7 +1,8 @@
 """Decoding of one picture: its size and mode from the header, and its pixels at a target size.
 
-Pixels are integers, grey, RGB or RGBA, of 8 bits, or 16 for 16-bit grey. Without a transparency channel, transparent
-parts become white. Palettes and CMYK become RGB. The camera's rotation is applied. The first frame or page is used.
+Pixels are integers, grey, RGB or RGBA, of 8 bits; or grey of 16 bits, or of 32 as floating-point numbers. Without a
+transparency channel, transparent parts become white. Palettes and CMYK become RGB. The camera's rotation is applied.
+The first frame or page is used. Only the formats in `FORMATS` are read: decoders of others start programs.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -18,11 +19,16 @@ from nelbo.data.schema import ResizeMode, Schema
 from nelbo.errors import UserError
 
 DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
-GREY_MODES = ("1", "L", "LA", "La", *DEEP_MODES)
-UNSUPPORTED_MODES = ("I", "F")
+WIDE_MODES = ("I", "F")
+GREY_MODES = ("1", "L", "LA", "La", *DEEP_MODES, *WIDE_MODES)
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 Image.preinit()  # the common formats come first, as formats are tried in turn
 Image.init()  # and all others now: registering them from several threads at once loses some
+FORMATS = tuple(
+    name
+    for name in ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO", "TGA")
+    if name in Image.OPEN
+)
 
 
 class Encoded(Protocol):
@@ -33,22 +39,35 @@ class Encoded(Protocol):
     def open(self) -> BinaryIO: ...
 
 
-ImageSource = str | Encoded
-"""A picture as stored: the path of its file, or an `Encoded`."""
+@dataclass(frozen=True, eq=False, slots=True)
+class Opened:
+    """A picture that is a Pillow object, with its name in messages."""
+
+    image: Image.Image
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+ImageSource = str | Encoded | Opened
+"""A picture: the path of its file, an `Encoded`, or an `Opened`."""
+Depth = Literal["uint8", "uint16", "float32"]
+DEPTHS: tuple[Depth, ...] = ("uint8", "uint16", "float32")
 
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """The header of a picture; `size` is (height, width), upright; `is_16bit` means 16-bit grey."""
+    """The header of a picture; `size` is (height, width), upright; `depth` is "uint8" for all colours."""
 
     size: tuple[int, int]
     is_grayscale: bool
-    is_16bit: bool
+    depth: Depth
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """The target of decoding: `shape` is (channels, height, width); pixels have 16 bits if `is_16bit`, else 8.
+    """The target of decoding: `shape` is (channels, height, width), `depth` the type of a pixel.
 
     `resize_mode` is how another size is resized, always with a Lanczos filter: "crop" covers the area and cuts the
     excess evenly, "pad" fits inside and fills with black, "stretch" changes the proportions.
@@ -56,21 +75,19 @@ class ImageSpec:
 
     shape: tuple[int, ...]
     resize_mode: ResizeMode
-    is_16bit: bool = False
+    depth: Depth = "uint8"
 
     @classmethod
-    def of(cls, schema: Schema, is_16bit: bool = False) -> ImageSpec:
-        """The target for a model with this schema; 16 bits are kept if its units are those of 16-bit pixels."""
-        return cls(
-            schema.shape,
-            schema.resize_mode,
-            is_16bit and schema.shift[0] >= 0 and schema.shift[0] + schema.scale[0] > 255,
-        )
+    def of(cls, schema: Schema, depth: Depth = "uint8") -> ImageSpec:
+        """The target for a model with this schema; more than 8 bits are kept if its units are not those of bytes."""
+        beyond = schema.shift[0] >= 0 and schema.shift[0] + schema.scale[0] > 255
+        kept = depth == "float32" or schema.dtype == depth or beyond
+        return cls(schema.shape, schema.resize_mode, depth if kept else "uint8")
 
     @property
-    def dtype(self) -> np.dtype[np.unsignedinteger]:
+    def dtype(self) -> np.dtype[Any]:
         """The type of a pixel."""
-        return np.dtype(np.uint16 if self.is_16bit else np.uint8)
+        return np.dtype(self.depth)
 
 
 def read_header(original: ImageSource) -> ImageHeader:
@@ -83,10 +100,9 @@ def read_header(original: ImageSource) -> ImageHeader:
             mode = picture.mode
     except Exception as error:  # decoders fail in many ways on a damaged file
         raise unreadable(original, error) from None
-    if mode in UNSUPPORTED_MODES:
-        raise UserError(f"{original} has 32-bit pixels (mode {mode}): save it with 8 or 16 bits, or give .npy")
     size = (width, height) if turn in (5, 6, 7, 8) else (height, width)
-    return ImageHeader(size, mode in GREY_MODES, mode in DEEP_MODES)
+    depth = DEPTHS[2 if mode in WIDE_MODES else 1 if mode in DEEP_MODES else 0]
+    return ImageHeader(size, mode in GREY_MODES, depth)
 
 
 def decode(original: ImageSource, target: ImageSpec) -> np.ndarray:
@@ -97,19 +113,27 @@ def decode(original: ImageSource, target: ImageSpec) -> np.ndarray:
             # A JPEG that is far larger is decoded at a half, a quarter or an eighth, but at twice the size or more.
             picture.draft(None, (2 * max(height, width),) * 2)
             ImageOps.exif_transpose(picture, in_place=True)
-            plain = _numbers(picture) if target.is_16bit else _convert(picture, MODES[channels])
+            plain = _convert(picture, MODES[channels]) if target.depth == "uint8" else _numbers(picture, target.depth)
+    except UserError as error:
+        raise UserError(f"{original}: {error}") from None
     except Exception as error:  # decoders fail in many ways on a damaged file
         raise unreadable(original, error) from None
     pixels = np.asarray(_resize(plain, (width, height), target.resize_mode))
-    if target.is_16bit:
+    if target.depth == "uint16":
         pixels = pixels.clip(0, 2**16 - 1).round().astype(np.uint16)
     return pixels.reshape(height, width, channels).transpose(2, 0, 1).copy()
 
 
 @contextmanager
 def _opened(original: ImageSource) -> Iterator[Image.Image]:
+    if isinstance(original, Opened):
+        yield original.image.copy()
+        return
     # from an open file, as Pillow maps a named one, and then scrambles an uncompressed TIFF that is turned
-    with open(original, "rb") if isinstance(original, str) else original.open() as file, Image.open(file) as picture:
+    with (
+        open(original, "rb") if isinstance(original, str) else original.open() as file,
+        Image.open(file, formats=FORMATS) as picture,
+    ):
         yield picture
 
 
@@ -123,14 +147,18 @@ def unreadable(original: ImageSource, error: Exception) -> UserError:
     return UserError(f"{original} cannot be read as a picture ({reason}): repair or remove it")
 
 
-def _numbers(picture: Image.Image) -> Image.Image:
-    """16-bit grey as floating point, which can be resized; black and white of fewer bits unchanged."""
-    if picture.mode in DEEP_MODES:
+def _numbers(picture: Image.Image, depth: Depth) -> Image.Image:
+    """Grey of 16 or 32 bits as floating point, which can be resized; of 8 bits beside 16, black and white unchanged."""
+    if picture.mode in DEEP_MODES or (picture.mode in WIDE_MODES and depth == "float32"):
         return Image.fromarray(np.asarray(picture).astype(np.float32))
+    if depth == "float32":
+        raise UserError("the picture has 8 bits, and others have 32: save all with the same number of bits")
     return Image.fromarray(np.asarray(_convert(picture, "L")) * np.float32(257))
 
 
 def _convert(picture: Image.Image, mode: str) -> Image.Image:
+    if picture.mode in WIDE_MODES:
+        raise UserError("the picture has 32 bits, and 8 are needed: save it as grey or colour of 8 bits")
     if picture.mode in DEEP_MODES:
         picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     if picture.has_transparency_data and mode != "RGBA":

@@ -35,7 +35,7 @@ from torch import Tensor
 
 from nelbo.data.dataset import Dataset, InMemoryDataset, fits_memory
 from nelbo.data.images.cache import cache
-from nelbo.data.images.decode import ImageHeader, ImageSource, ImageSpec, decode, read_header
+from nelbo.data.images.decode import DEPTHS, Depth, ImageHeader, ImageSource, ImageSpec, decode, read_header
 from nelbo.data.labels import in_order
 from nelbo.data.parallel import parallel_map, shared_array
 from nelbo.data.schema import Schema
@@ -388,9 +388,9 @@ class FolderScan:
     bad: dict[ImageSource, UserError]
 
     @property
-    def is_16bit(self) -> bool:
-        """Whether some pictures have 16 bits."""
-        return any(header.is_16bit for header in self.headers)
+    def depth(self) -> Depth:
+        """The deepest of the pictures' depths."""
+        return max((header.depth for header in self.headers), key=DEPTHS.index, default="uint8")
 
 
 def scan_folder(album: ImageFolder) -> FolderScan:
@@ -408,8 +408,15 @@ def scan_folder(album: ImageFolder) -> FolderScan:
     return FolderScan(kept, tuple(headers), bad)
 
 
+LARGE, REDUCED = 512, 256  # pixels of the longer side: training on photographs as they are would take days
+
+
 def common_shape(surveys: list[FolderScan], size: tuple[int, int] | None, channels: int | None) -> tuple[int, int, int]:
-    """(channels, height, width) for all pictures; raises `UserError` if sizes differ and `size` is None."""
+    """(channels, height, width) for all pictures.
+
+    If `size` is None, pictures with a side above `LARGE` are reduced to a longer side of `REDUCED`, with a warning, and
+    `UserError` is raised if sizes differ.
+    """
     headers = [header for s in surveys for header in s.headers]
     if not headers:
         _report(surveys[0], surveys[0].bad, skip_unreadable=False)
@@ -428,11 +435,19 @@ def common_shape(surveys: list[FolderScan], size: tuple[int, int] | None, channe
             f"{first} is {_by(header)}, {odd[0]} is {_by(odd[1])} (height x width): "
             "resize all with --size 64 (or 64x48)"
         )
+    if size is None and max(header.size) > LARGE:
+        height, width = (max(1, round(side * REDUCED / max(header.size))) for side in header.size)
+        size = height, width
+        warnings.warn(
+            f"{surveys[0].album.name}: the pictures of {_by(header)} (height x width) are reduced to {height}x{width}: "
+            f"choose another size with --size, such as {height}x{width}",
+            stacklevel=2,
+        )
     return (channels or (1 if all(header.is_grayscale for header in headers) else 3), *(size or header.size))
 
 
 def read(
-    scan: FolderScan, target: ImageSpec, skip_unreadable: bool, itemsize: int = 0
+    scan: FolderScan, target: ImageSpec, skip_unreadable: bool | None, itemsize: int = 0
 ) -> tuple[np.ndarray | DecodedImages, ImageFolder]:
     """Decode the pictures, into memory if they fit there at `itemsize` bytes per value; with them, their folder.
 
@@ -458,14 +473,18 @@ def read(
     return pixels[: len(chosen)], album.keep(good)
 
 
-def build(scan: FolderScan, schema: Schema, skip_unreadable: bool) -> Dataset:
+def build(scan: FolderScan, schema: Schema, skip_unreadable: bool | None) -> Dataset:
     """The 8-bit pictures in the schema's units: decoded into memory if they fit there, else on demand."""
     itemsize = from_pixels(torch.zeros(1, dtype=torch.uint8), schema).itemsize
     rows, album = read(scan, ImageSpec.of(schema), skip_unreadable, itemsize)
     labels = album.labels(schema.classes)
-    if isinstance(rows, DecodedImages):
-        return ImageFileDataset(rows, schema, labels)
-    return InMemoryDataset(from_pixels(torch.from_numpy(rows), schema), schema, labels)
+    built: Dataset = (
+        ImageFileDataset(rows, schema, labels)
+        if isinstance(rows, DecodedImages)
+        else InMemoryDataset(from_pixels(torch.from_numpy(rows), schema), schema, labels)
+    )
+    built.source = album
+    return built
 
 
 def _every(album: ImageFolder, read: Callable[[int], R], what: str) -> Iterator[R | UserError]:
@@ -482,7 +501,7 @@ def _every(album: ImageFolder, read: Callable[[int], R], what: str) -> Iterator[
     return track(parallel_map(attempt, numbers, processes=files), what, len(numbers))
 
 
-def _good(scan: FolderScan, attempt: Callable[[int], object] | None, skip_unreadable: bool) -> list[bool]:
+def _good(scan: FolderScan, attempt: Callable[[int], object] | None, skip_unreadable: bool | None) -> list[bool]:
     """Which pictures can be read, tested by `attempt` on the index of each, if not None.
 
     Raises for, or warns of, those that cannot, including those with bad headers.
@@ -494,7 +513,7 @@ def _good(scan: FolderScan, attempt: Callable[[int], object] | None, skip_unread
     return [original not in bad for original in originals] if bad else [True] * len(originals)
 
 
-def _report(scan: FolderScan, bad: dict[ImageSource, UserError], skip_unreadable: bool) -> None:
+def _report(scan: FolderScan, bad: dict[ImageSource, UserError], skip_unreadable: bool | None) -> None:
     """Raise for, or warn of, the pictures that cannot be read."""
     total = len(scan.album.sources) + len(scan.bad)
     if not bad:
@@ -504,11 +523,8 @@ def _report(scan: FolderScan, bad: dict[ImageSource, UserError], skip_unreadable
         raise first
     text = f"{scan.album.name}: {len(bad)} of {total} pictures cannot be read"
     if not skip_unreadable or len(bad) == total:
-        remedy = (
-            "repair or remove them"
-            if len(bad) == total
-            else "repair or remove them, or leave them out with --skip-unreadable"
-        )
+        option = ", or leave them out with --skip-unreadable"
+        remedy = "repair or remove them" + option * (len(bad) < total and skip_unreadable is not None)
         raise UserError(f"{text}: {remedy}; the first is {first}")
     warnings.warn(f"{text} and are left out; the first is {first}", stacklevel=2)
 

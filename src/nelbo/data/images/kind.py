@@ -12,9 +12,9 @@ from nelbo.data.arrays.infer import RawSplit
 from nelbo.data.arrays.kind import ArrayKind, fitted, rows_like
 from nelbo.data.dataset import Dataset, DataSplits
 from nelbo.data.images import folder, huggingface
-from nelbo.data.images.decode import MODES, ImageSpec
+from nelbo.data.images.decode import DEPTHS, MODES, ImageSpec
 from nelbo.data.images.folder import ImageFolder, albums, extend_by
-from nelbo.data.kinds import DataKind, reader_of
+from nelbo.data.kinds import DataKind, RowNames, reader_of
 from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema
 from nelbo.data.split import split_at_random
@@ -50,17 +50,14 @@ class ImageKind(ArrayKind):
         shape = folder.common_shape(surveys, options.height_and_width, options.channels)
         classes = extend_by((), (scan.album for scan in surveys))
         held_out = (options.val_fraction, seed)
-        if shape[0] == 1 and any(scan.is_16bit for scan in surveys):
-            target, parts = ImageSpec(shape, options.resize_mode, is_16bit=True), []
+        depth = max((scan.depth for scan in surveys), key=DEPTHS.index) if shape[0] == 1 else "uint8"
+        if depth != "uint8":
+            target, parts = ImageSpec(shape, options.resize_mode, depth), []
             for scan in surveys:
                 rows, kept = folder.read(scan, target, options.skip_unreadable)
-                parts.append(RawSplit(kept.name, rows, kept.labels(classes)))
-            data = fitted(name, parts[0], parts[1] if len(parts) == 2 else None, classes, held_out, options.resize_mode)
-            if not ImageSpec.of(data.schema, is_16bit=True).is_16bit:
-                raise UserError(
-                    f"{both[0].name}: the pictures have 16 bits, but no value above 255: save them with 8 bits"
-                )
-            return data
+                parts.append(RawSplit(kept.name, rows, kept.labels(classes), kept))
+            test = parts[1] if len(parts) == 2 else None
+            return fitted(name, parts[0], test, classes, held_out, options.resize_mode)
         schema = Schema("image", shape, (0.0,), (255.0,), "unit", classes, options.resize_mode, dtype="uint8")
         built = [folder.build(scan, schema, options.skip_unreadable) for scan in surveys]
         return (
@@ -77,11 +74,11 @@ class ImageKind(ArrayKind):
                 f"{album.name} has pictures, and the model needs data of shape {schema.shape}: give an array"
             )
         known, scan = replace(schema, classes=extend_by(schema.classes, [album])), folder.scan_folder(album)
-        target = ImageSpec.of(schema, scan.is_16bit)
-        if not target.is_16bit:
+        target = ImageSpec.of(schema, scan.depth)
+        if target.depth == "uint8":
             return folder.build(scan, known, options.skip_unreadable)
         rows, kept = folder.read(scan, target, options.skip_unreadable)
-        return rows_like(RawSplit(album.name, rows, kept.labels(known.classes)), known)
+        return rows_like(RawSplit(album.name, rows, kept.labels(known.classes), kept), known)
 
     def reader_of(self, source: Any) -> DataKind:
         return reader_of(source, DataOptions())
@@ -106,6 +103,11 @@ class ImageKind(ArrayKind):
         )
         named = f"{channels} {'channel' if channels == 1 else 'channels'}"
         return f"images of {height} x {width} pixels, {named}, values {values}"
+
+    def row_names(self, rows: Dataset) -> RowNames:
+        if not isinstance(rows.source, ImageFolder):
+            return super().row_names(rows)
+        return RowNames("file", [str(rows.source.sources[place]) for place in rows.places.tolist()])
 
     def to_html(self, values: Any, schema: Schema) -> str:
         return html.image_strip(values, schema)

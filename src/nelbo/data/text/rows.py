@@ -96,7 +96,7 @@ def holds_table(path: Path) -> bool:
     return False
 
 
-def lines_of(source: Any, skip_unreadable: bool = False) -> Lines:
+def lines_of(source: Any, skip_unreadable: bool | None = False) -> Lines:
     """Read the lines of text, without those that are empty or missing.
 
     Args:
@@ -152,7 +152,7 @@ def _meant(source: str) -> bool:
     return source.lower().endswith(ENDINGS) and len(source.split()) == 1
 
 
-def _read(path: Path, skip_unreadable: bool) -> tuple[list[str], int]:
+def _read(path: Path, skip_unreadable: bool | None) -> tuple[list[str], int]:
     """The lines of a file; "" for one that is not in its encoding, and the number of these."""
     with opened(path) as file, damaged(path):
         content = file.read()
@@ -171,8 +171,8 @@ def _read(path: Path, skip_unreadable: bool) -> tuple[list[str], int]:
         raise UserError(
             f"{path} is not {encoding.removesuffix('-sig').upper()} at byte {error.start} "
             f"(0x{content[error.start]:02x}, line {line}): convert it, such as with `iconv -f latin1 -t utf-8 "
-            f"{path.name} "
-            "> utf8.txt`, or leave such lines out with --skip-unreadable"
+            f"{path.name} > utf8.txt`"
+            + ("" if skip_unreadable is None else ", or leave such lines out with --skip-unreadable")
         ) from None
 
 
