@@ -13,6 +13,7 @@ import scipy.integrate
 import scipy.stats
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from fixtures.cells import FEATURES, decoder, distribution, rows
 from nelbo import likelihoods, nets
@@ -521,3 +522,13 @@ def test_a_column_without_a_value_has_one_bin() -> None:
     net.init_from_data(x)
     d = distribution(net, 4)
     assert d.log_prob(x[:4]).isfinite().all() and (d.sample()[:, 0] == 0).all()
+
+
+def test_the_memory_of_a_step_is_in_proportion_to_the_columns() -> None:
+    def allocated(columns: int) -> int:
+        net = nets.TableNet(width=32, blocks=0, bins=32, sizes=(0,) * columns).decoder(4, (columns,), 0)
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+            net.logits(net.init_state(torch.zeros(2, 4)), gaps=False).logsumexp(-1).sum().backward()
+        return sum(max(event.self_cpu_memory_usage, 0) for event in seen.key_averages())
+
+    assert allocated(160) < 5 * allocated(40), "the gradients of slices would allocate 16 times as much"

@@ -74,11 +74,9 @@ def augment(
         if privacy:
             raise UserError("--privacy applies only to tables: leave it out")
         return _pictures(m, data, draw, condition, compares, append, out or Path("augmented"), as_json)
-    from nelbo.data import tables
-
     out = io.named(out, "augmented.csv", ENDINGS)
     real = m.as_dataset(_source(m, data)) if compares else None
-    rows = draw(tables.parse_condition(condition) if condition else None, real)
+    rows = draw(m.schema.data_kind.parse_condition(condition, m.schema) if condition else None, real)
     return _rows(m, data, rows, append, privacy, out, seed, as_json)
 
 

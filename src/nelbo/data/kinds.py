@@ -169,7 +169,7 @@ class DataKind(ABC):
         """The name of each row: its file, its id or its index; its place in the source where it has none."""
         return RowNames("row", rows.places.tolist())
 
-    def parse_condition(self, text: str) -> Any:
+    def parse_condition(self, text: str, schema: Schema) -> Any:
         """Parse a condition from the command line; a string if the kind has no syntax of its own."""
         return text
 

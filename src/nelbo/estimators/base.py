@@ -23,6 +23,7 @@ from nelbo.distributions import noise
 from nelbo.errors import UserError
 from nelbo.experiment.console import Lines
 from nelbo.model import Model
+from nelbo.nets.table import default_bins
 from nelbo.training import signals
 
 STEPS = 10  # the fewest steps of an epoch
@@ -104,7 +105,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             else {n: "continuous" for n in table if n not in columns and is_sequential(table[n])}
         )
         data = load(table, seed=self.seed_, columns={**kept, **columns})
-        recipe = recipes.load("table", recipe_overrides(self, len(table)))
+        recipe = recipes.load("table", recipe_overrides(self, *table.shape))
         self.model_ = Model.from_recipe(recipe, data.schema)
         state = self.model_.fit(data, None, [Lines()] if self.verbose else [])
         if state.reason == "interrupted":
@@ -130,12 +131,13 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         return (torch.cat(found) - np.log(DRAWS)).numpy()
 
 
-def recipe_overrides(estimator: TableEstimator, n: int) -> dict[str, Any]:
-    """The settings of the recipe "table" that an estimator changes for n rows."""
+def recipe_overrides(estimator: TableEstimator, n: int, columns: int) -> dict[str, Any]:
+    """The settings of the recipe "table" that an estimator changes for n rows of these many columns."""
     for name in ("n_components", "max_iter"):
         if getattr(estimator, name) < 1:
             raise UserError(f"{name}={getattr(estimator, name)}: use 1 or more")
     width = estimator.width or int(np.clip(2 ** round(np.log2(2 * n**0.5)), 64, 256))
+    bins = int(np.clip(n // ROWS_OF_A_BIN, 8, default_bins(columns)))
     batch = estimator.batch_size or int(np.clip(n // 8, 32, 512))
     return {
         "epochs": estimator.max_iter,
@@ -147,7 +149,7 @@ def recipe_overrides(estimator: TableEstimator, n: int) -> dict[str, Any]:
         "objective.floor": CARRIED / estimator.n_components,
         "model.latent.dim": estimator.n_components,
         **{f"model.{net}.width": width for net in ("encoder", "decoder")},
-        **{f"model.{net}.bins": int(np.clip(n // ROWS_OF_A_BIN, 8, 128)) for net in ("encoder", "decoder")},
+        **{f"model.{net}.bins": bins for net in ("encoder", "decoder")},
     }
 
 

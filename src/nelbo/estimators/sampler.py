@@ -157,7 +157,9 @@ class VAESampler(OneToOneFeatureMixin, TableEstimator):  # type: ignore[misc]
         """The settings of a recipe for n pictures that the parameters change."""
         kept = ("epochs", "batch_size", "samples_per_epoch", "learning_rate", "seed", "model.latent.dim")
         net = {"kind": "mlp", "hidden": [self.width]}
-        return {name: recipe_overrides(self, n)[name] for name in kept} | ({"model.encoder": net} if self.width else {})
+        return {name: recipe_overrides(self, n, 1)[name] for name in kept} | (
+            {"model.encoder": net} if self.width else {}
+        )
 
     def _labels(self, y: Any, n: int) -> np.ndarray:
         """The class of each of n rows; stores the number of rows to add per class."""

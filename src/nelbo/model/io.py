@@ -76,7 +76,7 @@ def load_given(path: str | Path, condition: str | None = None) -> Model:
     loaded = load(path)
     if condition is None:
         return loaded
-    parsed = loaded.schema.data_kind.parse_condition(condition)
+    parsed = loaded.schema.data_kind.parse_condition(condition, loaded.schema)
     if parsed != condition or loaded.context is None or loaded.context.classes:
         return loaded.condition_on(parsed)
     try:

@@ -22,6 +22,7 @@ from nelbo.nets.common import InitializedFromData, Net
 
 FARTHEST = 10.0  # larger numbers are clamped to this in the input of a net
 ROWS_OF_A_BIN = 50
+BINS = 2**14  # bins of all columns
 PLACES, OWN = 32, 0.03
 
 
@@ -85,10 +86,15 @@ class CellBinning(nn.Module):
         codes = torch.searchsorted(self.low, columns, right=True).t().reshape(x.shape) - 1
         return torch.where(x.isnan(), self.absent if gaps else self.unknown, codes.clamp_min(0))
 
-    def is_open(self, gaps: bool) -> Tensor:
-        """A mask of the possible codes of all columns, bool `(sum(sizes),)`; `gaps` includes the codes "missing"."""
-        finite = self.low.flatten()[self.place].isfinite()
-        return finite | self.gap if gaps else finite
+    def is_open(self, gaps: bool, of: slice = slice(None)) -> Tensor:
+        """A mask of the possible codes of all columns, bool `(sum(sizes),)`, or of a slice of these.
+
+        Args:
+            gaps: whether the codes "missing" are included.
+            of: the slice.
+        """
+        finite = self.low.flatten()[self.place[of]].isfinite()
+        return finite | self.gap[of] if gaps else finite
 
 
 def make_bins(values: Tensor, parts: int, most: int) -> tuple[Tensor, Tensor]:
@@ -140,6 +146,7 @@ class CodeVectors(nn.Module):
 
     bumps: Tensor
     own: Tensor
+    smooth_rows: Tensor
 
     def __init__(self, cells: CellBinning, width: int, spread: float, more: int = 0) -> None:
         super().__init__()
@@ -152,6 +159,8 @@ class CodeVectors(nn.Module):
         bumps = torch.exp(-0.5 * away**2)
         self.register_buffer("bumps", bumps / bumps.norm(dim=1, keepdim=True), persistent=False)
         self.register_buffer("own", torch.ones(sum(self.sizes), 1))
+        rows = [self.starts[j] + code for j in cells.numbers for code in range(bins)]
+        self.register_buffer("smooth_rows", torch.tensor(rows, dtype=torch.int64), persistent=False)
         self.coarse = nn.Parameter(spread * torch.randn(len(cells.numbers), places, width))
         self.fine = nn.Parameter(spread * torch.randn(sum(self.sizes), width))
 
@@ -171,7 +180,9 @@ class CodeVectors(nn.Module):
         return fine + F.pad(smooth, (0, 0, 0, len(fine) - len(smooth)))
 
     def forward(self) -> Tensor:
-        return torch.cat([self.of(j) for j in range(len(self.sizes))])
+        # in one sum: the gradient of a slice is as large as the whole, so slices of all columns cost their square
+        smooth = (self.bumps @ self.coarse).flatten(0, 1)
+        return (self.own * self.fine).index_add(0, self.smooth_rows, smooth)
 
 
 class CellEmbedding(nn.Module):
@@ -343,10 +354,18 @@ class TableDecoder(nn.Module, InitializedFromData):
 
     def logits_of(self, state: Tensor, j: int, gaps: bool) -> Tensor:
         """The logits of column j, `(*batch, sizes[j])`; without `gaps`, "missing" has no mass."""
-        first = sum(self.cells.sizes[:j])
-        of = slice(first, first + self.cells.sizes[j])
+        of = slice(self.head.starts[j], self.head.starts[j] + self.cells.sizes[j])
         logits = F.linear(self.layers(state), self.head.of(j), self.bias[of])
-        return logits.masked_fill(~self.cells.is_open(gaps)[of], -torch.inf)
+        return logits.masked_fill(~self.cells.is_open(gaps, of), -torch.inf)
+
+
+def default_bins(columns: int) -> int:
+    """The largest number of bins of a numeric column in a table of so many columns.
+
+    >>> default_bins(10), default_bins(500), default_bins(5000)
+    (128, 32, 16)
+    """
+    return min(max(BINS // columns, 16), 128)
 
 
 @register("net", "table", cite="he2016identity")
@@ -358,7 +377,8 @@ class TableNet(Net):
         width: units of each layer.
         blocks: residual blocks.
         dropout: fraction of the units that are set to 0 in training.
-        bins: largest number of bins of a numeric column.
+        bins: largest number of bins of a numeric column; None: 128, or fewer beyond 128 columns, since the cost of a
+            step is proportional to the bins of all columns.
         sizes: number of categories of each column (0: numeric); set from the schema.
         gaps: indices of the columns that may lack cells; set from the schema.
     """
@@ -379,4 +399,4 @@ class TableNet(Net):
     def _cells(self, shape: tuple[int, ...]) -> CellBinning:
         if shape != (len(self.sizes),):
             raise UserError(f'a table net takes tables, and the data has shape {shape}: use kind = "mlp"')
-        return CellBinning(self.sizes, self.bins, self.gaps)
+        return CellBinning(self.sizes, self.bins or default_bins(len(self.sizes)), self.gaps)

@@ -6,10 +6,11 @@ missing, and one warning counts and names such cells.
 
 from __future__ import annotations
 
+import re
 import warnings
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from nelbo.data.dataset import Dataset, InMemoryDataset, StreamedDataset, fits_m
 from nelbo.data.formats import NO_HINTS, AmbiguousFormat, Hints
 from nelbo.data.schema import Schema
 from nelbo.data.tables import cells, overrides, source, transforms
-from nelbo.data.tables.decoding import values_of
+from nelbo.data.tables.decoding import format_number, values_of
 from nelbo.data.tables.infer import ColumnStats, column_of, sample_size
 from nelbo.data.tables.overrides import Override, Overrides
 from nelbo.data.tables.source import Source, open_table, spill
@@ -84,7 +85,7 @@ def encode_evidence(known: Mapping[str, Any], schema: Schema) -> np.ndarray:
     for name in known:
         if name not in columns:
             raise UserError(f"condition on {name!r}: the model has no such column: {nearest(str(name), columns)}")
-    texts = {name: None if known.get(name) is None else str(known[name]) for name in columns}
+    texts = {name: _cell_text(column, known.get(name)) for name, column in columns.items()}
     row = Source("", pa.table({name: pa.array([text], pa.string()) for name, text in texts.items()}), tuple(texts))
     try:
         x = next(Encoder(row, schema).chunks())
@@ -99,6 +100,23 @@ def encode_evidence(known: Mapping[str, Any], schema: Schema) -> np.ndarray:
     return x
 
 
+def _cell_text(column: Column, value: Any) -> str | None:
+    """A value of Python, NumPy or pandas as the text that the column's cells would be; None for nothing."""
+    single = value.item() if isinstance(value, np.ndarray | np.generic) and value.size == 1 else value
+    if single is None or (isinstance(single, float) and np.isnan(single)):
+        return None
+    if isinstance(value, np.datetime64):
+        single = str(value.astype("datetime64[us]"))
+    if isinstance(single, bool) and (column.is_number or cells.numeric(column)):
+        single = int(single)
+    text = str(single)
+    if column.format and column.unit:  # ISO dates are understood, too
+        moment = cells.dates_in(require("pyarrow").array([text]))[0]
+        return text if moment[0] == cells.NONE else formats.write(column.format, moment, None, "us")[0]
+    plain = column.format and re.match(cells.NUMBER, text)
+    return formats.write(column.format, np.array([float(text)]))[0] if plain else text
+
+
 def _within(column: Column, x: float) -> bool:
     """Whether a number lies in the range of training, up to the digits of float32."""
     ends = [column.low or 0.0, column.high or 0.0]
@@ -109,27 +127,63 @@ def _within(column: Column, x: float) -> bool:
 def _remedy(column: Column, value: str) -> str:
     if column.is_categorical:
         return nearest(value, column.categories)
-    if column.kind == "datetime":
-        return "give a date, such as 2024-05-31"
+    if column.format or column.kind == "datetime":
+        return f"give a {'date' if column.unit else 'number'}, such as {format_number(column, column.low)}"
     return "give a time, such as 12:30:00 or 2 days 12:30:00" if column.unit else "give a number"
 
 
-def parse_condition(text: str) -> dict[str, str]:
-    """`column=value,column=value` as a dictionary; a part without `=` belongs to the value before it.
+def parse_condition(text: str, names: Iterable[str] = ()) -> dict[str, str]:
+    """`column=value,column=value` as a dictionary.
+
+    A name is a known one, the longest that fits, or else what stands before the first `=`. A name or a value may be in
+    double quotes, in which `""` is a quote. A comma begins a cell where a name and `=` follow it; else it belongs to
+    the value.
+
+    Args:
+        text: the condition.
+        names: the known names of columns.
 
     >>> parse_condition("income=>50K,city=Washington, DC")
     {'income': '>50K', 'city': 'Washington, DC'}
+    >>> parse_condition('a=b=5,"x,y"="p, q"', ["a=b"])
+    {'a=b': '5', 'x,y': 'p, q'}
     """
+    known = sorted(names, key=len, reverse=True)
     found: dict[str, str] = {}
-    for part in text.split(","):
-        name, equals, value = part.partition("=")
-        if equals:
-            found[last := name.strip()] = value.strip()
-        elif found:
-            found[last] += f",{part}"
-        else:
+    at = 0
+    while at < len(text):
+        if (begun := _name_at(text, at, known)) is None:
             raise UserError(f"condition {text!r}: give column=value, such as income=>50K,sex=Female")
+        name, at = begun
+        at += len(text[at:]) - len(text[at:].lstrip())
+        if quoted := QUOTED.match(text, at):
+            found[name], at = quoted[1].replace('""', '"'), quoted.end() + 1
+            continue
+        end = at
+        while (end := text.find(",", end)) >= 0 and _name_at(text, end + 1, known) is None:
+            end += 1
+        end = len(text) if end < 0 else end
+        found[name], at = text[at:end].strip(), end + 1
+    if not found:
+        raise UserError("the condition is empty: give column=value, such as income=>50K,sex=Female")
     return found
+
+
+QUOTED = re.compile(r'"((?:[^"]|"")*)"\s*(?=,|$)')
+QUOTED_NAME = re.compile(r'\s*"((?:[^"]|"")*)"\s*=')
+
+
+def _name_at(text: str, at: int, known: Sequence[str]) -> tuple[str, int] | None:
+    """(the name that begins here, the place after its `=`); None if no name does."""
+    if quoted := QUOTED_NAME.match(text, at):
+        return quoted[1].replace('""', '"'), quoted.end()
+    rest = text[at:].lstrip()
+    start = len(text) - len(rest)
+    for name in known:
+        if rest.startswith(name) and (tail := rest[len(name) :].lstrip()).startswith("="):
+            return name, len(text) - len(tail) + 1
+    name, equals, _ = rest.partition("=")
+    return (name.strip(), start + len(name) + 1) if equals and "," not in name else None
 
 
 def _infer(table: Source, columns: Overrides, hints: Hints) -> Schema:

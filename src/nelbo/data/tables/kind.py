@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from nelbo.data.split import split_at_random
 from nelbo.errors import UserError, listed
 
 LISTED = 5  # columns that are left out, in a description
+
+
+WIDE = 300
+"""Columns from which on a warning says that they cost time."""
 
 
 class TableKind(DataKind):
@@ -46,6 +51,11 @@ class TableKind(DataKind):
     def load(self, source: Any, options: DataOptions, seed: int) -> DataSplits:
         name = Path(source).name.partition(".")[0] if isinstance(source, str | Path) else "table"
         whole = tables.read(_table(source), options.columns, options.hints)
+        if (width := whole.schema.shape[0]) >= WIDE:
+            remedy = 'set kind = "leave out" in --columns for those you do not need, or limit the time with --minutes'
+            warnings.warn(
+                f"{name} has {width} columns to model, and each costs time in every step: {remedy}", stacklevel=4
+            )
         return split_at_random(whole, name, options.val_fraction, seed)
 
     def load_like(self, source: Any, schema: Schema, split: str, options: DataOptions) -> Dataset:
@@ -99,8 +109,8 @@ class TableKind(DataKind):
         columns = [table.column(column.name).to_pylist() for column in schema.feature_columns]
         return [["missing" if cell is None else str(cell) for cell in row] for row in zip(*columns, strict=True)]
 
-    def parse_condition(self, text: str) -> dict[str, str]:
-        return tables.parse_condition(text)
+    def parse_condition(self, text: str, schema: Schema) -> dict[str, str]:
+        return tables.parse_condition(text, [column.name for column in schema.columns])
 
     def known_cells(self, condition: Any, schema: Schema) -> np.ndarray:
         return tables.encode_evidence(condition, schema)
