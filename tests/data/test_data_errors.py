@@ -76,7 +76,7 @@ def test_unknown_names_and_missing_paths(tmp_path: Path) -> None:
     assert_user_error(lambda: load(tmp_path / "table.xls"), "table.xls is not a data source")
     assert_user_error(lambda: load(""), "'': no such file")
     assert_user_error(lambda: load(np.ma.masked_array(VECTORS, VECTORS > 0)), "a masked array", "filled")
-    assert_user_error(lambda: load([[1.0, 2.0]]), "a list is not a data source")
+    assert_user_error(lambda: load([[1.0, 2.0], [1.0]]), "a list has items of the shapes (1,) and (2,): give one shape")
     assert_user_error(lambda: load((VECTORS, VECTORS, VECTORS)), "a tuple of 3")
 
 

@@ -36,6 +36,8 @@ class DataOptions:
         stride: steps from one window to the next; None: `window`.
         group: for a table of series: the column that names the unit of each row, or several with commas between them;
             in Python also a list. None: inferred.
+        counts: whether the values of an array are counts, which are neither shifted nor scaled; set for likelihoods of
+            counts.
         tokens: for text: "characters" or "subwords"; None: chosen by the length of the lines.
         vocabulary: for text: the largest number of tokens; None: 4000.
         length: for text: the number of tokens per row; None: chosen from the lines.
@@ -58,6 +60,7 @@ class DataOptions:
     window: int | None = None
     stride: int | None = None
     group: str | tuple[str, ...] | None = None
+    counts: bool = False
     tokens: Tokens | None = None
     vocabulary: int | None = None
     length: int | None = None

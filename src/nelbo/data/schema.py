@@ -26,10 +26,12 @@ from nelbo.errors import UserError
 Kind = Literal["image", "vector", "table", "series", "text"]
 Support = Literal["binary", "unit", "real"]
 ResizeMode = Literal["crop", "pad", "stretch"]
-OF_KIND = {"columns": "table", "vocabulary": "text", "dtype": "image"}
+OF_KIND = {"columns": "table", "vocabulary": "text"}
 OF_KIND |= dict.fromkeys(("names", "group", "clock"), "series")
 """The fields of a single kind."""
-WHOLE = ("", *(f"{sign}int{bits}" for sign in ("u", "") for bits in (8, 16, 32, 64)))
+DTYPES = ("", *(f"{sign}int{bits}" for sign in ("u", "") for bits in (8, 16, 32, 64)), "float16", "float64")
+WIDE = ("uint32", "uint64", "int32", "int64", "float64")
+"""The types with more digits than float32."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Schema:
         group: the columns that name the units of a series' table, if there are some.
         clock: the column that counts the time of a series' table, if there is one.
         vocabulary: the tokens of text.
-        dtype: the NumPy type of pictures of whole numbers, in which they come back; "": float32.
+        dtype: the NumPy type of an array, in which its values come back; "": float32.
+        whole: for each feature or channel of whole numbers, the lowest and the highest one; () for any other.
 
     Raises `UserError` for inconsistent values.
 
@@ -70,7 +73,8 @@ class Schema:
     group: tuple[str, ...] = field(default=(), compare=False)
     clock: str = field(default="", compare=False)
     vocabulary: Vocabulary | None = None
-    dtype: str = ""
+    dtype: str = field(default="", compare=False)
+    whole: tuple[tuple[float, ...], ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         for name, choices in (("kind", Kind), ("support", Support), ("resize_mode", ResizeMode)):
@@ -82,8 +86,10 @@ class Schema:
                 raise UserError(f"{name} exceeds the range of float32: rescale the data, whose values are too large")
         if min(self.scale) <= 0:
             raise UserError(f"scale={min(self.scale)}: use numbers above 0")
-        if self.dtype not in WHOLE:
-            raise UserError(f"dtype={self.dtype!r}: use one of {', '.join(WHOLE[1:])}, or leave it out")
+        if self.dtype not in DTYPES:
+            raise UserError(f"dtype={self.dtype!r}: use one of {', '.join(DTYPES[1:])}, or leave it out")
+        if self.whole and (len(self.whole) != self.shape[-1] or not {*map(len, self.whole)} <= {0, 2}):
+            raise UserError(f"whole has {len(self.whole)} ranges: give (low, high) or () for each of {self.shape[-1]}")
         if unfit := [name for name, kind in OF_KIND.items() if getattr(self, name) and kind != self.kind]:
             raise UserError(
                 f"kind={self.kind} does not support {unfit[0]}, which belongs to {OF_KIND[unfit[0]]}: remove it"
@@ -124,9 +130,16 @@ class Schema:
         return x.to(torch.float32)
 
     def decode(self, x: Tensor) -> Tensor:
-        """Convert x to raw values, float32 of the same shape: the inverse of `encode`."""
+        """Convert x to raw values of the same shape, the inverse of `encode`: float32, or float64 for a wider type."""
         shift, scale = self._affine
-        return (x * scale.to(x) + shift.to(x)).to(torch.float32)
+        if self.dtype in WIDE:
+            x = x.to("cpu" if x.device.type == "mps" else x.device, torch.float64)
+        return (x * scale.to(x) + shift.to(x)).to(self.decoded)
+
+    @property
+    def decoded(self) -> torch.dtype:
+        """The type of decoded values."""
+        return torch.float64 if self.dtype in WIDE else torch.float32
 
     def clip(self, raw: np.ndarray) -> np.ndarray:
         """Clip raw values, of a floating-point type, to the support of x; a negative zero becomes 0."""

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterator
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset
@@ -151,15 +153,44 @@ def _array_file(source: str | Path) -> tuple[Path, str] | None:
 
 
 def _array(x: Any) -> np.ndarray:
+    """An array of an object that holds one; raises `UserError`, with a remedy, for any other."""
+    name = type(x).__name__
     if isinstance(x, Tensor):
+        if x.layout != torch.strided:
+            raise UserError(f"a {name} of layout {x.layout} is not a data source: give x.to_dense()")
         return to_numpy(x)
     if isinstance(x, np.ma.MaskedArray):
         raise UserError("a masked array is not a data source: fill it with x.filled(0), or drop its masked rows")
-    if isinstance(x, np.ndarray):
-        return x
-    raise UserError(
-        f"a {type(x).__name__} is not a data source: give an array, a table, (x, y), a Torch dataset, a path"
-    )
+    if callable(getattr(x, "toarray", None)):  # SciPy
+        raise UserError(f"a {name} is sparse: give x.toarray()")
+    if isinstance(x, dict):
+        raise UserError(f"a dict is not a data source: give one of its values, or (x, y): {', '.join(map(str, x))}")
+    if isinstance(x, Iterator):
+        raise UserError(f"a {name} is not a data source, as it has no length: give list(x)")
+    if isinstance(x, list | tuple):
+        x = _stacked(x)
+    elif not isinstance(x, np.ndarray) and not (hasattr(x, "__array__") and len(getattr(x, "shape", ())) > 0):
+        raise UserError(f"a {name} is not a data source: give an array, a table, (x, y), a Torch dataset, a path")
+    with damaged(f"a {name}", "is not an array", "give a NumPy array"):
+        array = np.asarray(x)
+    if array.dtype == object and array.size and all(isinstance(value, int | float | np.number) for value in array.flat):
+        return array.astype(np.float64)
+    return array.astype(np.float64) if array.dtype == np.longdouble and array.dtype.itemsize > 8 else array
+
+
+def _stacked(items: list[Any] | tuple[Any, ...]) -> np.ndarray:
+    """The items of a list as rows of one array."""
+    with damaged("a list", "is not a data source", "give arrays or numbers of one shape, an array, or a table"):
+        rows = [to_numpy(item) if isinstance(item, Tensor) else np.asarray(item) for item in items]
+        shapes = {row.shape for row in rows}
+        if len(shapes) > 1:
+            raise UserError(
+                f"a list has items of the shapes {sorted(shapes)[0]} and {sorted(shapes)[-1]}: give one shape"
+            )
+        if not rows or rows[0].dtype.kind not in "biufc":
+            held = f"items of type {type(items[0]).__name__}" if items else "no item"
+            raise UserError(f"a list of {held} is not a data source: give arrays or numbers of one shape, or strings")
+        return np.stack(rows)
 
 
 def _items(source: Any, layout: Layout) -> LoadedArrays:

@@ -382,7 +382,16 @@ def _with_prior(model: Model, data: DataSplits, state: State) -> Model:
 
 def read(recipe: Recipe, data: Any = None, on: Any = None) -> tuple[DataSplits, ConditionEncoder | None]:
     """The data of a recipe (or `data`, read with its options), and the encoder of their condition, if any."""
-    loaded = load(recipe.data.source if data is None else data, recipe.data, seed=recipe.training.seed)
+    likelihood: Any = recipe.model.likelihood and recipe.model.likelihood.entry.make
+    counts = recipe.data.counts or (likelihood is not None and likelihood.raw_counts)
+    source = recipe.data.source if data is None else data
+    loaded = load(source, recipe.data, seed=recipe.training.seed, counts=counts)
+    if recipe.post_hoc_prior and len(loaded.train) < 2:
+        n = len(loaded.train) + len(loaded.test)
+        raise UserError(
+            f"{loaded.name}: {n} rows are too few to fit a prior to the training rows: give 3 or more, or use "
+            "--post-hoc-prior ''"
+        )
     on = recipe.data.condition if on is None else on
     return loaded, None if on is None else conditioned(loaded, on)
 

@@ -250,7 +250,9 @@ class Model(LatentSpaceMixin, ScoringMixin):
             raise UserError(f"n={n}: ask for at least 1 sample")
         check_temperature(temperature)
         c = self._default_context(n)
-        samples = torch.from_numpy(np.empty((n, *self.schema.shape), np.float32))  # NumPy takes large pages
+        wide = self.schema.decoded == torch.float64
+        empty = np.empty((n, *self.schema.shape), np.float64 if wide else np.float32)  # NumPy takes large pages
+        samples = torch.from_numpy(empty)
         parts = torch.arange(n).split(self.schema.inference_batch_size)
         seeds = torch.randint(2**62, (len(parts),), generator=torch.Generator().manual_seed(seed)).tolist()
         for index, part_seed in adapt_threads(track(zip(parts, seeds, strict=True), "drawing", len(parts))):

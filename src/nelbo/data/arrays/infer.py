@@ -36,12 +36,13 @@ from nelbo.data.dataset import (
     tensor_dtype,
     to_tensor,
 )
-from nelbo.data.schema import Schema
+from nelbo.data.schema import DTYPES, Schema
 from nelbo.errors import UserError
 
 LEAST_BYTE, LEAST_FRACTION = 64, 0.25  # the least of the largest values of pictures in [0, 255], in [0, 1]
 BEYOND = 0.05  # of the range, as interpolation overshoots
 LEAST_SHARE = 0.1  # of the range of training that other data in its units use
+LEAST_ROWS = 20  # of vectors, to say that few values are far from the others
 OUTLYING = 50  # times the range of nearly all values
 CHUNK_BYTES = 2**22  # small enough for the cache between two passes
 
@@ -67,7 +68,7 @@ class ArrayStats:
 
     `is_binary`, `is_0_or_255` and `is_whole`: whether every value is in {0, 1}, in {0, 255}, a whole number (tested for
     pictures alone). `fitted_low` and `fitted_high` are the range, `mean` and `std` the moments of the training rows,
-    per feature (for pictures they are not used).
+    per feature (for pictures they are not used). `whole` is the `Schema.whole` of vectors.
     """
 
     low: float
@@ -79,6 +80,7 @@ class ArrayStats:
     mean: np.ndarray
     std: np.ndarray
     is_whole: bool = False
+    whole: tuple[tuple[float, ...], ...] = ()
 
     def __or__(self, other: ArrayStats) -> ArrayStats:
         """The range of both, with the fitted statistics of the first."""
@@ -161,7 +163,8 @@ class _RunningStats:
     def __init__(self, pictures: bool) -> None:
         self.pictures = pictures
         self.low, self.high = np.inf, -np.inf
-        self.only_01 = self.only_0255 = self.whole = True
+        self.only_01 = self.only_0255 = True
+        self.whole: Any = np.array(True)
         self.fitted_low, self.fitted_high = np.array(np.inf), np.array(-np.inf)
         self.moments = Moments()
 
@@ -176,8 +179,8 @@ class _RunningStats:
         self.low, self.high = min(self.low, float(lowest)), max(self.high, float(highest))
         self.only_01 = self.only_01 and lowest >= 0 and highest <= 1 and _only(flat, 1)
         self.only_0255 = self.only_0255 and lowest >= 0 and highest <= 255 and _only(flat, 255)
-        if self.pictures and flat.dtype.kind == "f":
-            self.whole = self.whole and bool((flat == np.floor(flat)).all())
+        if flat.dtype.kind == "f" and np.any(self.whole):
+            self.whole = self.whole & (flat == np.floor(flat)).all(None if self.pictures else 0)
 
     def fit(self, flat: np.ndarray, low: np.ndarray, high: np.ndarray, chosen: slice | np.ndarray) -> None:
         """Update the fitted statistics with the chosen rows."""
@@ -198,12 +201,21 @@ class _RunningStats:
             high=self.high,
             is_binary=bool(self.only_01),
             is_0_or_255=bool(self.only_0255),
-            is_whole=self.whole,
+            is_whole=bool(self.whole.all()),
+            whole=() if self.pictures else whole_ranges(self.whole, self.fitted_low, self.fitted_high),
             fitted_low=float(self.fitted_low.min()),
             fitted_high=float(self.fitted_high.max()),
             mean=self.moments.mean,
             std=np.where(same, 1.0, self.moments.std),
         )
+
+
+def whole_ranges(whole: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    """The `Schema.whole` of features of these ranges, of which some are whole numbers; () if none is."""
+    if not whole.any():
+        return ()
+    ends = zip(np.broadcast_to(whole, low.shape).tolist(), low.tolist(), high.tolist(), strict=True)
+    return tuple((float(a), float(b)) if is_whole else () for is_whole, a, b in ends)
 
 
 def chunks(rows: RowSource) -> Iterator[tuple[int, np.ndarray]]:
@@ -224,18 +236,24 @@ def _only(flat: np.ndarray, top: int) -> bool:
     return bool(((flat == 0) | (flat == top)).all())
 
 
-def fit_schema(part: RawSplit, stats: ArrayStats, classes: tuple[str, ...]) -> Schema:
-    """The schema of rows like these, by the table at the top of this module."""
+def fit_schema(part: RawSplit, stats: ArrayStats, classes: tuple[str, ...], counts: bool = False) -> Schema:
+    """The schema of rows like these, by the table at the top of this module; counts are neither shifted nor scaled."""
     shape = part.shape
     make = partial(Schema, "image" if len(shape) == 3 else "vector", shape, classes=classes)
     low, high = stats.low, stats.high
     if stats.is_binary:
         return make((0.0,), (1.0,), "binary")
+    name = part.rows.dtype.newbyteorder("=").name
+    dtype = name if part.rows.dtype.kind in "iu" or (len(shape) == 1 and name in DTYPES) else ""
+    make = partial(make, dtype=dtype, whole=stats.whole)
+    if counts:
+        check_counts(part.name, low, stats.is_whole)
+        return make((0.0,), (1.0,), "real")
     if len(shape) == 1:
         if low >= 0 and high <= 1:
             return make((0.0,), (1.0,), "unit")
+        _warn_of_features(part, stats)
         return make(tuple(stats.mean.tolist()), tuple(stats.std.tolist()), "real")
-    make = partial(make, dtype=part.rows.dtype.name if part.rows.dtype.kind in "iu" else "")
     if stats.is_0_or_255:
         return make((0.0,), (255.0,), "binary")
     if low >= 0 and LEAST_FRACTION <= high <= 1:
@@ -244,6 +262,30 @@ def fit_schema(part: RawSplit, stats: ArrayStats, classes: tuple[str, ...]) -> S
         return make((0.0,), (255.0,), "unit")
     _warn_of_outliers(part, stats)
     return make((stats.fitted_low,), (stats.fitted_high - stats.fitted_low or 1.0,), "unit")
+
+
+def check_counts(name: str, low: float, is_whole: bool) -> None:
+    """Raise `UserError` unless all values are whole numbers from 0."""
+    if low < 0 or not is_whole:
+        found = f"the lowest is {low:g}" if low < 0 else "some are not whole numbers"
+        raise UserError(f"{name}: counts are whole numbers from 0, and {found}: use --set model.likelihood=normal")
+
+
+def _warn_of_features(part: RawSplit, stats: ArrayStats) -> None:
+    """Warn of a feature whose scale is that of few values, far from the others."""
+    if part.rows.shape[0] < LEAST_ROWS:
+        return
+    rows = part.rows[np.linspace(0, part.rows.shape[0] - 1, min(part.rows.shape[0], 100)).astype(int)]
+    low, high = np.quantile(rows.astype(np.float64), (0.05, 0.95), 0, method="nearest")
+    with np.errstate(over="ignore"):
+        far = (stats.std > OUTLYING * (high - low)) & (high > low)
+    if far.any():
+        j = int(far.argmax())
+        warnings.warn(
+            f"{part.name}: feature {j} is scaled by few values: nearly all are from {low[j]:g} to {high[j]:g}, and its "
+            f"standard deviation is {stats.std[j]:g}: replace such values if they are errors",
+            stacklevel=4,
+        )
 
 
 def _warn_of_outliers(part: RawSplit, stats: ArrayStats) -> None:

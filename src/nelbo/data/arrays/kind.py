@@ -23,13 +23,15 @@ class ArrayKind(DataKind):
     """A kind of data whose values are arrays, drawn as curves."""
 
     def to_user(self, values: np.ndarray, schema: Schema) -> np.ndarray:
-        """Values in the data's range; whole numbers are rounded, in the data's type."""
-        if not schema.dtype:
-            return schema.clip(values)
+        """Values in the data's range and type; whole numbers are rounded, and lie in the range of training."""
+        for j, ends in enumerate(schema.whole):
+            if ends:
+                values[..., j] = np.rint(values[..., j]).clip(*ends) + 0.0
+        if not schema.dtype or schema.dtype.startswith("float"):
+            return schema.clip(values).astype(schema.dtype or values.dtype, copy=False)
         limits = np.iinfo(schema.dtype)
-        rounded = np.rint(
-            schema.clip(values.astype(np.float64))
-        )  # 2**63 and 2**64 are floats, and beyond the largest integers
+        rounded = np.rint(schema.clip(values.astype(np.float64)))
+        # 2**63 and 2**64 are floats, and beyond the largest integers
         whole = rounded.clip(limits.min, np.nextafter(float(limits.max), 0)).astype(schema.dtype)
         return np.where(rounded >= float(limits.max), np.array(limits.max, schema.dtype), whole)
 
@@ -53,7 +55,7 @@ class VectorKind(ArrayKind):
     def load(self, source: Any, options: DataOptions, seed: int) -> DataSplits:
         stored = sources.read(source, options.data_root)
         train, test, classes = sources.parts(stored)
-        return fitted(Path(stored.name).stem, train, test, classes, (options.val_fraction, seed))
+        return fitted(Path(stored.name).stem, train, test, classes, (options.val_fraction, seed), counts=options.counts)
 
     def load_like(self, source: Any, schema: Schema, split: str, options: DataOptions) -> Dataset:
         train, test, classes = sources.parts(sources.read(source, options.data_root), schema.classes)
@@ -92,18 +94,19 @@ def fitted(
     classes: tuple[str, ...],
     split: tuple[float, int],
     fit: ResizeMode = "crop",
+    counts: bool = False,
 ) -> DataSplits:
-    """Rows scaled by the statistics of the training rows."""
+    """Rows scaled by the statistics of the training rows; counts are not scaled."""
     if test is not None:
         alike = train.rows.dtype == test.rows.dtype
         stats, seen_test = (infer.summarise(part, fast=alike) for part in (train, test))
-        schema = replace(infer.fit_schema(train, stats | seen_test, classes), resize_mode=fit)
+        schema = replace(infer.fit_schema(train, stats | seen_test, classes, counts), resize_mode=fit)
         return DataSplits(name, infer.build(train, schema, stats), infer.build(test, schema, seen_test))
     first, second = at_random(train.rows.shape[0], train.name, *split)
     chosen = np.ones(train.rows.shape[0], bool)
     chosen[second.numpy()] = False
     stats = infer.summarise(train, chosen, fast=True)
-    schema = replace(infer.fit_schema(train, stats, classes), resize_mode=fit)
+    schema = replace(infer.fit_schema(train, stats, classes, counts), resize_mode=fit)
     whole = infer.build(train, schema, stats)
     return DataSplits(name, subset(whole, first), subset(whole, second), RANDOM_SPLIT)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,6 +14,14 @@ from nelbo.errors import UserError
 
 Layout = Callable[[np.ndarray, str], np.ndarray]
 CHANNELS = (1, 3, 4)
+REMEDIES = {
+    "c": "its real and imaginary parts, as numpy.concatenate([x.real, x.imag], -1)",
+    "M": "numbers, such as x.astype('int64'), or a table with a column of dates",
+    "m": "numbers, such as x / numpy.timedelta64(1, 's')",
+    "V": "a table, such as pandas.DataFrame(x)",
+    "U": "numbers, such as x.astype(float), or one-dimensional text",
+}
+"""What to give in place of an array of a type, by NumPy's letter."""
 
 
 def as_batch_layout(array: np.ndarray, name: str) -> np.ndarray:
@@ -30,14 +39,22 @@ def as_batch_layout(array: np.ndarray, name: str) -> np.ndarray:
 def as_series_layout(array: np.ndarray, name: str) -> np.ndarray:
     """A view of the array as `(n, steps, channels)`; `UserError` if it is neither that nor `(n, steps)`."""
     _check(array, name, (2, 3), "series as (n, steps) or (n, steps, channels)")
+    if array.ndim == 3 and array.shape[2] > 2 * array.shape[1] > 2:
+        warnings.warn(
+            f"{name}: {array.shape[0]} series of {array.shape[1]} steps and {array.shape[2]} channels: if these are "
+            f"{array.shape[2]} steps of {array.shape[1]} channels, give x.swapaxes(1, 2)",
+            stacklevel=4,
+        )
     return array[..., None] if array.ndim == 2 else array
 
 
 def _check(array: np.ndarray, name: str, dimensions: tuple[int, ...], wanted: str) -> None:
     if array.dtype.kind not in "biuf":
-        raise UserError(f"{name} has type {array.dtype}: give one array of numbers")
+        remedy = REMEDIES.get(array.dtype.kind, "one array of numbers")
+        raise UserError(f"{name} has type {str(array.dtype)[:60]}: give {remedy}")
     if array.ndim not in dimensions:
-        raise UserError(f"{name} has shape {array.shape}: give {wanted}")
+        one = "; one recording as --kind series with a --window" if array.ndim == 1 else ""
+        raise UserError(f"{name} has shape {array.shape}: give {wanted}{one}")
     if 0 in array.shape:
         raise UserError(f"{name} is empty, of shape {array.shape}: give at least one row and one value in it")
 

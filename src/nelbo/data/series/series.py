@@ -34,7 +34,7 @@ from nelbo.data.arrays.layout import as_series_layout, to_numpy
 from nelbo.data.arrays.npy import FileRows
 from nelbo.data.dataset import Dataset, DataSplits, subset
 from nelbo.data.options import DataOptions
-from nelbo.data.schema import Schema, Support
+from nelbo.data.schema import DTYPES, Schema, Support
 from nelbo.data.series import recordings
 from nelbo.data.series.recordings import Recordings
 from nelbo.data.split import Windows
@@ -82,7 +82,7 @@ def load(source: Any, options: DataOptions, seed: int) -> DataSplits:
     name, rows = Path(loaded.train.name).stem, loaded.train.rows
     if loaded.test is not None:
         stats, seen_test = (summarise(part, loaded.is_cut) for part in (loaded.train, loaded.test))
-        schema = _schema(loaded, stats | seen_test)
+        schema = _schema(loaded, stats | seen_test, options.counts)
         test = replace(loaded, train=loaded.test)
         return DataSplits(name, _build(loaded, schema, stats), _build(test, schema, seen_test))
     if loaded.is_cut and isinstance(rows, Windows):
@@ -91,7 +91,7 @@ def load(source: Any, options: DataOptions, seed: int) -> DataSplits:
         first, second = split.at_random(rows.shape[0], name, *held_out)
     chosen = np.isin(np.arange(rows.shape[0]), first.numpy())
     stats = summarise(loaded.train, loaded.is_cut, chosen)
-    whole = _build(loaded, _schema(loaded, stats), stats)
+    whole = _build(loaded, _schema(loaded, stats, options.counts), stats)
     chosen_by = "no step in both" if loaded.is_cut else split.RANDOM_SPLIT
     return DataSplits(name, subset(whole, first), subset(whole, second), chosen_by)
 
@@ -131,7 +131,8 @@ def _find(source: Any, options: DataOptions, like: Schema | None = None) -> Load
         raise UserError(f"group={options.group!r} names columns of a table: remove it, or give a table")
     sources.locate(source)  # raises for a path that does not exist
     x, y = source if isinstance(source, tuple) and len(source) == 2 else (source, None)
-    lists = _listed(x) if isinstance(x, list) else ()
+    objects = isinstance(x, np.ndarray) and x.dtype == object and x.ndim == 1
+    lists = _listed(list(x)) if objects or isinstance(x, list | tuple) else ()
     if lists:
         stored = sources.LoadedArrays("list", Windows.whole(lists), y)
     else:
@@ -193,6 +194,8 @@ def summarise(part: RawSplit, is_cut: bool, train: np.ndarray | None = None) -> 
     if part.shape[0] < 2:
         raise UserError(f"{part.name}: each series has 1 step: give series of at least 2 steps")
     low, high, only_01, moments = np.inf, -np.inf, True, Moments()
+    lows, highs = np.full(part.shape[-1], np.inf), np.full(part.shape[-1], -np.inf)
+    whole = np.ones(part.shape[-1], bool)
     for start, chunk in chunks(part.rows):
         if np.isinf(chunk).any():
             found = ", ".join(map(str, np.argwhere(np.isinf(chunk))[0] + [start, 0, 0]))
@@ -201,28 +204,38 @@ def summarise(part: RawSplit, is_cut: bool, train: np.ndarray | None = None) -> 
         if not is_cut and (nothing := gaps.all((1, 2))).any():
             raise UserError(f"{part.name}: series {start + nothing.argmax()} holds only NaN: leave it out")
         only_01 = only_01 and bool(((chunk == 0) | (chunk == 1) | gaps).all())
-        low = min(low, float(np.fmin.reduce(chunk, None, initial=np.inf)))
-        high = max(high, float(np.fmax.reduce(chunk, None, initial=-np.inf)))
+        steps = chunk.reshape(-1, chunk.shape[-1]).astype(np.float64)
+        low = min(low, float(np.fmin.reduce(steps, None, initial=np.inf)))
+        high = max(high, float(np.fmax.reduce(steps, None, initial=-np.inf)))
+        whole &= ((steps == np.floor(steps)) | np.isnan(steps)).all(0)
         chosen = chunk if train is None else chunk[train[start : start + len(chunk)]]
-        moments.add(chosen.reshape(-1, chunk.shape[-1]).astype(np.float64))
+        used = chosen.reshape(-1, chunk.shape[-1]).astype(np.float64)
+        lows, highs = np.fmin(lows, np.fmin.reduce(used, 0)), np.fmax(highs, np.fmax.reduce(used, 0))
+        moments.add(used)
     mean = np.where(moments.count > 0, moments.mean, np.nan)
     std = np.where(moments.squares > 0, moments.std, 1.0)
-    return ArrayStats(low, high, only_01, False, low, high, mean, std)
+    ranges = infer.whole_ranges(whole & np.isfinite(lows), lows, highs)
+    return ArrayStats(low, high, only_01, False, low, high, mean, std, bool(whole.all()), ranges)
 
 
-def _schema(loaded: LoadedSeries, stats: ArrayStats) -> Schema:
+def _schema(loaded: LoadedSeries, stats: ArrayStats, counts: bool) -> Schema:
     """The schema of these series, by the table at the top of this module."""
     if (nothing := np.isnan(stats.mean)).any():
         j = int(nothing.argmax())
         channel = repr(loaded.channels[j]) if loaded.channels else str(j)
         raise UserError(f"{loaded.train.name}: channel {channel} holds only NaN in the training part: leave it out")
-    shift, scale = ((0.0,), (1.0,)) if stats.is_binary else (tuple(stats.mean.tolist()), tuple(stats.std.tolist()))
+    raw = stats.is_binary or counts
+    if counts:
+        infer.check_counts(loaded.train.name, stats.low, stats.is_whole)
+    shift, scale = ((0.0,), (1.0,)) if raw else (tuple(stats.mean.tolist()), tuple(stats.std.tolist()))
     support: Support = "binary" if stats.is_binary else "real"
-    group, clock = (loaded.table.group, loaded.table.clock) if loaded.table else ((), "")
-    shape = loaded.train.shape
-    return Schema(
-        "series", shape, shift, scale, support, loaded.classes, names=loaded.channels, group=group, clock=clock
-    )
+    more: dict[str, Any] = {"names": loaded.channels}
+    if loaded.table:
+        more |= {"group": loaded.table.group, "clock": loaded.table.clock}
+    if not stats.is_binary:
+        name = loaded.train.rows.dtype.newbyteorder("=").name
+        more |= {"dtype": name if name in DTYPES else "", "whole": stats.whole}
+    return Schema("series", loaded.train.shape, shift, scale, support, loaded.classes, **more)
 
 
 def _build(loaded: LoadedSeries, schema: Schema, stats: ArrayStats) -> Dataset:
