@@ -111,8 +111,10 @@ def test_a_line_that_tells_its_code_is_one_that_other_codes_do_not_write() -> No
         return joint(x).log_softmax(-1).diagonal()
 
     told = d.mmi_decode(log_q)
-    with noise.seeded(0), noise.shared_noise():
-        lines = [d.mean, *(d.with_temperature(t).sample() for t in TEMPERATURES)]
+    with noise.seeded(0):
+        u = [noise.uniform(torch.Size(), torch.Size((1,)), torch.Size((LENGTH,)), d.line_state) for _ in TEMPERATURES]
+    drawn = zip(TEMPERATURES, u, strict=True)
+    lines = [d.mean, *(d.with_temperature(t)._written(d.line_state, own.expand(40, -1)) for t, own in drawn)]
     of = [(1 + LM_WEIGHT) * d.log_prob(x) - joint(x).logsumexp(-1) for x in [*lines, told]]
     torch.testing.assert_close(of[-1], torch.stack(of[:-1]).max(0).values)
     assert log_q(told).mean() > log_q(d.mean).mean() + 0.1

@@ -148,8 +148,12 @@ class AutoregressiveTable(Distribution):
         (x, state), cells = self._whole(x), self.net.cells
         x, missing = x.clone(), x.isnan()
         state = self.net.condition(state, cells.codes(x, gaps=False), x)
+        # noise of all columns, so that the draws of a row do not depend on the columns that other rows lack
+        two = torch.Size((2,))
+        u = [None if likeliest else noise.uniform(torch.Size(), x.shape[:-1], two, state) for _ in cells.sizes]
         for j in missing.reshape(-1, x.shape[-1]).any(0).nonzero().flatten().tolist():
-            code, middle = self._chosen(self.net.logits_of(state, j, self.gaps), likeliest)
+            logits = self.net.logits_of(state, j, self.gaps)
+            code, middle = _chosen(logits, u[j])
             low, high = cells.low[j][code], cells.high[j][code]
             value = low + middle * (high - low)
             new = torch.where(missing[..., j], code, cells.unknown[j])  # known cells are in the state already
@@ -160,13 +164,6 @@ class AutoregressiveTable(Distribution):
     def fill(self, x: Tensor, chosen: Tensor, gaps: bool = False) -> Tensor:
         state = self.state[chosen, torch.arange(len(x), device=x.device)]
         return AutoregressiveTable(self.net, state, gaps=gaps).sample_missing(x)
-
-    def _chosen(self, logits: Tensor, likeliest: bool) -> tuple[Tensor, Tensor]:
-        """A code for each row, and the position within its bin, from 0 (low end) to 1 (high end)."""
-        if likeliest:
-            return logits.argmax(-1), torch.full_like(logits[..., 0], 0.5)
-        draws = noise.uniform(torch.Size(), logits.shape[:-1], torch.Size([2]), logits)
-        return noise.categorical(logits.softmax(-1), draws[..., 0]), draws[..., 1]
 
     def marginals(self, x: Tensor) -> list[Tensor]:
         """The masses of the codes of each column given h and the observed cells, `(*batch, size)` each."""
@@ -189,3 +186,15 @@ class AutoregressiveTable(Distribution):
 
     def _nothing(self, sample_shape: Sequence[int] = ()) -> Tensor:
         return self.state.new_full((*sample_shape, *self.batch_shape, *self.event_shape), torch.nan)
+
+
+def _chosen(logits: Tensor, u: Tensor | None) -> tuple[Tensor, Tensor]:
+    """A code for each row, and the position within its bin, from 0 (low end) to 1 (high end).
+
+    Args:
+        logits: those of the codes, `(*batch, codes)`.
+        u: uniform noise, `(*batch, 2)`; None takes the likeliest code, and the middle.
+    """
+    if u is None:
+        return logits.argmax(-1), torch.full_like(logits[..., 0], 0.5)
+    return noise.categorical(logits.softmax(-1), u[..., 0]), u[..., 1]

@@ -118,10 +118,14 @@ class AutoregressiveText(Distribution):
         Conversation Models.
         """
         others = track(TEMPERATURES, "rebuilding lines", len(TEMPERATURES))
-        with noise.seeded(0), noise.shared_noise():
-            lines = torch.stack([self.mean, *(self.with_temperature(t).sample() for t in others)])
-        best = torch.stack([log_q(x) + LM_WEIGHT * self.log_prob(x) for x in lines]).argmax(0)
-        return lines.gather(0, best[None, ..., None].expand(1, *lines.shape[1:]))[0]
+        lines, shape = [self.mean], torch.Size((self.length,))
+        with noise.seeded(0):  # one noise for all data, so that a line does not depend on the others
+            for t in others:
+                u = noise.uniform(torch.Size(), torch.Size((1,)), shape, self.line_state)
+                lines.append(self.with_temperature(t)._written(self.line_state, u.expand(len(self.line_state), -1)))
+        drawn = torch.stack(lines)
+        best = torch.stack([log_q(x) + LM_WEIGHT * self.log_prob(x) for x in drawn]).argmax(0)
+        return drawn.gather(0, best[None, ..., None].expand(1, *drawn.shape[1:]))[0]
 
     def _logits(self, read: Tensor) -> Tensor:
         logits = self.net.logits(read)

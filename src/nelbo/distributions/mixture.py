@@ -68,7 +68,8 @@ class Mixture(Distribution):
 @singledispatch
 def draw_of(components: TorchDistribution, chosen: Tensor) -> Tensor:
     """A draw of component k for each k in `chosen`: `(*chosen, *event)`. It draws from all components."""
-    draws = components.rsample(chosen.shape)
+    with noise.inner(len(components.batch_shape)):
+        draws = components.rsample(chosen.shape)
     lead = chosen.dim()
     index = chosen.reshape(*chosen.shape, 1, *[1] * len(components.event_shape))
     return draws.gather(lead, index.expand(*chosen.shape, 1, *components.event_shape)).squeeze(lead)

@@ -12,17 +12,16 @@ from typing import Any
 
 import numpy as np
 import pandas
-import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nelbo.config import recipe as recipes
 from nelbo.data import load
-from nelbo.distributions import noise
 from nelbo.errors import UserError
 from nelbo.experiment.console import Lines
 from nelbo.model import Model
+from nelbo.model.scoring import importance_weighted_bound
 from nelbo.nets.table import default_bins
 from nelbo.training import signals
 
@@ -124,11 +123,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
 
         log (1/K) sum_k p(x | z_k) p(z_k) / q(z_k | x),   z_k ~ q(z | x),   K = 16
         """
-        rows, found = self.model_.as_dataset(table), []
-        for index in torch.arange(len(rows)).split(self.model_.schema.inference_batch_size):
-            with torch.no_grad(), noise.seeded(self.seed_), noise.shared_noise():
-                found.append(self.model_.vae(rows.batch(index), None, (DRAWS,)).log_weight.logsumexp(0))
-        return (torch.cat(found) - np.log(DRAWS)).numpy()
+        return importance_weighted_bound(self.model_, table, DRAWS, self.seed_)
 
 
 def recipe_overrides(estimator: TableEstimator, n: int, columns: int) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_random_state
 
 from nelbo.data import tables
-from nelbo.distributions import noise
 from nelbo.estimators.base import TableEstimator
 
 
@@ -83,10 +82,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):  # typ
         if self.sample_posterior:
             seed = int(self.random_state_.randint(2**31 - 1))
             return self.model_.impute(table, seed, sample_posterior=True)
-        step = self.model_.schema.inference_batch_size
-        parts = [table.iloc[first : first + step] for first in range(0, len(table), step)]
-        with noise.shared_noise():  # so that a row is filled in the same way beside any other rows
-            return pandas.concat([self.model_.impute(part, self.seed_) for part in parts], ignore_index=True)
+        return self.model_.impute(table, self.seed_)
 
 
 def fill_column(old: pandas.Series, new: pandas.Series, gaps: np.ndarray) -> pandas.Series:

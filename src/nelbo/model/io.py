@@ -23,6 +23,7 @@ from nelbo.config.build import build
 from nelbo.config.recipe import Recipe
 from nelbo.config.registry import Result, parse
 from nelbo.data import ConditionEncoder, Schema
+from nelbo.distributions import noise
 from nelbo.errors import UserError
 from nelbo.model.model import Model
 from nelbo.training import checkpoint
@@ -44,9 +45,12 @@ def load(path: str | Path) -> Model:
         context = parse(ConditionEncoder, values["context"], "context") if "context" in values else None
         if not rates:
             raise ValueError("no rates")
-        vae = build(recipe.model, schema.shape, context.width if context else 0, schema.data_kind.masks_missing)
+        with noise.seeded(recipe.training.seed), noise.building():
+            vae = build(recipe.model, schema.shape, context.width if context else 0, schema.data_kind.masks_missing)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / 'model.json'} is damaged ({error}): restore it, or train again") from None
+    if recipe.training.precision == "64":
+        vae.double()
     try:
         vae.load_state_dict({_renamed(name): value for name, value in tensors.items()})
     except RuntimeError:

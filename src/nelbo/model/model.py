@@ -11,7 +11,8 @@ import copy
 import dataclasses
 import html
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,10 @@ from nelbo.config.build import build, check_support, init_from_data, resolve
 from nelbo.config.recipe import Recipe, versions
 from nelbo.config.registry import dump
 from nelbo.data import ConditionEncoder, Dataset, DataSplits, Schema, batches, load_like, mean, sample_rows
-from nelbo.distributions import check_temperature
-from nelbo.distributions.noise import seeded
+from nelbo.distributions import check_temperature, noise
 from nelbo.errors import UserError
 from nelbo.model import description, imputation
+from nelbo.model.batching import Repeats, padded
 from nelbo.model.latent_space import LatentSpaceMixin
 from nelbo.model.scoring import ScoringMixin
 from nelbo.training import Callback, State, fit
@@ -71,8 +72,8 @@ class Model(LatentSpaceMixin, ScoringMixin):
         self.context = context
         self.trained = dict(trained or {})
         with torch.no_grad():
-            nothing = torch.zeros(1, *schema.shape, device=self.device)
-            width = vae.latent.embed(nothing, context.default(1).to(self.device) if context else None).shape[1]
+            nothing = self._placed(torch.zeros(1, *schema.shape))
+            width = vae.latent.embed(nothing, self._placed(context.default(1)) if context else None).shape[1]
         self.kl_per_latent = list(kl_per_latent) or [0.0] * width
         if len(self.kl_per_latent) != width:
             raise UserError(
@@ -94,8 +95,7 @@ class Model(LatentSpaceMixin, ScoringMixin):
         Raises `UserError` if the likelihood does not support the data.
         """
         recipe = dataclasses.replace(recipe, model=resolve(recipe.model, schema), versions=versions())
-        with torch.random.fork_rng():
-            torch.manual_seed(recipe.training.seed)
+        with noise.seeded(recipe.training.seed), noise.building():
             vae = build(recipe.model, schema.shape, context.width if context else 0, schema.data_kind.masks_missing)
         check_support(vae, schema)
         return cls(vae, schema, recipe, context=context)
@@ -176,6 +176,10 @@ class Model(LatentSpaceMixin, ScoringMixin):
     def device(self) -> torch.device:
         return next(self.vae.parameters()).device
 
+    def _placed(self, x: Tensor) -> Tensor:
+        """x on the device of the model, in its precision."""
+        return x.to(next(self.vae.parameters()))
+
     def condition_on(self, condition: Any) -> Model:
         """Copy the model with a fixed condition, which all its methods then use.
 
@@ -190,7 +194,7 @@ class Model(LatentSpaceMixin, ScoringMixin):
         if self.context is None or isinstance(condition, Mapping):
             cells = self.schema.data_kind.known_cells(condition, self.schema)
             if cells is not None:
-                fixed.evidence = torch.from_numpy(cells).to(self.device)
+                fixed.evidence = self._placed(torch.from_numpy(cells))
                 return fixed
         if self.context is None:
             raise UserError(
@@ -217,12 +221,13 @@ class Model(LatentSpaceMixin, ScoringMixin):
     def sample_posterior(self, data: Any, seed: int = 0) -> np.ndarray:
         """Draw from the posterior of each datum, `(n, *z)`, of the first level.
 
+        A draw depends on the datum and the seed, not on the other data; equal data have different draws.
+
         Args:
             data: data in any form that training takes.
             seed: fixes the draws.
         """
-        with seeded(seed):
-            return self.map_batches(data, lambda x, c: self.vae.latent.infer(x, c)[1][0].z)
+        return self.map_batches(data, lambda x, c: self.vae.latent.infer(x, c)[1][0].z, seed=seed, distinct=True)
 
     @torch.no_grad()
     def reconstruct(self, data: Any) -> Any:
@@ -240,7 +245,7 @@ class Model(LatentSpaceMixin, ScoringMixin):
         A conditional model without a fixed condition cycles through its classes.
 
         Args:
-            n: the number of samples, at least 1.
+            n: the number of samples, at least 1; the first of them are those of a smaller number.
             seed: fixes the draws.
             temperature: scales the spread of the prior, and of the tokens of a text; 1 is the model itself.
             sample_likelihood: whether to draw from the likelihood instead of taking its mean; always so for tables and
@@ -254,12 +259,12 @@ class Model(LatentSpaceMixin, ScoringMixin):
         empty = np.empty((n, *self.schema.shape), np.float64 if wide else np.float32)  # NumPy takes large pages
         samples = torch.from_numpy(empty)
         parts = torch.arange(n).split(self.schema.inference_batch_size)
-        seeds = torch.randint(2**62, (len(parts),), generator=torch.Generator().manual_seed(seed)).tolist()
-        for index, part_seed in adapt_threads(track(zip(parts, seeds, strict=True), "drawing", len(parts))):
-            with seeded(part_seed):  # the same z with and without noise
-                context = None if c is None else c[index]
-                batch = self._sample_batch(len(index), context, temperature, sample_likelihood)
-                samples[index[0] : index[-1] + 1] = batch
+        for index in adapt_threads(track(parts, "drawing", len(parts))):
+            keys = noise.keys_of_numbers(padded(index, self.schema.inference_batch_size), seed).to(self.device)
+            context = None if c is None else padded(c[index], self.schema.inference_batch_size)
+            with noise.for_rows(keys):  # the same z with and without `sample_likelihood`
+                batch = self._sample_batch(len(keys), context, temperature, sample_likelihood)
+            samples[index[0] : index[-1] + 1] = batch[: len(index)]
         return self._to_user(samples.numpy())
 
     def _sample_batch(self, n: int, c: Tensor | None, temperature: float, sample_likelihood: bool) -> Tensor:
@@ -283,7 +288,8 @@ class Model(LatentSpaceMixin, ScoringMixin):
 
         Args:
             data: a table or series, in any form that training takes.
-            seed: fixes the draws of z and, with `sample_posterior`, of the missing values.
+            seed: fixes the draws of z and, with `sample_posterior`, of the missing values. They depend on the row and
+                the seed, not on the other rows; equal rows have different draws with `sample_posterior`.
             return_std: also return the uncertainty of each value: the standard deviation of a number, in its own units
                 (days for a date, seconds for a duration or a time of day); for a filled category, the probability that
                 it is wrong; 0 for an observed value.
@@ -304,11 +310,12 @@ class Model(LatentSpaceMixin, ScoringMixin):
             )
         if return_std and sample_posterior:
             raise UserError("impute: a draw has no standard deviation: give return_std or sample_posterior, not both")
-        with seeded(seed):
-            if sample_posterior:
-                draw = partial(imputation.sample_missing, self.vae)
-                return self._to_user(self.map_batches(data, lambda x, c: self.schema.decode(draw(x, c))))
-            moments = self.map_batches(data, lambda x, c: imputation.expected_values(self.vae, x, self.schema, c))
+        if sample_posterior:
+            draw = partial(imputation.sample_missing, self.vae)
+            drawn = self.map_batches(data, lambda x, c: self.schema.decode(draw(x, c)), seed=seed, distinct=True)
+            return self._to_user(drawn)
+        expected = partial(imputation.expected_values, self.vae, schema=self.schema)
+        moments = self.map_batches(data, lambda x, c: expected(x, c=c), seed=seed)
         filled = self._to_user(moments[:, 0])
         return (filled, self.schema.data_kind.to_user_uncertainty(moments[:, 1], self.schema)) if return_std else filled
 
@@ -320,8 +327,14 @@ class Model(LatentSpaceMixin, ScoringMixin):
     @torch.no_grad()
     def decode_unclipped(self, h: np.ndarray | Tensor) -> np.ndarray:
         """`decode` as numbers, float32, that may lie beyond the data's range: for sums and differences of them."""
-        points = torch.as_tensor(np.asarray(h), dtype=torch.float32).to(self.device)
-        means = [self.vae.decode_mean(part, c) for part, c in self._parts(points, self._default_context(len(points)))]
+        points, size = self._placed(torch.as_tensor(np.asarray(h))), self.schema.inference_batch_size
+        context = self._default_context(len(points))
+        contexts = [None] * len(points) if context is None else context.split(size)
+        parts = track(zip(points.split(size), contexts, strict=False), "decoding", -(-len(points) // size))
+        means = [
+            self.vae.decode_mean(padded(part, size), None if c is None else padded(c, size))[: len(part)]
+            for part, c in adapt_threads(parts)
+        ]
         values: np.ndarray = self.schema.decode(torch.cat(means).cpu()).numpy()
         return values
 
@@ -329,15 +342,8 @@ class Model(LatentSpaceMixin, ScoringMixin):
         """Context for n samples that are not data: the fixed condition, or a default one."""
         if self.context is None:
             return None
-        return (self.context.default(n) if self._fixed_context is None else self._fixed_context.expand(n, -1)).to(
-            self.device
-        )
-
-    def _parts(self, h: Tensor, c: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Split features and their context into batches."""
-        parts = h.split(self.schema.inference_batch_size)
-        given = [None] * len(parts) if c is None else c.split(self.schema.inference_batch_size)
-        return adapt_threads(track(zip(parts, given, strict=True), "decoding", len(parts)))
+        fixed = self._fixed_context
+        return self._placed(self.context.default(n) if fixed is None else fixed.expand(n, -1))
 
     def get_context(self, rows: Dataset) -> Tensor | None:
         """The context of a dataset: the fixed condition, the rows' own context, or that of their labels."""
@@ -357,11 +363,36 @@ class Model(LatentSpaceMixin, ScoringMixin):
             )
         return self.context.encode_labels(rows.labels, rows.schema.classes)
 
-    def map_batches(self, data: Any, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
-        """Apply `function(x, context)` to the data in batches, and concatenate the results."""
-        rows = self.as_dataset(data)
-        order = torch.arange(len(rows)).split(self.schema.inference_batch_size)
-        c = self.get_context(rows)
-        given = (None if c is None else c[index].to(self.device) for index in order)
-        parts = track(zip(batches(rows, order), given, strict=True), "going through the data", len(order))
-        return torch.cat([function(x.to(self.device), own).cpu() for x, own in adapt_threads(parts)]).numpy()
+    def map_batches(
+        self,
+        data: Any,
+        function: Callable[..., Tensor],
+        *more: Tensor,
+        seed: int | None = None,
+        distinct: bool = False,
+        batch_size: int = 0,
+    ) -> np.ndarray:
+        """Apply `function(x, context, *more)` to the data in batches, and concatenate the results `(n, ...)`.
+
+        Args:
+            data: data in any form that training takes.
+            function: computes each row of its result from that row of its arguments.
+            more: other tensors with a row for each datum.
+            seed: fixes the noise of each row; None if the function draws none.
+            distinct: whether equal rows have different noise, as draws of a population need.
+            batch_size: rows of a batch; 0 for `inference_batch_size`.
+        """
+        rows, size = self.as_dataset(data), batch_size or self.schema.inference_batch_size
+        order, c = torch.arange(len(rows)).split(size), self.get_context(rows)
+        found, repeats = [], Repeats()
+        parts = track(zip(order, batches(rows, order), strict=True), "going through the data", len(order))
+        for index, x in adapt_threads(parts):
+            given, x = None if c is None else padded(c[index], size), padded(x, size)
+            own = [padded(part[index], size) for part in more]
+            keys = None if seed is None else noise.keys_of_content(seed, x, given)
+            if keys is not None and distinct:
+                keys = repeats.tell_apart(keys, len(index))
+            with nullcontext() if keys is None else noise.for_rows(keys.to(self.device)):
+                values = function(self._placed(x), None if given is None else self._placed(given), *own)
+            found.append(values[: len(index)].cpu())
+        return torch.cat(found).numpy()

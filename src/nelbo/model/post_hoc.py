@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from nelbo.config.registry import Component
 from nelbo.data import InMemoryDataset, Schema
+from nelbo.distributions import noise
 from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError, nearest
 from nelbo.latents.quantizers import spread_out
@@ -100,7 +101,7 @@ def fit_prior_to_embeddings(
 
 def choose(codes: Tensor, effort: PriorFitConfig) -> str:
     """The kind in `TRIED` with the highest log-likelihood of held-out embeddings."""
-    held, rest = codes[torch.randperm(len(codes))].tensor_split([max(1, int(HELD_OUT * len(codes)))])
+    held, rest = codes[_shuffled(len(codes))].tensor_split([max(1, int(HELD_OUT * len(codes)))])
     return max(TRIED, key=lambda kind: log_likelihood(KINDS[kind](rest, effort)[0], held))
 
 
@@ -134,7 +135,7 @@ def fit_mixture(codes: Tensor, components: int, rounds: int) -> Fitted:
             break
         last = now
     made_by: Component[Prior] = Component("prior", "mixture", components=components, covariance="full")
-    prior = made_by.build(dim=codes.shape[1])
+    prior = _built(made_by, codes.shape[1], torch.device("cpu"))
     spread = root.diagonal(dim1=-2, dim2=-1).log()
     values = {"logits": weights.log(), "loc": loc + origin, "log_scale": spread, "lower": root.tril(-1)}
     prior.load_state_dict(values)
@@ -173,7 +174,7 @@ def fit_best_mixture(codes: Tensor, effort: PriorFitConfig) -> Fitted:
     Numbers are tried from the fewest, for as long as the likelihood rises, the embeddings suffice for that many
     covariances, and `effort.seconds` allow a fit `DEARER` times as long as the last and a final one on all embeddings.
     """
-    held, rest = codes[torch.randperm(len(codes))].tensor_split([max(1, int(HELD_OUT * len(codes)))])
+    held, rest = codes[_shuffled(len(codes))].tensor_split([max(1, int(HELD_OUT * len(codes)))])
     best, chosen, end, last = -math.inf, effort.components[0], time.monotonic() + effort.seconds, 0.0
     for components in effort.components if len(effort.components) > 1 else ():
         began = time.monotonic()
@@ -188,7 +189,21 @@ def fit_best_mixture(codes: Tensor, effort: PriorFitConfig) -> Fitted:
 
 def _draw_row(i: int, masses: Tensor) -> Tensor:
     """The index of a row: the first one uniform, the others by these masses; see `spread_out`."""
-    return torch.multinomial((masses + 1e-12).float(), 1) if i else torch.randint(len(masses), (1,))
+    g = noise.generator(masses.device)
+    if not i:
+        return torch.randint(len(masses), (1,), generator=g, device=masses.device)
+    return torch.multinomial((masses + 1e-12).float(), 1, generator=g)
+
+
+def _shuffled(n: int) -> Tensor:
+    """The numbers below n in random order."""
+    return torch.randperm(n, generator=noise.generator())
+
+
+def _built(part: Component[Any], dim: int, device: torch.device) -> Any:
+    """A new prior over `dim` numbers, with initial values from the generator in use."""
+    with noise.building():
+        return part.build(dim=dim).to(device)
 
 
 class LogLikelihood(Objective):
@@ -219,12 +234,12 @@ def _train(module: nn.Module, objective: Objective, codes: Tensor, settings: Tra
     Raises `KeyboardInterrupt` if training is interrupted.
     """
     schema = Schema("vector", codes.shape[1:], (0.0,), (1.0,), "real")
-    held, rest = codes.cpu()[torch.randperm(len(codes))].tensor_split([max(1, len(codes) // 10)])
+    held, rest = codes.cpu()[_shuffled(len(codes))].tensor_split([max(1, len(codes) // 10)])
     settings = dataclasses.replace(
         settings,
         max_grad_norm=5.0,
         early_stopping_patience=settings.epochs,
-        seed=int(torch.randint(2**31, ())),
+        seed=int(torch.randint(2**31, (), generator=noise.generator())),
         device=str(codes.device),
     )
     with torch.enable_grad():
@@ -255,7 +270,7 @@ def _limit(seconds: float) -> float:
 def fit_flow(codes: Tensor, effort: PriorFitConfig, transform: str) -> Fitted:
     """Fit a flow by maximum likelihood, initialized to the means and standard deviations of the embeddings."""
     made_by: Component[Any] = Component("prior", "flow", transform=transform)
-    prior = made_by.build(dim=codes.shape[1]).to(codes.device)
+    prior = _built(made_by, codes.shape[1], codes.device)
     prior.init_from_codes(codes)
     _train(prior, LogLikelihood(), codes, _settings(codes, effort))
     return prior, made_by
@@ -264,7 +279,7 @@ def fit_flow(codes: Tensor, effort: PriorFitConfig, transform: str) -> Fitted:
 def fit_two_stage(codes: Tensor, effort: PriorFitConfig) -> Fitted:
     """Fit a second VAE to the embeddings, by its own ELBO."""
     made_by: Component[Any] = Component("prior", "two-stage")
-    prior = made_by.build(dim=codes.shape[1]).to(codes.device)
+    prior = _built(made_by, codes.shape[1], codes.device)
     prior.vae["likelihood"].init_output_bias(codes.mean(0))
     _train(VAE(prior.vae["latent"], prior.vae["likelihood"]), elbo(), codes, _settings(codes, effort))
     return prior, made_by
@@ -316,7 +331,7 @@ def fit_code_prior(
         )
     made_by: Component[Prior] = Component("prior", kind, codebook_size=codebook_size)
     with seeded(seed):
-        prior = made_by.build(dim=indices.shape[1]).to(indices.device)
+        prior = _built(made_by, indices.shape[1], indices.device)
         settings = TrainingConfig(
             epochs=epochs, learning_rate=learning_rate, optimizer=Adam(weight_decay=0.01), max_seconds=_limit(seconds)
         )
@@ -356,7 +371,7 @@ def fit_prior(model: Model, data: Any, kind: str = "auto", seed: int = 0, second
             f"A prior can be fitted only to single-level latents, and this model has {type(latent).__name__} latents: "
             "train a model of a preset without a hierarchy, such as beta"
         )
-    latent.prior = fitted[0].to(model.device)
+    latent.prior = fitted[0].to(next(model.vae.parameters()))
     latent.bind(vae.likelihood)  # a posterior that depends on the prior now uses this one
     made = model.recipe.model.latent.replace(prior=fitted[1])
     recipe = dataclasses.replace(model.recipe, model=dataclasses.replace(model.recipe.model, latent=made))
@@ -376,7 +391,7 @@ def _over_codes(codes: Tensor, size: int, kind: str, seed: int, seconds: float) 
     """Fit a prior over codes of a codebook; "auto" compares the kinds on a held-out tenth."""
     if kind == "auto":
         with seeded(seed):
-            held, rest = codes[torch.randperm(len(codes))].tensor_split([max(1, len(codes) // 10)])
+            held, rest = codes[_shuffled(len(codes))].tensor_split([max(1, len(codes) // 10)])
         kinds = CODE_PRIORS
         tried = {k: fit_code_prior(rest, size, k, seed=seed, seconds=seconds / len(kinds)) for k in kinds}
         return max(tried.values(), key=lambda fitted: log_likelihood(fitted[0], held))

@@ -31,9 +31,9 @@ import torch
 from torch import Tensor
 
 from nelbo.data import Dataset, batches
-from nelbo.distributions import DiagonalNormal, StandardNormal
-from nelbo.distributions.noise import seeded
+from nelbo.distributions import DiagonalNormal, StandardNormal, noise
 from nelbo.errors import UserError
+from nelbo.model.batching import BLOCK, padded
 from nelbo.training.progress import track
 from nelbo.training.replay import ReplayedFunction
 from nelbo.training.threads import adapt_threads
@@ -59,26 +59,38 @@ def _bounds(
     rows: Dataset,
     c: Tensor | None,
     n_importance_samples: int,
+    seed: int,
     callback: Callable[[Estimate], None] | None = None,
 ) -> Tensor:
     """The bound of each datum, `(n,)` nats; see `importance_weighted_bound`."""
     draws = [min(DRAWS, n_importance_samples - first) for first in range(0, n_importance_samples, DRAWS)]
-    device = next(vae.parameters()).device
-    order = torch.arange(len(rows)) if n_importance_samples == 1 else torch.randperm(len(rows))
+    like = next(vae.parameters())
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
     found, done, told = torch.empty(len(rows)), 0, time.monotonic()
-    weigh = ReplayedFunction(lambda x, c, k: [vae(x, c, (k,)).log_weight.logsumexp(0)])
-    pieces = order.split(max(1, ROWS // draws[0]))
+    weigh = ReplayedFunction(partial(_log_sum_of_weights, vae))
+    size = max(1, min(rows.schema.inference_batch_size, max(BLOCK, ROWS // draws[0] // BLOCK * BLOCK)))
+    pieces = order.split(size)
     with torch.no_grad():
         parts = zip(pieces, batches(rows, pieces), strict=True)
         for index, x in adapt_threads(parts if callback else track(parts, "scoring", len(pieces))):
-            given = None if c is None else c[index].to(device)
-            sums = [weigh(x.to(device), given, k)[0] for k in draws]
-            found[index] = (torch.stack(sums).logsumexp(0) - math.log(n_importance_samples)).cpu()  # type: ignore[arg-type]
+            x, given = padded(x, size), None if c is None else padded(c[index], size)
+            keys = noise.keys_of_content(seed, x, given)
+            x, given = x.to(like), None if given is None else given.to(like)
+            each = [noise.folded(keys, torch.tensor(i)).to(like.device) for i in range(len(draws))]
+            sums = [weigh(x, given, own, k)[0] for own, k in zip(each, draws, strict=True)]
+            bounds: Tensor = torch.stack(sums).logsumexp(0) - math.log(n_importance_samples)  # type: ignore[arg-type]
+            found[index] = bounds[: len(index)].to(found)
             done += len(index)
             if callback and (done == len(rows) or time.monotonic() - told > REPORT_SECONDS):
                 told = time.monotonic()
                 callback(estimate(found[order[:done]], len(rows)))
     return found
+
+
+def _log_sum_of_weights(vae: VAE, x: Tensor, c: Tensor | None, keys: Tensor, k: int) -> list[Tensor]:
+    """log sum_k w_k of each datum under k draws of z, `(batch,)`."""
+    with noise.for_rows(keys):
+        return [vae(x, c, (k,)).log_weight.logsumexp(0)]
 
 
 def estimate(values: Tensor, total: int) -> Estimate:
@@ -126,14 +138,15 @@ class ScoringMixin(ABC):
         """What rows of data are conditioned on, `(n, width)`, if they are."""
 
     @abstractmethod
-    def map_batches(self, data: Any, function: Callable[[Tensor, Tensor | None], Tensor]) -> np.ndarray:
+    def map_batches(
+        self, data: Any, function: Callable[..., Tensor], *more: Tensor, seed: int | None = None
+    ) -> np.ndarray:
         """Apply to the data and their context in batches, and put the results together."""
 
     @torch.no_grad()
     def compute_kl_per_latent(self, data: Any) -> np.ndarray:
         """How much each number of the code carries over the data, `(features,)` nats; see `nelbo.model.scoring`."""
-        with seeded(0):
-            moments = self.map_batches(data, partial(posterior_moments, self.vae))
+        moments = self.map_batches(data, partial(posterior_moments, self.vae), seed=0)
         return kl_from_moments(moments)
 
     def log_likelihood(
@@ -188,8 +201,8 @@ class ScoringMixin(ABC):
             return torch.stack([trace.distortion, trace.rate], 1)
 
         rows = self.as_dataset(data)  # once: a path would be read again by each use
-        with torch.no_grad(), seeded(seed):
-            distortion, rate = self.map_batches(rows, parts).mean(0, dtype=np.float64).tolist()
+        with torch.no_grad():
+            distortion, rate = self.map_batches(rows, parts, seed=seed).mean(0, dtype=np.float64).tolist()
         result = {"n": len(rows), "loss": distortion + rate, "distortion": distortion, "rate": rate}
         if n_importance_samples:
             bounds = torch.from_numpy(self.log_likelihood(rows, n_importance_samples, seed, callback))
@@ -205,5 +218,4 @@ def importance_weighted_bound(
     if n_importance_samples < 1:
         raise UserError(f"n_importance_samples={n_importance_samples}: give 1 or more")
     rows = model.as_dataset(data)
-    with seeded(seed):
-        return _bounds(model.vae, rows, model.get_context(rows), n_importance_samples, callback).numpy()
+    return _bounds(model.vae, rows, model.get_context(rows), n_importance_samples, seed, callback).numpy()

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from nelbo.distributions import noise
 from nelbo.errors import UserError
 
 
@@ -81,6 +82,20 @@ class Rescale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.shift).mul_(self.scale)
+
+
+class Dropout(nn.Module):
+    """In training, each element is 0 with probability p, and divided by 1 - p otherwise.
+
+    `nn.Dropout` draws from torch's global generator; this one draws as all noise does (`nelbo.distributions.noise`).
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        return noise.dropout(x, self.p) if self.training and self.p else x
 
 
 def rescales(module: nn.Module) -> list[Rescale]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nelbo.config.registry import Count, register
+from nelbo.distributions import noise
 from nelbo.nets.common import Net, Rescale, join, require_dims
 
 
@@ -145,10 +146,12 @@ class GapEncoder(nn.Module):
     def _hidden(self, x: Tensor) -> Tensor:
         """A mask of the elements to hide: a stretch of steps, in all channels or in about half of them."""
         n, steps, channels = x.shape
-        chosen, first, length, every = torch.rand(4, n, 1, device=x.device)
+        rows, one = torch.Size((n,)), torch.Size((1,))
+        chosen, first, length, every = noise.uniform(torch.Size((4,)), rows, one, x)
         at = torch.arange(steps, device=x.device) - (first * steps).floor()
         stretch = (at >= 0) & (at < 0.5 * steps * length) & (chosen < self.mask_fraction)
-        return stretch.unsqueeze(2) & ((torch.rand(n, 1, channels, device=x.device) < 0.5) | (every < 0.5).unsqueeze(2))
+        half = noise.uniform(torch.Size(), rows, torch.Size((1, channels)), x) < 0.5
+        return stretch.unsqueeze(2) & (half | (every < 0.5).unsqueeze(2))
 
 
 @dataclass(frozen=True)

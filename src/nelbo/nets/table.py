@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nelbo.config.registry import DEEPEST, Count, Range, Share, register
+from nelbo.distributions import noise
 from nelbo.errors import UserError
-from nelbo.nets.common import InitializedFromData, Net
+from nelbo.nets.common import Dropout, InitializedFromData, Net
 
 FARTHEST = 10.0  # larger numbers are clamped to this in the input of a net
 ROWS_OF_A_BIN = 50
@@ -233,7 +234,7 @@ class ResidualMLP(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)
 
@@ -249,7 +250,7 @@ class TableEncoder(nn.Module, InitializedFromData):
     """Rows `(batch, columns)`, NaN where missing, and a context -> `(batch, features)`.
 
     In training, a random share of the cells of half of the rows is hidden, so that the net learns to infer z from the
-    others. Each process draws its own masks and dropout: several processes train a model as good as one process does,
+    others. Each process draws its own dropout: several processes train a model as good as one process does,
     but not the same model.
 
     Args:
@@ -287,8 +288,9 @@ class TableEncoder(nn.Module, InitializedFromData):
         return self.head(self.layers(state))
 
     def _hide(self, x: Tensor) -> Tensor:
-        share = (2 * torch.rand(len(x), 1, device=x.device) - 1).clamp_min(0)
-        return x.masked_fill(torch.rand_like(x) < share, torch.nan)
+        rows, cells = torch.Size(x.shape[:1]), torch.Size(x.shape[1:])
+        share = (2 * noise.uniform(torch.Size(), rows, torch.Size((1,)), x) - 1).clamp_min(0)
+        return x.masked_fill(noise.uniform(torch.Size(), rows, cells, x) < share, torch.nan)
 
 
 class TableDecoder(nn.Module, InitializedFromData):

@@ -22,11 +22,12 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from nelbo.config.registry import MOST, Count, Depth, Range, Share, register
+from nelbo.distributions import noise
 from nelbo.errors import UserError
-from nelbo.nets.common import InitializedFromData, Net
+from nelbo.nets.common import Dropout, InitializedFromData, Net
 from nelbo.nets.transformer import Block
 
 END, UNKNOWN = 0, 1
@@ -70,12 +71,25 @@ class GRU(SequenceEncoder):
 
     def __init__(self, width: int, layers: int, dropout: float, causal: bool = True) -> None:
         super().__init__()
-        dropout, half = dropout if layers > 1 else 0.0, width if causal else width // 2
-        self.cells = nn.GRU(width, half, layers, batch_first=True, dropout=dropout, bidirectional=not causal)
+        half = width if causal else width // 2
+        self.cells = nn.GRU(width, half, layers, batch_first=True, bidirectional=not causal)
+        self.dropout = Dropout(dropout)  # between layers; the option of nn.GRU draws from torch's global generator
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        return pad_packed_sequence(self.cells(packed)[0], batch_first=True, total_length=x.shape[1])[0]
+        read = self._read(packed) if self.training and self.dropout.p else self.cells(packed)[0]
+        return pad_packed_sequence(read, batch_first=True, total_length=x.shape[1])[0]
+
+    def _read(self, packed: PackedSequence) -> PackedSequence:
+        """The output of all layers, with dropout between them."""
+        data, sizes, ways = packed.data, packed.batch_sizes, 1 + self.cells.bidirectional
+        weights = self.cells.all_weights
+        for first in range(0, len(weights), ways):
+            data = self.dropout(data) if first else data
+            start = data.new_zeros(ways, int(sizes[0]), self.cells.hidden_size)
+            own: list[Tensor] = [weight for way in weights[first : first + ways] for weight in way]
+            data, _ = torch.gru(data, sizes, start, own, True, 1, 0.0, True, ways == 2)
+        return PackedSequence(data, sizes, packed.sorted_indices, packed.unsorted_indices)
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         read, state = self.cells(x.unsqueeze(1), state)
@@ -148,7 +162,7 @@ class TextEncoder(nn.Module):
         self.embedding = _Embedding(vocabulary, width)
         self.context = nn.Linear(context, width) if context else None
         self.reader = reader
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(width, features)
 
     @property
@@ -199,7 +213,7 @@ class TextDecoder(nn.Module, InitializedFromData):
         self.embedding = _Embedding(vocabulary, width)
         self.stem = nn.Linear(features + context, 2 * width)
         self.reader, self.length = reader, length
-        self.dropout, self.word_dropout = nn.Dropout(dropout), word_dropout
+        self.dropout, self.word_dropout = Dropout(dropout), word_dropout
         self.bias = nn.Parameter(torch.zeros(vocabulary))
 
     @property
@@ -221,7 +235,8 @@ class TextDecoder(nn.Module, InitializedFromData):
         """The state before each position of whole rows, `(batch, positions, width)`."""
         before, (inward, outward) = F.pad(codes[:, :-1], (1, 0), value=END), line_state.unsqueeze(1).chunk(2, -1)
         if self.training and self.word_dropout:
-            before = before.masked_fill(torch.rand(before.shape, device=line_state.device) < self.word_dropout, UNKNOWN)
+            u = noise.uniform(torch.Size(), before.shape[:1], before.shape[1:], torch.empty((), device=before.device))
+            before = before.masked_fill(u < self.word_dropout, UNKNOWN)
         return self.dropout(self.reader(self.dropout(self.embedding(before) + inward), lengths) + outward)
 
     def step(self, line_state: Tensor, last: Tensor, state: Any) -> tuple[Tensor, Any]:

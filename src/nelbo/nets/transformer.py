@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nelbo.nets.common import Dropout
+
 
 class Block(nn.Module):
     """x + attention(norm(x)), then x + perceptron(norm(x)), of x `(batch, positions, width)`.
@@ -36,7 +38,7 @@ class Block(nn.Module):
         self.inward = nn.Linear(width, 3 * width, bias=False)
         self.outward = nn.Linear(width, width)
         self.perceptron = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, there: Tensor | None = None) -> Tensor:
         q, k, v = self._split(x)

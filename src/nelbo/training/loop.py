@@ -118,11 +118,11 @@ def fit(
             and (missing := int(context.isnan().any(1).sum()))
         ):
             raise UserError(f"condition: {missing} of {len(context)} rows have none: fill it in, or use --preset m2")
-    with torch.random.fork_rng(), interruptions() as interrupted:
-        torch.manual_seed(settings.seed)
+    with noise.seeded(settings.seed), interruptions() as interrupted:
         c = None if train.context is None else train.context[:1]
         module: Any = vae  # the objective determines the type of the module
-        objective.setup(module, train.batch(torch.arange(1)), len(train), c)
+        with noise.building():
+            objective.setup(module, train.batch(torch.arange(1)), len(train), c)
         run = Run(vae, objective, settings, folder, callbacks, alone, notes)
         if resume:
             run.load()
@@ -284,17 +284,18 @@ class Run:
         self.ledger = MetricAccumulator()
 
     def evaluate(self, test: Dataset) -> dict[str, float]:
-        """The mean losses of the test data, with final weights of the objective and noise of a fixed seed."""
+        """The mean losses of the test data, with final weights of the objective and the noise of `Model.evaluate`."""
         ledger, e = MetricAccumulator(), self.engine
         self.update_schedules(1.0)
         self.module.eval()
         self.objective.eval()
         mine = list(micro_batches(torch.arange(len(test)), EVALUATION_BATCH, rank=e.rank, world=e.world))
-        with torch.random.fork_rng(), torch.no_grad():
-            torch.manual_seed(self.settings.seed)
+        with torch.no_grad():
             for piece, x in adapt_threads(zip(mine, batches(test, [p.index for p in mine]), strict=True)):
-                with _rows_of(piece, e.world), e.autocast():
-                    losses = self.objective(self.module, e.place(x), _context(test, piece, e))
+                c = None if test.context is None else test.context[piece.index]
+                keys = noise.keys_of_content(self.settings.seed, x, c).to(e.device)
+                with noise.for_rows(keys), e.autocast():
+                    losses = self.objective(self.module, e.place(x), None if c is None else e.place(c))
                     ledger.update(losses, piece.weight * piece.total)
         ledger.flush(self.state.step)
         return ledger.compute(e.sum(ledger.total), len(test))
@@ -328,9 +329,7 @@ class Run:
     def save(self) -> None:
         """Write the last checkpoint."""
         self.saved = time.monotonic()
-        rest = {"ledger": self.ledger.total, "generator.cpu": torch.get_rng_state()}
-        if self.engine.device.type == "cuda":
-            rest["generator.cuda"] = torch.cuda.get_rng_state(self.engine.device)
+        rest = {"ledger": self.ledger.total} | {f"generator.{g.device.type}": g.get_state() for g in noise.generators()}
         values = {**self.notes, "state": asdict(self.state), "ledger": self.ledger.names}
         best = {f"best.{name}": tensor for name, tensor in self.best.items()}
         self.write(LAST, {**self.tensors(), **rest, **best}, values)
@@ -366,9 +365,10 @@ class Run:
             if not self.best:  # as in older checkpoints
                 self.best = checkpoint.read(self.folder / BEST)[0]
         self.ledger.total, self.ledger.names = tensors["ledger"], values["ledger"]
-        torch.set_rng_state(tensors["generator.cpu"])
-        if "generator.cuda" in tensors and self.engine.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["generator.cuda"], self.engine.device)
+        for device in {torch.device("cpu"), self.engine.device}:
+            generator, state = noise.generator(device), tensors.get(f"generator.{device.type}")
+            if generator and state is not None:
+                generator.set_state(state)
 
 
 def _context(dataset: Dataset, piece: MicroBatch, e: Engine) -> Tensor | None:

@@ -27,6 +27,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nelbo.distributions import noise
+
 Function = Callable[..., Sequence[Tensor | None]]
 
 
@@ -37,7 +39,7 @@ class ReplayedFunction:
 
     Args:
         function: takes tensors, `None` or plain numbers, and returns tensors. It may change `state` in place and draw
-            from torch's generators; nothing else may differ between two calls.
+            from the generators in use; nothing else may differ between two calls.
         state: buffers that the function may change.
     """
 
@@ -86,14 +88,13 @@ def _same(a: Tensor | None, b: Tensor | None) -> bool:
 
 
 def _generators() -> list[Tensor]:
-    """The states of torch's generators."""
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])]
+    """The states of the generators in use."""
+    return [generator.get_state() for generator in noise.generators()]
 
 
 def _restore(states: list[Tensor]) -> None:
-    torch.set_rng_state(states[0])
-    if len(states) > 1:
-        torch.cuda.set_rng_state_all(states[1:])
+    for generator, state in zip(noise.generators(), states, strict=True):
+        generator.set_state(state)
 
 
 Call = tuple[

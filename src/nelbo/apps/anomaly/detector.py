@@ -138,13 +138,9 @@ class Detector:
 
     @cached_property
     def calibration_scores(self) -> np.ndarray:
-        """The scores of the calibration rows, `(n,)` nats.
-
-        Their draws differ from those of other data: two rows with the same index would otherwise share draws, and would
-        not be exchangeable with the rest.
-        """
+        """The scores of the calibration rows, `(n,)` nats: the same function of a row as for other data."""
         of = scores.SCORES[self.score_name]
-        return scores.finite(of(self.model, self.calibration_data, self.samples, self.seed + 1), "calibration")
+        return scores.finite(of(self.model, self.calibration_data, self.samples, self.seed), "calibration")
 
     def p_values(self, data: Any) -> np.ndarray:
         """The share of normal data that are as anomalous, `(n,)`: conformal p-values."""

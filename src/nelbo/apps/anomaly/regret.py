@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nelbo.distributions import DiagonalNormal
+from nelbo.distributions import DiagonalNormal, noise
 from nelbo.errors import UserError
 from nelbo.vae import VAE
 
@@ -38,9 +38,13 @@ def regret(vae: VAE, x: Tensor, c: Tensor | None, samples: int) -> Tensor:
         start = (q.loc, q.log_scale.expand_as(q.loc))
         found, gains = _search(vae, x, c, start), []
         for _ in range(samples):
-            eps = torch.randn_like(q.loc)
+            eps = _noise(q.loc)
             gains.append(_bound(vae, x, c, eps, found) - _bound(vae, x, c, eps, start))
         return torch.stack(gains).mean(0)
+
+
+def _noise(like: Tensor) -> Tensor:
+    return noise.normal(torch.Size(), like.shape[:1], like.shape[1:], like)
 
 
 def _posterior(vae: VAE, x: Tensor, c: Tensor | None) -> DiagonalNormal:
@@ -73,7 +77,7 @@ def _search(vae: VAE, x: Tensor, c: Tensor | None, start: Normal) -> Normal:
     found = [*start]
     first, second = ([torch.zeros_like(value) for value in start] for _ in range(2))
     for step in range(STEPS):
-        eps = torch.randn_like(found[0])
+        eps = _noise(found[0])
         loc, log_scale = (value.detach().requires_grad_() for value in found)
         with torch.enable_grad():
             value = _bound(vae, x, c, torch.stack([eps, -eps]), (loc, log_scale)).mean(0).sum()

@@ -27,7 +27,6 @@ Simple and Effective VAE Training with Calibrated Decoders, for the best varianc
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import reduce
 
@@ -38,9 +37,9 @@ from torch import Tensor
 from nelbo.apps.anomaly.regret import regret
 from nelbo.data import Dataset, subset
 from nelbo.distributions import Distribution
-from nelbo.distributions.noise import seeded
 from nelbo.errors import UserError, nearest
 from nelbo.model import Model
+from nelbo.model.batching import BLOCK
 from nelbo.model.scoring import importance_weighted_bound
 from nelbo.vae import VAE
 
@@ -91,13 +90,11 @@ def _drawn(function: Piecewise, draws: int = 0) -> Score:
 
     def score(model: Model, rows: Dataset, samples: int, seed: int) -> np.ndarray:
         def over(x: Tensor, c: Tensor | None) -> Tensor:
-            at_once = max(1, DECODED // (draws or samples))
-            contexts = [None] * math.ceil(len(x) / at_once) if c is None else c.split(at_once)
-            pieces = zip(x.split(at_once), contexts, strict=True)
-            return torch.cat([function(model.vae, part, given, samples) for part, given in pieces])
+            return function(model.vae, x, c, samples)
 
-        with torch.no_grad(), seeded(seed):
-            return model.map_batches(rows, over)
+        size = min(model.schema.inference_batch_size, max(BLOCK, DECODED // (draws or samples)))
+        with torch.no_grad():
+            return model.map_batches(rows, over, seed=seed, batch_size=size)
 
     return score
 

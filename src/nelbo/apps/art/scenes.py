@@ -29,7 +29,7 @@ from nelbo.apps.art.rendering import Rendering
 from nelbo.apps.synthesis import images
 from nelbo.apps.synthesis.neighbours import NeighborAugmenter, vary
 from nelbo.data import Dataset, subset
-from nelbo.distributions.noise import seeded, truncated
+from nelbo.distributions.noise import for_rows, keys_of_numbers, truncated
 from nelbo.errors import UserError
 from nelbo.experiment.run import load_test_data
 from nelbo.model import Model, latent_space
@@ -54,11 +54,10 @@ def truncated_noise(model: Model, truncation: float | None) -> Iterator[None]:
 def sample_embeddings(model: Model, n: int, temperature: float, truncation: float | None, seed: int) -> np.ndarray:
     """Draw embeddings from the prior, `(n, features)`."""
     d.check_temperature(temperature)
-    with seeded(seed), truncated_noise(model, truncation):
-        codes: np.ndarray = (
-            model.vae.latent.sample_prior_embedding(n, model._default_context(n), temperature).cpu().numpy()
-        )
-    return codes
+    keys = keys_of_numbers(torch.arange(n, device=model.device), seed)
+    with for_rows(keys), truncated_noise(model, truncation):
+        codes = model.vae.latent.sample_prior_embedding(n, model._default_context(n), temperature)
+    return codes.cpu().numpy()  # type: ignore[no-any-return]
 
 
 MOST = 10_000  # frames, or pictures of a sheet: a record must not be able to fill the memory

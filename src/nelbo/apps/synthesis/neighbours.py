@@ -80,11 +80,9 @@ class NeighborAugmenter:
         """
         u = torch.rand(2, len(rows), generator=torch.Generator().manual_seed(seed))
         a, b = (self.codes[self.nearest[rows, (part * self.counts[rows]).long()]] for part in u)
-        size = self.model.schema.inference_batch_size
-        codes = zip(self.codes[rows].split(size), (strength * (a - b)).split(size), strict=True)
         change = self._changed if self.model.schema.data_kind.varies_by == "residual" else self._written
         return self.model._to_user(
-            self.model.map_batches(subset(self.rows, rows), lambda x, c: change(x, c, *next(codes)))
+            self.model.map_batches(subset(self.rows, rows), change, self.codes[rows], strength * (a - b))
         )
 
     def sample(self, n: int, seed: int = 0, temperature: float = 1.0) -> Any:
