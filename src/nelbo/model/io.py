@@ -103,8 +103,14 @@ def write_folder(folder: Path, tensors: Mapping[str, Tensor], values: Mapping[st
 def _hash(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> str:
     content = blake2b(json.dumps([list(tensors), values]).encode(), digest_size=16)
     for tensor in tensors.values():
-        content.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        content.update(tensor_bytes(tensor))
     return content.hexdigest()
+
+
+def tensor_bytes(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor's elements in order, whatever its memory format and type."""
+    values = tensor.detach().cpu().reshape(-1).clone(memory_format=torch.contiguous_format)
+    return values.view(torch.uint8).numpy().data
 
 
 def find_folder(path: Path) -> Path:

@@ -9,9 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from nelbo.distributions import Metric
 from nelbo.distributions.base import ConditionalDistribution, apply_over_sample_dims
-from nelbo.errors import UserError
 from nelbo.priors.base import REALS, Prior
 
 
@@ -50,17 +48,6 @@ class Posterior(ConditionalDistribution, ABC):
 
     def bind(self, prior: Prior, likelihood: ConditionalDistribution) -> None:
         """Attach the prior and the likelihood, in posteriors that need them; most ignore them."""
-
-    def metric(self) -> Metric:
-        """The learned metric of the latent space.
-
-        Raises:
-            UserError: if the posterior has no metric.
-        """
-        name = type(self).__name__
-        raise UserError(
-            f"prior 'metric' needs a posterior that learns a metric, and {name} does not: train with --preset rhvae"
-        )
 
     def encode(self, *context: Tensor | None) -> Tensor:
         """The encoder's outputs for each datum, `(*sample, batch, n_params)`."""

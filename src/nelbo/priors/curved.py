@@ -79,6 +79,11 @@ class MetricVolumePrior(Prior):
         self._posterior: tuple[Any, ...] = ()
 
     def bind(self, posterior: ConditionalDistribution) -> None:
+        if not hasattr(posterior, "metric"):
+            name = type(posterior).__name__
+            raise UserError(
+                f"prior 'metric' needs a posterior that learns a metric, and {name} does not: train with --preset rhvae"
+            )
         self._posterior = (posterior,)  # in a tuple it is not a submodule, so no weight is saved twice
 
     def forward(self, *context: Tensor | None) -> distributions.MetricVolumePrior:

@@ -117,7 +117,10 @@ def fit(
             and not objective.accepts_missing_context
             and (missing := int(context.isnan().any(1).sum()))
         ):
-            raise UserError(f"condition: {missing} of {len(context)} rows have none: fill it in, or use --preset m2")
+            raise UserError(
+                f"condition: {missing} of {len(context)} rows have none: fill it in, or use --preset m2 "
+                f"--set objective.classes={context.shape[1]}"
+            )
     with noise.seeded(settings.seed), interruptions() as interrupted:
         c = None if train.context is None else train.context[:1]
         module: Any = vae  # the objective determines the type of the module

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from nelbo import __version__
 from nelbo.apps.art import scenes
@@ -26,7 +25,7 @@ from nelbo.config.aliases import RENDER_OPTIONS, RENDERED_BY
 from nelbo.config.registry import parse
 from nelbo.errors import UserError, nearest
 from nelbo.model import Model
-from nelbo.model.io import load_given
+from nelbo.model.io import load_given, tensor_bytes
 from nelbo.plotting import images
 from nelbo.reading import damaged
 
@@ -134,8 +133,7 @@ def weights_hash(model: Model) -> str:
     found = hashlib.sha256()
     for name, tensor in sorted(model.vae.state_dict().items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        values = tensor.detach().cpu().reshape(-1).clone(memory_format=torch.contiguous_format)  # of any memory format
-        found.update(values.view(torch.uint8).numpy().tobytes())
+        found.update(tensor_bytes(tensor))
     return found.hexdigest()
 
 
