@@ -215,10 +215,11 @@ def _columns(table: Source, said: Mapping[str, Override], hints: Hints, notes: N
     def column(name: str, hints: Hints) -> Column:
         array, own = table.table.column(name), said.get(name, Override())
         stats = ColumnStats(name, array, table.frames.get(name, ""), table.dialect is not None, size, own, hints)
-        notes.add(name, stats.markers)
+        inferred = column_of(stats, own)
+        notes.add(name, stats.markers, stats.stray)
         if stats.grouped:
             grouped.add(name)
-        return column_of(stats, own)
+        return inferred
 
     for name in table.names:
         try:
@@ -243,11 +244,11 @@ class Notes:
     """
 
     def __init__(self, name: str) -> None:
-        self.name, self.markers = name, dict[str, Counter[str]]()
+        self.name, self.markers, self.strays = name, dict[str, Counter[str]](), dict[str, str]()
 
-    def add(self, name: str, markers: Counter[str]) -> None:
-        """Note the words of a column that are taken as missing."""
-        self.markers[name] = markers
+    def add(self, name: str, markers: Counter[str], stray: str) -> None:
+        """Note the words of a column that are taken as missing, and a value that is too far out."""
+        self.markers[name], self.strays[name] = markers, stray
 
     def warn(self, columns: list[Column], said: Mapping[str, Override], hints: Hints) -> None:
         """Warn of formats that were inferred, and of words that are taken as missing."""
@@ -257,6 +258,10 @@ class Notes:
             forms = [f"{c.name!r} as {'dates' if c.unit else 'numbers'} written as {c.format}" for c in inferred]
             remedy = "--columns can name another kind or format"
             warnings.warn(f"{self.name}: reads {_some(forms)}: {remedy}", stacklevel=6)
+        if far := list(filter(None, self.strays.values())):
+            remedy = "correct the value, or leave the row out"
+            what = f"{_some(far)}, {transforms.STRAY:g} times further out than the rest: not part of its scale"
+            warnings.warn(f"{self.name}: {what}: {remedy}", stacklevel=6)
         words = [(c.name, *self.markers[c.name].most_common(1)[0]) for c in columns if self._is_doubtful(c)]
         if words:
             listed = _some([f"{n:,} cells {word!r} of {name!r}" for name, word, n in words])
@@ -339,7 +344,7 @@ class Encoder:
             x = _text_places(column, array, cells.missing_words(column, self.in_file))
         if (absent := np.isnan(x)).any():
             self._note(column, array, absent)
-        return x
+        return np.clip(x, -transforms.FARTHEST, transforms.FARTHEST) if column.is_number else x
 
     def _note(self, column: Column, array: Any, absent: np.ndarray) -> None:
         """Count the cells that hold something, and yet have no number."""

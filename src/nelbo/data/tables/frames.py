@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
+
 from nelbo.data.tables import cells
 from nelbo.errors import require
 
@@ -20,6 +22,8 @@ def to_arrow(series: Any) -> tuple[Any, str]:
     own = str(series.dtype)
     if isinstance(series.dtype, pandas.SparseDtype):
         series = series.sparse.to_dense()
+    if isinstance(series.dtype, np.dtype) and not series.dtype.isnative:  # the other order of bytes
+        series = series.astype(series.dtype.newbyteorder("="))
     if isinstance(series.dtype, pandas.PeriodDtype):
         series = series.dt.to_timestamp()
     elif isinstance(series.dtype, pandas.IntervalDtype):

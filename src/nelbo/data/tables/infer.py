@@ -76,7 +76,8 @@ def decimals_of(values: np.ndarray, single: bool = False) -> int | None:
     """
     kind = np.float32 if single else np.float64
     written = values.astype(kind)
-    return next((d for d in range(FINEST + 1) if (np.round(values, d).astype(kind) == written).all()), None)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return next((d for d in range(FINEST + 1) if (np.round(values, d).astype(kind) == written).all()), None)
 
 
 def _wide(distinct: Any) -> str:
@@ -95,7 +96,7 @@ class ColumnStats:
     cells that are not missing; `numbers` and `dates` are those that are such, in a column of texts too; `dates` has
     durations and times of day too, if that is the type. `texts` are the distinct texts of cells, None where there are
     more than 1000; `declared` the categories that the type itself names. `grouped`: the dots in numbers may as well
-    part thousands.
+    part thousands. `stray` describes a value that lies too far out for the column's scale.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class ColumnStats:
         self.said, self.hints = said or Override(), hints or Hints()
         self.form = "text" if cells.beyond_float(array) else cells.form_of(array.type)
         self.single, self.unit, self.zoned, self.padded, self.whole_texts, self.wide = False, "us", 0, False, True, ""
-        self.format, self.grouped, self.markers = "", False, Counter[str]()
+        self.format, self.stray, self.grouped, self.markers = "", "", False, Counter[str]()
         self.written_decimals: int | None = None
         self.texts: list[str] | None = None
         self.declared: tuple[str, ...] = ()
@@ -213,8 +214,8 @@ class ColumnStats:
             return self.said.format
         if self.decimals != 0:
             return ""
-        texts = require("pyarrow").array(v.unique.astype(np.int64)).cast("string")
-        for form in self.hints.dates:
+        for form in self.hints.dates if max(-v.low, v.high) < cells.EXACT else ():
+            texts = require("pyarrow").array(v.unique.astype(np.int64)).cast("string")
             if (formats.parse(form).values(texts) != cells.NONE).all():
                 return form
         return formats.of_whole_numbers(v.unique, self.said.kind == "datetime")
@@ -269,7 +270,7 @@ def column_of(stats: ColumnStats, said: Override) -> Column:
 def _form(stats: ColumnStats) -> str:
     """What the cells are. Raises `UserError` for a few words among numbers or dates, and for infinite numbers."""
     where = f"column {stats.name!r}:"
-    if stats.infinite.any() and stats.numbers.at.any():
+    if stats.infinite.any():
         row = int(stats.infinite.argmax()) + 1
         raise UserError(f"{where} row {row} is infinite: drop or fill it, or leave the column out")
     words = stats.present & ~stats.numbers.at
@@ -407,16 +408,29 @@ def _scaled(stats: ColumnStats, form: str, kind: Any, transform: Transform) -> C
     if form in TIMES:
         v, decimals, size = stats.dates, 0, cells.UNITS[bare.unit] // cells.UNITS[stats.unit]
         values, low, high = (v.sample // size).astype(np.float64), v.low // size, v.high // size
+    elif not (near := transforms.bulk(v.all)).all():
+        row, kept = np.flatnonzero(v.at)[~near], v.all[near]
+        stats.stray = f"row {row[0] + 1} of {bare.name!r} has {v.all[~near][0]:g}" + _more(len(row) - 1)
+        values, low, high = v.sample[(v.sample >= kept.min()) & (v.sample <= kept.max())], kept.min(), kept.max()
+        decimals = stats.written_decimals if stats.format else decimals_of(kept, stats.single)
+        low, high = float(low), float(high)
     if low == high:
         raise UserError(f"column {bare.name!r}: kind={kind!r}, but its only value is {low:g}: leave the column out")
     if transform == "log" and low <= 0:
         raise UserError(
             f"column {bare.name!r}: transform='log', but {low:g} is among its values: use transform='quantile'"
         )
-    chosen, missing = transform or transforms.choose(values), (len(v.at) - len(v.all)) / len(v.at)
-    numbers = transforms.fit(chosen, values, low, high)
+    missing = (len(v.at) - len(v.all)) / len(v.at)
+    with np.errstate(over="ignore", invalid="ignore"):
+        chosen = transform or transforms.choose(values)
+        numbers = transforms.fit(chosen, values, low, high)
     bare = replace(bare, low=low, high=high, decimals=decimals, missing=missing)
     return replace(bare, kind=kind, transform=chosen, transform_params=numbers)
+
+
+def _more(n: int) -> str:
+    """How many more there are."""
+    return f" (and {n} more)" if n else ""
 
 
 def _choice(stats: ColumnStats, form: str, kind: Any, said: tuple[str, ...]) -> Column:

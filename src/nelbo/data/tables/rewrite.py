@@ -11,7 +11,7 @@ import numpy as np
 
 from nelbo.data.schema import Schema
 from nelbo.data.tables import cells
-from nelbo.data.tables.source import TEXT, Dialect, Source, open_table
+from nelbo.data.tables.source import BLANKS, TEXT, Dialect, Source, open_table
 from nelbo.errors import UserError, require
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
@@ -87,12 +87,22 @@ def source_bytes(source: Source, ending: str) -> bytes:
     own = source.dialect or Dialect(SEPARATORS[ending])
     own = replace(own, delimiter="\t") if ending == ".tsv" else own
     columns = [_plain(column, require("pyarrow").string()).to_pylist() for column in source.table.columns]
+    if own.delimiter == BLANKS and not own.sep_line:
+        return _in_columns([source.header, *zip(*columns, strict=True)], own)
     text = io.StringIO()
     text.write(own.bom * "\ufeff" + own.sep_line * f"sep={own.delimiter}{own.newline}")
     csv.writer(text, delimiter=own.delimiter, lineterminator=own.newline).writerows(
         [source.header, *zip(*columns, strict=True)]
     )
     return text.getvalue().encode()
+
+
+def _in_columns(rows: list[Any], dialect: Dialect) -> bytes:
+    """Rows of texts in columns of equal widths, two blanks apart; a missing cell is NA."""
+    cells = [[(cell or "").strip() or "NA" for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() + dialect.newline for row in cells)
+    return (dialect.bom * "\ufeff" + "".join(lines)).encode()
 
 
 def to_bytes(table: Any, ending: str) -> bytes:

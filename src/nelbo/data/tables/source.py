@@ -2,8 +2,8 @@
 
 Every cell of a text file is a text, as it is written: `007`, `1.50` and `18446744073709551615` keep their digits. The
 delimiter is that of `,` `;` tab `|` into which most of the first lines fall as the header does, or the one that Excel's
-first line `sep=;` names. Files are UTF-8, with or without a byte order mark, and may be gzipped. Cells that do not fit
-memory go to a temporary file, which is mapped.
+first line `sep=;` names. Where there is none of them, blanks part the cells (`_blank_cells`). Files are UTF-8, with or
+without a byte order mark, and may be gzipped. Cells that do not fit memory go to a temporary file, which is mapped.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import re
 import tempfile
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import IO, Any
+
+import numpy as np
 
 from nelbo.data.dataset import fits_memory
 from nelbo.data.tables import cells, frames
@@ -29,8 +31,14 @@ from nelbo.reading import check_file, check_unpacked, damaged, is_file, opened, 
 
 TEXT = (".csv", ".tsv", ".txt", ".tab")
 PARQUET = (".parquet", ".pq")
-FRAMES = {"pandas": ("DataFrame",), "polars": ("DataFrame", "LazyFrame"), "pyarrow": ("Table", "RecordBatch")}
+FRAMES = {
+    "pandas": ("DataFrame", "Series"),
+    "polars": ("DataFrame", "LazyFrame", "Series"),
+    "pyarrow": ("Table", "RecordBatch"),
+}
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+BLANKS = " "
+"""The delimiter of a `Dialect` whose cells are parted by any number of blanks."""
 LOOK, HEAD = 100, 2**20  # lines, and bytes, by which the dialect is told
 BLOCK, BATCH = 2**24, 2**16  # bytes of text, and rows of Parquet, that are read at once
 WIDEST = 100_000  # columns
@@ -74,24 +82,60 @@ class Source:
 def is_table(source: Any) -> bool:
     """Whether a source is a table: a DataFrame, an Arrow table, or a file whose ending says so and that exists.
 
-    A `.txt` file is one if its lines fall into cells (`nelbo.data.text.rows`).
+    A `.txt` file is one if its lines fall into cells (`nelbo.data.text.rows`). So are a Series, a dictionary of
+    columns, a list of dictionaries, a structured array, and whatever gives Arrow batches (`__arrow_c_stream__`).
     """
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         ending = _ending(path)
         return ending in TEXT + PARQUET and is_file(path) and (ending != ".txt" or holds_table(path))
-    kind = type(source)
-    return kind.__name__ in FRAMES.get(kind.__module__.partition(".")[0], ())
+    if isinstance(source, np.ndarray):
+        return source.dtype.names is not None
+    if isinstance(source, Mapping):
+        return bool(source) and all(_is_column(values) for values in source.values())
+    if isinstance(source, list | tuple):
+        return bool(source) and all(isinstance(row, Mapping) for row in source)
+    package, name = type(source).__module__.partition(".")[0], type(source).__name__
+    return name in FRAMES.get(package, ()) or hasattr(source, "__arrow_c_stream__")
+
+
+def _is_column(values: Any) -> bool:
+    """Whether values are a sequence of single cells."""
+    if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
+        return False
+    return getattr(values, "ndim", 1) == 1 and not any(isinstance(cell, list | np.ndarray) for cell in values)
 
 
 def open_table(source: Any) -> Source:
     """The table that a source holds. Raises `UserError` if it is damaged, or its columns' names are not distinct."""
-    require("pyarrow")
+    pa = require("pyarrow")
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         return _text(path) if _ending(path) in TEXT else _parquet(path)
-    package = type(source).__module__.partition(".")[0]
-    return _pandas(source) if package == "pandas" else _arrow(_from_polars(source) if package == "polars" else source)
+    if isinstance(source, np.ndarray | Mapping | list | tuple):
+        return _pandas(_framed(source))
+    package, name = type(source).__module__.partition(".")[0], type(source).__name__
+    if name == "Series":
+        source = source.to_frame(source.name or "value")
+    if package == "pandas":
+        return _pandas(source)
+    if package == "polars":
+        return _arrow(_from_polars(source))
+    if package == "pyarrow" and name in FRAMES["pyarrow"]:
+        return _arrow(source)
+    with damaged(f"the {name}", "is not a table", "give a DataFrame, or an Arrow table"):
+        return _arrow(pa.table(source))
+
+
+def _framed(source: Any) -> Any:
+    """A structured array, a dictionary of columns or a list of dictionaries as a DataFrame."""
+    pandas = require("pandas")
+    with damaged(
+        f"the {type(source).__name__}", "is not a table", "give columns of one length, with a cell for each row"
+    ):
+        if isinstance(source, np.ndarray):
+            return pandas.DataFrame({name: source[name] for name in source.dtype.names or ()})
+        return pandas.DataFrame(dict(source) if isinstance(source, Mapping) else list(source))
 
 
 def _ending(path: Path) -> str:
@@ -194,6 +238,8 @@ def _text(path: Path) -> Source:
     """A text file. Raises `UserError` naming the line, column or byte of what is wrong with it."""
     pa, arrow = require("pyarrow"), require("pyarrow.csv")
     dialect, lines, header = _head(path)
+    if dialect.delimiter == BLANKS and not dialect.sep_line:
+        return _aligned(path, dialect)
     names = _checked(str(path), tuple(cell.strip() or f"Unnamed: {i}" for i, cell in enumerate(header)))
     schema = pa.schema([(str(i), pa.string()) for i in range(len(names))])
     try:
@@ -221,13 +267,16 @@ def _head(path: Path) -> tuple[Dialect, int, tuple[str, ...]]:
     with opened(path) as file, damaged(path):
         head = file.read(HEAD).decode("utf-8", "replace")
         bom, head = head.startswith("\ufeff"), head.removeprefix("\ufeff")
-        sep = re.match(r'"?sep=([,;\t|])"?\r?\n', head, re.IGNORECASE)
+        sep = re.match(r'"?sep=([^"\r\n])"?\r?\n', head, re.IGNORECASE)
         head = head[sep.end() :] if sep else head
         found = {mark: _records(head, mark) for mark in ([sep[1]] if sep else DELIMITERS)}
     mark = _most_even({mark: [len(record) for _, record in records] for mark, records in found.items()}, path)
+    newline = "\r\n" if head.partition("\n")[0].endswith("\r") else "\n"
     if not found[mark] or not any(cell.strip() for cell in found[mark][0][1]):
         raise UserError(f"{path} is empty: give a header and at least 2 rows")
     lines, header = found[mark][0]
+    if not sep and len(header) == 1 and (aligned := _blank_cells(head.splitlines()[:LOOK])):
+        mark, header = BLANKS, aligned[0]
     pa, pc = require("pyarrow"), require("pyarrow.compute")
     if pc.all(pc.match_substring_regex(pc.utf8_trim_whitespace(pa.array(header)), cells.NUMBER)).as_py():
         raise UserError(f"{path}: the first line holds numbers ({header[0].strip()}, ...): add a line of names")
@@ -237,8 +286,65 @@ def _head(path: Path) -> tuple[Dialect, int, tuple[str, ...]]:
             f"{path} has one column, {header[0].strip()!r}, separated by {other!r}: separate its columns "
             "by , ; | or tab"
         )
-    newline = "\r\n" if head.partition("\n")[0].endswith("\r") else "\n"
     return Dialect(mark, newline, bom, sep is not None), lines + bool(sep), tuple(header)
+
+
+def _aligned(path: Path, dialect: Dialect) -> Source:
+    """A file whose cells are parted by blanks. Raises `UserError` for a line that has other cells than the first."""
+    pa = require("pyarrow")
+    _check_encoding(path)
+    with opened(path) as file, damaged(path):
+        lines = file.read().decode("utf-8-sig").splitlines()
+    rows = _blank_cells(lines)
+    if rows is None:
+        known = _blank_cells(lines[:LOOK]) or [[]]
+        bad = next((i for i in range(LOOK, len(lines)) if not _blank_cells([*lines[:LOOK], lines[i]])), len(lines) - 1)
+        raise UserError(
+            f"{path}: line {bad + 1} does not have {len(known[0])} cells as the header: separate them by commas"
+        )
+    header, *records = rows
+    names = _checked(str(path), tuple(header))
+    columns = [pa.array(column, pa.string()) for column in zip(*records, strict=True)] or [
+        pa.array([], pa.string())
+    ] * len(names)
+    return Source(str(path), pa.Table.from_arrays(columns, names), tuple(header), dialect)
+
+
+def _blank_cells(lines: list[str]) -> list[list[str]] | None:
+    """The cells of lines that blanks part alike, the header first; None if they do not.
+
+    Two or more blanks part cells, or the columns of blanks that all lines share, or single blanks. The latter two need
+    a column of numbers, since the words of names and sentences have blanks between them, too.
+    """
+    kept = [line.expandtabs().rstrip() for line in lines if line.strip()]
+    if len(kept) < 2:
+        return None
+    wide = [re.split(" {2,}", line.strip()) for line in kept]
+    ends = [0, *_shared_blanks(kept), max(map(len, kept))]
+    fixed = [[line[a:b].strip() for a, b in pairwise(ends)] for line in kept]
+    try:
+        single = list(csv.reader((line.strip() for line in kept), delimiter=" ", skipinitialspace=True))
+    except csv.Error:
+        single = wide
+    for rows, sure in ((wide, True), (fixed, False), (single, False)):
+        even = {len(row) for row in rows} == {len(rows[0])} and len(rows) == len(kept)
+        named = len(rows[0]) > 1 and all(rows[0])
+        if even and named and (sure or any(_is_numeric(column[1:]) for column in zip(*rows, strict=True))):
+            return rows
+    return None
+
+
+def _shared_blanks(lines: list[str]) -> list[int]:
+    """The places where columns of characters begin, after those at which all lines have blanks."""
+    width = max(map(len, lines))
+    blank = [all(line[i : i + 1] in ("", " ") for line in lines) for i in range(width)]
+    return [i for i in range(1, width) if blank[i - 1] and not blank[i]]
+
+
+def _is_numeric(texts: Sequence[str]) -> bool:
+    """Whether texts are numbers, with or without gaps."""
+    kept = [text for text in texts if text not in cells.MARKERS]
+    return bool(kept) and all(re.match(cells.NUMBER, text) for text in kept)
 
 
 def _records(head: str, delimiter: str) -> list[tuple[int, list[str]]]:
@@ -268,7 +374,7 @@ def _check_lengths(path: Path, dialect: Dialect, wanted: int) -> None:
             if record and len(record) != wanted:
                 raise UserError(
                     f"{path}: line {before + reader.line_num} has {len(record)} cells, the header {wanted}: fix the "
-                    f"line, or quote a cell that holds {DELIMITERS[dialect.delimiter]}"
+                    f"line, or quote a cell that holds {DELIMITERS.get(dialect.delimiter, repr(dialect.delimiter))}"
                 )
 
 

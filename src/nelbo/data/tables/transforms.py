@@ -10,6 +10,9 @@ where all are above 0 and their logarithms nearly Normal, else "quantile"; so to
 The score of a share p of the rows is Phi^-1(e + (1 - 2 e) p) with e = Phi(-3.5), so the lowest and the highest value
 are near -3.5 and 3.5. A value that many rows have is a knot, at the middle of its rows, and so are the values beside
 it. Beyond the knots the slope is the mean one between the middle and the end: what is further out stays so.
+
+A few values that lie `STRAY` times further from the median than all others would leave no room for these: `bulk` finds
+the others, of which the transform and the range of a column are.
 """
 
 from __future__ import annotations
@@ -26,7 +29,24 @@ REPEATED = 0.05
 GRID = 64
 REACH = 3.5
 NORMAL = NormalDist()
+STRAY, FEW = 1000.0, 0.01  # how much further out than all others, and the largest share of values that may be
+STEEPEST = float(np.finfo(np.float64).max)
+FARTHEST = 100.0  # in x; what is further out is as far
 BIGGEST = 700.0  # exp of it is about the largest number
+
+
+def bulk(values: np.ndarray) -> np.ndarray:
+    """Which values do not lie `STRAY` times further from the median than the others: a mask, all True for most data."""
+    whole = np.ones(len(values), bool)
+    if len(values) < 10:
+        return whole
+    away = np.abs(values / 2 - np.median(values / 2))  # halves, whose differences are finite
+    most = int(FEW * len(values)) + 1
+    furthest = np.sort(np.partition(away, -most - 1)[-most - 1 :])
+    if not np.partition(away, int(0.9 * len(away)))[int(0.9 * len(away))] > 0 or not furthest[0] > 0:
+        return whole
+    steps = np.log(furthest[1:]) - np.log(furthest[:-1])
+    return away <= furthest[int(steps.argmax())] if steps.max() >= np.log(STRAY) else whole
 
 
 def choose(values: np.ndarray) -> Transform:
@@ -118,8 +138,9 @@ def _tables(column: Column) -> tuple[np.ndarray, np.ndarray]:
 def _piecewise(v: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The piecewise linear map through the points (a, b), both strictly increasing, and on beyond its ends."""
     y = np.interp(v, a, b)
-    middle = len(a) // 2
-    below = (b[middle] - b[0]) / (a[middle] - a[0])
-    above = (b[-1] - b[middle]) / (a[-1] - a[middle]) if middle < len(a) - 1 else (b[-1] - b[0]) / (a[-1] - a[0])
-    y = np.where(v < a[0], b[0] + (v - a[0]) * below, y)
-    return np.where(v > a[-1], b[-1] + (v - a[-1]) * above, y)
+    middle, end = len(a) // 2, len(a) // 2 if len(a) > 2 else 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        below = min((b[middle] - b[0]) / (a[middle] - a[0]), STEEPEST)
+        above = min((b[-1] - b[end]) / (a[-1] - a[end]), STEEPEST)
+        y = np.where(v < a[0], b[0] + (v - a[0]) * below, y)
+        return np.where(v > a[-1], b[-1] + (v - a[-1]) * above, y)
