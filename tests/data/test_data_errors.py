@@ -77,6 +77,9 @@ def test_unknown_names_and_missing_paths(tmp_path: Path) -> None:
     assert_user_error(lambda: load(""), "'': no such file")
     assert_user_error(lambda: load(np.ma.masked_array(VECTORS, VECTORS > 0)), "a masked array", "filled")
     assert_user_error(lambda: load([[1.0, 2.0], [1.0]]), "a list has items of the shapes (1,) and (2,): give one shape")
+    assert_user_error(lambda: load(iter(VECTORS)), "give list(x)")
+    assert_user_error(lambda: load({"left": VECTORS, "right": VECTORS}), "a dictionary of left, right: give rows")
+    assert_user_error(lambda: load([GREYS[0], GREYS[1], GREYS[2, :4]]), "shapes (4, 6) and (5, 6)", "--size 64")
     assert_user_error(lambda: load((VECTORS, VECTORS, VECTORS)), "a tuple of 3")
 
 
@@ -85,7 +88,7 @@ def test_unknown_names_and_missing_paths(tmp_path: Path) -> None:
     [
         (np.arange(9), "array has shape (9,)"),
         (np.zeros((2, 2, 2, 2, 2)), "has shape (2, 2, 2, 2, 2)"),
-        (np.zeros((2, 5, 6, 7)), "1, 3 or 4 channels"),
+        (np.zeros((2, 7, 6, 7)), "which axis has the channels is not clear"),
         (np.zeros((0, 3)), "is empty, of shape (0, 3)"),
         (np.zeros((1, 3)), "has 1 row"),
         (np.array([["a", "b"]] * 3), "has type <U1"),
@@ -166,7 +169,7 @@ def test_npz_that_does_not_say_which_array(tmp_path: Path) -> None:
 def test_torch_datasets_that_are_refused() -> None:
     assert_user_error(lambda: load(Numbered(COLOURS, odd=3)), "Numbered: item 3 has shape (4, 6, 3), item 0 (5, 6, 3)")
     assert_user_error(lambda: load(Listed([])), "Listed is empty")
-    assert_user_error(lambda: load(Listed([{"x": 1}, {"x": 2}])), "Listed: item 0 is a dict")
+    assert_user_error(lambda: load(Listed([{"a": 1}, {"a": 2}])), "Listed: item 0 is a dict")
 
     class Endless(IterableDataset):  # type: ignore[type-arg]
         def __iter__(self) -> Iterator[Any]:

@@ -106,6 +106,7 @@ def test_sixteen_bits_that_hold_eight(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
+@pytest.mark.filterwarnings("ignore:.*those of training")
 def test_thirty_two_bits_are_the_numbers_of_an_array(dtype: type, tmp_path: Path) -> None:
     """Of a float32 or an int32 TIFF, as microscopes and depth cameras write."""
     values = RNG.normal(300, 900, (6, 4, 5)).astype(dtype)

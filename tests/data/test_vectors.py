@@ -65,7 +65,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "durations": (X.astype("timedelta64[s]"), "x / numpy.timedelta64(1, 's')"),
     "strings": (X.astype(str), "x.astype(float)"),
     "one dimension": (X[:, 0], "one recording as --kind series with a --window"),
-    "a dict": ({"x": X, "y": X}, "give one of its values, or (x, y): x, y"),
+    "a dict": ({"left": X, "right": X}, "give rows and labels as x and y"),
     "a generator": ((row for row in X), "give list(x)"),
     "a ragged list": ([X[0], X[1, :3]], "items of the shapes (3,) and (5,)"),
     "a list of objects": ([object(), object()], "a list of items of type object"),

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from nelbo.data.dataset import to_tensor
-from nelbo.data.images.decode import MODES
+from nelbo.data.images.decode import MODES, pixels
 from nelbo.data.schema import Schema
 
 HEIGHT = 64  # pixels of an image and of a curve's panel
@@ -23,9 +23,8 @@ COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e
 
 def image_strip(values: np.ndarray, schema: Schema) -> str:
     """Images `(n, channels, height, width)` in the data's units, side by side in one PNG."""
-    x = schema.encode(to_tensor(values)).clamp(0, 1).mul(255).round().byte()
-    strip = np.concatenate(list(x.permute(0, 2, 3, 1).numpy()), 1)
-    channels, height = schema.shape[0], schema.shape[1]
+    strip = np.concatenate(list(pixels(values, schema)), 1)
+    height, channels = schema.shape[1], strip.shape[2]
     image = Image.fromarray(strip.squeeze(-1) if channels == 1 else strip, MODES[channels])
     content = BytesIO()
     image.reduce(max(1, height // HEIGHT)).save(content, "PNG")

@@ -5,8 +5,10 @@ A source is one of these:
     "mnist", "fashion-mnist"      a named data set (IDX files under `data_root`)
     a path                        a `.npy` or `.npz` file (`file.npz:name` selects an array), a folder of pictures, a
                                   CSV, TSV or Parquet table, or a `.txt` file
-    an array or tensor            rows, or a tuple (x, y) of rows and labels
-    a Torch map-style dataset     of x or (x, y)
+    an array or tensor            rows, also a list of arrays, or a tuple (x, y) of rows and labels
+    splits                        ((x, y), (x_test, y_test)), or a dictionary of such names
+    a map-style dataset           of x, (x, y) or dictionaries; or a Torch DataLoader of one
+    pictures                      of Pillow, or paths, in a list, alone or with labels; a pattern such as "cats/*.jpg"
     a Hugging Face dataset        of pictures, or a table
     a DataFrame or Arrow table    of pandas, polars or pyarrow
     a list of strings             text

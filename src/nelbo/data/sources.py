@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
 from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data import IterableDataset
 
 from nelbo.data.arrays import npy
 from nelbo.data.arrays.infer import RawSplit
@@ -54,7 +54,8 @@ def read_named(name: str, data_root: str | Path | None = None) -> LoadedArrays:
         places.append(SYSTEM_FASHION)
     for place in places:
         if found := _idx_files(place):
-            return LoadedArrays(name, *map(read_idx, found))
+            x, y, x_test, y_test = map(read_idx, found)
+            return LoadedArrays(name, x, y, x_test, y_test)
     if name == "mnist":
         return replace(npy.read(BUNDLED), name=name)
     looked = ", ".join(map(str, places))
@@ -105,13 +106,51 @@ def read(source: Any, data_root: str | Path | None = None, layout: Layout = as_b
         if found := _array_file(source):
             return npy.read(*found, layout)
         raise UserError(f"{source} is not a data source: give a table, pictures, .npy, .npz or a known name")
+    if isinstance(source, DataLoader):
+        return read(source.dataset, data_root, layout)
+    if isinstance(source, Mapping):
+        return _of_names(source)
     if isinstance(source, tuple):
-        if len(source) != 2:
-            raise UserError(f"a tuple of {len(source)} is not a data source: give (x, y), rows and their labels")
-        return LoadedArrays("array", _array(source[0]), source[1])
-    if isinstance(source, TorchDataset):
+        return _of_tuple(source)
+    if isinstance(source, TorchDataset) or _is_map_style(source):
         return _items(source, layout)
     return LoadedArrays("array", _array(source))
+
+
+def _of_names(source: Mapping[Any, Any]) -> LoadedArrays:
+    """The arrays of a dictionary, by their names; see `npy.chosen_names`."""
+    try:
+        chosen = npy.chosen_names([str(name) for name in source], "the dictionary")
+    except UserError:
+        raise UserError(
+            f"a dictionary of {', '.join(map(str, source)) or 'nothing'}: give rows and labels as x and y, or as "
+            "x_train, y_train, x_test and y_test; or columns as pandas.DataFrame(dictionary)"
+        ) from None
+    found = {str(name): value for name, value in source.items()}
+    x, y, x_test, y_test = (found.get(name) for name in chosen)
+    return LoadedArrays("array", _array(x), y, None if x_test is None else _array(x_test), y_test)
+
+
+def _of_tuple(source: tuple[Any, ...]) -> LoadedArrays:
+    """(x, y), or the pairs of a training, perhaps a validation, and a test part."""
+    if len(source) in (2, 3) and all(isinstance(part, tuple) and len(part) == 2 for part in source):
+        (x, y), (x_test, y_test) = source[0], source[-1]
+        return LoadedArrays("array", _array(x), y, _array(x_test), y_test)
+    if len(source) != 2:
+        raise UserError(
+            f"a tuple of {len(source)} is not a data source: give (x, y), rows and their labels, or "
+            "((x, y), (x_test, y_test))"
+        )
+    return LoadedArrays("array", _array(source[0]), source[1])
+
+
+def _is_map_style(source: Any) -> bool:
+    """Whether a source is a dataset of another class than torch's, or a list of pairs (x, y)."""
+    if isinstance(source, list) and source and all(isinstance(item, tuple) and len(item) == 2 for item in source):
+        return bool(np.ndim(source[0][0]))
+    other = str | bytes | bytearray | Sequence | np.ndarray | Tensor
+    methods = all(callable(getattr(source, name, None)) for name in ("__len__", "__getitem__"))
+    return methods and not isinstance(source, other) and getattr(source, "shape", None) is None
 
 
 def parts(
@@ -121,7 +160,7 @@ def parts(
 
     Raises `UserError` for inconsistent shapes or labels.
     """
-    classes = classes or CLASSES.get(stored.name, ())
+    classes = classes or stored.classes or CLASSES.get(stored.name, ())
     found = [(stored.name, stored.x, stored.y)]
     if stored.x_test is not None:
         found = [(f"{stored.name} train", stored.x, stored.y), (f"{stored.name} test", stored.x_test, stored.y_test)]
@@ -163,13 +202,13 @@ def _array(x: Any) -> np.ndarray:
         raise UserError("a masked array is not a data source: fill it with x.filled(0), or drop its masked rows")
     if callable(getattr(x, "toarray", None)):  # SciPy
         raise UserError(f"a {name} is sparse: give x.toarray()")
-    if isinstance(x, dict):
-        raise UserError(f"a dict is not a data source: give one of its values, or (x, y): {', '.join(map(str, x))}")
     if isinstance(x, Iterator):
         raise UserError(f"a {name} is not a data source, as it has no length: give list(x)")
     if isinstance(x, list | tuple):
         x = _stacked(x)
-    elif not isinstance(x, np.ndarray) and not (hasattr(x, "__array__") and len(getattr(x, "shape", ())) > 0):
+    elif not isinstance(x, np.ndarray) and not (
+        callable(getattr(x, "__array__", None)) and len(getattr(x, "shape", ())) > 0
+    ):
         raise UserError(f"a {name} is not a data source: give an array, a table, (x, y), a Torch dataset, a path")
     with damaged(f"a {name}", "is not an array", "give a NumPy array"):
         array = np.asarray(x)
@@ -185,7 +224,8 @@ def _stacked(items: list[Any] | tuple[Any, ...]) -> np.ndarray:
         shapes = {row.shape for row in rows}
         if len(shapes) > 1:
             raise UserError(
-                f"a list has items of the shapes {sorted(shapes)[0]} and {sorted(shapes)[-1]}: give one shape"
+                f"a list has items of the shapes {sorted(shapes)[0]} and {sorted(shapes)[-1]}: give one "
+                "shape; pictures as Pillow pictures or files, with size=64 (--size 64)"
             )
         if not rows or rows[0].dtype.kind not in "biufc":
             held = f"items of type {type(items[0]).__name__}" if items else "no item"
@@ -200,7 +240,9 @@ def _items(source: Any, layout: Layout) -> LoadedArrays:
         raise UserError(f"{name} is not a map-style dataset: give one with a length, whose items are x or (x, y)")
     if len(source) == 0:
         raise UserError(f"{name} is empty: give at least one item")
+    names = getattr(source, "classes", None)
+    classes = tuple(names) if isinstance(names, list | tuple) and all(isinstance(c, str) for c in names) else ()
     items = Items(source, name, layout)
     if fits_memory(int(np.prod(items.shape)) * items.dtype.itemsize):
-        return LoadedArrays(name, *items.read())
-    return LoadedArrays(name, items, items.labels())
+        return LoadedArrays(name, *items.read(), classes=classes)
+    return LoadedArrays(name, items, items.labels(), classes=classes)

@@ -22,6 +22,10 @@ WORDS: dict[Part, str] = {
     "val": "validation|validate|valid|val|development|dev|evaluation|eval",
     "test": "testing|test|tst|holdout|hold_out|heldout|held_out",
 }
+ROWS = ("x", "data", "images", "image", "imgs", "img", "pixel_values", "features", "inputs", "arr_0", "")
+"""The names of arrays of rows."""
+LABELS = ("y", "labels", "label", "targets", "target", "classes", "class", "arr_1")
+"""The names of arrays of labels."""
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _PART = {part: re.compile(rf"(?<![a-z])({words})(?=set|data|[^a-z]|$)") for part, words in WORDS.items()}
 

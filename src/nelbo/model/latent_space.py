@@ -93,7 +93,9 @@ class LatentSpaceMixin(ABC):
 
     def _as_batch(self, item: Any) -> Any:
         """Add a batch dimension to a single datum that has none."""
-        if isinstance(item, np.ndarray | Tensor) and tuple(item.shape) in (self.schema.shape, self.schema.shape[1:]):
+        shape = self.schema.shape
+        single = (shape, shape[1:], (*shape[1:], shape[0]))  # of a picture, without channels, or with channels last
+        if isinstance(item, np.ndarray | Tensor) and tuple(item.shape) in single:
             return item[None]
         return item
 

@@ -31,7 +31,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageDraw, ImageFont, PngImagePlugin
 
 from nelbo.data import Schema
-from nelbo.data.dataset import to_tensor
+from nelbo.data.images.decode import MODES, pixels
 from nelbo.errors import UserError
 from nelbo.plotting.figures import SheetFigures
 from nelbo.reading import check_file, damaged, text_of
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PAD = 2
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 INK = {1: (200,), 3: (200, 200, 200), 4: (128, 128, 128, 255)}  # of text, legible on black and on transparency
 
 
@@ -330,12 +329,6 @@ class ImageFigures(SheetFigures):
 FIGURES = ImageFigures()
 
 
-def pixels(values: np.ndarray, schema: Schema) -> np.ndarray:
-    """Convert pictures `(n, channels, height, width)` in the data's units to `(n, height, width, channels)` uint8."""
-    x = schema.encode(to_tensor(values)).clamp(0, 1).mul(255).round().byte()
-    return x.permute(0, 2, 3, 1).numpy()
-
-
 def anomaly_figure(
     pictures: np.ndarray, remade: np.ndarray, heat: np.ndarray, titles: Sequence[str], schema: Schema
 ) -> Figure:
@@ -354,7 +347,7 @@ def anomaly_figure(
     shown = [pixels(values, schema) for values in (pictures, remade)]
     for i, title in enumerate(titles):
         for axis, values in zip(axes[:2, i], shown, strict=True):
-            axis.imshow(values[i].squeeze(-1) if schema.shape[0] == 1 else values[i], cmap="gray", vmin=0, vmax=255)
+            axis.imshow(values[i].squeeze(-1) if values.shape[3] == 1 else values[i], cmap="gray", vmin=0, vmax=255)
         axes[2, i].imshow(shown[0][i][..., :3].mean(-1) / 2.5, cmap="gray", vmin=0, vmax=255)  # dim, beneath the heat
         strength = (warm[i] / top).clip(0, 1) ** 0.5
         drawn = axes[2, i].imshow(warm[i], cmap="hot", vmin=0, vmax=top, alpha=strength)

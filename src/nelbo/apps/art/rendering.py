@@ -14,9 +14,10 @@ import numpy as np
 from PIL import Image
 
 from nelbo.data import Schema
+from nelbo.data.images.decode import pixels
 from nelbo.errors import UserError
 from nelbo.plotting import images
-from nelbo.plotting.images import Sheet, enlarge, pixels
+from nelbo.plotting.images import Sheet, enlarge
 from nelbo.training.checkpoint import write_bytes
 
 MOMENTS = 10  # frames of an animation that are shown on a sheet

@@ -23,12 +23,12 @@ import torch
 from nelbo.apps.synthesis.neighbours import NeighborAugmenter, nearest_neighbors
 from nelbo.data import Dataset, Schema, subset
 from nelbo.data.dataset import sample_indices
+from nelbo.data.images.decode import MODES, pixels
 from nelbo.data.labels import as_user_labels, class_index
 from nelbo.errors import UserError, nearest
 from nelbo.model import Model
 from nelbo.model.scoring import importance_weighted_bound
 from nelbo.plotting import images
-from nelbo.plotting.images import pixels
 from nelbo.training.checkpoint import write_bytes
 
 NEAREST = 3
@@ -152,6 +152,8 @@ def write_set(out: Path, x: np.ndarray, y: np.ndarray, schema: Schema, real: int
     if out.suffix.lower() == ".npz":
         write_bytes(out, as_npz(x, y, schema))
         return
+    if schema.shape[0] not in MODES:
+        raise UserError(f"pictures of {schema.shape[0]} channels have no picture files: give a .npz file with --out")
     for name in np.unique(y).tolist():
         if name in ("", ".", "..") or Path(name).name != name or name.startswith("."):
             raise UserError(f"class {name!r} cannot be the name of a folder: give a .npz file with --out")

@@ -339,7 +339,6 @@ def check_range(part: RawSplit, schema: Schema, stats: ArrayStats) -> None:
     if schema.support != "unit":
         return
     low, high = schema.shift[0], schema.shift[0] + top
-    inside = low <= stats.low and stats.high <= high
     fixed = schema.kind == "image" and low == 0 and top in (1, 255)
     small = part.rows.dtype.kind == "f" and stats.high > 0
     near = low - BEYOND * top <= stats.low and stats.high <= high + BEYOND * top
@@ -348,7 +347,7 @@ def check_range(part: RawSplit, schema: Schema, stats: ArrayStats) -> None:
             f"{part.name}: values range from {stats.low:g} to {stats.high:g}, and the model needs {low:g} to {high:g}: "
             "rescale them"
         )
-    if not inside or (small and not fixed and stats.high - low < LEAST_SHARE * top):
+    if not near or (small and not fixed and stats.high - low < LEAST_SHARE * top):
         warnings.warn(
             f"{part.name}: values range from {stats.low:g} to {stats.high:g}, and those of training from {low:g} to "
             f"{high:g}: rescale them if they have other units",

@@ -70,7 +70,9 @@ class VectorKind(ArrayKind):
         return reader_of(source, DataOptions())
 
     def default_recipe(self, source: Any) -> str | None:
-        shape = getattr(source[0] if isinstance(source, tuple) and source else source, "shape", ())
+        while isinstance(source, tuple) and source:  # ((x, y), (x_test, y_test))
+            source = source[0]
+        shape = getattr(source, "shape", ())
         return "pictures" if len(shape) in (3, 4) else None
 
     def default_net(self, schema: Schema) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nelbo.data.split_names import LABELS, ROWS
 from nelbo.errors import UserError
 
 Layout = Callable[[np.ndarray, str], np.ndarray]
@@ -29,11 +30,37 @@ def as_batch_layout(array: np.ndarray, name: str) -> np.ndarray:
     _check(array, name, (2, 3, 4), "(n, features), (n, h, w) or (n, h, w, channels)")
     if array.ndim == 3:
         return array[:, None]
-    if array.ndim == 4 and array.shape[-1] in CHANNELS:
+    if array.ndim == 4 and channels_axis(array.shape, name) == 3:
         return array.transpose(0, 3, 1, 2)
-    if array.ndim == 4 and array.shape[1] not in CHANNELS:
-        raise UserError(f"{name} has shape {array.shape}: pictures have 1, 3 or 4 channels, last or first")
     return array
+
+
+def channels_axis(shape: tuple[int, ...], name: str) -> int:
+    """The axis of the channels of pictures, 1 or 3: of 1, 3 or 4 channels, else beside a square, else the smaller.
+
+    Warns if that is in doubt, as with 1, 3 or 4 at both ends. Raises `UserError` if the axes do not differ.
+
+    >>> [channels_axis(shape, "x") for shape in ((9, 32, 32, 3), (9, 1, 5, 6), (9, 2, 48, 64), (9, 64, 64, 13))]
+    [3, 1, 1, 3]
+    """
+    usual = [axis for axis in (1, 3) if shape[axis] in CHANNELS]
+    if len(usual) == 1:
+        return usual[0]
+    square = [axis for axis in (1, 3) if len({shape[other] for other in (1, 2, 3) if other != axis}) == 1]
+    chosen = square[0] if len(square) == 1 else 3 if usual or shape[3] < shape[1] else 1
+    if not usual and shape[1] == shape[3]:
+        raise UserError(
+            f"{name} has shape {shape}: which axis has the channels is not clear: pad the pictures to another height "
+            "or width"
+        )
+    clear = len(square) == 1 or 2 * shape[chosen] <= min(shape[2], shape[4 - chosen])
+    if max(shape[1:]) > 1 and (usual or not clear):
+        warnings.warn(
+            f"{name}: of shape {shape}, {shape[chosen]} is taken for the number of channels, which come "
+            f"{'last' if chosen == 3 else 'first'}: transpose the array if they do not",
+            stacklevel=3,
+        )
+    return chosen
 
 
 def as_series_layout(array: np.ndarray, name: str) -> np.ndarray:
@@ -60,7 +87,7 @@ def _check(array: np.ndarray, name: str, dimensions: tuple[int, ...], wanted: st
 
 
 class Items:
-    """Rows of a Torch dataset whose items are x or (x, y); x is a tensor, an array or a PIL picture.
+    """Rows of a dataset whose items are x, (x, y) or dictionaries; x is a tensor, an array or a PIL picture.
 
     Indexing with row numbers, or a slice, gives rows laid out by `layout`. Items are read every time they are asked
     for. Raises `UserError` if their shapes differ.
@@ -68,8 +95,7 @@ class Items:
 
     def __init__(self, items: Any, name: str, layout: Layout = as_batch_layout) -> None:
         self.items, self.name, self._layout = items, name, layout
-        first = _split(items[0])[0]
-        self._shape = tuple(np.shape(first))
+        self._shape = tuple(np.shape(_split(items[0])[0]))
         laid_out = self[[0]]
         self.shape: tuple[int, ...] = (len(items), *laid_out.shape[1:])
         self.dtype = laid_out.dtype
@@ -94,13 +120,18 @@ class Items:
         array = to_numpy(x) if isinstance(x, Tensor) else np.asarray(x)
         if array.shape != self._shape:
             raise UserError(
-                f"{self.name}: item {i} has shape {array.shape}, item 0 {self._shape}: give all the same shape"
+                f"{self.name}: item {i} has shape {array.shape}, item 0 {self._shape}: give all the same shape, or a "
+                "list of pictures, which size=64 resizes"
             )
         return array, y
 
 
 def _split(item: Any) -> tuple[Any, Any]:
-    """(x, y) of an item; y is None if it has none."""
+    """(x, y) of an item, by the names in a dictionary; y is None if it has none."""
+    if isinstance(item, Mapping):
+        named = {str(name).lower(): value for name, value in item.items()}
+        x, y = (next((named[name] for name in names if name in named), None) for names in (ROWS, LABELS))
+        return (item, None) if x is None else (x, y)
     return (item[0], item[1] if len(item) > 1 else None) if isinstance(item, tuple | list) else (item, None)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from nelbo.data.arrays.layout import Layout, as_batch_layout
 from nelbo.data.dataset import RowSource
-from nelbo.data.split_names import HELD_OUT, part_of
+from nelbo.data.split_names import HELD_OUT, LABELS, ROWS, part_of
 from nelbo.errors import UserError
 from nelbo.reading import RESTORE, check_file, check_unpacked, damaged
 
@@ -88,19 +88,21 @@ def _runs(index: np.ndarray) -> list[tuple[int, int, int]]:
 
 
 SUFFIXES = (".npy", ".npz")
-ROWS = ("x", "data", "images", "image", "imgs", "features", "inputs", "arr_0", "")
-LABELS = ("y", "labels", "label", "targets", "target", "classes", "class", "arr_1")
 
 
 @dataclass(frozen=True)
 class LoadedArrays:
-    """The arrays of a source: rows and labels of the training split, and of the test split if any."""
+    """The arrays of a source: rows and labels of the training split, and of the test split if any.
+
+    `classes` are the names of the classes that whole labels index, if known.
+    """
 
     name: str
     x: RowSource
     y: Any = None
     x_test: np.ndarray | None = None
     y_test: Any = None
+    classes: tuple[str, ...] = ()
 
 
 def read(path: Path, member: str = "", layout: Layout = as_batch_layout) -> LoadedArrays:

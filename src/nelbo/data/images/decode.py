@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Literal, Protocol
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from nelbo.data.dataset import to_tensor
 from nelbo.data.schema import ResizeMode, Schema
 from nelbo.errors import UserError
 
@@ -178,3 +179,14 @@ def _resize(picture: Image.Image, size: tuple[int, int], resize_mode: ResizeMode
     if resize_mode == "pad":
         return ImageOps.pad(picture, size, Image.Resampling.LANCZOS)
     return picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def pixels(values: np.ndarray, schema: Schema) -> np.ndarray:
+    """Convert pictures `(n, channels, height, width)` in the data's units to `(n, height, width, channels)` uint8.
+
+    Of a number of channels that no picture file has, such as 2 or 13, the mean is drawn, in grey.
+    """
+    x = schema.encode(to_tensor(values)).clamp(0, 1)
+    if x.shape[1] not in MODES:
+        x = x.mean(1, keepdim=True)
+    return x.mul(255).round().byte().permute(0, 2, 3, 1).numpy()

@@ -20,6 +20,7 @@ that start with a dot are ignored.
 from __future__ import annotations
 
 import csv
+import glob
 import logging
 import os
 import warnings
@@ -27,21 +28,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from nelbo.data.dataset import Dataset, InMemoryDataset, fits_memory
 from nelbo.data.images.cache import cache
-from nelbo.data.images.decode import DEPTHS, Depth, ImageHeader, ImageSource, ImageSpec, decode, read_header
-from nelbo.data.labels import in_order
+from nelbo.data.images.decode import DEPTHS, Depth, ImageHeader, ImageSource, ImageSpec, Opened, decode, read_header
+from nelbo.data.labels import in_order, labels_of
 from nelbo.data.parallel import parallel_map, shared_array
 from nelbo.data.schema import Schema
 from nelbo.data.split_names import HELD_OUT, Part, part_of, split_by_name
 from nelbo.errors import UserError
-from nelbo.reading import damaged, is_file
+from nelbo.reading import damaged, exists, is_file
 from nelbo.training.progress import track
 
 LOG = logging.getLogger(__name__)
@@ -202,6 +204,36 @@ def albums(root: Path, table: str | None = None) -> tuple[ImageFolder, ImageFold
     return train, test
 
 
+def listed(source: Any) -> ImageFolder | None:
+    """The pictures of a list of files or Pillow pictures, alone or with labels, or of a pattern such as "cats/*.jpg".
+
+    None for any other source. Raises `UserError` for a list with other files.
+    """
+    labels: Any = None
+    if isinstance(source, str) and any(sign in source for sign in "*?[") and not exists(source):
+        source = sorted(path for path in glob.glob(os.path.expanduser(source), recursive=True) if _is_picture(path))
+    elif isinstance(source, Image.Image):
+        source = [source]
+    elif isinstance(source, tuple) and len(source) == 2 and isinstance(source[0], list | tuple | np.ndarray):
+        source, labels = source
+    if isinstance(source, np.ndarray) and source.ndim == 1 and source.dtype.kind in "OU":
+        source = source.tolist()
+    if not isinstance(source, list | tuple) or not source:
+        return None
+    if not all(isinstance(item, str | Path | Image.Image) for item in source):
+        return None
+    named = [Opened(x, f"picture {i}") if isinstance(x, Image.Image) else str(x) for i, x in enumerate(source)]
+    if other := next((x for x in named if isinstance(x, str) and not _is_picture(x)), None):
+        raise UserError(
+            f"a list of {len(named)} files with {other}, which is not a picture: give pictures, or one file"
+        )
+    if labels is None:
+        return ImageFolder("pictures", tuple(named))
+    (index,), classes = labels_of([("pictures", labels, len(named))])
+    assert index is not None
+    return ImageFolder("pictures", tuple(named), tuple(classes[k] if k >= 0 else "" for k in index.tolist()))
+
+
 IMAGES = ("images", "image", "imgs", "img", "jpegimages")
 MASKS = ("masks", "mask", "labels", "label", "annotations", "segmentationclass", "segmentationobject")
 
@@ -270,7 +302,7 @@ def _has_pictures(folder: Path) -> bool:
 
 
 def _is_picture(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
+    return not os.path.basename(name).startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def _unlistable(error: OSError) -> NoReturn:

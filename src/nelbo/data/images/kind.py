@@ -40,12 +40,14 @@ class ImageKind(ArrayKind):
 
     def recognises(self, source: Any, options: DataOptions) -> bool:
         return (
-            huggingface.has_pictures(source) if huggingface.is_dataset_object(source) else bool(sources.locate(source))
+            huggingface.has_pictures(source)
+            if huggingface.is_dataset_object(source)
+            else folder.listed(source) is not None or bool(sources.locate(source))
         )
 
     def load(self, source: Any, options: DataOptions, seed: int) -> DataSplits:
         both = _albums(source, options.labels)
-        name = "dataset" if huggingface.is_dataset_object(source) else Path(source).expanduser().name
+        name = Path(source).expanduser().name if isinstance(source, str | Path) else "dataset"
         surveys = [folder.scan_folder(album) for album in both if album is not None]
         shape = folder.common_shape(surveys, options.height_and_width, options.channels)
         classes = extend_by((), (scan.album for scan in surveys))
@@ -115,8 +117,11 @@ class ImageKind(ArrayKind):
 
 def _albums(source: Any, labels: str | None = None) -> tuple[ImageFolder, ImageFolder | None]:
     """The pictures of a source: of its training (or only) split, and of its test split if any."""
-    return (
-        huggingface.unwrap(source)
-        if huggingface.is_dataset_object(source)
-        else albums(Path(source).expanduser(), labels)
-    )
+    if huggingface.is_dataset_object(source):
+        unwrapped: tuple[ImageFolder, ImageFolder | None] = huggingface.unwrap(source)
+        return unwrapped
+    if (pictures := folder.listed(source)) is None:
+        return albums(Path(source).expanduser(), labels)
+    if labels is not None:
+        raise UserError(f"labels={labels!r} is for a folder: give the labels of listed pictures as (pictures, labels)")
+    return pictures, None

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nelbo.data import vocabulary
 from nelbo.data.dataset import InMemoryDataset
+from nelbo.data.images.folder import SUFFIXES
 from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema
 from nelbo.data.vocabulary import UNKNOWN
@@ -49,7 +50,7 @@ class Lines(NamedTuple):
 def is_text(source: Any) -> bool:
     """Whether a source is text: strings in a list, a tuple, an array or a Series, or a .txt file that is not a table.
 
-    Strings that all name files are not text.
+    Strings that all name files, or pictures, are not text.
     """
     if isinstance(source, str | Path):
         return _named(source) and not holds_table(Path(source).expanduser())
@@ -74,7 +75,8 @@ def _items(source: Any) -> list[Any]:
 
 
 def _is_file_name(item: Any) -> bool:
-    return isinstance(item, str) and is_file(item)
+    """Whether an item is the name of a file, or could be that of a picture."""
+    return isinstance(item, str) and (is_file(item) or item.lower().endswith(SUFFIXES))
 
 
 def _named(source: str | Path) -> bool:
