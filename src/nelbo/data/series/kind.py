@@ -13,7 +13,7 @@ from nelbo.data.dataset import Dataset, DataSplits
 from nelbo.data.kinds import RowNames
 from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema
-from nelbo.data.series import series
+from nelbo.data.series import series, wide
 
 
 class SeriesKind(ArrayKind):
@@ -29,7 +29,8 @@ class SeriesKind(ArrayKind):
     masks_missing = True
 
     def recognises(self, source: Any, options: DataOptions) -> bool:
-        return not (options.kind is options.window is options.group is None)
+        told = not (options.kind is options.window is options.group is None)
+        return told or (str(source).lower().endswith(".ts") and wide.is_series_file(source))
 
     def load(self, source: Any, options: DataOptions, seed: int) -> DataSplits:
         return series.load(source, options, seed)

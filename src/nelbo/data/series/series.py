@@ -35,7 +35,7 @@ from nelbo.data.arrays.npy import FileRows
 from nelbo.data.dataset import Dataset, DataSplits, subset
 from nelbo.data.options import DataOptions
 from nelbo.data.schema import DTYPES, Schema, Support
-from nelbo.data.series import recordings
+from nelbo.data.series import recordings, wide
 from nelbo.data.series.recordings import Recordings
 from nelbo.data.split import Windows
 from nelbo.errors import UserError
@@ -123,7 +123,9 @@ def load_like(source: Any, schema: Schema, split: str, options: DataOptions) -> 
 
 def _find(source: Any, options: DataOptions, like: Schema | None = None) -> LoadedSeries:
     """The uncut series of a source, for a model of the schema `like` if there is one."""
-    if recordings.is_table(source):
+    may_be_wide = options.window is options.group is None and not (like and like.names)
+    rows = wide.read(source, like.shape[0] if like else 0) if may_be_wide else None
+    if rows is None and recordings.is_table(source):
         longest = like.shape[0] if like else options.window
         table = recordings.read(source, options.group, longest, like)
         return LoadedSeries(RawSplit(table.name, Windows.whole(table.values)), lists=table.values, table=table)
@@ -133,8 +135,11 @@ def _find(source: Any, options: DataOptions, like: Schema | None = None) -> Load
     x, y = source if isinstance(source, tuple) and len(source) == 2 else (source, None)
     objects = isinstance(x, np.ndarray) and x.dtype == object and x.ndim == 1
     lists = _listed(list(x)) if objects or isinstance(x, list | tuple) else ()
+    name = "list"
+    if rows is not None:
+        name, lists, y = rows
     if lists:
-        stored = sources.LoadedArrays("list", Windows.whole(lists), y)
+        stored = sources.LoadedArrays(name, Windows.whole(lists), y)
     else:
         stored = sources.read(source, options.data_root, as_series_layout)
         if isinstance(stored.x, np.ndarray) and stored.x.ndim == 1:

@@ -279,7 +279,10 @@ def _head(path: Path) -> tuple[Dialect, int, tuple[str, ...]]:
         mark, header = BLANKS, aligned[0]
     pa, pc = require("pyarrow"), require("pyarrow.compute")
     if pc.all(pc.match_substring_regex(pc.utf8_trim_whitespace(pa.array(header)), cells.NUMBER)).as_py():
-        raise UserError(f"{path}: the first line holds numbers ({header[0].strip()}, ...): add a line of names")
+        raise UserError(
+            f"{path}: the first line holds numbers ({header[0].strip()}, ...): add a line of names, or "
+            "if each line is a series, give --kind series"
+        )
     other = next((sign for sign in (":", "^", "~") if sign in header[0]), "")
     if len(header) == 1 and other and all(other in record[0] for _, record in found[mark]):
         raise UserError(

@@ -35,8 +35,8 @@ MARKS = {
 LOOK, HEAD = 100, 2**16  # lines, and bytes, by which a table is recognized
 
 
-class Lines(NamedTuple):
-    """Lines of text without those that are empty: their name in messages, the lines, and their numbers.
+class TextLines(NamedTuple):
+    """TextLines of text without those that are empty: their name in messages, the lines, and their numbers.
 
     `numbers` counts lines of a file from 1, and items of a list from 0.
     """
@@ -67,11 +67,10 @@ def _items(source: Any) -> list[Any]:
     if isinstance(source, np.ndarray):
         return source.tolist() if source.ndim == 1 and source.dtype.kind in "OUST" else []
     if package in ("pandas", "polars") and type(source).__name__ in ("Series", "Index"):
-        texts = str(source.dtype).lower() in ("object", "str", "string", "category", "utf8", "categorical")
-        return list(source) if texts or str(source.dtype).startswith("string") else []
-    if package == "pyarrow" and "string" in str(getattr(source, "type", "")):
-        return list(source.to_pylist()) if hasattr(source, "to_pylist") else []
-    return []
+        is_text = str(source.dtype).lower() in ("object", "str", "string", "category", "utf8", "categorical")
+        return list(source) if is_text or str(source.dtype).startswith("string") else []
+    texts = ("StringArray", "LargeStringArray", "StringViewArray", "ChunkedArray")
+    return list(source.to_pylist()) if package == "pyarrow" and type(source).__name__ in texts else []
 
 
 def _is_file_name(item: Any) -> bool:
@@ -98,7 +97,7 @@ def holds_table(path: Path) -> bool:
     return False
 
 
-def lines_of(source: Any, skip_unreadable: bool | None = False) -> Lines:
+def lines_of(source: Any, skip_unreadable: bool | None = False) -> TextLines:
     """Read the lines of text, without those that are empty or missing.
 
     Args:
@@ -125,7 +124,7 @@ def lines_of(source: Any, skip_unreadable: bool | None = False) -> Lines:
     numbers, texts = map(list, zip(*kept, strict=True))
     if all(map(_is_number, texts)):
         _warn_lines(f"{name}: all lines are numbers, read as text: to model them as numbers, give an array or a table")
-    return Lines(name, texts, numbers, in_file)
+    return TextLines(name, texts, numbers, in_file)
 
 
 def _strings(items: list[Any]) -> list[str]:
@@ -217,7 +216,7 @@ def fit_vocabulary(lines: Sequence[str], options: DataOptions) -> Schema:
     return Schema("text", (options.length or most,), (0.0,), (1.0,), "real", vocabulary=known)
 
 
-def encode(text: Lines, schema: Schema) -> InMemoryDataset:
+def encode(text: TextLines, schema: Schema) -> InMemoryDataset:
     """Encode lines as rows; warns of the number of cut lines and of unknown characters."""
     assert schema.vocabulary is not None
     length, found = schema.shape[0], schema.vocabulary.numbers(text.lines)
@@ -230,7 +229,7 @@ def encode(text: Lines, schema: Schema) -> InMemoryDataset:
     return made
 
 
-def _warn(text: Lines, rows: Tensor, lengths: Sequence[int], length: int) -> None:
+def _warn(text: TextLines, rows: Tensor, lengths: Sequence[int], length: int) -> None:
     name = text.name
     if cut := sum(n > length for n in lengths):
         at = text.numbers[lengths.index(max(lengths))] + (not text.in_file)
