@@ -27,6 +27,30 @@ JSON_BYTES, TOML_BYTES = 2**26, 2**18
 """The longest JSON and TOML that is parsed: a parser takes up to 25 times the memory of its text."""
 
 
+FRAME = "the DataFrame that pandas.{} reads"
+REMEDIES = {
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), FRAME.format("read_excel")),
+    **dict.fromkeys((".feather", ".arrow"), FRAME.format("read_feather")),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), FRAME.format("read_json")),
+    ".orc": FRAME.format("read_orc"),
+    ".dta": FRAME.format("read_stata"),
+    ".sav": FRAME.format("read_spss"),
+    ".xml": FRAME.format("read_xml"),
+    ".html": FRAME.format("read_html"),
+    **dict.fromkeys((".h5", ".hdf5", ".nc"), "an array of it, such as h5py.File(path)['x'][:]"),
+    ".mat": "an array of it, such as scipy.io.loadmat(path)['x']",
+    **dict.fromkeys((".pkl", ".pickle", ".joblib"), "what it holds, which is never unpickled here"),
+    **dict.fromkeys((".pt", ".pth"), "what torch.load(path, weights_only=True) reads"),
+    ".safetensors": "a tensor of it, by safetensors.torch.load_file",
+    **dict.fromkeys((".zip", ".gz", ".tgz", ".tar", ".bz2", ".xz", ".7z", ".zst"), "the unpacked file or folder"),
+    **dict.fromkeys((".wav", ".mp3", ".flac", ".ogg"), "an array of its samples, with kind='series'"),
+    **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm"), "a folder of its frames as pictures"),
+    **dict.fromkeys((".dat", ".data", ""), "a table as .csv, text as .txt, or an array as .npy"),
+    **dict.fromkeys((".db", ".sqlite", ".sqlite3"), FRAME.format("read_sql")),
+}
+"""What to give in place of a file that is not read, by its ending."""
+
+
 @contextmanager
 def damaged(name: str | Path, fault: str = "cannot be read", remedy: str = RESTORE) -> Iterator[None]:
     """Within it, any exception becomes a `UserError`: "NAME FAULT (reason): REMEDY".
@@ -179,3 +203,9 @@ def toml_of(text: str, name: str | Path, remedy: str = "mend it") -> dict[str, A
     """
     with damaged(name, "is not TOML", remedy):
         return tomllib.loads(text)
+
+
+def not_read(path: str | Path) -> UserError:
+    """The error for a file of a kind that is not read, with what to give in its place."""
+    default = "a table, pictures, text (.txt), .npy, .npz or a known name"
+    return UserError(f"{path} is not a data source: give {REMEDIES.get(Path(path).suffix.lower(), default)}")

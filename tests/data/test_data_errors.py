@@ -74,6 +74,14 @@ def test_unknown_names_and_missing_paths(tmp_path: Path) -> None:
     assert_user_error(lambda: load(tmp_path / "none.npy"), "none.npy: no such file or folder")
     (tmp_path / "table.xls").write_text("1,2\n")
     assert_user_error(lambda: load(tmp_path / "table.xls"), "table.xls is not a data source")
+    for name, remedy in (
+        ("a.h5", "h5py"),
+        ("a.mat", "scipy.io.loadmat"),
+        ("a.jsonl", "pandas.read_json"),
+        ("a", ".csv"),
+    ):
+        (tmp_path / name).write_bytes(b"\x89")
+        assert_user_error(lambda name=name: load(tmp_path / name), f"{name} is not a data source", remedy)
     assert_user_error(lambda: load(""), "'': no such file")
     assert_user_error(lambda: load(np.ma.masked_array(VECTORS, VECTORS > 0)), "a masked array", "filled")
     assert_user_error(lambda: load([[1.0, 2.0], [1.0]]), "a list has items of the shapes (1,) and (2,): give one shape")

@@ -59,7 +59,6 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "sparse": (sparse.csr_matrix(X), "give x.toarray()"),
     "a sparse array": (sparse.coo_array(X), "give x.toarray()"),
     "a sparse tensor": (torch.from_numpy(X).to_sparse(), "give x.to_dense()"),
-    "a record": (np.zeros(9, [("a", "f8"), ("b", "i4")]), "give a table, such as pandas.DataFrame(x)"),
     "complex": (X + 1j, "numpy.concatenate([x.real, x.imag], -1)"),
     "dates": (X.astype("datetime64[s]"), "give numbers, such as x.astype('int64')"),
     "durations": (X.astype("timedelta64[s]"), "x / numpy.timedelta64(1, 's')"),
@@ -162,4 +161,4 @@ def test_few_far_values_are_said() -> None:
 
 def test_constant_columns_come_back() -> None:
     x = np.concatenate([X, np.full((40, 1), 7.25)], 1)
-    np.testing.assert_allclose(nelbo.fit(x, **TINY).sample(9)[:, 5], 7.25, atol=2.0)
+    np.testing.assert_allclose(nelbo.fit(x, **TINY).sample(9)[:, 5], 7.25)

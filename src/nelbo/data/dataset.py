@@ -226,7 +226,8 @@ def sample_indices(n: int, k: int, seed: int = 0) -> Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:k].sort().values
 
 
-_WIDER = {"uint16": "int32", "uint32": "int64", "uint64": "float64", "longdouble": "float64", "bool": "uint8"}
+_WIDER = {"uint16": "int32", "uint32": "int64", "uint64": "float64", "bool": "uint8"}
+_WIDER |= {np.dtype(np.longdouble).name: "float64"}
 
 
 def tensor_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -53,7 +53,7 @@ class Schema:
         clock: the column that counts the time of a series' table, if there is one.
         vocabulary: the tokens of text.
         dtype: the NumPy type of an array, in which its values come back; "": float32.
-        whole: for each feature or channel of whole numbers, the lowest and the highest one; () for any other.
+        whole: for each feature or channel of whole numbers, or of one value, its lowest and highest one; () for others.
 
     Raises `UserError` for inconsistent values.
 

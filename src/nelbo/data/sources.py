@@ -29,7 +29,7 @@ from nelbo.data.arrays.npy import LoadedArrays
 from nelbo.data.dataset import fits_memory
 from nelbo.data.labels import labels_of
 from nelbo.errors import UserError
-from nelbo.reading import damaged, exists, is_file, opened
+from nelbo.reading import damaged, exists, is_file, not_read, opened
 
 CLASSES = {
     "mnist": tuple("0123456789"),
@@ -105,7 +105,7 @@ def read(source: Any, data_root: str | Path | None = None, layout: Layout = as_b
             return read_named(name, data_root)
         if found := _array_file(source):
             return npy.read(*found, layout)
-        raise UserError(f"{source} is not a data source: give a table, pictures, .npy, .npz or a known name")
+        raise not_read(source)
     if isinstance(source, DataLoader):
         return read(source.dataset, data_root, layout)
     if isinstance(source, Mapping):
@@ -214,7 +214,7 @@ def _array(x: Any) -> np.ndarray:
         array = np.asarray(x)
     if array.dtype == object and array.size and all(isinstance(value, int | float | np.number) for value in array.flat):
         return array.astype(np.float64)
-    return array.astype(np.float64) if array.dtype == np.longdouble and array.dtype.itemsize > 8 else array
+    return array
 
 
 def _stacked(items: list[Any] | tuple[Any, ...]) -> np.ndarray:

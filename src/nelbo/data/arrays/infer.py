@@ -212,6 +212,7 @@ class _RunningStats:
 
 def whole_ranges(whole: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[tuple[float, ...], ...]:
     """The `Schema.whole` of features of these ranges, of which some are whole numbers; () if none is."""
+    whole = whole | (low == high)
     if not whole.any():
         return ()
     ends = zip(np.broadcast_to(whole, low.shape).tolist(), low.tolist(), high.tolist(), strict=True)
@@ -236,6 +237,12 @@ def _only(flat: np.ndarray, top: int) -> bool:
     return bool(((flat == 0) | (flat == top)).all())
 
 
+def type_name(dtype: np.dtype[Any]) -> str:
+    """The `Schema.dtype` of an array's type."""
+    name = "float64" if dtype == np.longdouble else dtype.newbyteorder("=").name
+    return name if name in DTYPES else ""
+
+
 def fit_schema(part: RawSplit, stats: ArrayStats, classes: tuple[str, ...], counts: bool = False) -> Schema:
     """The schema of rows like these, by the table at the top of this module; counts are neither shifted nor scaled."""
     shape = part.shape
@@ -243,8 +250,7 @@ def fit_schema(part: RawSplit, stats: ArrayStats, classes: tuple[str, ...], coun
     low, high = stats.low, stats.high
     if stats.is_binary:
         return make((0.0,), (1.0,), "binary")
-    name = part.rows.dtype.newbyteorder("=").name
-    dtype = name if part.rows.dtype.kind in "iu" or (len(shape) == 1 and name in DTYPES) else ""
+    dtype = type_name(part.rows.dtype) if part.rows.dtype.kind in "iu" or len(shape) == 1 else ""
     make = partial(make, dtype=dtype, whole=stats.whole)
     if counts:
         check_counts(part.name, low, stats.is_whole)

@@ -43,7 +43,7 @@ from nelbo.data.parallel import parallel_map, shared_array
 from nelbo.data.schema import Schema
 from nelbo.data.split_names import HELD_OUT, Part, part_of, split_by_name
 from nelbo.errors import UserError
-from nelbo.reading import damaged, exists, is_file
+from nelbo.reading import damaged, exists, is_file, not_read
 from nelbo.training.progress import track
 
 LOG = logging.getLogger(__name__)
@@ -184,7 +184,7 @@ def albums(root: Path, table: str | None = None) -> tuple[ImageFolder, ImageFold
     """
     if root.is_file():
         if root.suffix.lower() not in SUFFIXES:
-            raise UserError(f"{root} is not a data source: give a table, pictures, .npy, .npz or a known name")
+            raise not_read(root)
         return ImageFolder(str(root), (str(root),)), None
     parts = _parts(root, table is None)
     if table is not None:

@@ -34,7 +34,7 @@ from nelbo.data.arrays.layout import as_series_layout, to_numpy
 from nelbo.data.arrays.npy import FileRows
 from nelbo.data.dataset import Dataset, DataSplits, subset
 from nelbo.data.options import DataOptions
-from nelbo.data.schema import DTYPES, Schema, Support
+from nelbo.data.schema import Schema, Support
 from nelbo.data.series import recordings, wide
 from nelbo.data.series.recordings import Recordings
 from nelbo.data.split import Windows
@@ -238,8 +238,7 @@ def _schema(loaded: LoadedSeries, stats: ArrayStats, counts: bool) -> Schema:
     if loaded.table:
         more |= {"group": loaded.table.group, "clock": loaded.table.clock}
     if not stats.is_binary:
-        name = loaded.train.rows.dtype.newbyteorder("=").name
-        more |= {"dtype": name if name in DTYPES else "", "whole": stats.whole}
+        more |= {"dtype": infer.type_name(loaded.train.rows.dtype), "whole": stats.whole}
     return Schema("series", loaded.train.shape, shift, scale, support, loaded.classes, **more)
 
 
