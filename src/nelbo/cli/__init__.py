@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
@@ -57,7 +58,7 @@ def main() -> None:
     """Run the command line and exit.
 
     The exit code is 2 for an error that the user can fix, which is one line; 130 after Ctrl-C, 143 after SIGTERM, 129
-    after a hang-up, and 141 if the reader of the output has gone.
+    after a hang-up, and 1 if the reader of the output has gone.
     """
     warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")  # one of twice the size is refused
     warnings.showwarning = lambda message, *_, **__: say(f"Warning: {message}", sys.stderr)
@@ -77,9 +78,12 @@ def main() -> None:
         code, message = 2, _usage(error)
     except (typer.Abort, KeyboardInterrupt):
         code = 130
-    except BrokenPipeError:  # as of `nelbo ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes there
+        piped = error.errno == errno.EPIPE  # as in `nelbo ... | head`; 1 is Click's code for it
+        code, message = 1 if piped else 2, f"cannot write to the standard output: {error.strerror}"
     if code == 2:
         say(f"Error: {message}", sys.stderr)
     elif code == 130:

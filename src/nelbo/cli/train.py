@@ -123,7 +123,10 @@ def train(
 def _train(given: dict[str, Any]) -> None:
     """Train with these options."""
     LOG.debug("Loading PyTorch")
-    from nelbo.experiment import run
+    from nelbo.training.signals import importing
+
+    with importing():
+        from nelbo.experiment import run
 
     data, recipe, quiet, as_json = (given[name] for name in ("data", "recipe", "quiet", "as_json"))
     source = data or (run.recipe_file.load(recipe).data.source if recipe else "")

@@ -48,6 +48,18 @@ def exit_codes() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def importing() -> Iterator[None]:
+    """Within it, Ctrl-C ends the process at once: some imports swallow KeyboardInterrupt."""
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        os.write(2, b"Interrupted\n")
+        os._exit(128 + number)
+
+    with _handling(leave, (signal.SIGINT,)):
+        yield
+
+
 def deliver(number: int) -> NoReturn:
     """Send this process a signal that `interruptions` collected, for the handler that it has outside.
 
