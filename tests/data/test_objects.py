@@ -100,6 +100,14 @@ def test_splits_of_an_object_are_kept(source: Any) -> None:
     assert labels_of(data.test).tolist() == [*range(6)]
 
 
+def test_rows_and_test_rows_without_labels() -> None:
+    assert_user_error(
+        lambda: load((GREYS[:9], GREYS[9:])), "labels have shape (6, 5, 6)", "((x, None), (x_test, None))"
+    )
+    data = load(((GREYS[:9], None), (GREYS[9:], None)))
+    assert (len(data.train), len(data.test), data.train.labels) == (9, 6, None)
+
+
 def test_files_in_a_list_and_a_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(save_pictures(tmp_path, COLOURS))
     paths = sorted(tmp_path.iterdir())

@@ -72,6 +72,8 @@ def test_what_cannot_be_conditioned_on_is_named(model: nelbo.Model) -> None:
     for make, says in [
         (lambda: model.condition_on("bird"), "condition 'bird': the model knows the classes 0, 1, 2"),
         (lambda: model.condition_on(3), "condition 3"),
+        (lambda: model.condition_on([0, 1]), "2 conditions: give one"),
+        (lambda: model.condition_on([]), "0 conditions: give one"),
         (lambda: model.embed(ROWS), "no labels"),
         (lambda: nelbo.fit(ROWS, condition="label", epochs=1), "no labels to condition on"),
         (lambda: nelbo.fit(ROWS, condition=np.zeros(7), epochs=1), "7 rows for 240 examples"),

@@ -62,7 +62,8 @@ class ConditionEncoder:
         if self.classes:
             several = np.ravel(values).tolist() if isinstance(values, np.ndarray | Tensor) else values
             listed = several if isinstance(several, list | tuple | range) else [several]
-            return self.one_hot(torch.tensor([class_index(value, self.classes) for value in listed]))
+            index = [class_index(value, self.classes) for value in listed]
+            return self.one_hot(torch.tensor(index, dtype=torch.int64))
         try:
             numbers = torch.as_tensor(np.asarray(values, np.float64)).reshape(-1, self.width if np.size(values) else 1)
         except (TypeError, ValueError, RuntimeError):

@@ -105,8 +105,8 @@ def _unique(name: str, y: Any, rows: int, classes: Sequence[str]) -> tuple[list[
     """The names of the different labels, and the index of each row's."""
     array = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asanyarray(y)
     if array.shape not in {(rows,), (rows, 1)}:
-        one_hot = array.ndim == 2 and len(array) == rows
-        remedy = "of one-hot rows, give y.argmax(1)" if one_hot else "for rows alone, give x without y"
+        remedies = {2: "of one-hot rows, give y.argmax(1)", 1: "for rows alone, give x without y"}
+        remedy = remedies.get(array.ndim, "for rows and test rows, give ((x, None), (x_test, None))")
         raise UserError(f"{name}: labels have shape {array.shape} for {rows} rows: give one label per row; {remedy}")
     array = array.reshape(rows)
     if array.dtype == object or isinstance(array, np.ma.MaskedArray):

@@ -200,7 +200,12 @@ class Model(LatentSpaceMixin, ScoringMixin):
             raise UserError(
                 f"condition {condition!r}: the model was trained without --condition: train a new one with it"
             )
-        fixed._fixed_context = self.context.encode(condition)
+        encoded = self.context.encode(condition)
+        if len(encoded) != 1:
+            raise UserError(
+                f"condition {condition!r}: {len(encoded)} conditions: give one, and each in turn to condition_on"
+            )
+        fixed._fixed_context = encoded
         return fixed
 
     def as_dataset(self, data: Any) -> Dataset:
