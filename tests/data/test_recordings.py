@@ -285,3 +285,25 @@ def _any_column(rng: np.random.Generator, n: int) -> Any:
         [[1]] * n,
         whole > 0,
     ][int(rng.integers(13))]
+
+
+@pytest.mark.parametrize(
+    "form", ["%d.%m.%Y %H:%M", "%m/%d/%Y %I:%M %p", "%d/%m/%y %H:%M", "%Y/%m/%d %H:%M:%S", "%b %d, %Y %H:%M"]
+)
+@pytest.mark.parametrize("decimal", [",", "."])
+def test_times_and_numbers_are_read_as_they_are_written(form: str, decimal: str, tmp_path: Path) -> None:
+    time = pandas.date_range("2024-01-31 10:00", periods=N, freq="7h")
+    written = pandas.DataFrame({"Zeit": time.strftime(form), "v": [f"{v:.4f}".replace(".", decimal) for v in WAVE]})
+    written.iloc[::-1].to_csv(tmp_path / "t.csv", index=False, sep=";")
+    data, note = read(tmp_path / "t.csv")
+    assert data.schema.names == ("v",) and note == f"{tmp_path / 't.csv'}: rows are sorted by 'Zeit'"
+    assert rows_of(data.train)[0] == pytest.approx(WAVE[:WINDOW], abs=1e-3)
+    assert data.train.source.place(0, 0, 1)["first_time"] == written["Zeit"][0]
+
+
+def test_an_ambiguous_date_is_read_as_the_clock_that_is_even(tmp_path: Path) -> None:
+    for form in ("%d/%m/%Y", "%m/%d/%Y"):
+        days = pandas.date_range("2024-01-01", periods=12, freq="D")
+        pandas.DataFrame({"day": days.strftime(form), "v": WAVE[:12]}).to_csv(tmp_path / "t.csv", index=False)
+        data, note = read(tmp_path / "t.csv", window=4)
+        assert not note and data.train.source.places[:, 1].tolist() == [*range(12)]

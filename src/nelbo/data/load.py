@@ -62,7 +62,7 @@ def load(source: Any, options: DataOptions | None = None, *, seed: int = 42, **c
 def _check_options(reader: DataKind, options: DataOptions) -> None:
     """Raise `UserError` for an option that does not apply to the reader's sources."""
     for kind in kinds().values():
-        for name in kind.options if kind is not reader else ():
+        for name in set(kind.options) - set(reader.options):
             if (value := getattr(options, name)) is not None:
                 plural, example = kind.source_nouns
                 raise UserError(f"{name}={value} applies only to {plural}: remove it, or give {example}")

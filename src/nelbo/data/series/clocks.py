@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from nelbo.data import formats
+from nelbo.data.formats import NO_HINTS, Hints
 from nelbo.data.tables import cells
 from nelbo.errors import require
 
@@ -147,16 +149,21 @@ class Clock:
 def share_even(steps: np.ndarray) -> float:
     """The share of the steps above 0 that differ little from the usual one."""
     positive = steps[steps > 0]
+    if not len(positive):
+        return 0.0
     usual = np.median(positive)
     return float((np.abs(positive - usual) <= JITTER * usual).mean())
 
 
-def read(name: str, array: Any) -> Clock | None:
-    """A column of Arrow as a clock; None if its cells are neither numbers nor times."""
+def read(name: str, array: Any, hints: Hints = NO_HINTS) -> Clock | None:
+    """A column of Arrow as a clock; None if its cells are neither numbers nor times.
+
+    Of two ways to read dates that fit equally well (3/4/2021), the one with more even steps is taken.
+    """
     types = require("pyarrow").types
     form = cells.form_of(array.type)
     if form in ("text", "choice"):
-        return _of_texts(name, array)
+        return _of_texts(name, array, hints)
     if form == "date":
         values, unit = cells.dates(array)
         return Clock(name, values, values == cells.NONE, unit, types.is_timestamp(array.type) and not array.type.tz)
@@ -170,7 +177,7 @@ def read(name: str, array: Any) -> Clock | None:
     return _of_numbers(name, cells.numbers(array), missing)
 
 
-def _of_texts(name: str, array: Any) -> Clock | None:
+def _of_texts(name: str, array: Any, hints: Hints) -> Clock | None:
     pa, pc = require("pyarrow"), require("pyarrow.compute")
     distinct, place = cells.texts(array)
     missing, held = place < 0, np.unique(place[place >= 0])
@@ -192,7 +199,24 @@ def _of_texts(name: str, array: Any) -> Clock | None:
     if (spans != cells.NONE).all():
         return _of_spans(name, np.where(missing, cells.NONE, placed(spans)), "ns")
     dates, zoned = cells.dates_in(used)
-    return None if (dates == cells.NONE).any() else Clock(name, placed(dates), missing, "us", not zoned.any())
+    if (dates != cells.NONE).all():
+        return Clock(name, placed(dates), missing, "us", not zoned.any())
+    try:
+        found: tuple[str, ...] = (formats.infer(used, np.bincount(place[place >= 0])[held], 0, hints),)
+    except formats.AmbiguousFormat as error:
+        found = error.formats
+    one = np.zeros(len(place), np.int64)
+    read_by = [_written(name, used, form, placed, missing) for form in found if form]
+    fitting = [clock for clock in read_by if clock is not None]
+    return max(fitting, key=lambda clock: share_even(clock.steps(one)), default=None)
+
+
+def _written(name: str, used: Any, form: str, placed: Any, missing: np.ndarray) -> Clock | None:
+    """Texts of a format as a clock; None if one of them has another format."""
+    values = formats.parse(form).values(used)
+    if not formats.is_date_format(form):
+        return None if np.isnan(values).any() else _of_numbers(name, placed(values), missing)
+    return None if (values == cells.NONE).any() else Clock(name, placed(values), missing, "us", True)
 
 
 def _of_numbers(name: str, values: np.ndarray, missing: np.ndarray) -> Clock | None:

@@ -21,6 +21,8 @@ class SeriesKind(ArrayKind):
 
     name = "series"
     noun = "series"
+    source_nouns = ("tables", "a .csv, .tsv or .parquet file")
+    options = ("decimal", "date_format")
     recipe = "series"
     axes = ("steps", "channels")
     scaled_by_feature = True

@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from nelbo.data import tables
+from nelbo.data import formats, tables
+from nelbo.data.formats import NO_HINTS, Hints
 from nelbo.data.schema import Schema
 from nelbo.data.series import clocks
 from nelbo.data.series.clocks import Clock
@@ -94,6 +95,7 @@ def read(
     group: str | Sequence[str] | None = None,
     longest: int | None = None,
     like: Schema | None = None,
+    hints: Hints = NO_HINTS,
 ) -> Recordings:
     """Read the recordings of a table.
 
@@ -102,6 +104,7 @@ def read(
         group: the columns that name the units, or their names in one text, with commas; None: they are inferred.
         longest: the number of absent steps from which on a hole ends the recording; None: the number of rows.
         like: the schema of a model, whose channels, clock and units are used where the table has them.
+        hints: how texts write numbers and dates, as far as the user says it.
 
     Warns, in one line, of what was inferred or changed. Raises `UserError` for a table without rows or channels, and
     naming a column that does not hold numbers.
@@ -110,7 +113,7 @@ def read(
     table = open_table(whole)
     if not table.table.num_rows:
         raise UserError(f"{table.name} has no rows: give at least 2 steps")
-    reader = _Reader(table, _columns(group, table) or index[:-1], like, index)
+    reader = _Reader(table, _columns(group, table) or index[:-1], like, index, hints)
     if not reader.channels:
         raise UserError(f"{table.name} has only columns of times and units: add a column of numbers")
     values = np.stack([reader.numbers(name) for name in reader.channels], 1)
@@ -157,13 +160,15 @@ def with_index(source: Any) -> tuple[Any, tuple[str, ...]]:
 class _Reader:
     """Finds the units, the clock and the channels of a table; `notes` is what a user should know."""
 
-    def __init__(self, table: Source, group: tuple[str, ...], like: Schema | None, index: tuple[str, ...]) -> None:
-        self.table, self.index, self.notes = table, index, list[str]()
+    def __init__(
+        self, table: Source, group: tuple[str, ...], like: Schema | None, index: tuple[str, ...], hints: Hints
+    ) -> None:
+        self.table, self.index, self.hints, self.notes = table, index, hints, list[str]()
         self.rows = table.table.num_rows
         known = like.names if like is not None and set(like.names) <= set(table.names) else ()
         group = group or (like.group if like is not None and set(like.group) <= set(table.names) else ())
         self.free = [name for name in table.names if name not in known and name not in group]
-        read = ((name, clocks.read(name, table.table.column(name))) for name in self.free)
+        read = ((name, clocks.read(name, table.table.column(name), hints)) for name in self.free)
         self.clocks = {name: clock for name, clock in read if clock is not None}
         self.group, self.unit, self.units = group, np.zeros(self.rows, np.int64), tuple[str, ...]()
         leads = [name for name in self.free if not self._is_like_unit(name)][: len(self.free) - 1]
@@ -201,7 +206,7 @@ class _Reader:
     def numbers(self, name: str) -> np.ndarray:
         """The cells of a channel as float64, NaN for missing ones."""
         try:
-            return _numbers(self.table.table.column(name))
+            return _numbers(self.table.table.column(name), self.hints)
         except UserError as error:
             remedy = f"remove the column, convert it to numbers, or, if it names units, give --group {name}"
             raise UserError(f"{self.table.name}: column {name!r} {error}: {remedy}") from None
@@ -435,13 +440,19 @@ def _is_constant(codes: np.ndarray, runs: np.ndarray) -> bool:
     return bool((changed == begun).all())
 
 
-def _numbers(column: Any) -> np.ndarray:
+def _numbers(column: Any, hints: Hints) -> np.ndarray:
     """The cells as float64, NaN for missing ones; raises `UserError` for words and dates."""
-    if cells.form_of(column.type) in ("text", "choice"):
-        distinct, place = cells.texts(column)
-        numbers = cells.numbers_in(distinct)
-        used = np.unique(place[place >= 0])
-        if (words := used[np.isnan(numbers[used])]).size:
-            raise UserError(f"holds {distinct[int(words[0])].as_py()!r}, which is not a number")
-        return np.append(numbers, np.nan)[place]
-    return cells.numbers(column)
+    if cells.form_of(column.type) not in ("text", "choice"):
+        return cells.numbers(column)
+    distinct, place = cells.texts(column)
+    held = np.unique(place[place >= 0])
+    used = distinct.take(require("pyarrow").array(held))
+    numbers = cells.numbers_in(used)
+    if (words := np.isnan(numbers)).any():
+        form = formats.infer(used, np.bincount(place[place >= 0])[held], int((~words).sum()), hints, "number")
+        numbers = formats.parse(form).values(used) if form else numbers
+        if (words := np.isnan(numbers)).any():
+            raise UserError(f"holds {used[int(words.argmax())].as_py()!r}, which is not a number")
+    whole = np.full(len(distinct) + 1, np.nan)
+    whole[held] = numbers
+    return whole[place]

@@ -127,7 +127,7 @@ def _find(source: Any, options: DataOptions, like: Schema | None = None) -> Load
     rows = wide.read(source, like.shape[0] if like else 0) if may_be_wide else None
     if rows is None and recordings.is_table(source):
         longest = like.shape[0] if like else options.window
-        table = recordings.read(source, options.group, longest, like)
+        table = recordings.read(source, options.group, longest, like, options.hints)
         return LoadedSeries(RawSplit(table.name, Windows.whole(table.values)), lists=table.values, table=table)
     if options.group is not None:
         raise UserError(f"group={options.group!r} names columns of a table: remove it, or give a table")
