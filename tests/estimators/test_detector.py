@@ -235,3 +235,12 @@ def test_the_how_to_runs() -> None:
     names: dict[str, Any] = {"__name__": "howto"}
     for block in re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL):
         exec(compile(block, PAGE, "exec", dont_inherit=True), names)
+
+
+def test_too_few_rows_are_refused() -> None:
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    for n in (2, 3):
+        with pytest.raises(UserError, match=f"X has {n} rows: give at least 4, or set novelty=True"):
+            VAEDetector(steps=5).fit(x[:n])
+        assert len(VAEDetector(steps=5, n_estimators=1, novelty=True).fit_predict(x[:n])) == n
+    assert len(VAEDetector(steps=5, n_estimators=1).fit_predict(x)) == 4

@@ -212,11 +212,20 @@ def test_imputing_tables(mixed: pandas.DataFrame) -> None:
     assert list(named.transform(mixed)) == list(named.get_feature_names_out()) == list(mixed)
 
 
-def test_a_column_without_a_value_is_left_as_it_is(x: np.ndarray) -> None:
+@pytest.mark.filterwarnings("ignore:.*keep_empty_features:FutureWarning")
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_column_without_a_value_is_dropped_or_kept_as_in_scikit_learn(x: np.ndarray, keep: bool) -> None:
     empty = np.column_stack([x, np.full(150, np.nan)])
     with pytest.warns(UserWarning, match="column 'x4' is left out"):
-        filled = VAEImputer(**TINY).fit_transform(empty)
-    np.testing.assert_array_equal(filled, empty)
+        imputer = VAEImputer(**TINY, keep_empty_features=keep).fit(empty)
+    expected = SimpleImputer(keep_empty_features=keep).fit(x if not keep else empty)
+    filled = imputer.transform(empty)
+    np.testing.assert_array_equal(filled, np.column_stack([x, np.zeros(150)]) if keep else x)
+    assert list(imputer.get_feature_names_out()) == list(expected.get_feature_names_out())
+    frame = pandas.DataFrame(empty, columns=list("abcde"))
+    with pytest.warns(UserWarning, match="column 'e' is left out"):
+        named = VAEImputer(**TINY, keep_empty_features=keep).set_output(transform="pandas").fit(frame)
+    assert list(named.transform(frame)) == list(named.get_feature_names_out()) == list("abcde" if keep else "abcd")
 
 
 Y = np.repeat(["a", "b", "c"], [40, 20, 10])

@@ -17,6 +17,9 @@ from nelbo.data import tables
 from nelbo.data.schema import Schema
 from nelbo.errors import UserError
 
+FEWEST = 4
+"""Rows of which the exemplars are other rows than the scored ones."""
+
 
 class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     """Detects outliers of a table of numbers, or of numbers and texts (a DataFrame); cells may be missing (NaN).
@@ -79,6 +82,8 @@ class VAEDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """
         self._check()
         x = self._rows(X, reset=True)
+        if len(x) < FEWEST and not self.novelty:
+            raise UserError(f"X has {len(x)} rows: give at least {FEWEST}, or set novelty=True if all are normal")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         plan = EnsembleConfig(
             self.n_estimators,
