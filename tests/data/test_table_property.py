@@ -147,7 +147,7 @@ def test_any_condition_is_understood_or_refused(cells: dict[str, Any], text: str
         try:
             assert tables.encode_evidence(condition, schema).shape == (1, 3)
         except UserError as error:
-            assert "\n" not in str(error)
+            assert "condition" in str(error)
     try:
         assert isinstance(tables.parse_condition(text, ["a", "b=", ""]), dict)
     except UserError as error:

@@ -71,7 +71,6 @@ def test_a_matrix_is_an_array() -> None:
 
 def test_what_is_no_table_is_refused() -> None:
     assert_user_error(lambda: load({"a": V, "b": G[:3]}), "the dict is not a table", "give columns of one length")
-    assert_user_error(lambda: load({}), "a dict is not a data source")
     assert_user_error(lambda: load(pa.chunked_array([V])), "the ChunkedArray is not a table")
     assert_user_error(lambda: load(np.zeros(4, [("a", "f8", 3)])), "the ndarray is not a table")
     twice = pd.DataFrame(np.ones((4, 2)), columns=pd.MultiIndex.from_tuples([("a", "b"), ("a", "b")]))
