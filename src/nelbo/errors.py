@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import math
+import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -77,6 +79,24 @@ def say(message: object, file: TextIO | None = None) -> None:
     out = file or sys.stdout
     encoding = getattr(out, "encoding", None) or "utf-8"
     print(one_line(message).encode(encoding, "backslashreplace").decode(encoding), file=out)
+
+
+def memory() -> float:
+    """The memory of this machine in bytes; infinity where the system does not say."""
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return math.inf
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def require_memory(nbytes: float, purpose: str, remedy: str) -> None:
+    """Raise `UserError` if `purpose` needs more bytes than this machine has, before the system ends the process.
+
+    >>> require_memory(2.0**60, "n=10", "ask for fewer")
+    Traceback (most recent call last):
+    nelbo.errors.UserError: n=10 needs 1,073,741,824 GB of memory, more than this machine has: ask for fewer
+    """
+    if nbytes > memory():
+        raise UserError(f"{purpose} needs {nbytes / 2**30:,.0f} GB of memory, more than this machine has: {remedy}")
 
 
 def require(module: str, purpose: str = "tables", remedy: str = "pip install 'nelbo[table]'") -> Any:

@@ -354,7 +354,7 @@ def test_a_table_net_has_sensible_sizes() -> None:
     wrong = {
         "width": (0, "1 or more"),
         "blocks": (-1, "0 or more"),
-        "bins": (1, "2 or more and at most 65536"),
+        "bins": (1, "2 or more and at most 4096"),
         "dropout": (1.0, "below 1"),
     }
     for name, (value, remedy) in wrong.items():

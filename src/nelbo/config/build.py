@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nelbo.config.registry import Component, Range, kind_of, parse
 from nelbo.data import Schema
@@ -110,6 +114,54 @@ def build(spec: ModelSpec, shape: tuple[int, ...], context: int = 0, missing: bo
         if not isinstance(spec.input.center, str):
             rescale.shift.fill_(spec.input.center)
     return vae
+
+
+class Bounded(TorchDispatchMode):
+    """Within it, torch's operations create tensors of at most `nbytes` in all: the next one raises `UserError`.
+
+    The sizes of a model come from a file or a user. torch's "meta" device, which plans a model without memory, was
+    weighed: it imports torch's compiler, which takes seconds, and cannot build parts that read their values.
+
+    Args:
+        nbytes: the limit, in bytes of float32.
+        fault: the message.
+
+    >>> with Bounded(1000, "the model is too large: give smaller sizes"):
+    ...     torch.nn.Linear(10**7, 10**7)
+    Traceback (most recent call last):
+    nelbo.errors.UserError: the model is too large: give smaller sizes
+    """
+
+    def __init__(self, nbytes: float, fault: str) -> None:
+        super().__init__()
+        self.left, self.fault = nbytes, fault
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False, since to answer True would import torch's compiler."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not (func.is_view or func._schema.is_mutable):
+            self.left -= 4 * _elements(func, args)
+            if self.left < 0:
+                raise UserError(self.fault)
+        return func(*args, **(kwargs or {}))
+
+
+def _elements(func: Any, args: Sequence[Any]) -> float:
+    """About how many elements the result of an operation has: those of its sizes, or of its broadcast tensors."""
+    tensors = [argument for argument in args if isinstance(argument, Tensor)]
+    lists = [math.prod(a) for a in args if isinstance(a, list | tuple) and all(isinstance(size, int) for size in a)]
+    if not tensors and not lists:
+        highest = max((a for a in args if isinstance(a, int | float)), default=1)
+        return highest if "range" in str(func) or "linspace" in str(func) else highest**2  # as of `eye`
+    try:
+        broadcast = math.prod(np.broadcast_shapes(*(tensor.shape for tensor in tensors)))
+    except ValueError:  # as of a matrix product
+        broadcast = sum(tensor.numel() for tensor in tensors)
+    sizes = max(lists, default=0)
+    return broadcast * sizes if "repeat" in str(func) else max(broadcast, sizes)
 
 
 def init_from_data(vae: VAE, spec: ModelSpec, mean: Tensor, rows: Tensor) -> None:

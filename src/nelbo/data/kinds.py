@@ -129,6 +129,10 @@ class DataKind(ABC):
                     f"{name} has {len(values)} numbers: give 1, or one per feature or channel of shape {schema.shape}"
                 )
 
+    def check_usable(self, schema: Schema) -> None:
+        """Raise, for a schema that was read from a file, what it would raise in use."""
+        self.describe(schema)
+
     @abstractmethod
     def describe(self, schema: Schema) -> str:
         """Describe data of this schema in words."""

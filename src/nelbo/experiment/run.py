@@ -52,7 +52,7 @@ from nelbo.model.post_hoc import fit_prior
 from nelbo.plotting import figures
 from nelbo.plotting.figures import figures_of
 from nelbo.training import Callback, State, TrainingConfig, signals
-from nelbo.training.checkpoint import PARTIAL, WriteError, read_values, reason, write_bytes
+from nelbo.training.checkpoint import PARTIAL, WriteError, read_header, reason, write_bytes
 from nelbo.training.engine import choose_device
 from nelbo.training.loop import BEST, LAST
 from nelbo.vae import VAE
@@ -262,7 +262,7 @@ def choose(
 def recipe_of_run(out: Path) -> Recipe | None:
     """The recipe of the run in a folder: that of its last checkpoint, else `recipe.toml`; None if there is no run."""
     last = out / "checkpoints" / LAST
-    text = read_values(last).get("recipe") if last.is_file() else None
+    text = read_header(last)[1].get("recipe") if last.is_file() else None
     if text is not None:
         return recipe_file.loads(text, f"the recipe in {last}")
     return recipe_file.load(str(out / "recipe.toml")) if (out / "recipe.toml").is_file() else None

@@ -5,28 +5,52 @@ replace the model, so that a crash at any point, a copy of the folder, or a read
 the new one. Then `model.json` follows, for people and other programs. Both have the same `id`, a hash of their content.
 If the ids differ, a writer was killed between the two files, and `load` takes the header. Folders of older versions
 have no ids.
+
+A folder is not trusted. Its values are parsed by the types of `Saved`. The model that they describe is built as far as
+its tensors are about as large as those in the header of the weights; their names and shapes are compared, and only
+then are the weights read. A small folder cannot ask for much memory.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from nelbo.config.aliases import WEIGHTS
-from nelbo.config.build import build
+from nelbo.config.build import Bounded, build, resolve
 from nelbo.config.recipe import Recipe
-from nelbo.config.registry import Result, parse
+from nelbo.config.registry import NotEmpty, Result, parse, short
 from nelbo.data import ConditionEncoder, Schema
 from nelbo.distributions import noise
 from nelbo.errors import UserError
+from nelbo.model import description
 from nelbo.model.model import Model
+from nelbo.reading import damaged, json_of
 from nelbo.training import checkpoint
+
+SPARE, SHARE = 2**28, 100
+"""Bytes of the tensors that building a model may create: 256 MB, and so many for each number of the weights."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The values of a saved model, as `model.json` and the header of its weights hold them; see `Model`."""
+
+    format: int
+    schema: Schema
+    recipe: Recipe
+    rates: Annotated[tuple[Result, ...], NotEmpty()]
+    trained: dict[str, Any] = field(default_factory=dict)
+    context: ConditionEncoder | None = None
+    id: str = ""
 
 
 def load(path: str | Path) -> Model:
@@ -37,27 +61,28 @@ def load(path: str | Path) -> Model:
 
     Raises `UserError` if the folder does not hold a model, is damaged, or was written in another format of nelbo.
     """
-    folder, tensors, values = read_folder(Path(path))
-    try:
-        recipe: Recipe = parse(Recipe, values["recipe"], "")
-        schema: Schema = parse(Schema, values["schema"], "schema")
-        rates: tuple[float, ...] = parse(tuple[Result, ...], values["rates"], "rates")
-        context = parse(ConditionEncoder, values["context"], "context") if "context" in values else None
-        if not rates:
-            raise ValueError("no rates")
-        with noise.seeded(recipe.training.seed), noise.building():
-            vae = build(recipe.model, schema.shape, context.width if context else 0, schema.data_kind.masks_missing)
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder / 'model.json'} is damaged ({error}): restore it, or train again") from None
-    if recipe.training.precision == "64":
-        vae.double()
-    try:
+    folder, shapes, values = read_folder(Path(path))
+    with damaged(folder / "model.json", "is damaged", checkpoint.RESTORE):
+        saved: Saved = parse(Saved, values, "")
+        spec, schema, context = saved.recipe.model, saved.schema, saved.context
+        if resolve(spec, schema) != spec:
+            raise UserError("the recipe's model does not fit the schema")
+        sizes = schema.shape, context.width if context else 0, schema.data_kind.masks_missing
+        other = f"{folder}: the weights are not of the model in model.json; {checkpoint.RESTORE}"
+        most = SPARE + SHARE * sum(map(math.prod, shapes.values()))
+        with noise.seeded(saved.recipe.training.seed), noise.building(), Bounded(most, other):
+            vae = build(spec, *sizes)
+        if saved.recipe.training.precision == "64":
+            vae.double()
+        wanted = {name: tuple(tensor.shape) for name, tensor in vae.state_dict().items()}
+        if {_renamed(name): shape for name, shape in shapes.items()} != wanted:
+            raise UserError(other)
+        tensors, _ = checkpoint.read(folder / "weights.safetensors")
         vae.load_state_dict({_renamed(name): value for name, value in tensors.items()})
-    except RuntimeError:
-        raise UserError(
-            f"{folder}: the weights are not of the model in model.json; restore it, or train again"
-        ) from None
-    return Model(vae, schema, recipe, rates, context, values.get("trained"))
+        model = Model(vae, schema, saved.recipe, saved.rates, context, saved.trained)
+        schema.data_kind.check_usable(schema)
+        description.as_text(model)
+    return model
 
 
 def _renamed(name: str) -> str:
@@ -123,26 +148,23 @@ def holds_model(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("model.json", "weights.safetensors"))
 
 
-def read_folder(path: Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
-    """Read the folder that holds the model (`path`, or `model/` in it), its weights and its values.
+def read_folder(path: Path) -> tuple[Path, dict[str, tuple[int, ...]], dict[str, Any]]:
+    """The folder that holds the model (`path`, or `model/` in it), the shapes of its weights, and its values.
 
     Raises `UserError` if there is no such folder, it is damaged, or it was written in another format.
     """
     folder = find_folder(path)
     if not holds_model(folder):
         raise UserError(f"{path} is not a nelbo model: give a folder that holds model.json, such as results/mnist")
-    tensors, header = checkpoint.read(folder / "weights.safetensors")
-    values = header
-    try:
-        if "id" not in header or (folder / "model.json").is_file():
-            values = json.loads((folder / "model.json").read_text("utf-8"))
-        if values.get("id") != header.get("id"):
-            values = header
+    shapes, header = checkpoint.read_header(folder / "weights.safetensors")
+    values, where = header, folder / "model.json"
+    if "id" not in header or where.is_file():
+        values = json_of(where)
+    with damaged(where, "is damaged", checkpoint.RESTORE):
+        values = header if values.get("id") != header.get("id") else values
         written = values["format"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder / 'model.json'} is damaged ({error}): restore it, or train again") from None
     if written != FORMAT:
         raise UserError(
-            f"{folder} has format {written}, and this nelbo reads {FORMAT}: install the nelbo that wrote it"
+            f"{folder} has format {short(written)}, and this nelbo reads {FORMAT}: install the nelbo that wrote it"
         )
-    return folder, tensors, values
+    return folder, shapes, values

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import html
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -22,12 +23,12 @@ import torch
 from torch import Tensor
 
 from nelbo.config import recipe as recipe_file
-from nelbo.config.build import build, check_support, init_from_data, resolve
+from nelbo.config.build import Bounded, build, check_support, init_from_data, resolve
 from nelbo.config.recipe import Recipe, versions
 from nelbo.config.registry import dump
 from nelbo.data import ConditionEncoder, Dataset, DataSplits, Schema, batches, load_like, mean, sample_rows
 from nelbo.distributions import check_temperature, noise
-from nelbo.errors import UserError
+from nelbo.errors import UserError, memory, require_memory
 from nelbo.model import description, imputation
 from nelbo.model.batching import Repeats, padded
 from nelbo.model.latent_space import LatentSpaceMixin
@@ -37,6 +38,7 @@ from nelbo.training.progress import track
 from nelbo.training.threads import adapt_threads
 from nelbo.vae import VAE
 
+TOO_LARGE = "the model needs more memory than this machine has: give its parts smaller sizes"
 NOT_LOSSES = ("epoch", "split", "seconds", "lr")  # keys of a row of metrics.jsonl
 
 
@@ -95,8 +97,10 @@ class Model(LatentSpaceMixin, ScoringMixin):
         Raises `UserError` if the likelihood does not support the data.
         """
         recipe = dataclasses.replace(recipe, model=resolve(recipe.model, schema), versions=versions())
-        with noise.seeded(recipe.training.seed), noise.building():
-            vae = build(recipe.model, schema.shape, context.width if context else 0, schema.data_kind.masks_missing)
+        sizes = schema.shape, context.width if context else 0, schema.data_kind.masks_missing
+        most = Bounded(4 * memory(), TOO_LARGE)  # four times, since initial values take several operations
+        with noise.seeded(recipe.training.seed), noise.building(), most:
+            vae = build(recipe.model, *sizes)
         check_support(vae, schema)
         return cls(vae, schema, recipe, context=context)
 
@@ -259,6 +263,7 @@ class Model(LatentSpaceMixin, ScoringMixin):
         if n < 1:
             raise UserError(f"n={n}: ask for at least 1 sample")
         check_temperature(temperature)
+        require_memory(4.0 * n * math.prod(self.schema.shape), f"n={n:,}", "ask for fewer, in several calls")
         c = self._default_context(n)
         wide = self.schema.decoded == torch.float64
         empty = np.empty((n, *self.schema.shape), np.float64 if wide else np.float32)  # NumPy takes large pages

@@ -69,7 +69,7 @@ class MADE(nn.Module):
     def __init__(self, order: Sequence[int], hidden: Sequence[int], outputs: int, context: int = 0) -> None:
         super().__init__()
         degrees, lowest = torch.tensor(order), -1 if context else 0  # a unit of degree -1 depends on the context alone
-        span = max(int(degrees.max()) - lowest, 1)
+        span = max(max(order) - lowest, 1)
         levels = [degrees, *(lowest + torch.arange(size) % span for size in hidden)]
         masks = [after.unsqueeze(1) >= before for before, after in itertools.pairwise(levels)]
         self.shape = (outputs, len(order))

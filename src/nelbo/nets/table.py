@@ -388,7 +388,7 @@ class TableNet(Net):
     width: Count = 256
     blocks: Annotated[int, Range(0, DEEPEST)] = 3
     dropout: Share = 0.1
-    bins: Annotated[int, Range(2, 2**16)] = 128
+    bins: Annotated[int, Range(2, 2**12)] = 128
     sizes: tuple[int, ...] = ()
     gaps: tuple[int, ...] = ()
 

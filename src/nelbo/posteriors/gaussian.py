@@ -48,7 +48,7 @@ class FullNormal(Posterior):
 
     def __init__(self, encoder: nn.Module, event_dims: int, dim: int, *, initial_logvar: float | None = None) -> None:
         super().__init__(encoder, event_dims, [dim, dim, dim * (dim - 1) // 2], initial_logvar)
-        self.rows, self.columns = torch.tril_indices(dim, dim, -1).tolist()
+        self.rows, self.columns = torch.tril_indices(dim, dim, -1, device="cpu").tolist()
 
     @classmethod
     def n_params(cls, dim: int, **options: Any) -> int:

@@ -15,11 +15,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from nelbo.config.registry import parse
 from nelbo.errors import UserError
+from nelbo.reading import check_file, damaged
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
@@ -44,6 +46,7 @@ class WriteError(UserError):
         self.path, self.reason = path, reason
 
 
+RESTORE = "restore it, or train again"
 PARTIAL = ".nelbo-{}.tmp"
 """The name of a file until it is whole; a killed process may leave one."""
 
@@ -88,13 +91,12 @@ def _flush_folder(folder: Path) -> None:
             os.close(number)
 
 
-def read_values(path: Path) -> dict[str, Any]:
-    """Read the values alone of a file that `write` wrote; raises as `read` does."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return _values(file)
-    except READING as error:
-        raise _damaged(path, error) from error
+def read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, Any]]:
+    """The shapes of the tensors by name, and the values, of a file that `write` wrote; raises as `read` does."""
+    check_file(path)
+    with damaged(path, "is not a whole nelbo file", RESTORE), safe_open(path, framework="pt") as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        return shapes, parse(dict[str, Any], json.loads((file.metadata() or {})["values"]), "values")
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -103,20 +105,6 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         UserError: if it is missing, truncated, or not such a file.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, _values(file)  # noqa: SIM118
-    except READING as error:
-        raise _damaged(path, error) from error
-
-
-READING = (SafetensorError, OSError, KeyError, ValueError)
-
-
-def _values(file: Any) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads((file.metadata() or {})["values"])
-    return values
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} is not a whole nelbo file ({error}); restore it, or train again")
+    _, values = read_header(path)
+    with damaged(path, "is not a whole nelbo file", RESTORE), safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118

@@ -16,16 +16,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
+from nelbo.config.registry import Count, NonNegative, Range, Result, parse, short
 from nelbo.data import Dataset, batches
 from nelbo.data.images.augment import draws
 from nelbo.distributions import noise
 from nelbo.errors import UserError
 from nelbo.objectives import Objective
+from nelbo.reading import damaged
 from nelbo.schedules import scheduled_values
 from nelbo.training import checkpoint
 from nelbo.training.config import TrainingConfig
@@ -40,6 +42,7 @@ LOOK_SECONDS = 0.25  # between two checks of the losses, in one process
 LOOK_STEPS = 20  # steps between two checks in several processes, which must check together
 EVALUATION_BATCH = 500
 LAST, BEST = "last.safetensors", "best.safetensors"
+MEASURED = {"epoch", "loss", "distortion", "rate", "seconds", "lr"}  # in each row of metrics
 PAUSES = ("interrupted", "out of time")
 
 
@@ -60,16 +63,24 @@ class State:
         rows: metrics of the epochs so far, the rows of `metrics.jsonl`.
     """
 
-    epoch: int = 1
-    batch: int = 0  # done in this epoch
-    step: int = 0  # done in all
-    seconds: float = 0.0  # spent training in this epoch
-    elapsed: float = 0.0  # spent in all
-    best: float = math.inf
-    best_epoch: int = 0
+    epoch: Count = 1
+    batch: Annotated[int, Range(0)] = 0  # done in this epoch
+    step: Annotated[int, Range(0)] = 0  # done in all
+    seconds: NonNegative = 0.0  # spent training in this epoch
+    elapsed: NonNegative = 0.0  # spent in all
+    best: Result = math.inf
+    best_epoch: Annotated[int, Range(0)] = 0
     reason: str = ""  # why the run has ended, once it has
     signal: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            numbers = [value for name, value in row.items() if name != "split"]
+            if row.get("split") not in ("train", "test") or not set(row) >= MEASURED or type(row["epoch"]) is not int:
+                raise UserError(f"rows: {short(row)}: give an epoch, a split and losses")
+            if not all(isinstance(number, int | float) for number in numbers):
+                raise UserError(f"rows: {short(row)}: give numbers")
 
 
 def fit(
@@ -128,7 +139,9 @@ def fit(
             objective.setup(module, train.batch(torch.arange(1)), len(train), c)
         run = Run(vae, objective, settings, folder, callbacks, alone, notes)
         if resume:
-            run.load()
+            assert folder
+            with damaged(folder / LAST, "is damaged", "restore it, or train anew with --force"):
+                run.load()
         run.train(train, test, interrupted)
     return run.state
 
@@ -356,7 +369,7 @@ class Run:
         with torch.no_grad():
             for name, tensor in live.items():
                 tensor.copy_(tensors[name])
-        self.state = State(**values["state"])
+        self.state = parse(State, values["state"], "state")
         done = self.state.epoch - (self.state.batch == 0)
         if self.settings.epochs < done:
             raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,11 @@ class TableKind(DataKind):
         super().check_schema(schema)
         if (n := len(schema.feature_columns)) != schema.shape[0]:
             raise UserError(f"{n} columns to model, shape={schema.shape}: give a table a shape of them")
+
+    def check_usable(self, schema: Schema) -> None:
+        if find_spec("pyarrow"):
+            ends = np.array([[0.0], [1e6], [-1e6], [np.nan]], np.float32)  # far out is clipped to the range of training
+            tables.decode(np.repeat(ends, schema.shape[0], 1), schema, "arrow")
 
     def describe(self, schema: Schema) -> str:
         kinds = Counter(column.kind for column in schema.feature_columns)

@@ -69,6 +69,11 @@ class TextKind(DataKind):
         if schema.vocabulary is None:
             raise UserError("kind=text requires a vocabulary: set one, for text only")
 
+    def check_usable(self, schema: Schema) -> None:
+        assert schema.vocabulary is not None
+        schema.vocabulary.lines(np.arange(schema.vocabulary.size)[None])
+        schema.vocabulary.numbers(["a text"])
+
     def describe(self, schema: Schema) -> str:
         assert schema.vocabulary is not None
         return f"lines of up to {schema.shape[0]} tokens, {schema.vocabulary.size:,} different tokens"
