@@ -64,6 +64,7 @@ OBJECTS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "a dictionary of images": ({"image": list(X), "label": CLASSES}, ("a", "b", "c")),
     "a Torch dataset": (TensorDataset(T, torch.arange(15)), tuple(map(str, range(15)))),
     "dictionaries": (Listed([{"image": PILLOW[i], "label": CLASSES[i]} for i in range(15)]), ("a", "b", "c")),
+    "a list of dictionaries": ([{"x": x, "y": name} for x, name in zip(X, CLASSES, strict=True)], ("a", "b", "c")),
     "a dataset of no class": (Plain(), ("cat", "dog", "eel")),
     "a loader": (DataLoader(Numbered(X), batch_size=4, shuffle=True), tuple(map(str, range(15)))),
     "a matrix": (np.asmatrix(VECTORS), ()),
@@ -165,6 +166,11 @@ def test_channels_last_or_first(shape: tuple[int, ...], channels: int, last: boo
     order = (0, 3, 1, 2) if last else (0, 1, 2, 3)
     assert data.schema.shape[0] == channels
     assert torch.allclose(rows_in_source_order(data), torch.tensor(array.transpose(order)).float(), atol=1e-6)
+
+
+def test_series_and_a_colour_picture_are_not_silently_grey_pictures() -> None:
+    with pytest.warns(UserWarning, match="9 grey pictures of 100x3: if it has series, set kind to series"):
+        load(RNG.random((9, 100, 3)))
 
 
 @pytest.fixture(scope="module")

@@ -244,6 +244,15 @@ def test_a_palette_gives_its_colours(tmp_path: Path) -> None:
     )
 
 
+def test_pages_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    pages = [Image.fromarray(picture) for picture in GREYS]
+    for name in ("a.tiff", "b.tiff"):
+        pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+    with pytest.warns(UserWarning, match=r"a.tiff has 15 pages, and only the first of a file is read"):
+        assert len(load(tmp_path).train) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*has 2 pages")
 def test_of_an_animation_the_first_frame_is_taken(tmp_path: Path) -> None:
     frames = [Image.fromarray(np.full((4, 4), shade, np.uint8)) for shade in (255, 0)]
     for name in ("a.gif", "b.webp", "c.png", "d.tiff"):

@@ -71,6 +71,8 @@ def test_a_matrix_is_an_array() -> None:
 
 def test_what_is_no_table_is_refused() -> None:
     assert_user_error(lambda: load({"a": V, "b": G[:3]}), "the dict is not a table", "give columns of one length")
+    assert_user_error(lambda: load({"a": np.ones((9, 2)), "b": np.ones((9, 2))}), "a dictionary of a, b: give")
+    assert_user_error(lambda: load({}), "a dictionary of nothing")
     assert_user_error(lambda: load(pa.chunked_array([V])), "the ChunkedArray is not a table")
     assert_user_error(lambda: load(np.zeros(4, [("a", "f8", 3)])), "the ndarray is not a table")
     twice = pd.DataFrame(np.ones((4, 2)), columns=pd.MultiIndex.from_tuples([("a", "b"), ("a", "b")]))

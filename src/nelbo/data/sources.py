@@ -145,9 +145,11 @@ def _of_tuple(source: tuple[Any, ...]) -> LoadedArrays:
 
 
 def _is_map_style(source: Any) -> bool:
-    """Whether a source is a dataset of another class than torch's, or a list of pairs (x, y)."""
+    """Whether a source is a dataset of another class than torch's, or a list of pairs (x, y) or dictionaries."""
     if isinstance(source, list) and source and all(isinstance(item, tuple) and len(item) == 2 for item in source):
         return bool(np.ndim(source[0][0]))
+    if isinstance(source, list) and source and all(isinstance(item, Mapping) for item in source):
+        return True
     other = str | bytes | bytearray | Sequence | np.ndarray | Tensor
     methods = all(callable(getattr(source, name, None)) for name in ("__len__", "__getitem__"))
     return methods and not isinstance(source, other) and getattr(source, "shape", None) is None

@@ -15,6 +15,7 @@ from nelbo.errors import UserError
 
 Layout = Callable[[np.ndarray, str], np.ndarray]
 CHANNELS = (1, 3, 4)
+NARROW = 8  # pixels: pictures that are this narrow, and four times as high, may be series of so many channels
 REMEDIES = {
     "c": "its real and imaginary parts, as numpy.concatenate([x.real, x.imag], -1)",
     "M": "numbers, such as x.astype('int64'), or a table with a column of dates",
@@ -29,6 +30,13 @@ def as_batch_layout(array: np.ndarray, name: str) -> np.ndarray:
     """A view of the array as `(n, features)` or `(n, channels, height, width)`; `UserError` if it is neither."""
     _check(array, name, (2, 3, 4), "(n, features), (n, h, w) or (n, h, w, channels)")
     if array.ndim == 3:
+        n, height, width = array.shape
+        if width <= NARROW and height >= 4 * width:
+            warnings.warn(
+                f"{name}: of shape {array.shape}, it is taken for {n} grey pictures of {height}x{width}: if it has "
+                "series, set kind to series (--kind series); if it is a colour picture, give a list of it",
+                stacklevel=2,
+            )
         return array[:, None]
     if array.ndim == 4 and channels_axis(array.shape, name) == 3:
         return array.transpose(0, 3, 1, 2)

@@ -59,11 +59,15 @@ DEPTHS: tuple[Depth, ...] = ("uint8", "uint16", "float32")
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """The header of a picture; `size` is (height, width), upright; `depth` is "uint8" for all colours."""
+    """The header of a picture; `size` is (height, width), upright; `depth` is "uint8" for all colours.
+
+    `pages` counts those of a TIFF; of an animation, it is 1.
+    """
 
     size: tuple[int, int]
     is_grayscale: bool
     depth: Depth
+    pages: int = 1
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,12 @@ def read_header(original: ImageSource) -> ImageHeader:
             width, height = picture.size
             # TIFF reports the upright size; the base method, unlike PNG's own, decodes no pixels
             turn = 1 if picture.format == "TIFF" else Image.Image.getexif(picture).get(ExifTags.Base.Orientation, 1)
-            mode = picture.mode
+            mode, pages = picture.mode, getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
     except Exception as error:  # decoders fail in many ways on a damaged file
         raise unreadable(original, error) from None
     size = (width, height) if turn in (5, 6, 7, 8) else (height, width)
     depth = DEPTHS[2 if mode in WIDE_MODES else 1 if mode in DEEP_MODES else 0]
-    return ImageHeader(size, mode in GREY_MODES, depth)
+    return ImageHeader(size, mode in GREY_MODES, depth, pages)
 
 
 def decode(original: ImageSource, target: ImageSpec) -> np.ndarray:

@@ -437,6 +437,13 @@ def scan_folder(album: ImageFolder) -> FolderScan:
         else:
             headers.append(known.setdefault(found, found))
     kept = album.keep([original not in bad for original in album.sources]) if bad else album
+    paged = ((x, header.pages) for x, header in zip(kept.sources, headers, strict=True) if header.pages > 1)
+    if first := next(paged, None):
+        warnings.warn(
+            f"{first[0]} has {first[1]} pages, and only the first of a file is read: save each page as a file, or all "
+            "as an array (.npy)",
+            stacklevel=2,
+        )
     return FolderScan(kept, tuple(headers), bad)
 
 

@@ -11,9 +11,8 @@ from io import BytesIO
 from typing import Any, BinaryIO
 
 from nelbo.data.images.folder import NAMES, ImageFolder
+from nelbo.data.split_names import HELD_OUT, split_by_name
 from nelbo.errors import UserError
-
-TESTS = ("test", "validation", "val", "valid")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -60,7 +59,8 @@ def unwrap(source: Any) -> tuple[ImageFolder, ImageFolder | None] | Any:
     Raises `UserError` for a stream, and for a dataset without a training split or with several columns of pictures.
     """
     splits = dict(source) if isinstance(source, Mapping) else {"train": source}
-    train = splits["train"] if "train" in splits else next(iter(splits.values())) if len(splits) == 1 else None
+    parts = split_by_name(splits)
+    train = splits[parts["train"]] if parts else next(iter(splits.values())) if len(splits) == 1 else None
     if train is None:
         raise UserError(
             f"a {type(source).__name__} of {', '.join(splits)}: give one split, as dataset[{next(iter(splits))!r}]"
@@ -77,7 +77,7 @@ def unwrap(source: Any) -> tuple[ImageFolder, ImageFolder | None] | Any:
             f"the dataset has pictures in {', '.join(pictures)}: keep one, such as with "
             f".remove_columns({pictures[1]!r})"
         )
-    held_out = next((splits[name] for name in TESTS if name in splits), None)
+    held_out = next((splits[parts[part]] for part in HELD_OUT if part in parts), None)
     return _album(train, pictures[0]), None if held_out is None else _album(held_out, pictures[0])
 
 

@@ -45,9 +45,9 @@ class TableKind(DataKind):
     refused_posteriors = ("riemannian",)
 
     def recognises(self, source: Any, options: DataOptions) -> bool:
-        return tables.is_table(source) or (
-            huggingface.is_dataset_object(source) and not huggingface.has_pictures(source)
-        )
+        if huggingface.is_dataset_object(source):
+            return not huggingface.has_pictures(source)
+        return tables.is_table(source)
 
     def load(self, source: Any, options: DataOptions, seed: int) -> DataSplits:
         name = Path(source).name.partition(".")[0] if isinstance(source, str | Path) else "table"

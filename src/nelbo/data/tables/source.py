@@ -94,7 +94,8 @@ def is_table(source: Any) -> bool:
     if isinstance(source, Mapping):
         return bool(source) and all(_is_column(values) for values in source.values())
     if isinstance(source, list | tuple):
-        return bool(source) and all(isinstance(row, Mapping) for row in source)
+        cells = source[0].values() if source and all(isinstance(row, Mapping) for row in source) else ()
+        return bool(cells) and not any(getattr(cell, "size", None) or isinstance(cell, list) for cell in cells)
     package, name = type(source).__module__.partition(".")[0], type(source).__name__
     return name in FRAMES.get(package, ()) or hasattr(source, "__arrow_c_stream__")
 
