@@ -30,6 +30,9 @@ from nelbo.data.tables.overrides import Override, Overrides
 from nelbo.data.tables.source import Source, open_table, spill
 from nelbo.errors import UserError, nearest, require
 
+NAMED = 4
+"""Columns that a warning names: it is one line."""
+
 
 def infer(table: Any, columns: Overrides = None, hints: Hints = NO_HINTS) -> tuple[Schema, int]:
     """Infer the schema of a table, and count its rows.
@@ -275,7 +278,7 @@ class Notes:
 
 def _some(parts: list[str]) -> str:
     """The first parts, and how many more there are."""
-    return ", ".join(parts[:5]) + (f" and {len(parts) - 5} more" if len(parts) > 5 else "")
+    return ", ".join(parts[:NAMED]) + (f" and {len(parts) - NAMED} more" if len(parts) > NAMED else "")
 
 
 def _dataset(table: Source, schema: Schema) -> Dataset:
