@@ -150,7 +150,7 @@ def test_a_first_column_that_does_not_count_time_is_a_channel() -> None:
 def test_other_columns_that_count_time_are_left_out() -> None:
     frame = pandas.DataFrame({"time": DAY, "day": DAY.date, "ts": np.arange(N) * 60.0, "v": WAVE, "n": np.arange(N)})
     data, note = read(frame)
-    assert data.schema.names == ("v", "n") and "'day', 'ts' count the time, too" in note
+    assert data.schema.names == ("v", "n") and "'day', 'ts' count the time, too: left out" in note
     assert "'n' rise evenly: remove them if they count the time" in note
 
 
@@ -164,6 +164,10 @@ UNITS: dict[str, tuple[dict[str, Any], str]] = {
     "after one another": ({"time": DAY, "session": UNIT}, "column 'session' names 3 units"),
     "by a clock that restarts": ({"cycle": CYCLE}, "'cycle' starts again 2 times"),
     "by dates that restart": ({"date": np.tile(DAY[: N // 3], 3)}, "'date' starts again 2 times"),
+    "by two columns": (
+        {"date": np.tile(DAY[:30], 4), "shop": np.repeat([1, 1, 2, 2], 30), "item": np.repeat([1, 2, 1, 2], 30)},
+        "'shop', 'item' name 4",
+    ),
     "without a clock": ({"unit": UNIT}, "column 'unit' names 3 units"),
 }
 
@@ -174,9 +178,21 @@ def test_units_are_inferred(name: str) -> None:
     data, note = read(pandas.DataFrame({**columns, "v": NOISE}))
     assert words in note and data.schema.names == ("v",)
     unit = columns.get("device", columns.get("d", UNIT))
+    unit = np.repeat(range(4), 30) if "shop" in columns else unit
     seen = {str(v): str(u) for v, u in zip(NOISE, unit, strict=True)}
     for window in rows_of(data.train) + rows_of(data.test):
         assert len({seen[str(v)] for v in window}) == 1
+
+
+def test_parts_of_a_date_are_not_units() -> None:
+    frame = pandas.DataFrame({"year": np.arange(N) // 12, "month": np.arange(N) % 12 + 1, "v": NOISE})
+    data, _ = read(frame, window=20)
+    assert data.schema.names == ("year", "month", "v") and len(data.train.source.values) == 1
+
+
+def test_a_column_that_may_name_units_is_named() -> None:
+    frame = pandas.DataFrame({"time": DAY, "device": np.random.default_rng(0).integers(0, 3, N), "v": NOISE})
+    assert "column 'device' is a channel: if it names units, give --group device" in read(frame)[1]
 
 
 def test_units_are_columns_that_the_user_names() -> None:

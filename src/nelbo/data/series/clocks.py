@@ -55,6 +55,8 @@ UNITS = re.compile(
     re.IGNORECASE,
 )
 """Names of columns that name units."""
+CALENDAR = re.compile("year|month|day|date|week|hour|jahr|monat|tag|woche|stunde", re.IGNORECASE)
+"""Names of columns that are parts of a time."""
 BANDS = ((1e8, 5e9), (1e11, 5e12), (1e14, 5e15), (1e17, 5e18))
 """Times from 1973 to 2128 in seconds, milliseconds, microseconds and nanoseconds since 1970."""
 COMPACT = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
@@ -81,9 +83,17 @@ class Clock:
     @property
     def is_named(self) -> bool:
         """Whether the name is that of a clock; units of time are left out: `time_ms` and `Time [h]` are `time`."""
+        return self._core in NAMES
+
+    @property
+    def is_index(self) -> bool:
+        """Whether the name is that of an index, which counts rows and not time."""
+        return self._core in ("", "index", "unnamed", "row")
+
+    @property
+    def _core(self) -> str:
         core = re.sub(r"[(\[].*?[)\]]", "", self.name).strip().lower()
-        core = re.sub(r"[\s_:.-]+(\d+|s|ms|us|ns|sec|h|utc|local)?$", "", core)
-        return core in NAMES
+        return re.sub(r"[\s_:.-]+(\d+|s|ms|us|ns|sec|h|utc|local)?$", "", core)
 
     def order(self, unit: np.ndarray) -> np.ndarray:
         """The rows that have a time, by unit, then time; rows of one time in their own order."""

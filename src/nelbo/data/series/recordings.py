@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -169,7 +170,8 @@ class _Reader:
         group = group or (like.group if like is not None and set(like.group) <= set(table.names) else ())
         self.free = [name for name in table.names if name not in known and name not in group]
         read = ((name, clocks.read(name, table.table.column(name), hints)) for name in self.free)
-        self.clocks = {name: clock for name, clock in read if clock is not None}
+        found = [(name, clock) for name, clock in read if clock is not None]
+        self.clocks = dict(sorted(found, key=lambda item: item[1].is_index))
         self.group, self.unit, self.units = group, np.zeros(self.rows, np.int64), tuple[str, ...]()
         leads = [name for name in self.free if not self._is_like_unit(name)][: len(self.free) - 1]
         self.leads = index or tuple(leads[:1])
@@ -189,7 +191,7 @@ class _Reader:
         if self.clock and like is None and not (self.clock.is_named or self.clock.unit):
             self.notes.append(f"column {self.clock.name!r} counts the time, so it is not a channel")
         if others and like is None:
-            self.notes.append(f"{', '.join(map(repr, others))} count the time, too, and are left out")
+            self.notes.append(f"{', '.join(map(repr, others))} count the time, too: left out")
         if like is None and (even := [n for n in self.free if n not in others and self._is_second_clock(n)]):
             self.notes.append(f"{', '.join(map(repr, even))} rise evenly: remove them if they count the time")
         out = {*others, *index, *self.group, *([self.clock.name] if self.clock else [])}
@@ -205,6 +207,9 @@ class _Reader:
 
     def numbers(self, name: str) -> np.ndarray:
         """The cells of a channel as float64, NaN for missing ones."""
+        clock = self.clocks.get(name)
+        if clock is not None and not clock.unit:  # its numbers are known
+            return np.where(clock.missing, np.nan, clock.values)
         try:
             return _numbers(self.table.table.column(name), self.hints)
         except UserError as error:
@@ -243,49 +248,71 @@ class _Reader:
         """
         one = np.zeros(self.rows, np.int64)
         for name, clock in self.clocks.items():
-            runs = clock.runs() if clock.unit or clock.is_named or name in self.leads else None
-            if runs is not None and clock.counts(runs, name in self.leads):
-                if named := next((noun for noun in self._nouns(name) if _is_constant(self._codes(noun), runs)), ""):
-                    self._take(named, clock)
-                else:
-                    self.clock, self.unit = clock, runs
-                    self.units = tuple(str(i) for i in range(int(runs.max()) + 1))
-                    again = f"{len(self.units) - 1:,} times" if len(self.units) > 2 else "once"
-                    self.notes.append(f"{name!r} starts again {again}: each time begins another unit")
-                return
-            if clock.repeats(one) and (clock.unit or clock.is_named or name in self.leads):
-                for noun in self._nouns(name):
-                    codes = self._codes(noun)
-                    if not clock.repeats(codes) and clock.counts(codes, name in self.leads):
-                        self._take(noun, clock)
-                        return
-            elif clock.counts(one, name in self.leads):
+            first = name in self.leads
+            may_be = bool(clock.unit) or clock.is_named or first
+            runs = clock.runs() if may_be else None
+            runs = runs if runs is not None and clock.counts(runs, first) else None
+            if runs is not None or (may_be and clock.repeats(one)):
+                nouns = self._nouns(name, runs)
+                sure = [u for u in nouns if runs is not None or u not in self.clocks or clocks.UNITS.search(u)]
+                if self._take_units(clock, first, [*((u,) for u in nouns), *combinations(sure, 2)]):
+                    return
+                if runs is not None and not self._is_calendar(runs):
+                    self._take_runs(clock, runs)
+                    return
+            elif clock.counts(one, first):
                 self.clock = clock
                 break
         self.clock = self.clock or self._clock_of(one)
-        said = [name for name in self._nouns(self.clock.name if self.clock else "") if self._says_unit(name)]
-        if said:
-            self._take(said[0], self.clock)
+        said = [n for n in self._nouns(self.clock.name if self.clock else "", None) if clocks.UNITS.search(n)]
+        if named := next(filter(self._is_like_unit, said), ""):
+            self._take((named,), self.clock)
+        elif said:
+            self.notes.append(f"column {said[0]!r} is a channel: if it names units, give --group {said[0]}")
 
-    def _take(self, name: str, clock: Clock | None) -> None:
-        self._name_units((name,))
+    def _take_units(self, clock: Clock, first: bool, groups: list[tuple[str, ...]]) -> bool:
+        """Take the first group of columns within whose units a clock does not repeat; whether there is one."""
+        for group in groups:
+            codes = _joint([self._codes(name) for name in group])
+            if int(codes.max()) < self.rows // 3 and not clock.repeats(codes) and clock.counts(codes, first):
+                self._take(group, clock)
+                return True
+        return False
+
+    def _take(self, group: tuple[str, ...], clock: Clock | None) -> None:
+        self._name_units(group)
         self.clock = clock
-        self.notes.append(f"column {name!r} names {len(self.units):,} units, and no window holds two of them")
+        name = f"column {group[0]!r} names" if len(group) == 1 else f"columns {', '.join(map(repr, group))} name"
+        self.notes.append(f"{name} {len(self.units):,} units, and no window holds two of them")
 
-    def _nouns(self, clock: str) -> list[str]:
-        """The columns that may name units: texts and whole numbers, 3 rows or more of each on average."""
+    def _take_runs(self, clock: Clock, runs: np.ndarray) -> None:
+        self.clock, self.unit = clock, runs
+        self.units = tuple(str(i) for i in range(int(runs.max()) + 1))
+        again = f"{len(self.units) - 1:,} times" if len(self.units) > 2 else "once"
+        self.notes.append(f"{clock.name!r} starts again {again}: each time begins another unit")
+
+    def _nouns(self, clock: str, runs: np.ndarray | None) -> list[str]:
+        """The columns that may name units: texts and whole numbers, 3 rows or more of each on average.
+
+        They do not count time, and do not change within one of the `runs`.
+        """
         found = []
         for name in self.free:
             own = self.clocks.get(name)
-            if name != clock and (own is None or (not own.unit and _is_whole(own))):
-                form = cells.form_of(self.table.table.column(name).type)
-                if form in ("text", "choice", "number") and 1 < len(np.unique(self._codes(name))) <= self.rows / 3:
+            form = cells.form_of(self.table.table.column(name).type)
+            if name == clock or form not in ("text", "choice", "number") or clocks.CALENDAR.fullmatch(name.strip()):
+                continue
+            if own is None or (not own.unit and _is_whole(own)):
+                codes = self._codes(name)
+                inside = runs is None or (np.diff(codes)[np.diff(runs) == 0] == 0).all()
+                if inside and 1 < len(np.unique(codes)) <= self.rows / 3:
                     found.append(name)
         return sorted(found, key=lambda name: clocks.UNITS.search(name) is None)
 
-    def _says_unit(self, name: str) -> bool:
-        """Whether a column's name is that of units, and its cells are texts or come in runs of one value."""
-        return clocks.UNITS.search(name) is not None and self._is_like_unit(name)
+    def _is_calendar(self, runs: np.ndarray) -> bool:
+        """Whether a column such as "year" counts the runs, so that these follow each other."""
+        calendar = [self._codes(name) for name in self.free if clocks.CALENDAR.fullmatch(name.strip())]
+        return any((np.diff(codes)[np.diff(runs) == 0] == 0).all() for codes in calendar)
 
     def _codes(self, name: str) -> np.ndarray:
         return cells.texts(self.table.table.column(name))[1]
@@ -434,10 +461,9 @@ def _is_staircase(values: np.ndarray) -> bool:
     return 0 < changes <= len(values) / 3 - 1 and changes == len(np.unique(values)) - 1
 
 
-def _is_constant(codes: np.ndarray, runs: np.ndarray) -> bool:
-    """Whether each run has one code, and the next one another."""
-    changed, begun = np.diff(codes) != 0, np.diff(runs) != 0
-    return bool((changed == begun).all())
+def _joint(codes: list[np.ndarray]) -> np.ndarray:
+    """The number of each row's combination of codes."""
+    return np.unique(np.stack(codes, 1), axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _numbers(column: Any, hints: Hints) -> np.ndarray:
