@@ -7,8 +7,7 @@ Accelerate are not used: they wrap these calls, and importing Fabric takes a sec
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -49,8 +48,6 @@ class Engine:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision of the forward pass."""
-        if self.precision == "64":
-            return _double()
         return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
     def without_sync(self, module: nn.Module, enabled: bool) -> AbstractContextManager[Any]:
@@ -77,17 +74,6 @@ class _Averaged(DistributedDataParallel):
             return super().__getattr__(name)
         except AttributeError:
             return getattr(super().__getattr__("module"), name)
-
-
-@contextmanager
-def _double() -> Iterator[None]:
-    """Within it, new tensors have 64 bits."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def choose_device(name: str) -> torch.device:
