@@ -272,3 +272,30 @@ def test_the_tests_of_a_package_are_in_the_folder_of_its_name() -> None:
     folders = {path.parent.name for path in tests.glob("*/test_*.py")}
     assert packages <= folders
     assert {path.name for path in tests.glob("test_*.py")} == {"test_architecture.py", "test_docstrings.py"}
+
+
+RANDOM = {"rand", "randn", "randint", "randperm", "multinomial", "bernoulli", "normal", "rand_like", "randn_like"}
+GLOBAL = {"manual_seed", "seed", "set_rng_state", "fork_rng", "set_default_dtype", "dropout", "Dropout"}
+PARAMETERS = {"Parameter", "register_buffer"}  # initial values, which `noise.building` draws from its own generator
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_nothing_draws_from_or_sets_a_global_generator(path: Path) -> None:
+    """A draw has a generator of its own, or is in `distributions.noise`; torch's global state is left alone."""
+    calls = [node for node in ast.walk(TREES[path]) if isinstance(node, ast.Call)]
+    initial = {
+        id(inner)
+        for node in calls
+        if isinstance(node.func, ast.Attribute) and node.func.attr in PARAMETERS
+        for inner in ast.walk(node)
+    }
+    for node in calls:
+        function = node.func
+        if not isinstance(function, ast.Attribute) or id(node) in initial:
+            continue
+        owner = ast.unparse(function.value)
+        assert owner not in ("random", "np.random") or function.attr in {"default_rng", "SeedSequence", "RandomState"}
+        if owner in ("torch", "torch.random", "nn", "F"):
+            assert function.attr not in GLOBAL, ast.unparse(node)
+            own = any(keyword.arg == "generator" for keyword in node.keywords)
+            assert function.attr not in RANDOM or own, ast.unparse(node)

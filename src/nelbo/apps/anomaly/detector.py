@@ -54,6 +54,14 @@ def p_values(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return (1 + len(calibration) - below) / (1 + len(calibration))
 
 
+ROUNDING = 1e-5  # of a score: other batches, threads or machines add in another order
+
+
+def clearly(scores: np.ndarray) -> np.ndarray:
+    """The scores less what rounding can add to them: a score that equals a calibration score is not above it."""
+    return np.where(np.isinf(scores), scores, scores - ROUNDING * (1 + np.abs(scores)))
+
+
 def allowed_rank(n: int, alpha: float) -> int:
     """The number of ranks among n calibration rows and a datum that are anomalous: floor(a (n + 1)), at least 1.
 
@@ -88,7 +96,8 @@ def threshold(calibration: np.ndarray, alpha: float) -> float:
 class DetectionResult:
     """The scores (nats) and p-values of n data, and which of them are anomalies: all `(n,)`.
 
-    A datum is an anomaly if its score is above `threshold` or, equivalently, its p-value is at most `alpha`. `names`
+    A datum is an anomaly if its score is above `threshold` by more than rounding or, equivalently, its p-value is at
+    most `alpha`. Both depend on the datum and the calibration rows, not on the other data. `names`
     has the name of each datum: its file, its id or its index, or else its place in the source.
     """
 
@@ -144,7 +153,7 @@ class Detector:
 
     def p_values(self, data: Any) -> np.ndarray:
         """The share of normal data that are as anomalous, `(n,)`: conformal p-values."""
-        return p_values(self.calibration_scores, self.anomaly_score(data))
+        return p_values(self.calibration_scores, clearly(self.anomaly_score(data)))
 
     def threshold(self, alpha: float = 0.01) -> float:
         """The score above which a datum is an anomaly, nats.
@@ -167,7 +176,8 @@ class Detector:
         limit = self.threshold(alpha)  # may raise, before work on many data
         rows = self.model.as_dataset(data)
         found, names = self.anomaly_score(rows), rows.schema.data_kind.row_names(rows)
-        return DetectionResult(found, p_values(self.calibration_scores, found), found > limit, limit, names)
+        least = clearly(found)
+        return DetectionResult(found, p_values(self.calibration_scores, least), least > limit, limit, names)
 
     def feature_scores(self, data: Any) -> np.ndarray:
         """The contribution of each element to the score, less `baseline`, `(n, *shape)` nats.
