@@ -9,11 +9,14 @@ kills: `train`, `train --force`, `--resume`, `prior fit` and `Model.save` over a
 at each of their calls that change the disk (a file is then half written), half at random times by SIGKILL. Afterwards
 the model must load and equal the old or the new one, and the run must resume and end with the old or the new model.
 Needs fork (Linux, macOS).
+frames: DataFrames of random columns, labels, index and missing cells are imputed and sampled by untrained models. Each
+is refused by a `UserError`, or every cell that was there, the index, the labels and the types come back.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import hashlib
 import json
 import multiprocessing
@@ -24,9 +27,11 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from decimal import Decimal
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -35,8 +40,10 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"  # a forked process cannot use the threads of its parent
 
 import numpy as np
+import pandas
 
 import nelbo
+from nelbo.config import recipe as recipes
 from nelbo.errors import UserError
 from nelbo.experiment import run
 from nelbo.model import io
@@ -218,7 +225,86 @@ def _send(writer: Any, call: Callable[..., Any], arguments: Any) -> None:
     writer.send(result)
 
 
-CAMPAIGNS: dict[str, tuple[Callable[[int, int], Tally], int]] = {"kills": (kills, 200)}
+COLUMNS: dict[str, Callable[[np.random.Generator, int], Any]] = {
+    "float": lambda r, n: (r.normal(size=n) * 10.0 ** r.integers(-9, 9)).round(int(r.integers(0, 6))),
+    "int": lambda r, n: r.integers(-(2 ** r.integers(1, 63)), 2 ** r.integers(1, 63), n),
+    "uint": lambda r, n: pandas.Series(r.integers(0, 2**64 - 1, n, dtype=np.uint64)),
+    "small": lambda r, n: r.integers(0, r.integers(1, 30), n).astype(r.choice(["int8", "uint8", "int16", "float32"])),
+    "nullable": lambda r, n: pandas.array(r.integers(0, 99, n), dtype=r.choice(["Int64", "UInt16", "Float64"])),
+    "bool": lambda r, n: pandas.Series(r.random(n) < 0.5, dtype=r.choice(["bool", "boolean", "object"])),
+    "text": lambda r, n: pandas.Series(r.choice(["NA", "b", 'ü, "', "", "=1+1", "007", "None"], n), dtype=object),
+    "category": lambda r, n: pandas.Categorical(r.choice(list("xyz"), n), ordered=bool(r.random() < 0.5)),
+    "interval": lambda r, n: pandas.cut(r.uniform(0, 90, n), [0, 18, 65, 99]),
+    "date": lambda r, n: pandas.to_datetime(r.integers(0, 2 * 10**9, n), unit="s").tz_localize(
+        [None, "UTC", "Europe/Oslo"][r.integers(3)]
+    ),
+    "duration": lambda r, n: pandas.to_timedelta(r.integers(0, 9000, n), unit=str(r.choice(["s", "ms", "D"]))),
+    "time": lambda r, n: pandas.Series([datetime.time(k // 60, k % 60) for k in r.integers(0, 1440, n).tolist()]),
+    "period": lambda r, n: pandas.Series(pandas.period_range("2015-01", periods=n, freq="M")),
+    "decimal": lambda r, n: pandas.Series([Decimal(int(k)) / 100 for k in r.integers(0, 10**6, n)]),
+    "written": lambda r, n: pandas.Series([f"{k:,}.50" for k in r.integers(10**3, 10**7, n)], dtype=object),
+    "id": lambda r, n: np.arange(n) + 1000,
+    "mixed": lambda r, n: pandas.Series([[1, "a", 2.5, None][k] for k in r.integers(0, 4, n)], dtype=object),
+    "constant": lambda r, n: np.full(n, 7),
+    "extreme": lambda r, n: r.choice([0.0, 1e30, -1e30, np.inf, 5e-324, -0.0], n),
+    "arrow": lambda r, n: pandas.Series(r.integers(0, 50, n)).astype("int64[pyarrow]"),
+}
+"""Columns of a frame, by generator and number of rows."""
+LABELS = ("a", 0, 1.5, ("x", 1), "a=b", "x,y", "", " ", datetime.date(2024, 1, 1), "\x1b[31m")
+
+
+def frame_of(r: np.random.Generator) -> Any:
+    """A frame of random columns, labels, index, size and missing cells."""
+    n, kinds = int(r.integers(1, 60)), r.choice(list(COLUMNS), r.integers(1, 6))
+    labels = [LABELS[i] for i in r.permutation(len(LABELS))[: len(kinds)]]
+    columns = []
+    for kind in kinds:
+        column = pandas.Series(COLUMNS[kind](r, n))
+        columns.append(column.mask(r.random(n) < 0.2) if r.random() < 0.5 else column)
+    frame = pandas.concat(columns, axis=1)
+    frame.columns = pandas.Index(labels, dtype=object)
+    indices = (pandas.RangeIndex(5, 5 + n), pandas.Index(r.permutation(n)), pandas.Index([f"r{i}" for i in range(n)]))
+    frame.index = indices[r.integers(3)]
+    return frame
+
+
+def frames(n: int, seed: int) -> Tally:
+    """Impute and sample generated frames with untrained models: given cells, index, labels and types stay."""
+    tally = Tally()
+    for trial in range(n):
+        frame = frame_of(np.random.default_rng((seed, trial)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                tally.count(changed(frame, f"frame {trial}"))
+            except UserError:
+                tally.count(None)
+            except Exception as error:
+                tally.count(f"frame {trial}: {type(error).__name__}: {error}"[:300])
+    return tally
+
+
+def changed(frame: Any, name: str) -> str | None:
+    """What `impute` and `sample` change in a frame, if anything."""
+    recipe = recipes.load("table", {"model.encoder.width": 8, "model.encoder.blocks": 1, "model.latent.dim": 2})
+    model = nelbo.Model.from_recipe(recipe, nelbo.data.load(frame, seed=0).schema)
+    filled, drawn = model.impute(frame), model.sample(8)
+    for result, columns in ((filled, list(frame)), (drawn, [c for c in frame if c in list(drawn)])):
+        if list(result) != columns:
+            return f"{name}: columns {list(frame)!r} became {list(result)!r}"
+        if wrong := [c for c in columns if result[c].dtype != frame[c].dtype]:
+            return f"{name}: {wrong[0]!r}: {frame[wrong[0]].dtype} became {result[wrong[0]].dtype}"
+    if not filled.index.equals(frame.index):
+        return f"{name}: the index changed"
+    for label in frame:
+        there = frame[label].notna().to_numpy()
+        pairs = zip(frame[label][there].tolist(), filled[label][there].tolist(), strict=True)
+        if wrong := [pair for pair in pairs if type(pair[0]) is not type(pair[1]) or pair[0] != pair[1]]:
+            return f"{name}: {label!r}: {wrong[0][0]!r} became {wrong[0][1]!r}"
+    return None
+
+
+CAMPAIGNS: dict[str, tuple[Callable[[int, int], Tally], int]] = {"kills": (kills, 200), "frames": (frames, 500)}
 """Each campaign and its number of trials."""
 
 
