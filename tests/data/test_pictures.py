@@ -244,6 +244,15 @@ def test_a_palette_gives_its_colours(tmp_path: Path) -> None:
     )
 
 
+def test_pictures_of_a_format_that_is_not_read_are_counted(tmp_path: Path) -> None:
+    save_pictures(tmp_path, GREYS[:3])
+    for name in ("b.HEIC", "a.heic", "notes.txt"):
+        (tmp_path / name).touch()
+    with pytest.warns(UserWarning, match=r"2 files such as a\.heic are left out: convert them") as caught:
+        assert len(load(tmp_path).train) == 2
+    assert len({str(warning.message) for warning in caught}) == 1
+
+
 def test_pages_that_are_not_read_are_counted(tmp_path: Path) -> None:
     pages = [Image.fromarray(picture) for picture in GREYS]
     for name in ("a.tiff", "b.tiff"):

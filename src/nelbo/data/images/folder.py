@@ -142,6 +142,8 @@ SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".dib", ".gif", ".webp", ".avif"),
     *(".tif", ".tiff", ".pbm", ".pgm", ".ppm", ".pnm", ".tga", ".ico"),
 )
+UNREAD = (".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".dcm", ".psd", ".exr")
+"""Endings of pictures that are not read."""
 UNLABELLED = ("unlabelled", "unlabeled")
 
 
@@ -334,7 +336,7 @@ def _album(root: Path, by_folder: bool) -> ImageFolder:
 def _pictures(folder: str, deep: bool = True) -> Iterator[str]:
     """The pictures in a folder and, if `deep`, its subfolders, in order of their names, folder by folder."""
     folders: set[str] = set()
-    files = []
+    files, unread = [], []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -343,8 +345,13 @@ def _pictures(folder: str, deep: bool = True) -> Iterator[str]:
                         folders.add(entry.name)
                 elif _is_picture(entry.name) and entry.is_file():
                     files.append(entry.name)
+                elif entry.name.lower().endswith(UNREAD):
+                    unread.append(entry.name)
     except OSError as error:
         _unlistable(error)
+    if unread:
+        left_out = f"{len(unread)} files such as {min(unread)} are left out"
+        warnings.warn(f"{folder}: {left_out}: convert them to PNG or JPEG", stacklevel=2)
     for name in sorted([*files, *folders] if deep else files):
         path = os.path.join(folder, name)
         if name in folders:
