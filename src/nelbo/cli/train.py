@@ -34,6 +34,7 @@ Examples:
   nelbo train my_pictures/ --labels labels.csv --condition label --augment flip,rotate=5
   nelbo train data.npz --set model.encoder=mlp --set model.encoder.hidden=[512,256]
   nelbo train sensors.csv --window 128
+  nelbo train engines.csv --window 32 --group engine
   nelbo train mnist --preset beta-tc
   nelbo train mnist --resume --epochs 20
   torchrun --nproc_per_node 2 --no-python nelbo train mnist

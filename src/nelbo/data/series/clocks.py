@@ -190,7 +190,8 @@ def read(name: str, array: Any, hints: Hints = NO_HINTS) -> Clock | None:
 def _of_texts(name: str, array: Any, hints: Hints) -> Clock | None:
     pa, pc = require("pyarrow"), require("pyarrow.compute")
     distinct, place = cells.texts(array)
-    missing, held = place < 0, np.unique(place[place >= 0])
+    missing, counts = place < 0, np.bincount(place[place >= 0])
+    held = np.flatnonzero(counts)
     if not len(held):
         return None
     used = distinct.take(pa.array(held))
@@ -212,7 +213,7 @@ def _of_texts(name: str, array: Any, hints: Hints) -> Clock | None:
     if (dates != cells.NONE).all():
         return Clock(name, placed(dates), missing, "us", not zoned.any())
     try:
-        found: tuple[str, ...] = (formats.infer(used, np.bincount(place[place >= 0])[held], 0, hints),)
+        found: tuple[str, ...] = (formats.infer(used, counts[held], 0, hints),)
     except formats.AmbiguousFormat as error:
         found = error.formats
     one = np.zeros(len(place), np.int64)

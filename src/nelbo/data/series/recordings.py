@@ -220,14 +220,14 @@ class _Reader:
         """Take the columns `group` as the units, in the order of their first rows."""
         labels = [cells.texts(self.table.table.column(name)) for name in group]
         codes = np.stack([place for _, place in labels], 1)
-        _, first, unit = np.unique(codes, axis=0, return_index=True, return_inverse=True)
-        rank = np.empty(len(first), np.int64)
-        rank[np.argsort(first)] = np.arange(len(first))
-        self.group, self.unit = group, rank[unit.reshape(-1)]
+        unit = _joint([*codes.T])
+        first = np.empty(int(unit.max()) + 1, np.int64)
+        first[unit[::-1]] = np.arange(len(unit))[::-1]
+        self.group, self.unit = group, unit
         cell = [distinct.to_pylist() for distinct, _ in labels]
         self.units = tuple(
             ", ".join("missing" if i < 0 else str(of[i]) for of, i in zip(cell, codes[row].tolist(), strict=True))
-            for row in np.sort(first).tolist()
+            for row in first.tolist()
         )
 
     def _clock_of(self, unit: np.ndarray) -> Clock | None:
@@ -305,7 +305,7 @@ class _Reader:
             if own is None or (not own.unit and _is_whole(own)):
                 codes = self._codes(name)
                 inside = runs is None or (np.diff(codes)[np.diff(runs) == 0] == 0).all()
-                if inside and 1 < len(np.unique(codes)) <= self.rows / 3:
+                if inside and 1 < np.count_nonzero(np.bincount(codes + 1)) <= self.rows / 3:
                     found.append(name)
         return sorted(found, key=lambda name: clocks.UNITS.search(name) is None)
 
@@ -462,8 +462,11 @@ def _is_staircase(values: np.ndarray) -> bool:
 
 
 def _joint(codes: list[np.ndarray]) -> np.ndarray:
-    """The number of each row's combination of codes."""
-    return np.unique(np.stack(codes, 1), axis=0, return_inverse=True)[1].reshape(-1)
+    """The number of each row's combination of codes, in the order of their first rows."""
+    whole = np.zeros(len(codes[0]), np.int64)
+    for code in codes:
+        whole = whole * (int(code.max()) + 2) + code + 1
+    return require("pandas").factorize(whole)[0]
 
 
 def _numbers(column: Any, hints: Hints) -> np.ndarray:
@@ -471,11 +474,12 @@ def _numbers(column: Any, hints: Hints) -> np.ndarray:
     if cells.form_of(column.type) not in ("text", "choice"):
         return cells.numbers(column)
     distinct, place = cells.texts(column)
-    held = np.unique(place[place >= 0])
+    counts = np.bincount(place[place >= 0])
+    held = np.flatnonzero(counts)
     used = distinct.take(require("pyarrow").array(held))
     numbers = cells.numbers_in(used)
     if (words := np.isnan(numbers)).any():
-        form = formats.infer(used, np.bincount(place[place >= 0])[held], int((~words).sum()), hints, "number")
+        form = formats.infer(used, counts[held], int((~words).sum()), hints, "number")
         numbers = formats.parse(form).values(used) if form else numbers
         if (words := np.isnan(numbers)).any():
             raise UserError(f"holds {used[int(words.argmax())].as_py()!r}, which is not a number")
