@@ -13,9 +13,9 @@ A source is one of these:
     a DataFrame or Arrow table    of pandas, polars or pyarrow
     a list of strings             text
 
-With `kind="series"`, a `window` or a `group`, an array, a list of arrays of any lengths, and a table with a row for each
-step (or, without a window, for each series) are series. `nelbo.data.options` has the options; the modules `nelbo.data.arrays.infer`, `.series`, `.tables` and `.text`
-describe how values are converted.
+With `kind="series"`, a `window` or a `group`, an array, a list of arrays of any lengths, and a table with a row for
+each step (or, without a window, for each series) are series. `nelbo.data.options` has the options; the modules
+`nelbo.data.arrays.infer`, `.series`, `.tables` and `.text` describe how values are converted.
 """
 
 from __future__ import annotations
