@@ -70,8 +70,9 @@ def _figure(path: Path, caption: str) -> str:
 def _table(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "<p>No epoch was finished.</p>"
-    head = "".join(f"<th>{name}</th>" for name in rows[0])
-    body = "".join("<tr>" + "".join(f"<td>{_number(value)}</td>" for value in row.values()) + "</tr>" for row in rows)
+    names = [name for name in rows[0] if name != "returns"]
+    head = "".join(f"<th>{name}</th>" for name in names)
+    body = "".join("<tr>" + "".join(f"<td>{_number(row[name])}</td>" for name in names) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 

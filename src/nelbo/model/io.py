@@ -35,6 +35,7 @@ from nelbo.model import description
 from nelbo.model.model import Model
 from nelbo.reading import damaged, json_of
 from nelbo.training import checkpoint
+from nelbo.training.recovery import not_finite
 
 SPARE, SHARE = 2**28, 100
 """Bytes of the tensors that building a model may create: 256 MB, and so many for each number of the weights."""
@@ -79,6 +80,8 @@ def load(path: str | Path) -> Model:
             raise UserError(other)
         tensors, _ = checkpoint.read(folder / "weights.safetensors")
         vae.load_state_dict({_renamed(name): value for name, value in tensors.items()})
+        if name := not_finite(dict(vae.named_parameters())):
+            raise UserError(f"{folder}: the weights {name} are not finite; {checkpoint.RESTORE}")
         model = Model(vae, schema, saved.recipe, saved.rates, context, saved.trained)
         schema.data_kind.check_usable(schema)
         description.as_text(model)

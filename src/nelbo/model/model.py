@@ -39,7 +39,7 @@ from nelbo.training.threads import adapt_threads
 from nelbo.vae import VAE
 
 TOO_LARGE = "the model needs more memory than this machine has: give its parts smaller sizes"
-NOT_LOSSES = ("epoch", "split", "seconds", "lr")  # keys of a row of metrics.jsonl
+NOT_LOSSES = ("epoch", "split", "seconds", "lr", "returns")  # keys of a row of metrics.jsonl
 
 
 class Model(LatentSpaceMixin, ScoringMixin):

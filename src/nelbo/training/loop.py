@@ -3,11 +3,14 @@
 Every epoch goes through the training data once, in an order that the seed and the epoch determine, then evaluates the
 test data with the weights that would be saved. The whole state of a run (weights, optimizer, average, generator states,
 position in the data, metrics) is in a single checkpoint file. A run that is killed at any moment and resumed therefore
-ends with the same weights, bit for bit, as an uninterrupted one.
+ends with the same weights, bit for bit, as an uninterrupted one. A loss that is not finite or explodes sends the run
+back to an earlier state (see `nelbo.training.recovery`); a checkpoint has that state too, unless it is the present one.
 """
 
 from __future__ import annotations
 
+import copy
+import logging
 import math
 import signal
 import time
@@ -29,17 +32,20 @@ from nelbo.errors import UserError
 from nelbo.objectives import Objective
 from nelbo.reading import damaged
 from nelbo.schedules import scheduled_values
-from nelbo.training import checkpoint
+from nelbo.training import checkpoint, recovery
 from nelbo.training.config import TrainingConfig
 from nelbo.training.engine import Engine, engine
 from nelbo.training.metrics import Callback, MetricAccumulator, Progress
 from nelbo.training.optim import EMA
 from nelbo.training.players import MicroBatch, OptimizerGroups, epoch_order, micro_batches
+from nelbo.training.recovery import Fault
 from nelbo.training.signals import interruptions
 from nelbo.training.threads import ThreadChoice, adapt_threads
+from nelbo.vae import VAE
 
-LOOK_SECONDS = 0.25  # between two checks of the losses, in one process
-LOOK_STEPS = 20  # steps between two checks in several processes, which must check together
+LOG = logging.getLogger(__name__)
+LOOK_SECONDS = 0.25  # between two reports of progress, in one process
+LOOK_STEPS = 20  # steps between two checks on an accelerator or in several processes, which must check together
 EVALUATION_BATCH = 500
 LAST, BEST = "last.safetensors", "best.safetensors"
 MEASURED = {"epoch", "loss", "distortion", "rate", "seconds", "lr"}  # in each row of metrics
@@ -61,6 +67,12 @@ class State:
         reason: why the run has ended: "done", or the cause of an early stop; "" while it runs.
         signal: number of the signal that interrupted the run; 0 for none.
         rows: metrics of the epochs so far, the rows of `metrics.jsonl`.
+        bounds: the first and the lowest loss.
+        lr_scale: factor of the learning rate, below 1 after a fault.
+        lr_limit: the factor to which it returns once the fault is passed.
+        left_out: training rows that are no longer used, since their loss is not finite.
+        returns: the returns to an earlier state, as in `metrics.jsonl`.
+        budget: how many more of them are allowed.
     """
 
     epoch: Count = 1
@@ -73,10 +85,16 @@ class State:
     reason: str = ""  # why the run has ended, once it has
     signal: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
+    bounds: recovery.Bounds = field(default_factory=dict)
+    lr_scale: float = 1.0
+    lr_limit: float = 1.0
+    left_out: list[int] = field(default_factory=list)
+    returns: list[dict[str, Any]] = field(default_factory=list)
+    budget: int = recovery.MOST
 
     def __post_init__(self) -> None:
         for row in self.rows:
-            numbers = [value for name, value in row.items() if name != "split"]
+            numbers = [value for name, value in row.items() if name not in ("split", "returns")]
             if row.get("split") not in ("train", "test") or not set(row) >= MEASURED or type(row["epoch"]) is not int:
                 raise UserError(f"rows: {short(row)}: give an epoch, a split and losses")
             if not all(isinstance(number, int | float) for number in numbers):
@@ -118,9 +136,9 @@ def fit(
         the metrics of each epoch, and why the run ended.
 
     Raises:
-        UserError: if a loss is not finite, with the step and the term; or for data without a context among others if
-            the objective does not accept that. If more epochs are done than `settings.epochs`, or the first checkpoint
-            cannot be written.
+        UserError: if a loss is not finite or explodes again after each return to an earlier state, with the step and
+            the term; or for data without a context among others if the objective does not accept that. If more epochs
+            are done than `settings.epochs`, or the first checkpoint cannot be written.
     """
     for context in (train.context, test.context):
         if (
@@ -142,6 +160,8 @@ def fit(
             assert folder
             with damaged(folder / LAST, "is damaged", "restore it, or train anew with --force"):
                 run.load()
+        else:
+            run.remember()
         run.train(train, test, interrupted)
     return run.state
 
@@ -170,6 +190,9 @@ class Run:
         self.best: dict[str, Tensor] = {}  # weights of the best epoch, for early stopping
         self.ledger = MetricAccumulator()
         self.thread_choice = ThreadChoice(torch.get_num_threads())
+        self.kept: tuple[dict[str, Tensor], dict[str, Any]] = {}, {}  # the state to return to
+        self.unchecked: list[tuple[int, MicroBatch]] = []  # the pieces since the last check, with their steps
+        self.eager = self.engine.world == 1 and self.engine.device.type == "cpu"  # reading a loss waits for nothing
         self.folder = folder
         self.begun = self.warned = False
         self.callbacks = callbacks if self.engine.rank == 0 else ()
@@ -179,7 +202,8 @@ class Run:
         state, settings = self.state, self.settings
         self.rows = settings.samples_per_epoch or len(train)
         self.steps = math.ceil(self.rows / settings.batch_size)
-        self.saved = time.monotonic()
+        self.elements = math.prod(train.schema.shape)
+        self.saved = self.looked = time.monotonic()
         self.started = self.saved - state.elapsed
         self.deadline = self.saved + (settings.max_seconds or math.inf)
         if state.reason in PAUSES or state.reason == "done":
@@ -187,25 +211,40 @@ class Run:
         state.signal = 0
         self.save()
         self.begun = True  # from here on, the folder belongs to this run
-        for callback in self.callbacks:
-            with self.going_on():
-                callback.on_begin(state.rows)
-        while not state.reason:
-            self.train_epoch(train, interrupted)
-            if not state.reason:
-                self.end_epoch(test, interrupted)
-            self.save()
+        ended = "failed"
+        try:
+            for callback in self.callbacks:
+                with self.going_on():
+                    callback.on_begin(state.rows)
+            while not self.state.reason:
+                try:
+                    self.train_epoch(train, interrupted)
+                    if not self.state.reason:
+                        self.end_epoch(train, test, interrupted)
+                except Fault as fault:
+                    self.recover(fault, train, test)
+                else:
+                    self.save()
+            ended = self.state.reason
+        finally:
+            if ended != "failed":
+                self.finish()
+            for callback in self.callbacks:
+                callback.on_end(ended)
+
+    def finish(self) -> None:
+        """Give the model the weights that the run ends with."""
         if self.average.decay:
             self.average.swap()
         if self.best:
             self.vae.load_state_dict(self.best)
-        for callback in self.callbacks:
-            callback.on_end(state.reason)
 
     def train_epoch(self, train: Dataset, interrupted: list[int]) -> None:
         """Train on the remaining batches of the present epoch."""
         state, settings, e = self.state, self.settings, self.engine
         order = epoch_order(len(train), settings.seed, state.epoch, self.rows)
+        if state.left_out:
+            order = recovery.without(order, state.left_out)
         mine = list(
             micro_batches(
                 order, settings.batch_size, state.batch, e.rank, e.world, settings.gradient_accumulation_steps
@@ -213,35 +252,122 @@ class Run:
         )
         self.module.train()
         self.objective.train()
-        looked = time.monotonic()
-        began = looked - state.seconds
+        began = time.monotonic() - state.seconds
         pieces = zip(mine, batches(train, [p.index for p in mine]), strict=True)
         for piece, x in adapt_threads(pieces, self.thread_choice):
             x = augmented(e.place(x), train, piece, (settings.seed, state.step))
             self.backward(x, _context(train, piece, e), piece)
+            if not piece.last:
+                continue
+            if state.step % LOOK_STEPS == 0:
+                self.check()
+            if state.step % recovery.KEEP_STEPS == 0:
+                self.ledger.flush()
+                self.verify(train, piece.index)
+                self.remember()
             now = time.monotonic()
-            if piece.last and (now - looked > LOOK_SECONDS if e.world == 1 else state.batch % LOOK_STEPS == 0):
-                looked, state.seconds = now, now - began
+            if now - self.looked > LOOK_SECONDS if e.world == 1 else state.batch % LOOK_STEPS == 0:
+                self.looked, state.seconds = now, now - began
                 self.log_progress(interrupted)
                 if state.reason:
                     return
-        self.ledger.flush(state.step)
+        self.check()
+        self.ledger.flush()
+        self.last = mine[-1].index if mine else order[-1:]
         state.seconds = time.monotonic() - began
 
     def backward(self, x: Tensor, c: Tensor | None, piece: MicroBatch) -> None:
-        """Add the gradient of a piece, and take the step if the piece is the last of its batch."""
+        """Add the gradient of a piece, and take the step if the piece is the last of its batch.
+
+        Raises `Fault` before the step if a loss is not finite or explodes, where checking costs no time.
+        """
         settings, state = self.settings, self.state
         total = self.steps * settings.epochs
         self.update_schedules(state.step / total)
-        with _rows_of(piece, self.engine.world):
+        step = state.step + 1
+        with _rows_of(piece, self.engine.world), recovery.as_fault(self.vae, x, step, piece.index):
             losses = self.players.backward(x, c, piece)
         self.ledger.update(losses, piece.weight * piece.total)
+        self.unchecked.append((step, piece))
+        if self.eager:
+            self.check()
         if not piece.last:
             return
-        self.players.step(settings.learning_rate * settings.schedule(state.step / total))
+        self.players.step(settings.learning_rate * settings.schedule(state.step / total) * state.lr_scale)
         state.step += 1
         state.batch += 1
         self.average.update(state.step)
+
+    def check(self) -> None:
+        """Look at the losses since the last check; raises `Fault`, in all processes, if there is one in any."""
+        found: Fault | None = None
+        for (step, piece), values in zip(self.unchecked, self.ledger.unread(), strict=True):
+            if words := recovery.what_is_wrong(values, self.state.bounds, self.elements):
+                found = Fault(words, step, piece.index, values=values)
+                break
+            recovery.observe(values, self.state.bounds)
+        self.unchecked.clear()
+        self.raise_together(found)
+
+    def raise_together(self, found: Fault | None) -> None:
+        """Raise a fault, in every process if there is one in any."""
+        if self.engine.world > 1 and self.votes(found is not None):
+            raise found or Fault("a loss in another process is not finite or explodes", self.state.step)
+        if found:
+            raise found
+
+    def votes(self, vote: bool) -> bool:
+        """Whether any process votes for something."""
+        return bool(self.engine.sum(torch.tensor([float(vote)], device=self.engine.device))[0])
+
+    def verify(self, data: Dataset, index: Tensor) -> None:
+        """Raise `Fault` if the present weights are not fit to be returned to.
+
+        Args:
+            data: the training data.
+            index: rows of them whose loss shows whether the weights are.
+        """
+        state, found = self.state, None
+        if name := recovery.not_finite(self.tensors()):
+            found = Fault(f"{name.partition('.')[2]} is not finite after the step", state.step, index)
+        elif words := recovery.what_is_wrong(self.losses_of(data, index)[0], state.bounds, self.elements):
+            found = Fault(f"{words} after the step", state.step, index)
+        self.raise_together(found)
+        state.lr_scale = min(state.lr_limit, state.lr_scale * recovery.CUT)
+
+    def remember(self) -> None:
+        """Copy the present state to memory, over the copy before."""
+        (tensors, values), (kept, _) = self.whole(), self.kept
+        for name, tensor in tensors.items():
+            if name in kept and kept[name].shape == tensor.shape:
+                kept[name].copy_(tensor)
+            else:
+                kept[name] = tensor.detach().to("cpu", copy=True)
+        self.kept = kept, copy.deepcopy(values)
+
+    @torch.no_grad()
+    def losses_of(self, data: Dataset, index: Tensor) -> tuple[dict[str, float], list[int]]:
+        """The mean losses of rows under the present weights, and those of the rows whose loss is not finite."""
+        e, ledger = self.engine, MetricAccumulator()
+        self.module.eval()
+        self.objective.eval()
+        bad: list[int] = []
+        try:
+            with noise.seeded(self.settings.seed), noise.no_sharding(), e.autocast():
+                x = e.place(data.batch(index))
+                c = None if data.context is None else e.place(data.context[index])
+                with recovery.as_fault(self.vae, x, self.state.step, index):
+                    ledger.update(self.objective(self.vae, x, c), 1.0)
+                (values,) = ledger.unread()
+                if not all(map(math.isfinite, values.values())) and isinstance(self.vae, VAE):
+                    trace = self.vae(x, c)
+                    bad = index[recovery.bad_rows(trace.distortion + trace.rate, len(index))].tolist()
+        except Fault:
+            return {"loss": math.nan}, []
+        finally:
+            self.module.train()
+            self.objective.train()
+        return values, bad
 
     def update_schedules(self, fraction: float) -> None:
         """Set all scheduled values to the completed fraction of training."""
@@ -249,9 +375,10 @@ class Run:
             clock.set_progress(fraction)
 
     def log_progress(self, interrupted: list[int]) -> None:
-        """Check the losses, report progress, save a checkpoint if it is due, and check whether to stop."""
+        """Report progress, save a checkpoint if it is due, and check whether to stop."""
         state, settings = self.state, self.settings
-        self.ledger.flush(state.step)
+        self.check()
+        self.ledger.flush()
         state.elapsed = time.monotonic() - self.started
         seen = min(state.batch * settings.batch_size, self.rows)
         left = (self.steps * settings.epochs - state.step) * state.elapsed / state.step
@@ -266,16 +393,21 @@ class Run:
     def stop_reason(self, interrupted: list[int]) -> str:
         """The reason to stop now, the same in all processes; "" for none."""
         late = time.monotonic() > self.deadline
-        votes = self.engine.sum(torch.tensor([bool(interrupted), late], dtype=torch.float, device=self.engine.device))
-        if votes[0]:
+        if self.votes(bool(interrupted)):
             self.state.signal = interrupted[0] if interrupted else signal.SIGINT
-        return "interrupted" if votes[0] else "out of time" if votes[1] else ""
+            return "interrupted"
+        return "out of time" if self.votes(late) else ""
 
-    def end_epoch(self, test: Dataset, interrupted: list[int]) -> None:
+    def end_epoch(self, train: Dataset, test: Dataset, interrupted: list[int]) -> None:
         """Evaluate the test data, record the epoch, keep the best weights, and check whether to stop."""
-        state, settings = self.state, self.settings
-        lr = settings.learning_rate * settings.schedule((state.step - 1) / (self.steps * settings.epochs))
+        state, settings, epoch = self.state, self.settings, self.state.epoch
+        lr = (
+            settings.learning_rate
+            * settings.schedule((state.step - 1) / (self.steps * settings.epochs))
+            * state.lr_scale
+        )
         trained = self.ledger.compute(self.engine.sum(self.ledger.total), self.rows)
+        self.verify(train, self.last)
         began = time.monotonic()
         with self.average.applied():
             tested = self.evaluate(test)
@@ -283,21 +415,26 @@ class Run:
                 ("train", trained, state.seconds),
                 ("test", tested, time.monotonic() - began),
             ):
-                state.rows.append({"epoch": state.epoch, "split": split, **means, "seconds": seconds, "lr": lr})
+                row = {"epoch": epoch, "split": split, **means, "seconds": seconds, "lr": lr}
+                state.rows.append(row)
+            if returns := [entry for entry in state.returns if entry["epoch"] == epoch]:
+                state.rows[-2]["returns"] = returns
             if tested["loss"] < state.best:
-                state.best, state.best_epoch = tested["loss"], state.epoch
+                state.best, state.best_epoch = tested["loss"], epoch
                 if settings.early_stopping_patience:
                     self.best = {name: tensor.clone() for name, tensor in self.vae.state_dict().items()}
-                self.write(BEST, self.vae.state_dict(), {"epoch": state.epoch})
-            for callback in self.callbacks:
-                with self.going_on():
-                    callback.on_epoch(self.vae, state.epoch, state.rows)
-        stale = settings.early_stopping_patience and state.epoch - state.best_epoch >= settings.early_stopping_patience
-        done = "no better test loss" if stale else "done" if state.epoch == settings.epochs else ""
-        state.reason = done or self.stop_reason(interrupted)  # an epoch may be too short for a check
-        state.epoch, state.batch, state.seconds = state.epoch + 1, 0, 0.0
+                self.write(BEST, self.vae.state_dict(), {"epoch": epoch})
+        state.epoch, state.batch, state.seconds = epoch + 1, 0, 0.0
         state.elapsed = time.monotonic() - self.started
         self.ledger = MetricAccumulator()
+        self.remember()
+        with self.average.applied():
+            for callback in self.callbacks:
+                with self.going_on():
+                    callback.on_epoch(self.vae, epoch, state.rows)
+        stale = settings.early_stopping_patience and epoch - state.best_epoch >= settings.early_stopping_patience
+        done = "no better test loss" if stale else "done" if epoch == settings.epochs else ""
+        state.reason = done or self.stop_reason(interrupted)  # an epoch may be too short for a check
 
     def evaluate(self, test: Dataset) -> dict[str, float]:
         """The mean losses of the test data, with final weights of the objective and the noise of `Model.evaluate`."""
@@ -310,11 +447,89 @@ class Run:
             for piece, x in adapt_threads(zip(mine, batches(test, [p.index for p in mine]), strict=True)):
                 c = None if test.context is None else test.context[piece.index]
                 keys = noise.keys_of_content(self.settings.seed, x, c).to(e.device)
-                with noise.for_rows(keys), e.autocast():
-                    losses = self.objective(self.module, e.place(x), None if c is None else e.place(c))
+                x, c, step = e.place(x), None if c is None else e.place(c), self.state.step
+                with noise.for_rows(keys), e.autocast(), recovery.as_fault(self.vae, x, step, piece.index, "test"):
+                    losses = self.objective(self.module, x, c)
                     ledger.update(losses, piece.weight * piece.total)
-        ledger.flush(self.state.step)
+        found = None
+        for piece, values in zip(mine, ledger.unread(), strict=True):
+            if words := recovery.what_is_wrong(values, {}, self.elements):
+                found = Fault(f"{words} on the test data", self.state.step, piece.index, "test")
+                break
+        self.raise_together(found)
+        ledger.flush()
         return ledger.compute(e.sum(ledger.total), len(test))
+
+    def recover(self, fault: Fault, train: Dataset, test: Dataset) -> None:
+        """Return to the state that is kept in memory, and change what led to the fault.
+
+        Raises:
+            UserError: if the run has returned too often, or if the loss of test data is not finite there either.
+        """
+        former, data = self.state, test if fault.split == "test" else train
+        place = "" if fault.index is None else self.place_of(fault, data)
+        self.restore(*self.kept)
+        state = self.state
+        for name in ("bounds", "lr_scale", "lr_limit", "left_out", "returns", "budget"):
+            setattr(state, name, getattr(former, name))
+        values, bad = ({}, []) if fault.index is None else self.losses_of(data, fault.index)
+        if fault.split == "test" and bad:
+            raise UserError(f"{fault.words}: {recovery.rows_in_words(bad, 'test')}: look for extreme values there")
+        entry = {"epoch": state.epoch, "step": fault.step, "what": f"{fault.words}{place}", "to_step": state.step}
+        changed = self.change_cause(fault, values, bad, len(train))
+        state.returns = [*state.returns, {**entry, "lr_scale": state.lr_scale}]
+        state.budget -= 1
+        if state.budget < 0:
+            self.give_up(fault, place)
+        LOG.warning(
+            "Step %d: %s; returned to step %d, %s (%d more such returns are allowed)",
+            *(fault.step, entry["what"], state.step, changed, state.budget),
+        )
+
+    def change_cause(self, fault: Fault, values: Mapping[str, float], bad: list[int], n: int) -> str:
+        """Leave out rows, raise the limit of the loss, or take shorter steps; returns what was changed, in words.
+
+        Args:
+            fault: the fault.
+            values: the losses of its rows under the weights before it; {} if they are those of another process.
+            bad: those of its rows whose loss is not finite under these weights.
+            n: the number of training rows.
+        """
+        state = self.state
+        chosen = torch.zeros(n)
+        chosen[bad] = 1
+        if left_out := self.engine.sum(chosen).nonzero().flatten().tolist():
+            state.left_out = sorted({*state.left_out, *left_out})
+            return f"and {recovery.rows_in_words(left_out)} left out"
+        if self.votes(bool(values) and recovery.are_unusual(values, fault.values, state.bounds, self.elements)):
+            recovery.raise_limit(fault.values or values, state.bounds)
+            return "and such a loss of these rows is accepted"
+        last = state.returns[-1]["step"] if state.returns else -math.inf
+        if fault.step - last <= recovery.NEAR:
+            state.lr_limit /= recovery.CUT
+        state.lr_scale = min(state.lr_scale, state.lr_limit) / recovery.CUT
+        later = " until it is passed" if state.lr_limit == 1 else f", then {state.lr_limit:.3g} times"
+        return f"with {state.lr_scale:.3g} times the learning rate{later}"
+
+    def place_of(self, fault: Fault, data: Dataset) -> str:
+        """Where numbers that are not finite begin, and the rows of the data that show it, in words."""
+        assert fault.index is not None
+        index = fault.index
+        place, rows = recovery.locate(self.vae, lambda: self.losses_of(data, index), len(index))
+        named = [] if place and not rows else [recovery.rows_in_words(index[rows or ...].tolist(), fault.split)]
+        return f" ({', '.join([place, *named] if place else named)})"
+
+    def give_up(self, fault: Fault, place: str) -> None:
+        """Write the state before the fault, ready to be resumed, and raise the `UserError`."""
+        state, rate = self.state, self.settings.learning_rate
+        state.budget, state.lr_scale, state.lr_limit = recovery.MOST, 1.0, 1.0
+        self.remember()
+        self.save()
+        kept = f"the state of step {state.step} is kept: continue with --resume --lr {rate / 10:g}, or "
+        raise UserError(
+            f"step {fault.step}: {fault.words}{place}, after {recovery.MOST} returns with shorter steps; "
+            f"{kept if self.folder else f'train with --lr {rate / 10:g}, or '}look for extreme values in the data"
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """The live tensors of the run, by name."""
@@ -342,34 +557,42 @@ class Run:
                 warnings.warn(text, stacklevel=2)
             self.warned = True
 
-    def save(self) -> None:
-        """Write the last checkpoint."""
-        self.saved = time.monotonic()
+    def whole(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The whole state of the run: its live tensors, and its values, which are copied."""
         rest = {"ledger": self.ledger.total} | {f"generator.{g.device.type}": g.get_state() for g in noise.generators()}
-        values = {**self.notes, "state": asdict(self.state), "ledger": self.ledger.names}
+        values = {"state": asdict(self.state), "ledger": self.ledger.names, "lr": self.settings.learning_rate}
+        return {**self.tensors(), **rest}, values
+
+    def save(self) -> None:
+        """Write the last checkpoint: the present state, and the one to return to."""
+        self.saved = time.monotonic()
+        if recovery.not_finite(self.tensors()):  # a step, or a callback, has damaged the weights since the last check
+            reason, elapsed, number = self.state.reason, self.state.elapsed, self.state.signal
+            self.restore(*self.kept)
+            self.state.reason, self.state.elapsed, self.state.signal = reason, elapsed, number
+        tensors, values = self.whole()
+        kept, kept_values = self.kept
+        if kept_values["state"]["step"] != self.state.step:
+            tensors |= {f"kept.{name}": tensor for name, tensor in kept.items()}
+            values["kept"] = kept_values
         best = {f"best.{name}": tensor for name, tensor in self.best.items()}
-        self.write(LAST, {**self.tensors(), **rest, **best}, values)
+        self.write(LAST, tensors | best, {**self.notes, **values})
 
     def load(self) -> None:
         """Load the last checkpoint.
 
         Raises:
-            UserError: if it belongs to another model or optimizer, or has more epochs than the settings.
+            UserError: if it belongs to another model or optimizer, has more epochs than the settings, or if its weights
+                are not finite.
         """
         assert self.folder
         tensors, values = checkpoint.read(self.folder / LAST)
-        live = self.tensors()
-        for name in tensors.keys() & live.keys():
-            if name.startswith("optimizer.") and name.endswith(
-                ".step"
-            ):  # older checkpoints have one number for all parameters
-                tensors[name] = tensors[name].expand_as(live[name])
-        if wrong := [n for n, v in live.items() if n not in tensors or tensors[n].shape != v.shape]:
-            raise UserError(f"{self.folder / LAST} is of another model: {wrong[0]} differs; train anew with --force")
-        with torch.no_grad():
-            for name, tensor in live.items():
-                tensor.copy_(tensors[name])
-        self.state = parse(State, values["state"], "state")
+        kept = {name.removeprefix("kept."): tensors.pop(name) for name in [*tensors] if name.startswith("kept.")}
+        for found in (tensors, kept) if kept else (tensors,):
+            self.match(found)
+        self.restore(tensors, values)
+        if values.get("lr", self.settings.learning_rate) != self.settings.learning_rate:
+            self.state.lr_scale = self.state.lr_limit = 1.0
         done = self.state.epoch - (self.state.batch == 0)
         if self.settings.epochs < done:
             raise UserError(
@@ -380,7 +603,35 @@ class Run:
             self.best = {n.removeprefix("best."): tensor for n, tensor in tensors.items() if n.startswith("best.")}
             if not self.best:  # as in older checkpoints
                 self.best = checkpoint.read(self.folder / BEST)[0]
-        self.ledger.total, self.ledger.names = tensors["ledger"], values["ledger"]
+        if kept:
+            self.kept = kept, values["kept"]
+        else:
+            self.remember()
+
+    def match(self, tensors: dict[str, Tensor]) -> None:
+        """Check that the tensors of a checkpoint are those of this run, and finite."""
+        assert self.folder
+        live = self.tensors()
+        for name in tensors.keys() & live.keys():
+            if name.startswith("optimizer.") and name.endswith(
+                ".step"
+            ):  # older checkpoints have one number for all parameters
+                tensors[name] = tensors[name].expand_as(live[name])
+        if wrong := [n for n, v in live.items() if n not in tensors or tensors[n].shape != v.shape]:
+            raise UserError(f"{self.folder / LAST} is of another model: {wrong[0]} differs; train anew with --force")
+        if bad := recovery.not_finite(tensors):
+            raise UserError(f"{self.folder / LAST} is damaged: {bad} is not finite; train anew with --force")
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Set the state of the run; the tensors are copied."""
+        with torch.no_grad():
+            for name, tensor in self.tensors().items():
+                tensor.copy_(tensors[name])
+        self.state = parse(State, copy.deepcopy(values["state"]), "state")
+        self.ledger = MetricAccumulator()
+        self.ledger.total, self.ledger.names = tensors["ledger"].clone(), list(values["ledger"])
+        self.unchecked.clear()
+        self.players.clear()
         for device in {torch.device("cpu"), self.engine.device}:
             generator, state = noise.generator(device), tensors.get(f"generator.{device.type}")
             if generator and state is not None:

@@ -5,7 +5,6 @@ The sums of an epoch's losses stay on the device and are read a few times a seco
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nelbo.errors import UserError
 from nelbo.objectives import Losses
 from nelbo.vae import VAE
 
@@ -25,6 +23,7 @@ class MetricAccumulator:
         self.names: list[str] = []
         self.rows: list[Tensor] = []  # single numbers; stacking them in `flush` is cheaper than at every step
         self.counts: list[float] = []
+        self.read = 0  # of the stored losses, those that `unread` has returned
         self.total = torch.zeros(0, dtype=torch.float64)
 
     def update(self, losses: Losses, count: float) -> None:
@@ -34,30 +33,23 @@ class MetricAccumulator:
         self.rows += named.values()
         self.counts.append(count)
 
-    def flush(self, step: int) -> None:
-        """Add the stored losses to the sums; `step` is the last step stored.
+    def unread(self) -> list[dict[str, float]]:
+        """The stored losses that were not yet returned by this method, in order; it waits for the device."""
+        width = len(self.names)
+        values = torch.stack(self.rows[self.read * width :]).tolist() if len(self.counts) > self.read else []
+        self.read = len(self.counts)
+        return [dict(zip(self.names, values[i : i + width], strict=True)) for i in range(0, len(values), width)]
 
-        Raises:
-            UserError: for the first loss or term that is not finite.
-        """
+    def flush(self) -> None:
+        """Add the stored losses to the sums."""
         if not self.rows:
             return
         rows = torch.stack(self.rows).view(len(self.counts), -1).double().cpu()
-        bad = (~torch.isfinite(rows)).any(1).nonzero()
-        if len(bad):
-            first = int(bad[0])
-            values = dict(zip(self.names, rows[first].tolist(), strict=True))
-            name = [n for n, v in values.items() if not math.isfinite(v)][-1]  # a term rather than the loss
-            raise UserError(
-                f"step {step - (len(rows) - 1 - first)}: {name} is {values[name]}; the last good checkpoint is kept; "
-                "lower the learning rate, limit the gradient with --max-grad-norm 1, "
-                "or look for extreme values in the data"
-            )
-        counts = torch.tensor(self.counts, dtype=torch.float64)
-        added = counts @ rows
+        added = torch.tensor(self.counts, dtype=torch.float64) @ rows
         self.total = added if not len(self.total) else self.total + added
         self.rows.clear()
         self.counts.clear()
+        self.read = 0
 
     def compute(self, total: Tensor, n: int) -> dict[str, float]:
         """The sums `total` divided by n, by name."""
@@ -97,7 +89,10 @@ class Callback:
         """Called a few times a second within an epoch."""
 
     def on_epoch(self, vae: VAE, epoch: int, rows: list[dict[str, Any]]) -> None:
-        """Called after each epoch, with the weights of the evaluation and the rows of `metrics.jsonl` so far."""
+        """Called after each epoch, with the weights of the evaluation and the rows of `metrics.jsonl` so far.
+
+        An epoch in which the run returned to an earlier state (see `nelbo.training.recovery`) is counted once.
+        """
 
     def on_end(self, reason: str) -> None:
-        """Called at the end, with "done" or the reason of an early stop."""
+        """Called once at the end: with "done", the reason of an early stop, or "failed" before an error is raised."""

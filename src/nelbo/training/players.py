@@ -186,6 +186,10 @@ class OptimizerGroups:
         for group in self.groups:
             gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in group.params]
             group.optimizer.step(gradients, lr * self.objective.lr_scale(group.player) * group.lr_scale)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the gradients since the last step."""
         for parameter in self.all:
             parameter.grad = None
 
