@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,8 @@ class SeriesKind(ArrayKind):
 
     def recognises(self, source: Any, options: DataOptions) -> bool:
         told = not (options.kind is options.window is options.group is None)
-        return told or (str(source).lower().endswith(".ts") and wide.is_series_file(source))
+        named = isinstance(source, str | Path) and str(source).lower().endswith(".ts")
+        return told or (named and wide.is_series_file(source))
 
     def load(self, source: Any, options: DataOptions, seed: int) -> DataSplits:
         return series.load(source, options, seed)
