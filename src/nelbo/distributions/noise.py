@@ -307,7 +307,7 @@ def keys_of_content(seed: int, *parts: Tensor | None) -> Tensor:
     rows = torch.cat([part.flatten(1).float() for part in parts if part is not None], 1)
     words = torch.where(rows.isnan(), torch.nan, rows + 0.0).view(torch.int32)
     places = mix(torch.arange(1, rows.shape[1] + 1, device=rows.device) * GOLDEN) | 1
-    return keys_of_numbers((words * places).sum(1), seed)
+    return keys_of_numbers((words.long() * places).sum(1), seed)
 
 
 def _normal(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
