@@ -224,10 +224,16 @@ def test_resume_with_more_epochs_goes_on(run: Run, begun: Path, picture_file: Pa
     assert nelbo.load(begun).recipe.training.epochs == 3
 
 
+def test_what_a_message_advises_on_resuming_is_accepted_and_named(run: Run, begun: Path) -> None:
+    code, _, err = run("train", "--out", begun, "--resume", "--epochs", 3, "--lr", 1e-4, "--clip", 1)
+    assert code == 0 and "learning_rate was" in err and "max_grad_norm was 0.0" in err
+    assert nelbo.load(begun).recipe.training.learning_rate == 1e-4
+
+
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        (["--lr", 1], "training.learning_rate"),
+        (["--batch-size", 9], "training.batch_size"),
         (["--latent-dim", 9], "model.latent.dim"),
         (["--seed", 1], "training.seed"),
         (["--recipe", "tutorial"], "begun with other settings"),

@@ -108,7 +108,9 @@ def train(
     beta: Annotated[float | None, MODEL(help="Weight of the KL.")] = None,
     post_hoc_prior: Annotated[str | None, MODEL(help="Fit a prior after training: gmm, auto ...")] = None,
     minutes: Annotated[float | None, TRAINING(help="Training time; it sets the number of epochs.")] = None,
-    epochs: Annotated[int | None, TRAINING(help="Passes through the training data.")] = None,
+    epochs: Annotated[
+        int | None, TRAINING(help="Passes through the data, or through --samples-per-epoch rows.")
+    ] = None,
     batch_size: Annotated[int | None, TRAINING(help="Rows per step.")] = None,
     learning_rate: Annotated[float | None, TRAINING("--learning-rate", "--lr", help="Highest learning rate.")] = None,
     seed: Annotated[int | None, TRAINING(help="Seed of all random numbers.")] = None,
@@ -191,6 +193,8 @@ def _watchers(quiet: bool, as_json: bool) -> list[Any]:
 
 
 def _say_end(state: Any, folder: Path, quiet: bool, as_json: bool) -> None:
+    from nelbo.experiment import console
+
     if as_json:
         best = state.best if state.best_epoch else None
         print(json.dumps({"reason": state.reason, "out": str(folder), "best": best, "best_epoch": state.best_epoch}))
@@ -199,4 +203,6 @@ def _say_end(state: Any, folder: Path, quiet: bool, as_json: bool) -> None:
         say(f"{'Done' if done else 'Stopped: ' + state.reason}. Wrote {folder}/: pictures, report.html, model/")
         if not done:
             say(f"Continue with --resume --out {folder}")
+        elif state.reason == "done" and (words := console.verdict(state.rows)):
+            say(words)
         LOG.info("Next: nelbo sample %s, nelbo info %s", folder, folder)

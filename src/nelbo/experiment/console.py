@@ -192,6 +192,35 @@ def result(model: Model, state: State) -> list[str]:
     return [*reason, f"Test loss: {description.loss(model.trained)}; {latents}"]
 
 
+FAST = 0.05  # a share of the whole fall of the test loss: a change that is worth a line
+
+
+def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Describe a bad end of a run, with the option that helps; "" if the test loss fell and is flat.
+
+    >>> verdict([{"split": "test", "loss": loss} for loss in (9.0, 5.0, 4.0, 3.0)])
+    'The test loss was still falling fast: train on with --resume --epochs 8'
+    >>> verdict([{"split": "test", "loss": loss} for loss in (9.0, 5.0, 5.9)])
+    'The test loss was lowest in epoch 2 and rose from 5 to 5.9: keep the best with --early-stopping-patience 5'
+    >>> verdict([{"split": "test", "loss": loss} for loss in (9.0, 5.0, 9.9)])
+    'The test loss ended above that of epoch 1, 9.9 against 9: train anew with a lower --lr'
+    """
+    losses = [row["loss"] for row in rows if row["split"] == "test"]
+    if len(losses) < 2:
+        return ""
+    first, last, lowest = losses[0], losses[-1], min(losses)
+    if last > first:
+        return (
+            f"The test loss ended above that of epoch 1, {last:.4g} against {first:.4g}: train anew with a lower --lr"
+        )
+    if last - lowest > FAST * (first - lowest):
+        rise = f"lowest in epoch {losses.index(lowest) + 1} and rose from {lowest:.4g} to {last:.4g}"
+        return f"The test loss was {rise}: keep the best with --early-stopping-patience 5"
+    if len(losses) > 2 and losses[-2] - last > FAST * (first - last):
+        return f"The test loss was still falling fast: train on with --resume --epochs {2 * len(losses)}"
+    return ""
+
+
 def plural(n: int, thing: str) -> str:
     """A number with its noun."""
     return f"{n:,} {thing}{'' if n == 1 else 's'}"

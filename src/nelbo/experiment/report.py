@@ -18,7 +18,8 @@ from nelbo.plotting.figures import figures_of
 from nelbo.training import State
 
 MEANINGS = {
-    "loss": "What training minimises: distortion + rate (the negative ELBO), nats per example. Lower is better.",
+    "loss": "What training minimises, by the objective named in the settings below; nats per example, lower is better. "
+    "It is the negative ELBO, distortion + rate, only if the objective weights both by 1.",
     "distortion": "Reconstruction error from one draw of the latents: minus the log-likelihood, nats.",
     "rate": "Information in the latents about the example: KL of the posterior from the prior, nats.",
     "seconds": "Time spent on this split in this epoch.",

@@ -106,7 +106,12 @@ def prior_budget(settings: TrainingConfig) -> float:
 
 
 PICTURES = ("reconstruction_[0-9]*.png", "sample_[0-9]*.png", "loss_curve_[0-9]*.png")
-RESUMABLE = {"epochs", "max_seconds", "checkpoint_seconds", "device", "precision"}
+RESUMABLE = {
+    *("epochs", "max_seconds", "checkpoint_seconds", "early_stopping_patience", "device", "precision", "replay"),
+    *("learning_rate", "schedule", "max_grad_norm", "optimizer", "gradient_accumulation_steps"),
+}
+"""The settings of training that may change when a run is resumed."""
+MEASURED = 500  # test data of which the KL of each latent is computed for the model of an epoch
 LEADER = int(os.environ.get("RANK", "0")) == 0
 
 
@@ -177,7 +182,7 @@ def fit(
         force: whether to replace the run in that folder.
         verbose: whether to show messages and progress; "auto": on a terminal and in a notebook.
         callbacks: further objects to call during training; see `nelbo.training.Callback`.
-        epochs: passes through the training data.
+        epochs: number of epochs, each of `samples_per_epoch` rows or, if that is 0, of all training data once.
         minutes: the approximate training time; the number of epochs is computed from it.
         latent_dim: the number of latents.
         beta: the weight of the rate (KL).
@@ -256,7 +261,10 @@ def choose(
     wanted = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, **kept))
     if different := _differences(dump(wanted), dump(former)):
         raise UserError(f"{out} was begun with other settings ({different[0]}): resume with the same, or use --force")
-    return recipe_file.override(former, overrides)
+    resumed = recipe_file.override(former, overrides)
+    if changed := _differences(dump(resumed.training), dump(former.training)):
+        LOG.info("Resuming with other settings: %s", ", ".join(changed))
+    return resumed
 
 
 def recipe_of_run(out: Path) -> Recipe | None:
@@ -490,7 +498,7 @@ def load_test_data(model: Model) -> Dataset:
 
 
 class Artefacts(Callback):
-    """Writes metrics, pictures, curves and the model after each epoch."""
+    """Writes metrics, pictures, curves and the model, without its post-hoc prior, after each epoch."""
 
     def __init__(self, model: Model, data: DataSplits, out: Path) -> None:
         self.model = model
@@ -498,6 +506,7 @@ class Artefacts(Callback):
         self.figures = figures_of(data.schema)
         first = torch.arange(min(self.figures.count, len(data.test)))
         self.originals = data.test.batch(first)
+        self.measured = subset(data.test, range(min(len(data.test), MEASURED)))
         compared = 8 * self.figures.count if self.figures.compared else 1
         self.real = sample_rows(data.train, compared, model.recipe.training.seed).numpy()
         self.context = None if data.test.context is None else data.test.context[first].to(model.device)
@@ -515,6 +524,9 @@ class Artefacts(Callback):
         self.draw_samples(model, epoch)
         self._png(f"loss_curve_{epoch}.png", figures.figure_image(figures.loss_curve(rows)))
         self.write_metrics(rows)
+        if rows[-1]["epoch"] < model.recipe.training.epochs:  # the last one is written once its prior is fitted
+            model.kl_per_latent = model.compute_kl_per_latent(self.measured).tolist()
+            model.save(self.out / "model")
 
     def draw_samples(self, model: Model, epoch: int) -> None:
         """Draw the samples of an epoch; for the last epoch, again once its prior is fitted."""

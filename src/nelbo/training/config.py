@@ -18,7 +18,7 @@ class TrainingConfig:
     """The settings of the training loop.
 
     Args:
-        epochs: passes through the training data.
+        epochs: number of epochs, each of `samples_per_epoch` rows or, if that is 0, of all training data once.
         batch_size: rows of a step, over all processes and micro-batches together.
         samples_per_epoch: rows of an epoch, drawn anew for each epoch. If larger than the data set, rows repeat; 0 for
             all rows once.
