@@ -293,7 +293,7 @@ def folded(keys: Tensor, numbers: Tensor) -> Tensor:
 
 
 def keys_of_content(seed: int, *parts: Tensor | None) -> Tensor:
-    """The keys of rows with this content, `(n,)`: equal rows have equal keys, in any order and beside any others.
+    """The keys of rows with this content, `(n,)` on the CPU: equal rows have equal keys, beside any others.
 
     Args:
         seed: another seed gives other keys.
@@ -304,10 +304,18 @@ def keys_of_content(seed: int, *parts: Tensor | None) -> Tensor:
     >>> first == second, second == third
     (False, True)
     """
-    rows = torch.cat([part.flatten(1).float() for part in parts if part is not None], 1)
-    words = torch.where(rows.isnan(), torch.nan, rows + 0.0).view(torch.int32)
-    places = mix(torch.arange(1, rows.shape[1] + 1, device=rows.device) * GOLDEN) | 1
-    return keys_of_numbers((words.long() * places).sum(1), seed)
+    flat = [part.flatten(1).float().cpu() for part in parts if part is not None]
+    places = mix(torch.arange(1, sum(part.shape[1] for part in flat) + 1) * GOLDEN) | 1
+    step = max(1, IN_CACHE // len(places))
+    hashes = [_hash(torch.cat(some, 1), places) for some in zip(*(part.split(step) for part in flat), strict=True)]
+    return keys_of_numbers(torch.cat(hashes), seed)
+
+
+IN_CACHE = 2**15  # numbers that are hashed at once
+
+
+def _hash(rows: Tensor, places: Tensor) -> Tensor:
+    return torch.where(rows.isnan(), torch.nan, rows + 0.0).view(torch.int32).long() @ places
 
 
 def _normal(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
