@@ -78,7 +78,9 @@ def load(path: str | Path) -> Model:
         wanted = {name: tuple(tensor.shape) for name, tensor in vae.state_dict().items()}
         if {_renamed(name): shape for name, shape in shapes.items()} != wanted:
             raise UserError(other)
-        tensors, _ = checkpoint.read(folder / "weights.safetensors")
+        tensors, header = checkpoint.read(folder / "weights.safetensors")
+        if header.get("id", "") != saved.id:  # another model has been saved meanwhile
+            return load(path)
         vae.load_state_dict({_renamed(name): value for name, value in tensors.items()})
         if name := not_finite(dict(vae.named_parameters())):
             raise UserError(f"{folder}: the weights {name} are not finite; {checkpoint.RESTORE}")

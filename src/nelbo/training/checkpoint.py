@@ -95,8 +95,7 @@ def read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, Any]]
     """The shapes of the tensors by name, and the values, of a file that `write` wrote; raises as `read` does."""
     check_file(path)
     with damaged(path, "is not a whole nelbo file", RESTORE), safe_open(path, framework="pt") as file:
-        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        return shapes, parse(dict[str, Any], json.loads((file.metadata() or {})["values"]), "values")
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}, _values(file)  # noqa: SIM118
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -105,6 +104,12 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         UserError: if it is missing, truncated, or not such a file.
     """
-    _, values = read_header(path)
+    check_file(path)
     with damaged(path, "is not a whole nelbo file", RESTORE), safe_open(path, framework="pt") as file:
+        values = _values(file)
         return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118
+
+
+def _values(file: Any) -> dict[str, Any]:
+    values: dict[str, Any] = parse(dict[str, Any], json.loads((file.metadata() or {})["values"]), "values")
+    return values

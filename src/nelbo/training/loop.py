@@ -599,10 +599,13 @@ class Run:
                 f"epochs={self.settings.epochs}: {self.folder / LAST} is of epoch {done}: resume with --epochs {done} "
                 "or more, or train anew with --force"
             )
+        own = self.vae.state_dict()
         if self.settings.early_stopping_patience and self.state.best_epoch:
             self.best = {n.removeprefix("best."): tensor for n, tensor in tensors.items() if n.startswith("best.")}
             if not self.best:  # as in older checkpoints
                 self.best = checkpoint.read(self.folder / BEST)[0]
+        if self.best and {n: t.shape for n, t in self.best.items()} != {n: t.shape for n, t in own.items()}:
+            raise UserError("the best weights are of another model")
         if kept:
             self.kept = kept, values["kept"]
         else:
@@ -628,8 +631,11 @@ class Run:
             for name, tensor in self.tensors().items():
                 tensor.copy_(tensors[name])
         self.state = parse(State, copy.deepcopy(values["state"]), "state")
+        total, names = tensors["ledger"], parse(list[str], values["ledger"], "ledger")
+        if total.shape != (len(names),) or not total.is_floating_point() or (self.state.batch and "loss" not in names):
+            raise UserError(f"ledger = {short(names)} with {total.dtype} of shape {tuple(total.shape)}")
         self.ledger = MetricAccumulator()
-        self.ledger.total, self.ledger.names = tensors["ledger"].clone(), list(values["ledger"])
+        self.ledger.total, self.ledger.names = total.clone(), names
         self.unchecked.clear()
         self.players.clear()
         for device in {torch.device("cpu"), self.engine.device}:
