@@ -11,6 +11,10 @@ the model must load and equal the old or the new one, and the run must resume an
 Needs fork (Linux, macOS).
 frames: DataFrames of random columns, labels, index and missing cells are imputed and sampled by untrained models. Each
 is refused by a `UserError`, or every cell that was there, the index, the labels and the types come back.
+faults: at a random step of a run, a gradient, the weights, a batch or the learning rate is damaged. The run must end
+within 1 % of the loss of the undisturbed one.
+divergence: the default recipes train on ten kinds of data, seed by seed. No run may end with a test loss that is not
+finite or is above that of its first epoch.
 """
 
 from __future__ import annotations
@@ -47,6 +51,8 @@ from nelbo.config import recipe as recipes
 from nelbo.errors import UserError
 from nelbo.experiment import run
 from nelbo.model import io
+from nelbo.training import Callback, loop
+from nelbo.training.players import OptimizerGroups
 
 OUT = Path(__file__).with_suffix(".json")
 FORK = multiprocessing.get_context("fork")
@@ -304,7 +310,80 @@ def changed(frame: Any, name: str) -> str | None:
     return None
 
 
-CAMPAIGNS: dict[str, tuple[Callable[[int, int], Tally], int]] = {"kills": (kills, 200), "frames": (frames, 500)}
+def faults(n: int, seed: int) -> Tally:
+    """Damage runs at random steps."""
+    tally, usual = Tally(), damaged_run("none", 0)
+    chance = random.Random(seed)
+    for kind in islice(cycle(["gradient", "weights", "large weights", "batch", "rate"]), n):
+        step = chance.randrange(1, 80)
+        loss = damaged_run(kind, step)
+        tally.count(None if abs(loss - usual) <= 0.01 * abs(usual) else f"{kind}, step {step}: {loss} for {usual}")
+    return tally
+
+
+def damaged_run(kind: str, at: int) -> float:
+    """The last test loss of a run of 90 steps that is damaged at step `at`; NaN if it fails."""
+    step, batches, calls = OptimizerGroups.step, loop.batches, [0, 0]
+
+    def damaged_step(players: OptimizerGroups, lr: float) -> None:
+        calls[0] += 1
+        if calls[0] == at and kind == "gradient":
+            players.all[0].grad.fill_(np.nan)  # type: ignore[union-attr]
+        if calls[0] == at and "weights" in kind:
+            players.all[0].data.fill_(1e3 if "large" in kind else np.nan)
+        step(players, lr * 1e3 if calls[0] == at and kind == "rate" else lr)
+
+    def damaged_batches(*arguments: Any) -> Any:
+        for x in batches(*arguments):
+            calls[1] += 1
+            yield x * np.nan if calls[1] == at and kind == "batch" else x
+
+    OptimizerGroups.step, loop.batches = damaged_step, damaged_batches  # type: ignore[method-assign]
+    try:
+        model = nelbo.fit(ROWS, epochs=30, seed=0, verbose=False, **{**TINY, "batch_size": 20})
+        return float(model.trained["test"]["loss"])
+    except UserError:
+        return float("nan")
+    finally:
+        OptimizerGroups.step, loop.batches = step, batches  # type: ignore[method-assign]
+
+
+def divergence(n: int, seed: int) -> Tally:
+    """Train the default recipes."""
+    tally, r = Tally(), np.random.default_rng(seed)
+    smooth = r.normal(size=(200, 4)) @ r.normal(size=(4, 32 * 32 * 3))
+    pictures = np.clip(128 + 40 * smooth, 0, 255).astype(np.uint8).reshape(200, 32, 32, 3)
+    waves = np.sin(np.arange(64) * r.uniform(0.1, 1, (200, 1)))[..., None]
+    mixed = pandas.DataFrame({"x": r.normal(size=300), "y": r.lognormal(0, 3, 300), "z": r.choice(list("abc"), 300)})
+    lines = [f"the {a} has {b} {c}" for a, b, c in r.choice(["cat", "dog", "red", "nine", "old"], (200, 3))]
+    data: dict[str, tuple[Any, dict[str, Any]]] = {
+        "coloured pictures": (pictures, {}),
+        "grey pictures": (pictures[..., 0], {}),
+        "small pictures": (pictures[:, ::4, ::4], {}),
+        "binary pictures": (pictures[..., 0] // 128, {}),
+        "vectors": (smooth[:, :20].astype(np.float32), {}),
+        "heavy tails": (r.standard_t(1.5, (300, 6)).astype(np.float32), {}),
+        "counts": (r.poisson(3, (300, 8)), {}),
+        "a table": (mixed, {"samples_per_epoch": 1024}),
+        "series": (waves.astype(np.float32), {"kind": "series", "samples_per_epoch": 512}),
+        "text": (lines, {"samples_per_epoch": 256}),
+    }
+    for i, (name, (source, more)) in enumerate(islice(cycle(data.items()), n)):
+        losses: list[float] = []
+        watch = Callback()
+        watch.on_epoch = lambda vae, epoch, rows, losses=losses: losses.append(rows[-1]["loss"])  # type: ignore
+        nelbo.fit(source, epochs=5, seed=seed + i, verbose=False, post_hoc_prior="", callbacks=[watch], **more)
+        good = np.isfinite(losses).all() and losses[-1] <= losses[0]
+        tally.count(None if good else f"{name}, seed {seed + i}: {losses}")
+    return tally
+
+
+CAMPAIGNS: dict[str, tuple[Callable[[int, int], Tally], int]] = {
+    "kills": (kills, 200),
+    "frames": (frames, 500),
+    "faults": (faults, 50),
+    "divergence": (divergence, 50),
+}
 """Each campaign and its number of trials."""
 
 

@@ -183,7 +183,8 @@ class CodeVectors(nn.Module):
     def forward(self) -> Tensor:
         # in one sum: the gradient of a slice is as large as the whole, so slices of all columns cost their square
         smooth = (self.bumps @ self.coarse).flatten(0, 1)
-        return (self.own * self.fine).index_add(0, self.smooth_rows, smooth)
+        fine = self.own * self.fine
+        return fine.index_add(0, self.smooth_rows, smooth.to(fine.dtype))  # in bf16, products have another type
 
 
 class CellEmbedding(nn.Module):

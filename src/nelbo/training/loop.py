@@ -328,9 +328,9 @@ class Run:
             index: rows of them whose loss shows whether the weights are.
         """
         state, found = self.state, None
-        if name := recovery.not_finite(self.tensors()):
+        if name := recovery.not_finite(self.learned(self.tensors())):
             found = Fault(f"{name.partition('.')[2]} is not finite after the step", state.step, index)
-        elif words := recovery.what_is_wrong(self.losses_of(data, index)[0], state.bounds, self.elements):
+        elif words := recovery.what_is_wrong(self.losses_of(data, index)[0], {}, self.elements):
             found = Fault(f"{words} after the step", state.step, index)
         self.raise_together(found)
         state.lr_scale = min(state.lr_limit, state.lr_scale * recovery.CUT)
@@ -538,6 +538,13 @@ class Run:
         named |= {f"optimizer.{k}": v for k, v in self.players.state().items()}
         return named | {f"average.{i}": v for i, v in enumerate(self.average.means)}
 
+    def learned(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Those of the tensors of a run that are not buffers: a buffer may be infinite, as a limit is."""
+        buffers = {f"vae.{name}" for name, _ in self.vae.named_buffers()}
+        buffers |= {f"objective.{name}" for name, _ in self.objective.named_buffers()}
+        names = self.tensors().keys() - buffers
+        return {name: tensor for name, tensor in tensors.items() if name in names}
+
     def write(self, name: str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Write a checkpoint, if there is a folder and this is the process that writes."""
         if self.folder and self.engine.rank == 0:
@@ -566,7 +573,9 @@ class Run:
     def save(self) -> None:
         """Write the last checkpoint: the present state, and the one to return to."""
         self.saved = time.monotonic()
-        if recovery.not_finite(self.tensors()):  # a step, or a callback, has damaged the weights since the last check
+        if recovery.not_finite(
+            self.learned(self.tensors())
+        ):  # a step, or a callback, has damaged the weights since the last check
             reason, elapsed, number = self.state.reason, self.state.elapsed, self.state.signal
             self.restore(*self.kept)
             self.state.reason, self.state.elapsed, self.state.signal = reason, elapsed, number
@@ -622,7 +631,7 @@ class Run:
                 tensors[name] = tensors[name].expand_as(live[name])
         if wrong := [n for n, v in live.items() if n not in tensors or tensors[n].shape != v.shape]:
             raise UserError(f"{self.folder / LAST} is of another model: {wrong[0]} differs; train anew with --force")
-        if bad := recovery.not_finite(tensors):
+        if bad := recovery.not_finite(self.learned(tensors)):
             raise UserError(f"{self.folder / LAST} is damaged: {bad} is not finite; train anew with --force")
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:

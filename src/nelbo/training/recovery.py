@@ -187,7 +187,7 @@ def locate(module: nn.Module, forward: Callable[[], object], rows: int) -> tuple
     Returns:
         the place, "" if all are finite, and the positions of the rows in the batch that show it.
     """
-    if name := not_finite(dict(module.named_parameters()) | dict(module.named_buffers())):
+    if name := not_finite(dict(module.named_parameters())):
         return f"the tensor {name} is not finite", []
     places: list[tuple[str, list[int]]] = []
 
