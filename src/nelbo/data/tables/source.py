@@ -230,7 +230,10 @@ def _from_polars(frame: Any) -> Any:
 def _pandas(frame: Any) -> Source:
     pa = require("pyarrow")
     names = ["_".join(map(str, n)) if isinstance(n, tuple) else str(n) for n in frame.columns]
-    columns = [frames.to_arrow(frame.iloc[:, i]) for i in range(len(names))]
+    columns = []
+    for i, name in enumerate(names):
+        with damaged(f"column {name!r}", "cannot be read", "convert it to numbers, dates or texts"):
+            columns.append(frames.to_arrow(frame.iloc[:, i]))
     own = {name.strip(): dtype for name, (_, dtype) in zip(names, columns, strict=True) if dtype}
     return _arrow(pa.Table.from_arrays([array for array, _ in columns], names), own)
 
