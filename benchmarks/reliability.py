@@ -15,6 +15,10 @@ faults: at a random step of a run, a gradient, the weights, a batch or the learn
 within 1 % of the loss of the undisturbed one.
 divergence: the default recipes train on ten kinds of data, seed by seed. No run may end with a test loss that is not
 finite or is above that of its first epoch.
+
+hostile: mutants of model folders, weights, checkpoints, recipes, descriptions of columns, npy, npz, CSV, Parquet,
+labels, pictures, text, art records and IDX files (`tests/fixtures/hostile.py`) are read and used. Each must be accepted
+or refused by a `UserError`, within 10 s and 2 GB, without executing anything or writing outside its folder. Linux.
 """
 
 from __future__ import annotations
@@ -26,7 +30,9 @@ import json
 import multiprocessing
 import os
 import random
+import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -53,6 +59,9 @@ from nelbo.experiment import run
 from nelbo.model import io
 from nelbo.training import Callback, loop
 from nelbo.training.players import OptimizerGroups
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from fixtures import hostile as mutants
 
 OUT = Path(__file__).with_suffix(".json")
 FORK = multiprocessing.get_context("fork")
@@ -378,11 +387,56 @@ def divergence(n: int, seed: int) -> Tally:
     return tally
 
 
+BLOCK, SECONDS, ROOM = 25, 10, 2 * 2**30
+
+
+def hostile(n: int, seed: int) -> Tally:
+    """Read and use mutants of every kind of file, each for at most 10 s and within 2 GB of memory."""
+    tally = Tally()
+    with tempfile.TemporaryDirectory() as folder:
+        kinds = mutants.kinds(Path(folder))
+        work = [(kinds[i % len(kinds)], i) for i in range(n)]
+        for first in range(0, n, BLOCK):
+            block = work[first : first + BLOCK]
+            found = in_child(within_limits, block, seed, Path(folder), kill_after=4 * SECONDS)
+            if not isinstance(found, list):  # one of them hangs or is killed: each alone
+                found = []
+                for kind, i in block:
+                    alone = in_child(within_limits, [(kind, i)], seed, Path(folder), kill_after=2 * SECONDS)
+                    found += (
+                        alone if isinstance(alone, list) else [f"{kind.name}, mutant {i}: killed or hangs: {alone}"]
+                    )
+            for fault in found:
+                tally.count(fault)
+    return tally
+
+
+def within_limits(block: list[tuple[mutants.Kind, int]], seed: int, folder: Path) -> list[str | None]:
+    """The faults of some mutants, with a limit of memory, and of time for each."""
+
+    def late(*_: Any) -> None:
+        raise TimeoutError(f"more than {SECONDS} s")
+
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM,) * 2)
+    signal.signal(signal.SIGALRM, late)
+    place = folder / str(os.getpid())
+    place.mkdir()
+    os.chdir(place)
+    found = []
+    for kind, i in block:
+        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        found.append(mutants.failure(kind, i, seed, place))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return found
+
+
 CAMPAIGNS: dict[str, tuple[Callable[[int, int], Tally], int]] = {
     "kills": (kills, 200),
     "frames": (frames, 500),
     "faults": (faults, 50),
     "divergence": (divergence, 50),
+    "hostile": (hostile, 5000),
 }
 """Each campaign and its number of trials."""
 

@@ -33,8 +33,8 @@ class Input:
             none.
     """
 
-    center: float | Literal["mean"] = "mean"
-    scale: float = 1.0
+    center: Annotated[float, Range(-1e30, 1e30)] | Literal["mean"] = "mean"
+    scale: Annotated[float, Range(-1e30, 1e30)] = 1.0
     mask_fraction: Annotated[float, Range(0, 1)] = 0.0
 
 

@@ -75,7 +75,7 @@ def _one(where: str, value: Any) -> Override:
         if found and found not in known:
             raise UserError(f"{where}: {name}={found!r}: give one of {', '.join(known)}")
     categories = said.get("categories", ())
-    if isinstance(categories, str) or not all(isinstance(c, str | int | float) for c in categories):
+    if not isinstance(categories, list | tuple) or not all(isinstance(c, str | int | float) for c in categories):
         raise UserError(f"{where}: categories={categories!r}: give a list of texts, in order")
     if transform and kind and kind not in NUMBERS:
         raise UserError(f"{where}: kind={kind!r} has no transform: leave it out")
