@@ -43,7 +43,7 @@ SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Skip pi
 N = Annotated[int, typer.Option("-n", help="Number of samples.")]
 Condition = Annotated[str | None, typer.Option(help="Condition on a class, numbers, or cells of a table's row.")]
 Temperature = Annotated[float, typer.Option(help="Spread of the prior; below 1: more typical.")]
-Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of all random numbers.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The file to write.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -141,6 +141,11 @@ class Bounded(TorchDispatchMode):
         """False, since to answer True would import torch's compiler."""
         return False
 
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        super().__exit__(kind, error, trace)
+        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error)):
+            raise UserError(self.fault) from error
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if not (func.is_view or func._schema.is_mutable):
             self.left -= 4 * _elements(func, args)

@@ -33,7 +33,7 @@ from nelbo.distributions import noise
 from nelbo.errors import UserError
 from nelbo.model import description
 from nelbo.model.model import Model
-from nelbo.reading import damaged, json_of
+from nelbo.reading import damaged, is_file, json_of
 from nelbo.training import checkpoint
 from nelbo.training.recovery import not_finite
 
@@ -150,7 +150,7 @@ def find_folder(path: Path) -> Path:
 
 def holds_model(folder: Path) -> bool:
     """Whether the folder has a file of a model."""
-    return any((folder / name).is_file() for name in ("model.json", "weights.safetensors"))
+    return any(is_file(folder / name) for name in ("model.json", "weights.safetensors"))
 
 
 def read_folder(path: Path) -> tuple[Path, dict[str, tuple[int, ...]], dict[str, Any]]:
@@ -163,7 +163,7 @@ def read_folder(path: Path) -> tuple[Path, dict[str, tuple[int, ...]], dict[str,
         raise UserError(f"{path} is not a nelbo model: give a folder that holds model.json, such as results/mnist")
     shapes, header = checkpoint.read_header(folder / "weights.safetensors")
     values, where = header, folder / "model.json"
-    if "id" not in header or where.is_file():
+    if "id" not in header or is_file(where):
         values = json_of(where)
     with damaged(where, "is damaged", checkpoint.RESTORE):
         values = header if values.get("id") != header.get("id") else values

@@ -98,7 +98,7 @@ class Model(LatentSpaceMixin, ScoringMixin):
         """
         recipe = dataclasses.replace(recipe, model=resolve(recipe.model, schema), versions=versions())
         sizes = schema.shape, context.width if context else 0, schema.data_kind.masks_missing
-        most = Bounded(4 * memory(), TOO_LARGE)  # four times, since initial values take several operations
+        most = Bounded(memory() / 4, TOO_LARGE)  # training keeps a gradient and two averages of each weight
         with noise.seeded(recipe.training.seed), noise.building(), most:
             vae = build(recipe.model, *sizes)
         check_support(vae, schema)
