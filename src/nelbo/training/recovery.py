@@ -134,10 +134,6 @@ def raise_limit(values: Mapping[str, float], bounds: Bounds) -> None:
         bounds[name] = [first, lowest, max(accepted, value)]
 
 
-UNBOUNDED = (".cells.low", ".cells.high")
-"""Buffers that may hold infinity: the ends of a table's bins."""
-
-
 def are_finite(tensors: Iterable[Tensor]) -> bool:
     """Whether all numbers of the tensors are finite; it reads each tensor once and waits for the device once."""
     floating = [tensor.detach() for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
@@ -153,7 +149,6 @@ def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     >>> not_finite({"a": torch.ones(2), "b": torch.tensor([math.nan])})
     'b'
     """
-    tensors = {k: v.nan_to_num(math.nan, 0.0, 0.0) if k.endswith(UNBOUNDED) else v for k, v in tensors.items()}
     if are_finite(tensors.values()):
         return None
     return next(name for name, tensor in tensors.items() if not are_finite([tensor]))
