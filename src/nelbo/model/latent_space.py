@@ -15,6 +15,8 @@ from torch import Tensor
 from nelbo.data import Schema
 from nelbo.errors import UserError
 
+MOST_STEPS = 10_000
+
 
 class LatentSpaceMixin(ABC):
     """Operations on embeddings `(n, features)` alone; `kl_per_latent` `(features,)` is the mean KL of each feature."""
@@ -44,8 +46,8 @@ class LatentSpaceMixin(ABC):
             items: two or more data, each without or with a batch dimension of 1.
             steps: the number of points from each example to the next, including both; at least 2.
         """
-        if steps < 2 or len(items) < 2:
-            raise UserError(f"{len(items)} items, steps={steps}: give at least 2 items and 2 steps")
+        if not 2 <= steps <= MOST_STEPS or len(items) < 2:
+            raise UserError(f"{len(items)} items, steps={steps}: give at least 2 items and 2 to {MOST_STEPS:,} steps")
         codes = [self.encode(self._as_batch(item))[0] for item in items]
         return self.decode(way(codes, steps))
 
@@ -60,8 +62,8 @@ class LatentSpaceMixin(ABC):
         Returns:
             Decoded data `(latents, steps, *shape)`, and the indices of the latents, the one of highest KL first.
         """
-        if steps < 2 or not 0 < span < math.inf:
-            raise UserError(f"steps={steps}, span={span}: give at least 2 steps and a span above 0")
+        if not 2 <= steps <= MOST_STEPS or not 0 < span < math.inf:
+            raise UserError(f"steps={steps}, span={span}: give 2 to {MOST_STEPS:,} steps and a span above 0")
         if not (kind := self.schema.data_kind).is_array:
             raise UserError(
                 f"traverse supports curves and pictures, and the model is of {kind.noun}: "
