@@ -24,6 +24,8 @@ class Posterior(ConditionalDistribution, ABC):
     """
 
     family: ClassVar[str] = "posterior"
+    learns_metric: ClassVar[bool] = False
+    """Whether its method `metric` returns a learned metric of the latent space."""
 
     def __init__(
         self, encoder: nn.Module, event_dims: int, param_sizes: Sequence[int] = (), init_bias: float | None = None

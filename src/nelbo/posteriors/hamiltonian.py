@@ -115,6 +115,8 @@ class RiemannianPosterior(Posterior, InitializedFromData):
         rounds: fixed-point iterations of an implicit leapfrog step.
     """
 
+    learns_metric = True
+
     rows: Tensor
 
     def __init__(

@@ -79,7 +79,7 @@ class MetricVolumePrior(Prior):
         self._posterior: tuple[Any, ...] = ()
 
     def bind(self, posterior: ConditionalDistribution) -> None:
-        if not hasattr(posterior, "metric"):
+        if not getattr(posterior, "learns_metric", False):
             name = type(posterior).__name__
             raise UserError(
                 f"prior 'metric' needs a posterior that learns a metric, and {name} does not: train with --preset rhvae"

@@ -97,12 +97,12 @@ def is_table(source: Any) -> bool:
         cells = source[0].values() if source and all(isinstance(row, Mapping) for row in source) else ()
         return bool(cells) and not any(getattr(cell, "size", None) or isinstance(cell, list) for cell in cells)
     package, name = type(source).__module__.partition(".")[0], type(source).__name__
-    return name in FRAMES.get(package, ()) or hasattr(source, "__arrow_c_stream__")
+    return name in FRAMES.get(package, ()) or getattr(source, "__arrow_c_stream__", None) is not None
 
 
 def _is_column(values: Any) -> bool:
     """Whether values are a sequence of single cells."""
-    if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
+    if isinstance(values, str | bytes | Mapping) or getattr(values, "__len__", None) is None:
         return False
     return getattr(values, "ndim", 1) == 1 and not any(isinstance(cell, list | np.ndarray) for cell in values)
 
