@@ -166,11 +166,9 @@ def parts(
     found = [(stored.name, stored.x, stored.y)]
     if stored.x_test is not None:
         found = [(f"{stored.name} train", stored.x, stored.y), (f"{stored.name} test", stored.x_test, stored.y_test)]
+    found = [(name, layout(x, name) if isinstance(x, np.ndarray) else x, y) for name, x, y in found]
     labels, classes = labels_of([None if y is None else (name, y, x.shape[0]) for name, x, y in found], classes)
-    made = [
-        RawSplit(name, layout(x, name) if isinstance(x, np.ndarray) else x, y)
-        for (name, x, _), y in zip(found, labels, strict=True)
-    ]
+    made = [RawSplit(name, x, y) for (name, x, _), y in zip(found, labels, strict=True)]
     train, test = made[0], made[1] if len(made) == 2 else None
     if test is not None and train.shape != test.shape:
         raise UserError(

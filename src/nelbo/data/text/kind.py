@@ -68,6 +68,10 @@ class TextKind(DataKind):
         super().check_schema(schema)
         if schema.vocabulary is None:
             raise UserError("kind=text requires a vocabulary: set one, for text only")
+        if (schema.shift, schema.scale) != ((0.0,), (1.0,)):
+            raise UserError(
+                f"shift={schema.shift}, scale={schema.scale}: give 0 and 1 for text, whose tokens are numbers"
+            )
 
     def check_usable(self, schema: Schema) -> None:
         assert schema.vocabulary is not None
