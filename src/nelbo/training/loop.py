@@ -68,6 +68,7 @@ class State:
         signal: number of the signal that interrupted the run; 0 for none.
         rows: metrics of the epochs so far, the rows of `metrics.jsonl`.
         bounds: the first and the lowest loss.
+        verified: the same of the losses in evaluation mode, by which weights are judged before they are kept.
         lr_scale: factor of the learning rate, below 1 after a fault.
         lr_limit: the factor to which it returns once the fault is passed.
         left_out: training rows that are no longer used, since their loss is not finite.
@@ -86,6 +87,7 @@ class State:
     signal: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
     bounds: recovery.Bounds = field(default_factory=dict)
+    verified: recovery.Bounds = field(default_factory=dict)
     lr_scale: float = 1.0
     lr_limit: float = 1.0
     left_out: list[int] = field(default_factory=list)
@@ -330,8 +332,12 @@ class Run:
         state, found = self.state, None
         if name := recovery.not_finite(self.learned(self.tensors())):
             found = Fault(f"{name.partition('.')[2]} is not finite after the step", state.step, index)
-        elif words := recovery.what_is_wrong(self.losses_of(data, index)[0], {}, self.elements):
-            found = Fault(f"{words} after the step", state.step, index)
+        else:
+            values, _ = self.losses_of(data, index)
+            if words := recovery.what_is_wrong(values, state.verified, self.elements):
+                found = Fault(f"{words} after the step", state.step, index, values=values, evaluated=True)
+            else:
+                recovery.observe(values, state.verified)
         self.raise_together(found)
         state.lr_scale = min(state.lr_limit, state.lr_scale * recovery.CUT)
 
@@ -470,7 +476,7 @@ class Run:
         place = "" if fault.index is None else self.place_of(fault, data)
         self.restore(*self.kept)
         state = self.state
-        for name in ("bounds", "lr_scale", "lr_limit", "left_out", "returns", "budget"):
+        for name in ("bounds", "verified", "lr_scale", "lr_limit", "left_out", "returns", "budget"):
             setattr(state, name, getattr(former, name))
         values, bad = ({}, []) if fault.index is None else self.losses_of(data, fault.index)
         if fault.split == "test" and bad:
@@ -501,8 +507,9 @@ class Run:
         if left_out := self.engine.sum(chosen).nonzero().flatten().tolist():
             state.left_out = sorted({*state.left_out, *left_out})
             return f"and {recovery.rows_in_words(left_out)} left out"
-        if self.votes(bool(values) and recovery.are_unusual(values, fault.values, state.bounds, self.elements)):
-            recovery.raise_limit(fault.values or values, state.bounds)
+        bounds = state.verified if fault.evaluated else state.bounds
+        if self.votes(bool(values) and recovery.are_unusual(values, fault.values, bounds, self.elements)):
+            recovery.raise_limit(fault.values or values, bounds)
             return "and such a loss of these rows is accepted"
         last = state.returns[-1]["step"] if state.returns else -math.inf
         if fault.step - last <= recovery.NEAR:
@@ -566,7 +573,10 @@ class Run:
 
     def whole(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The whole state of the run: its live tensors, and its values, which are copied."""
-        rest = {"ledger": self.ledger.total} | {f"generator.{g.device.type}": g.get_state() for g in noise.generators()}
+        rest = {"ledger": self.ledger.total}
+        for device in {torch.device("cpu"), self.engine.device}:
+            if generator := noise.generator(device):
+                rest[f"generator.{device.type}"] = generator.get_state()
         values = {"state": asdict(self.state), "ledger": self.ledger.names, "lr": self.settings.learning_rate}
         return {**self.tensors(), **rest}, values
 

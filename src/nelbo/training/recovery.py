@@ -48,6 +48,7 @@ class Fault(Exception):
         index: the rows of the batch, as indices of the data; None if they are those of another process.
         split: the data they belong to, "training" or "test".
         values: the losses of the batch, if they are known.
+        evaluated: whether they are of evaluation mode.
     """
 
     def __init__(
@@ -57,10 +58,11 @@ class Fault(Exception):
         index: Tensor | None = None,
         split: str = "training",
         values: Mapping[str, float] | None = None,
+        evaluated: bool = False,
     ) -> None:
         super().__init__(words)
         self.words, self.step, self.index, self.split = words, step, index, split
-        self.values = values or {}
+        self.values, self.evaluated = values or {}, evaluated
 
 
 Bounds = dict[str, list[float]]
