@@ -221,6 +221,15 @@ def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     return ""
 
 
+def bytes_text(number: float) -> str:
+    """A number of bytes in MB or GB.
+
+    >>> bytes_text(3e6), bytes_text(4e9)
+    ('3 MB', '4.0 GB')
+    """
+    return f"{number / 1e6:,.0f} MB" if number < 1e9 else f"{number / 1e9:,.1f} GB"
+
+
 def plural(n: int, thing: str) -> str:
     """A number with its noun."""
     return f"{n:,} {thing}{'' if n == 1 else 's'}"

@@ -44,7 +44,7 @@ from nelbo.config.registry import dump
 from nelbo.data import ConditionEncoder, DataOptions, Dataset, DataSplits, load, sample_rows, subset
 from nelbo.data import condition as conditioned
 from nelbo.data.kinds import reader_of
-from nelbo.errors import UserError
+from nelbo.errors import UserError, memory, require_memory
 from nelbo.experiment import console
 from nelbo.experiment.report import report
 from nelbo.model import Model
@@ -55,6 +55,7 @@ from nelbo.training import Callback, State, TrainingConfig, signals
 from nelbo.training.checkpoint import PARTIAL, WriteError, read_header, reason, write_bytes
 from nelbo.training.engine import choose_device
 from nelbo.training.loop import BEST, LAST
+from nelbo.training.memory import training_bytes
 from nelbo.vae import VAE
 
 if sys.platform != "win32":
@@ -324,7 +325,11 @@ def _understand(recipe: Recipe, data: Any, condition: Any, continuing: bool = Fa
     model = Model.from_recipe(recipe, loaded.schema, context)
     if recipe.minutes and not continuing:
         model.recipe = dataclasses.replace(model.recipe, minutes=0.0, training=epochs_for_budget(model, loaded))
-    _log(console.understood(model, loaded))
+    needed = training_bytes(model.vae, loaded.train, model.recipe.training)
+    rows = model.recipe.training.batch_size
+    fitting = max(1, int(rows * memory() / (2 * needed)))
+    require_memory(needed, f"batch_size={rows}", f"use --batch-size {fitting}, or smaller data or nets")
+    _log([*console.understood(model, loaded), f"Memory: {console.bytes_text(needed)} for the weights and a step"])
     return loaded, model
 
 
