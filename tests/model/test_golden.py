@@ -80,7 +80,7 @@ def test_a_saved_model_does_what_it_did(folder: Path) -> None:
         with torch.no_grad(), noise.seeded(0):
             moments = imputation.expected_values(model.vae, rows.batch(torch.arange(len(rows))), model.schema).numpy()
         actual["imputed"] = model._to_user(moments[:, 0])
-        actual["unsure"] = model.schema.data_kind.to_user_uncertainty(moments[:, 1], model.schema)
+        actual["unsure"] = model.schema.data_kind.to_user_uncertainty(moments[:, 1], rows)
     assert actual.keys() == expected.keys()
     for name, value in expected.items():
         assert_as_stored(actual[name], value)

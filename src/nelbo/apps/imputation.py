@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 
 from nelbo.data import Dataset, tables
 from nelbo.errors import UserError, require
@@ -39,17 +38,14 @@ def impute_table(
 
     Raises `UserError` if columns are missing.
     """
-    raw, at = _gaps(model, source)
     rows = model.as_dataset(source)
-    parts = model.impute(rows, seed, return_std, sample_posterior)
-    filled, *std = parts if return_std else (parts,)
+    if not (model.schema.feature_columns or model.schema.names) or not tables.is_table(source):
+        model.schema.require_kind("impute", "table")
     if model.schema.data_kind.is_sequence:
-        filled, *std = (_joined(rows, values) for values in (filled, *std))
-    table = tables.replace_cells(raw, at, filled)
-    if not return_std:
-        return table
-    place = [raw.names.index(name) for name in std[0].columns]
-    return table, std[0].where(at[:, place], 0.0)
+        return _impute_recordings(model, source, rows, seed, return_std, sample_posterior)
+    values, std = model._impute(rows, seed, sample_posterior)
+    table = tables.replace_missing(rows, values)
+    return (table, model.schema.data_kind.to_user_uncertainty(std, rows)) if return_std else table
 
 
 def multiple_imputation(model: Model, source: Any, n: int, seed: int = 0) -> Iterator[Any]:
@@ -67,16 +63,24 @@ def impute_series(
     """Series `(n, steps, channels)`, their missing steps filled by `Model.impute`; with `return_std`, (series, std)."""
     rows = model.as_dataset(source)
     model.schema.require_kind("impute", "series")
-    raw = rows.read(torch.arange(len(rows))).numpy()
-    parts = model.impute(rows, seed, return_std, sample_posterior)
-    filled, *std = parts if return_std else (parts,)
-    whole = np.where(np.isnan(raw), filled, raw)
-    return (whole, *std) if return_std else whole
+    return model.impute(rows, seed, return_std, sample_posterior)
 
 
 def is_series(model: Model, source: Any) -> bool:
     """Whether `impute_series` fills this source, and not `impute_table`."""
     return model.schema.data_kind.is_sequence and not tables.is_table(source)
+
+
+def _impute_recordings(
+    model: Model, source: Any, rows: Dataset, seed: int, return_std: bool, sample_posterior: bool
+) -> Any:
+    """`impute_table` of a table of recordings."""
+    raw = tables.open_table(source)
+    at = tables.gaps(source, model.schema) & np.isin(raw.names, model.schema.names)
+    filled, std = (_joined(rows, part) for part in model._impute(rows, seed, sample_posterior))
+    table = tables.replace_cells(raw, at, filled)
+    place = [raw.names.index(name) for name in std.columns]
+    return (table, std.where(at[:, place], 0.0)) if return_std else table
 
 
 def _joined(rows: Dataset, values: np.ndarray) -> Any:
@@ -91,13 +95,3 @@ def _joined(rows: Dataset, values: np.ndarray) -> Any:
     recording, step = rows.source.places.T
     at = np.where(recording < 0, -1, np.append(0, ends)[recording] + step)  # a row without a time is not filled
     return require("pandas").DataFrame(whole[at], columns=list(rows.schema.names))
-
-
-def _gaps(model: Model, source: Any) -> tuple[tables.Source, np.ndarray]:
-    """The table, and a mask of the cells to fill: those missing in columns of the model."""
-    if not (model.schema.feature_columns or model.schema.names) or not tables.is_table(source):
-        model.as_dataset(source)  # raises for a source that does not fit
-        model.schema.require_kind("impute", "table")
-    raw = tables.open_table(source)
-    known = {column.name for column in model.schema.feature_columns} | set(model.schema.names)
-    return raw, tables.gaps(source, model.schema) & np.array([name in known for name in raw.names])

@@ -6,9 +6,14 @@ A model sees one number for each cell of a feature column, NaN for a missing one
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import MISSING, dataclass, fields
+from datetime import date, datetime
 from itertools import pairwise
 from typing import Any, Literal, get_args
+
+import numpy as np
 
 from nelbo.data import formats
 from nelbo.errors import UserError
@@ -20,6 +25,7 @@ Transform = Literal["", "standard", "log", "quantile"]
 NUMBERS = ("continuous", "count", "datetime")
 CHOICES = ("binary", "categorical", "ordinal")
 LEFT_OUT = ("constant", "identifier")
+DATES: dict[str, Any] = {"datetime": datetime, "date": date}  # types of labels; a datetime is a date, too
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class Column:
     """One column of a table. It is saved with the model.
 
     Args:
-        name: the column's label.
+        name: the column's label, as a text.
         kind: one of `ColumnKind`.
         dtype: the source's type in Arrow's notation (`int64`, `double`, `string`, `bool`, `date32[day]`,
             `timestamp[us]`, `dictionary<string>`, ...).
@@ -46,6 +52,7 @@ class Column:
         missing: the share of missing cells in training.
         constant: the only value of a constant column; None: all cells are missing.
         note: why the column is left out.
+        label: the label in a DataFrame as JSON, a text, number, date or tuple of these; "": the name. See `label_of`.
 
     >>> Column("sex", "binary", "string", categories=("f", "m")).size
     2
@@ -58,14 +65,15 @@ class Column:
     categories: tuple[str, ...] = ()
     transform: Transform = ""
     transform_params: tuple[float, ...] = ()
-    low: float | None = None
-    high: float | None = None
+    low: int | float | None = None
+    high: int | float | None = None
     decimals: int | None = None
     unit: str = ""
     format: str = ""
     missing: float = 0.0
     constant: str | None = None
     note: str = ""
+    label: str = ""
 
     def __post_init__(self) -> None:
         for name, choices in (("kind", ColumnKind), ("transform", Transform)):
@@ -78,6 +86,7 @@ class Column:
             raise UserError(f"column {self.name!r}: categories={self.categories}: give 2 or more, all different")
         if self.format:
             formats.parse(self.format)
+        _ = self.user_label
         if self.is_number and not self._is_invertible():
             raise UserError(
                 f"column {self.name!r}: low={self.low}, high={self.high} and {len(self.transform_params)} "
@@ -111,6 +120,16 @@ class Column:
         return self.kind in CHOICES
 
     @property
+    def user_label(self) -> Any:
+        """The label in a DataFrame."""
+        if not self.label:
+            return self.name
+        try:
+            return _label_from_json(json.loads(self.label))
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+            raise UserError(f"column {self.name!r}: label={self.label!r} is not a label: leave it out") from None
+
+    @property
     def size(self) -> int:
         """The number of its categories; 0 for numbers."""
         return len(self.categories) if self.is_categorical else 0
@@ -123,3 +142,32 @@ class Column:
             for name, (value, default) in values.items()
             if default is MISSING or value != default
         }
+
+
+def label_of(label: Any, name: str) -> str:
+    """The label of a column as it is saved with it: "" if that is its name, or of a type that has no JSON.
+
+    >>> label_of(np.int64(3), "3"), label_of("age", "age"), label_of(("a", 1), "a_1")
+    ('3', '', '{"tuple": ["a", 1]}')
+    """
+    plain = None if isinstance(label, str) and label == name else _label_to_json(label)
+    return "" if plain is None else json.dumps(plain, ensure_ascii=False)
+
+
+def _label_to_json(label: Any) -> Any:
+    if isinstance(label, np.generic):
+        label = label.item()
+    if isinstance(label, tuple):
+        parts = [_label_to_json(part) for part in label]
+        return None if None in parts else {"tuple": parts}
+    for name, kind in DATES.items():
+        if isinstance(label, kind):
+            return {name: label.isoformat()}
+    return label if isinstance(label, str | int) or (isinstance(label, float) and math.isfinite(label)) else None
+
+
+def _label_from_json(value: Any) -> Any:
+    if isinstance(value, str | int | float):
+        return value
+    ((name, content),) = value.items()
+    return tuple(map(_label_from_json, content)) if name == "tuple" else DATES[name].fromisoformat(content)

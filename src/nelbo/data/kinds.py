@@ -145,8 +145,22 @@ class DataKind(ABC):
         """Convert values `(n, *shape)` in the data's units to the user's type."""
         return values
 
-    def to_user_uncertainty(self, values: np.ndarray, schema: Schema) -> Any:
-        """Convert one uncertainty per element, `(n, *shape)`, to the user's type."""
+    def to_user_like(self, values: np.ndarray, rows: Dataset, missing_only: bool) -> Any:
+        """Convert values that stand for the rows of a dataset, `(n, *shape)` in the data's units, to the form of these.
+
+        Args:
+            values: the values.
+            rows: the rows.
+            missing_only: whether the values replace only missing elements; all others stay as they were read.
+        """
+        values = self.to_user(values, rows.schema)
+        if missing_only:
+            raw = rows.read(rows.places.new_tensor(range(len(rows)))).numpy()
+            values = np.where(np.isnan(raw), values, raw)
+        return values
+
+    def to_user_uncertainty(self, values: np.ndarray, rows: Dataset) -> Any:
+        """Convert one uncertainty per element of the rows of a dataset, `(n, *shape)`, to the form of these."""
         return values
 
     def check_source(self, name: str, schema: Schema) -> None:

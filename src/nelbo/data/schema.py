@@ -26,7 +26,8 @@ from nelbo.errors import UserError
 Kind = Literal["image", "vector", "table", "series", "text"]
 Support = Literal["binary", "unit", "real"]
 ResizeMode = Literal["crop", "pad", "stretch"]
-OF_KIND = {"columns": "table", "vocabulary": "text"}
+Package = Literal["", "polars"]
+OF_KIND = {"columns": "table", "vocabulary": "text", "package": "table"}
 OF_KIND |= dict.fromkeys(("names", "group", "clock"), "series")
 """The fields of a single kind."""
 DTYPES = ("", *(f"{sign}int{bits}" for sign in ("u", "") for bits in (8, 16, 32, 64)), "float16", "float64")
@@ -54,6 +55,7 @@ class Schema:
         vocabulary: the tokens of text.
         dtype: the NumPy type of an array, in which its values come back; "": float32.
         whole: for each feature or channel of whole numbers, or of one value, its lowest and highest one; () for others.
+        package: the package of the DataFrames that samples of a table are: "polars", or "" for pandas.
 
     Raises `UserError` for inconsistent values.
 
@@ -75,9 +77,10 @@ class Schema:
     vocabulary: Vocabulary | None = None
     dtype: str = field(default="", compare=False)
     whole: tuple[tuple[float, ...], ...] = field(default=(), compare=False)
+    package: Package = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        for name, choices in (("kind", Kind), ("support", Support), ("resize_mode", ResizeMode)):
+        for name, choices in (("kind", Kind), ("support", Support), ("resize_mode", ResizeMode), ("package", Package)):
             if getattr(self, name) not in get_args(choices):
                 raise UserError(f"{name}={getattr(self, name)!r}: use one of {', '.join(get_args(choices))}")
         self.data_kind.check_schema(self)

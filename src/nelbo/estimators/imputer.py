@@ -84,9 +84,11 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):  # typ
         table = self._table(X)
         gaps = tables.gaps(table, self.model_.schema)
         if gaps.any():
-            filled = self._filled(table).reindex(columns=table.columns)
-            for j in np.flatnonzero(gaps.any(0)):
-                table.isetitem(j, fill_column(table.iloc[:, j], filled.iloc[:, j], gaps[:, j]))
+            table = self._filled(table)
+            for column in self.model_.schema.columns:
+                j = table.columns.get_loc(column.name)
+                if column.kind == "constant" and gaps[:, j].any():
+                    table.isetitem(j, tables.fill_constant(table.iloc[:, j], column, gaps[:, j]))
         for j in np.flatnonzero(self.empty_ & gaps.any(0)) if self.keep_empty_features else ():
             if pandas.api.types.is_numeric_dtype(table.dtypes.iloc[j]):
                 table.isetitem(j, table.iloc[:, j].fillna(0))
@@ -100,14 +102,3 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):  # typ
             seed = int(self.random_state_.randint(2**31 - 1))
             return self.model_.impute(table, seed, sample_posterior=True)
         return self.model_.impute(table, self.seed_)
-
-
-def fill_column(old: pandas.Series, new: pandas.Series, gaps: np.ndarray) -> pandas.Series:
-    """A column with its missing cells filled, in its own type if that can hold the new values."""
-    told = new[gaps & new.notna().to_numpy()]
-    try:
-        column, told = old.copy(), told.astype(old.dtype)
-    except (TypeError, ValueError):
-        column = old.astype(object)
-    column.iloc[told.index] = told
-    return column

@@ -241,7 +241,9 @@ class Model(LatentSpaceMixin, ScoringMixin):
     @torch.no_grad()
     def reconstruct(self, data: Any) -> Any:
         """Reconstruct each datum from its embedding (see `encode`): `(n, *shape)` in the data's units."""
-        return self._to_user(self.map_batches(data, lambda x, c: self.schema.decode(self._reconstruct_batch(x, c))))
+        rows = self.as_dataset(data)
+        values = self.map_batches(rows, lambda x, c: self.schema.decode(self._reconstruct_batch(x, c)))
+        return self.schema.data_kind.to_user_like(values, rows, missing_only=False)
 
     def _reconstruct_batch(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """Reconstruct x `(batch, *shape)` in the model's units."""
@@ -292,7 +294,6 @@ class Model(LatentSpaceMixin, ScoringMixin):
         """Convert model output to the user's type and units."""
         return self.schema.data_kind.to_user(values, self.schema)
 
-    @torch.no_grad()
     def impute(self, data: Any, seed: int = 0, return_std: bool = False, sample_posterior: bool = False) -> Any:
         """Fill the missing values of a table's rows or of series, given the observed ones, which stay as they are.
 
@@ -307,7 +308,8 @@ class Model(LatentSpaceMixin, ScoringMixin):
                 category: the likeliest). Each seed gives another draw: several are a multiple imputation.
 
         Returns:
-            The filled data in the data's form, or with `return_std` the pair (filled, std).
+            The filled data in the data's form, or with `return_std` the pair (filled, std). A DataFrame keeps its
+            index, labels, types and left-out columns; the rows of a file are a DataFrame.
 
         Raises:
             UserError: if the model is not of tables or series, or for `return_std` of a draw.
@@ -320,14 +322,21 @@ class Model(LatentSpaceMixin, ScoringMixin):
             )
         if return_std and sample_posterior:
             raise UserError("impute: a draw has no standard deviation: give return_std or sample_posterior, not both")
+        rows, kind = self.as_dataset(data), self.schema.data_kind
+        values, std = self._impute(rows, seed, sample_posterior)
+        filled = kind.to_user_like(values, rows, missing_only=True)
+        return (filled, kind.to_user_uncertainty(std, rows)) if return_std else filled
+
+    @torch.no_grad()
+    def _impute(self, rows: Dataset, seed: int, sample_posterior: bool) -> tuple[np.ndarray, np.ndarray]:
+        """The filled rows, `(n, *shape)` in the data's units, and the uncertainty of each value (of a draw: 0)."""
         if sample_posterior:
             draw = partial(imputation.sample_missing, self.vae)
-            drawn = self.map_batches(data, lambda x, c: self.schema.decode(draw(x, c)), seed=seed, distinct=True)
-            return self._to_user(drawn)
+            drawn = self.map_batches(rows, lambda x, c: self.schema.decode(draw(x, c)), seed=seed, distinct=True)
+            return drawn, np.zeros_like(drawn)
         expected = partial(imputation.expected_values, self.vae, schema=self.schema)
-        moments = self.map_batches(data, lambda x, c: expected(x, c=c), seed=seed)
-        filled = self._to_user(moments[:, 0])
-        return (filled, self.schema.data_kind.to_user_uncertainty(moments[:, 1], self.schema)) if return_std else filled
+        moments = self.map_batches(rows, lambda x, c: expected(x, c=c), seed=seed)
+        return moments[:, 0], moments[:, 1]
 
     @torch.no_grad()
     def decode(self, h: np.ndarray | Tensor) -> Any:

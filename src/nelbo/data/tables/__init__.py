@@ -43,9 +43,22 @@ not fit memory go to temporary files.
 
 from nelbo.data.tables.cells import UNITS
 from nelbo.data.tables.dataset import encode, encode_evidence, infer, parse_condition, read, read_like
-from nelbo.data.tables.decoding import decode, describe, format_number, frame_of, to_text
+from nelbo.data.tables.decoding import decode, describe, format_number, to_text
 from nelbo.data.tables.overrides import Overrides, to_toml
-from nelbo.data.tables.rewrite import append_rows, gaps, replace_cells, source_bytes, to_bytes
-from nelbo.data.tables.source import Source, is_table, open_table
+from nelbo.data.tables.rewrite import (
+    append_rows,
+    cell_texts,
+    fill_constant,
+    gaps,
+    like_source,
+    numbers_like,
+    own_rows,
+    replace_cells,
+    replace_missing,
+    row_names,
+    source_bytes,
+    to_bytes,
+)
+from nelbo.data.tables.source import Source, is_table, open_table, package_of
 from nelbo.data.tables.transforms import forward as transform
 from nelbo.data.tables.transforms import inverse as inverse_transform

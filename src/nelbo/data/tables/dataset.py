@@ -11,6 +11,7 @@ import warnings
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch
 
 from nelbo.data import formats
 from nelbo.data.arrays.npy import FileRows, rows_of
-from nelbo.data.columns import Column
+from nelbo.data.columns import Column, label_of
 from nelbo.data.dataset import Dataset, InMemoryDataset, StreamedDataset, fits_memory
 from nelbo.data.formats import NO_HINTS, AmbiguousFormat, Hints
 from nelbo.data.schema import Schema
@@ -27,7 +28,7 @@ from nelbo.data.tables import cells, overrides, source, transforms
 from nelbo.data.tables.decoding import format_number, values_of
 from nelbo.data.tables.infer import ColumnStats, column_of, sample_size
 from nelbo.data.tables.overrides import Override, Overrides
-from nelbo.data.tables.source import Source, open_table, spill
+from nelbo.data.tables.source import Source, open_table, package_of, settled, spill
 from nelbo.errors import UserError, nearest, require
 
 NAMED = 4
@@ -56,8 +57,9 @@ def read(table: Any, columns: Overrides = None, hints: Hints = NO_HINTS) -> Data
         columns: the user's description of columns, a TOML file or a dictionary; None: all are inferred.
         hints: the decimal mark and the format of dates, where the user names them.
     """
-    opened = open_table(table)
-    return _dataset(opened, _infer(opened, columns, hints))
+    opened = open_table(table := settled(table))
+    schema = replace(_infer(opened, columns, hints), package="polars" if package_of(table) == "polars" else "")
+    return _dataset(opened, schema, table)
 
 
 def read_like(table: Any, schema: Schema) -> Dataset:
@@ -67,7 +69,7 @@ def read_like(table: Any, schema: Schema) -> Dataset:
     that the schema does not have become missing, with one warning. Raises `UserError` naming
     the columns that are missing, or if there are no rows.
     """
-    return _dataset(open_table(table), schema)
+    return _dataset(open_table(table := settled(table)), schema, table)
 
 
 def encode(table: Any, schema: Schema) -> np.ndarray:
@@ -85,6 +87,8 @@ def encode_evidence(known: Mapping[str, Any], schema: Schema) -> np.ndarray:
         raise UserError(f"condition {known!r}: give cells by the names of their columns, such as {{'sex': 'Female'}}")
     pa = require("pyarrow")
     columns = {column.name: column for column in schema.feature_columns}
+    labels = {column.user_label: name for name, column in columns.items()}
+    known = {labels.get(label, label): cell for label, cell in known.items()}
     for name in known:
         if name not in columns:
             raise UserError(f"condition on {name!r}: the model has no such column: {nearest(str(name), columns)}")
@@ -208,7 +212,8 @@ def _infer(table: Source, columns: Overrides, hints: Hints) -> Schema:
         texts = [c.name for c in found if c.kind == "identifier" and c.dtype == "string"]
         text = f": for text, give the column of texts, such as table[{texts[0]!r}]" if texts else ""
         raise UserError(f"{table.name}: no column is left to model: all are constant or look like identifiers{text}")
-    return Schema.table(tuple(found))
+    labels = dict(zip(table.names, table.labels or table.names, strict=True))
+    return Schema.table(tuple(replace(column, label=label_of(labels[column.name], column.name)) for column in found))
 
 
 def _columns(table: Source, said: Mapping[str, Override], hints: Hints, notes: Notes) -> list[Column]:
@@ -281,7 +286,13 @@ def _some(parts: list[str]) -> str:
     return ", ".join(parts[:NAMED]) + (f" and {len(parts) - NAMED} more" if len(parts) > NAMED else "")
 
 
-def _dataset(table: Source, schema: Schema) -> Dataset:
+def _dataset(table: Source, schema: Schema, read_from: Any) -> Dataset:
+    dataset = _encoded(table, schema)
+    dataset.source = read_from
+    return dataset
+
+
+def _encoded(table: Source, schema: Schema) -> Dataset:
     encoder, shape = Encoder(table, schema), (table.table.num_rows, *schema.shape)
     if not shape[0]:
         raise UserError(f"{table.name} has no rows: give at least one")

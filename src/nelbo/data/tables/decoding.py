@@ -5,6 +5,8 @@ A decoded table has the source's types, ranges, decimals, categories and order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
@@ -78,7 +80,7 @@ LARGEST = float(2**63 - 1024)  # the largest float64 that an int64 holds
 WHOLE = ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64")
 
 
-def decode(x: Any, schema: Schema, like: Like = "pandas") -> Any:
+def decode(x: Any, schema: Schema, like: Like | None = None) -> Any:
     """Decode x `(n, feature columns)` to a table with all columns of the source except identifiers.
 
     Types, order and categories are the source's; numbers are clipped to the range of training and rounded to its
@@ -87,11 +89,13 @@ def decode(x: Any, schema: Schema, like: Like = "pandas") -> Any:
     Args:
         x: rows in model units.
         schema: the schema of the table.
-        like: the package of the table: "pandas", "arrow" or "polars".
+        like: the package of the table: "pandas", "arrow" or "polars"; None: that of the training data, or pandas.
 
     Raises `UserError` for another width.
     """
     pa = require("pyarrow")
+    if like is None:
+        like = "polars" if schema.package == "polars" and find_spec("polars") else "pandas"
     if like not in ("pandas", "arrow", "polars"):
         raise UserError(f"like={like!r}: use pandas, arrow or polars")
     values = np.asarray(x)
@@ -104,6 +108,11 @@ def decode(x: Any, schema: Schema, like: Like = "pandas") -> Any:
     if like == "polars":
         return _to_polars(table, kept)
     return table if like == "arrow" else _to_pandas(table, kept)
+
+
+def only_value(column: Column, n: int) -> Any:
+    """The cells of a constant column of n rows, in Arrow."""
+    return _cells(column, np.zeros(n))
 
 
 def _cells(column: Column, x: np.ndarray) -> Any:
@@ -173,15 +182,25 @@ def _cast(array: Any, kind: Any) -> Any:
 
 def _to_pandas(table: Any, columns: list[Column]) -> Any:
     """The table as a DataFrame; whole numbers and booleans with gaps have pandas' types that allow these."""
-    pandas, pa = require("pandas"), require("pyarrow")
-    gaps = {pa.type_for_alias(name.lower()): pandas.api.types.pandas_dtype(name) for name in WHOLE}
-    gaps[pa.bool_()] = pandas.BooleanDtype()
-    made = {}
+    pandas, gaps, made = require("pandas"), nullable_types(), {}
     for column, array in zip(columns, table.columns, strict=True):
         gappy = column.missing > 0 or array.null_count > 0
         series = array.to_pandas(types_mapper=gaps.get if gappy else None, date_as_object=column.frame == "object")
         made[column.name] = frames.from_arrow(array, series, column.frame)
-    return pandas.DataFrame(made)
+    frame = pandas.DataFrame(made)
+    return frame.set_axis(pandas.Index(labels_of(columns)), axis=1) if any(c.label for c in columns) else frame
+
+
+def nullable_types() -> dict[Any, Any]:
+    """The types of pandas for whole numbers and booleans with gaps, by their types of Arrow."""
+    pandas, pa = require("pandas"), require("pyarrow")
+    whole = {pa.type_for_alias(name.lower()): pandas.api.types.pandas_dtype(name) for name in WHOLE}
+    return whole | {pa.bool_(): pandas.BooleanDtype()}
+
+
+def labels_of(columns: Sequence[Column]) -> list[Any]:
+    """The labels of columns in a DataFrame."""
+    return [column.user_label for column in columns]
 
 
 def _to_polars(table: Any, columns: list[Column]) -> Any:
@@ -190,8 +209,3 @@ def _to_polars(table: Any, columns: list[Column]) -> Any:
     frame = polars.from_arrow(table)
     ordered = [column for column in columns if column.dtype.endswith(", ordered>")]
     return frame.with_columns(polars.col(c.name).cast(polars.String).cast(polars.Enum(c.categories)) for c in ordered)
-
-
-def frame_of(values: np.ndarray, schema: Schema) -> Any:
-    """Numbers `(n, feature columns)` about the cells of a table, as a DataFrame with its columns' names."""
-    return require("pandas").DataFrame(values, columns=[column.name for column in schema.feature_columns])

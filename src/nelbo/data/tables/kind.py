@@ -13,7 +13,7 @@ import numpy as np
 from nelbo.data import html, sources, tables
 from nelbo.data.dataset import Dataset, DataSplits
 from nelbo.data.images import huggingface
-from nelbo.data.kinds import DataKind
+from nelbo.data.kinds import DataKind, RowNames
 from nelbo.data.options import DataOptions
 from nelbo.data.schema import Schema
 from nelbo.data.split import split_at_random
@@ -100,8 +100,11 @@ class TableKind(DataKind):
     def to_user(self, values: np.ndarray, schema: Schema) -> Any:
         return tables.decode(values, schema)
 
-    def to_user_uncertainty(self, values: np.ndarray, schema: Schema) -> Any:
-        return tables.frame_of(values, schema)
+    def to_user_like(self, values: np.ndarray, rows: Dataset, missing_only: bool) -> Any:
+        return tables.like_source(rows, values, missing_only)
+
+    def to_user_uncertainty(self, values: np.ndarray, rows: Dataset) -> Any:
+        return tables.numbers_like(rows, values)
 
     def to_bytes(self, values: Any, schema: Schema, ending: str) -> bytes:
         return tables.to_bytes(values, ending)
@@ -110,10 +113,10 @@ class TableKind(DataKind):
         return [column.name for column in schema.feature_columns]
 
     def element_texts(self, rows: Dataset) -> list[list[str]]:
-        schema = rows.schema
-        table = tables.decode(rows[range(len(rows))].numpy(), schema, "arrow")
-        columns = [table.column(column.name).to_pylist() for column in schema.feature_columns]
-        return [["missing" if cell is None else str(cell) for cell in row] for row in zip(*columns, strict=True)]
+        return tables.cell_texts(rows)
+
+    def row_names(self, rows: Dataset) -> RowNames:
+        return tables.row_names(rows) or super().row_names(rows)
 
     def parse_condition(self, text: str, schema: Schema) -> dict[str, str]:
         return tables.parse_condition(text, [column.name for column in schema.columns])

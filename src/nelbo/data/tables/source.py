@@ -16,7 +16,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import IO, Any
@@ -65,6 +65,7 @@ class Source:
         header: the columns' names as they are written.
         dialect: that of a text file, whose cells are all texts; None for other sources.
         frames: the pandas dtype of each column for which Arrow's type does not imply it.
+        labels: the column labels of a DataFrame of pandas.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Source:
     header: tuple[str, ...]
     dialect: Dialect | None = None
     frames: dict[str, str] = field(default_factory=dict)
+    labels: tuple[Any, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -109,23 +111,34 @@ def _is_column(values: Any) -> bool:
 
 def open_table(source: Any) -> Source:
     """The table that a source holds. Raises `UserError` if it is damaged, or its columns' names are not distinct."""
-    pa = require("pyarrow")
+    require("pyarrow")
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         return _text(path) if _ending(path) in TEXT else _parquet(path)
+    frame = settled(source)
+    return _pandas(frame) if package_of(frame) == "pandas" else _arrow(as_arrow(frame))
+
+
+def package_of(source: Any) -> str:
+    """The package of a DataFrame or an Arrow table; "" for a file."""
+    return "" if isinstance(source, str | Path) else type(source).__module__.partition(".")[0]
+
+
+def settled(source: Any) -> Any:
+    """A source that can be read several times: a file, a DataFrame or an Arrow table that holds its rows."""
+    if isinstance(source, str | Path):
+        return source
     if isinstance(source, np.ndarray | Mapping | list | tuple):
-        return _pandas(_framed(source))
-    package, name = type(source).__module__.partition(".")[0], type(source).__name__
+        return _framed(source)
+    package, name = package_of(source), type(source).__name__
+    if name == "LazyFrame":
+        return source.collect()
     if name == "Series":
-        source = source.to_frame(source.name or "value")
-    if package == "pandas":
-        return _pandas(source)
-    if package == "polars":
-        return _arrow(_from_polars(source))
-    if package == "pyarrow" and name in FRAMES["pyarrow"]:
-        return _arrow(source)
+        return source.to_frame(source.name or "value")
+    if package in FRAMES and name in FRAMES[package]:
+        return source
     with damaged(f"the {name}", "is not a table", "give a DataFrame, or an Arrow table"):
-        return _arrow(pa.table(source))
+        return require("pyarrow").table(source)
 
 
 def _framed(source: Any) -> Any:
@@ -209,18 +222,31 @@ def _parquet(path: Path) -> Source:
         return Source(str(path), table.rename_columns(names), header)
 
 
-def _arrow(table: Any, frames: dict[str, str] | None = None) -> Source:
+def _arrow(table: Any) -> Source:
+    header = tuple(table.column_names)
+    return Source("table", table.rename_columns(_checked("table", header)), header)
+
+
+def as_arrow(table: Any) -> Any:
+    """A DataFrame or an Arrow table as an Arrow table, its columns' labels as texts."""
     pa = require("pyarrow")
-    whole = pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table
-    header = tuple(whole.column_names)
-    return Source("table", whole.rename_columns(_checked("table", header)), header, frames=frames or {})
+    if package_of(table) == "pandas":
+        arrays = [_column(table, j)[0] for j in range(len(table.columns))]
+        return pa.Table.from_arrays(arrays, [name_of(label) for label in table.columns])
+    if package_of(table) == "polars":
+        return _from_polars(table)
+    return pa.Table.from_batches([table]) if isinstance(table, pa.RecordBatch) else table
+
+
+def name_of(label: Any) -> str:
+    """The label of a column of a DataFrame as a text."""
+    return "_".join(map(str, label)) if isinstance(label, tuple) else str(label)
 
 
 def _from_polars(frame: Any) -> Any:
     polars = require("polars")
-    whole = frame.collect() if isinstance(frame, polars.LazyFrame) else frame
-    loose = [name for name, dtype in whole.schema.items() if dtype == polars.Categorical]
-    table = whole.with_columns(polars.col(loose).cast(polars.String)).to_arrow()
+    loose = [name for name, dtype in frame.schema.items() if dtype == polars.Categorical]
+    table = frame.with_columns(polars.col(loose).cast(polars.String)).to_arrow()
     for name in loose:  # a Categorical's own dictionary holds the categories of other frames too
         place = table.column_names.index(name)
         table = table.set_column(place, name, table[name].dictionary_encode())
@@ -228,14 +254,17 @@ def _from_polars(frame: Any) -> Any:
 
 
 def _pandas(frame: Any) -> Source:
-    pa = require("pyarrow")
-    names = ["_".join(map(str, n)) if isinstance(n, tuple) else str(n) for n in frame.columns]
-    columns = []
-    for i, name in enumerate(names):
-        with damaged(f"column {name!r}", "cannot be read", "convert it to numbers, dates or texts"):
-            columns.append(frames.to_arrow(frame.iloc[:, i]))
-    own = {name.strip(): dtype for name, (_, dtype) in zip(names, columns, strict=True) if dtype}
-    return _arrow(pa.Table.from_arrays([array for array, _ in columns], names), own)
+    labels = tuple(frame.columns)
+    columns = [_column(frame, j) for j in range(len(labels))]
+    source = _arrow(require("pyarrow").Table.from_arrays([array for array, _ in columns], list(map(name_of, labels))))
+    own = {name: dtype for name, (_, dtype) in zip(source.names, columns, strict=True) if dtype}
+    return replace(source, frames=own, labels=labels)
+
+
+def _column(frame: Any, j: int) -> tuple[Any, str]:
+    """Column j of a DataFrame of pandas, as `frames.to_arrow` returns it."""
+    with damaged(f"column {name_of(frame.columns[j])!r}", "cannot be read", "convert it to numbers, dates or texts"):
+        return frames.to_arrow(frame.iloc[:, j])
 
 
 def _text(path: Path) -> Source:
