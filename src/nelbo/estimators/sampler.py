@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from itertools import count, islice
 from math import prod
 from numbers import Integral, Real
 from typing import Any
@@ -57,7 +58,8 @@ class ResamplerTags(Tags):
 class VAESampler(OneToOneFeatureMixin, TableEstimator):  # type: ignore[misc]
     """Over-samples: a model is trained on all rows with their class, and rows are drawn given a class.
 
-    The original rows come first, unchanged. X may be an array or a DataFrame, with missing cells, texts and categories.
+    The original rows come first, unchanged; new rows have identifiers of their own. X may be an array or a DataFrame,
+    with missing cells, texts and categories.
     Pictures are supported too: X of shape `(n, h, w)`, `(n, channels, h, w)` or `(n, h, w, channels)`, or vectors that
     the argument `shape` of `fit_resample` makes pictures. The result has the shape of X.
 
@@ -179,11 +181,30 @@ class VAESampler(OneToOneFeatureMixin, TableEstimator):  # type: ignore[misc]
     def _joined(self, X: Any, parts: list[Any]) -> Any:
         """The original rows, and the new rows after them, in the type of X."""
         if isinstance(X, pandas.DataFrame):
-            return pandas.concat([densify(X), *parts], ignore_index=True).astype(X.dtypes)
+            joined = pandas.concat([densify(X), *parts], ignore_index=True)
+            for j in range(X.shape[1]):
+                if joined.iloc[len(X) :, j].isna().all():  # the model leaves the column out
+                    joined.isetitem(j, [*X.iloc[:, j], *new_identifiers(X.iloc[:, j], len(joined) - len(X))])
+            return joined.astype(X.dtypes)
         whole = np.concatenate([np.asarray(X), *parts])
         if isinstance(X, list):
             return whole.tolist()
         return whole.astype(np.asarray(X).dtype)
+
+
+def new_identifiers(column: pandas.Series, n: int) -> list[Any]:
+    """Values for n new rows of a column that names rows: the next whole numbers, or "new-1", "new-2" ...; else missing.
+
+    >>> new_identifiers(pandas.Series([3, 7]), 2), new_identifiers(pandas.Series(["a", "new-1"]), 1)
+    ([8, 9], ['new-2'])
+    """
+    known = column.dropna()
+    if pandas.api.types.is_integer_dtype(known):
+        return [int(known.max()) + 1 + i for i in range(n)]
+    if not known.is_unique or not known.map(lambda cell: isinstance(cell, str)).all():
+        return [None] * n
+    taken, names = set(known), (f"new-{i}" for i in count(1))
+    return list(islice((name for name in names if name not in taken), n))
 
 
 def _held(tags: Any) -> dict[str, Any]:
