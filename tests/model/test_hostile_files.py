@@ -91,5 +91,5 @@ def test_pickle_is_never_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_header_cannot_ask_for_memory(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_bytes((hostile.GOLDEN / "vector" / "model.json").read_bytes())
     (tmp_path / "weights.safetensors").write_bytes(struct.pack("<Q", 2**60) + b"{}")
-    with pytest.raises(UserError, match="not a whole nelbo file"):
+    with pytest.raises(UserError, match="not a whole file of nelbo's"):
         nelbo.load(tmp_path)

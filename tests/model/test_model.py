@@ -228,6 +228,7 @@ def test_pixels_of_data_are_the_data_exactly(model: Model, pictures: np.ndarray)
     np.testing.assert_array_equal(images.pixels(values, model.schema)[..., 0], pictures)
 
 
+@pytest.mark.filterwarnings("ignore:array. of shape")  # the order of the axes of so small ones is ambiguous
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("size", [(1, 1), (1, 6), (7, 1), (9, 5)])

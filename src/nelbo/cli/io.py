@@ -43,7 +43,15 @@ SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Skip pi
 N = Annotated[int, typer.Option("-n", help="Number of samples.")]
 Condition = Annotated[str | None, typer.Option(help="Condition on a class, numbers, or cells of a table's row.")]
 Temperature = Annotated[float, typer.Option(help="Spread of the prior; below 1: more typical.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of all random numbers.")]
+
+
+def _seed(seed: int | None) -> int | None:
+    if seed is not None and not 0 <= seed < 2**32:
+        raise typer.BadParameter(f"{seed} is not a whole number from 0 to 4294967295")
+    return seed
+
+
+Seed = Annotated[int, typer.Option(callback=_seed, help="Seed of all random numbers.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The file to write.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -83,7 +83,9 @@ def load(path: str | Path) -> Model:
             return load(path)
         vae.load_state_dict({_renamed(name): value for name, value in tensors.items()})
         if name := not_finite(dict(vae.named_parameters())):
-            raise UserError(f"{folder}: the weights {name} are not finite; {checkpoint.RESTORE}")
+            raise UserError(
+                f"{folder / 'model.json'} is damaged (the weights {name} are not finite): {checkpoint.RESTORE}"
+            )
         model = Model(vae, schema, saved.recipe, saved.rates, context, saved.trained)
         schema.data_kind.check_usable(schema)
         description.as_text(model)

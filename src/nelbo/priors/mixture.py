@@ -71,7 +71,8 @@ class VampPrior(PosteriorMixturePrior):
         self.register_buffer("logits", torch.zeros(components), persistent=False)
 
     def init_from_data(self, x: Tensor) -> None:
-        copy_cyclic(self.pseudo_inputs, x)
+        typical = x.nanmedian(0).values.nan_to_num()  # for missing elements, since a parameter is a number
+        copy_cyclic(self.pseudo_inputs, x.where(~x.isnan(), typical))
 
     def forward(self, *context: Tensor | None) -> distributions.Mixture:
         return distributions.Mixture(self.posterior(self.pseudo_inputs, self.pseudo_contexts), self.logits)  # type: ignore[arg-type]

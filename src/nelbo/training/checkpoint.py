@@ -94,7 +94,7 @@ def _flush_folder(folder: Path) -> None:
 def read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, Any]]:
     """The shapes of the tensors by name, and the values, of a file that `write` wrote; raises as `read` does."""
     check_file(path)
-    with damaged(path, "is not a whole nelbo file", RESTORE), safe_open(path, framework="pt") as file:
+    with damaged(path, "is not a whole file of nelbo's", RESTORE), safe_open(path, framework="pt") as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}, _values(file)  # noqa: SIM118
 
 
@@ -105,7 +105,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         UserError: if it is missing, truncated, or not such a file.
     """
     check_file(path)
-    with damaged(path, "is not a whole nelbo file", RESTORE), safe_open(path, framework="pt") as file:
+    with damaged(path, "is not a whole file of nelbo's", RESTORE), safe_open(path, framework="pt") as file:
         values = _values(file)
         return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118
 

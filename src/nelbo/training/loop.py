@@ -48,7 +48,7 @@ LOOK_SECONDS = 0.25  # between two reports of progress, in one process
 LOOK_STEPS = 20  # steps between two checks on an accelerator or in several processes, which must check together
 EVALUATION_BATCH = 500
 LAST, BEST = "last.safetensors", "best.safetensors"
-MEASURED = {"epoch", "loss", "distortion", "rate", "seconds", "lr"}  # in each row of metrics
+MEASURED = {"epoch", "loss", "seconds", "lr"}  # in each row of metrics
 PAUSES = ("interrupted", "out of time")
 
 
