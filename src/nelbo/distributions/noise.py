@@ -165,13 +165,17 @@ def building() -> AbstractContextManager[Any]:
     return _Redirection()
 
 
-class _Redirection(TorchDispatchMode):
-    """Passes `generator` to operations that would draw from torch's own. A mode belongs to its thread."""
+class OperationMode(TorchDispatchMode):
+    """The base of modes that see each operation of torch, without the import of torch's compiler."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """False: there is no compiler here to skip, and answering True would import it, which takes a second."""
+        """False. With True, torch imports its compiler, to keep it away from the mode; that takes a second."""
         return False
+
+
+class _Redirection(OperationMode):
+    """Passes `generator` to operations that would draw from torch's own. A mode belongs to its thread."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

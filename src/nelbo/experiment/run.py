@@ -52,7 +52,7 @@ from nelbo.model.post_hoc import fit_prior
 from nelbo.plotting import figures
 from nelbo.plotting.figures import figures_of
 from nelbo.training import Callback, State, TrainingConfig, signals
-from nelbo.training.checkpoint import PARTIAL, WriteError, read_header, reason, write_bytes
+from nelbo.training.checkpoint import PARTIAL, WriteError, obstacle, read_header, write_bytes
 from nelbo.training.engine import choose_device
 from nelbo.training.loop import BEST, LAST
 from nelbo.training.memory import training_bytes
@@ -193,7 +193,7 @@ def fit(
         early_stopping_patience: stop after this many epochs without a better test loss; 0: never.
         seed: the seed of all random numbers.
         device: "cpu", "cuda", "cuda:1", "mps" or "auto".
-        val_fraction: the share of the data that is held out if there is no test split.
+        val_fraction: the share of the data that becomes test data, if the source has no test data of its own.
         size: the size to which pictures are resized: "64", or "64x48" for height x width.
         labels: a CSV file of the pictures' classes.
         augment: random changes of pictures in training, such as "flip,shift=0.05".
@@ -269,7 +269,7 @@ def choose(
 
 
 def recipe_of_run(out: Path) -> Recipe | None:
-    """The recipe of the run in a folder: that of its last checkpoint, else `recipe.toml`; None if there is no run."""
+    """The recipe of the run in a folder, from its last checkpoint or else from `recipe.toml`; None without either."""
     last = out / "checkpoints" / LAST
     text = read_header(last)[1].get("recipe") if last.is_file() else None
     if text is not None:
@@ -426,7 +426,7 @@ def locked(folder: Path) -> Iterator[None]:
             f"{folder} is in use by another run: wait for its end, or use another folder with --out"
         ) from None
     except (OSError, ValueError) as error:
-        raise WriteError(folder, reason(error)) from None
+        raise WriteError(folder, obstacle(error)) from None
     try:
         yield
     finally:
@@ -467,7 +467,7 @@ def prepare(out: Path, resume: bool, force: bool) -> bool:
             pass
         used = any(not path.is_dir() for path in out.rglob("*"))
     except OSError as error:
-        raise WriteError(out, reason(error)) from None
+        raise WriteError(out, obstacle(error)) from None
     if used and not force and not continuing and not (resume and (out / "recipe.toml").is_file()):
         known = "has files, but no run that --resume could continue" if resume else "has files already"
         remedy = "use another folder with --out" if resume else "--resume continues it"
@@ -485,7 +485,7 @@ def clear(out: Path, epoch: int) -> None:
             if number.isdecimal() and int(number) > epoch:
                 path.unlink()
     except OSError as error:
-        raise WriteError(out, reason(error)) from None
+        raise WriteError(out, obstacle(error)) from None
 
 
 def load_test_data(model: Model) -> Dataset:

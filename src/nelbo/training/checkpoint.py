@@ -21,7 +21,7 @@ from torch import Tensor
 
 from nelbo.config.registry import parse
 from nelbo.errors import UserError
-from nelbo.reading import check_file, damaged
+from nelbo.reading import check_file, damaged, reason
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
@@ -71,14 +71,12 @@ def write_bytes(path: Path, content: bytes) -> None:
             partial.unlink()
         if not isinstance(error, OSError | ValueError):  # ValueError: characters that no path can have
             raise
-        raise WriteError(path, reason(error)) from error
+        raise WriteError(path, obstacle(error)) from error
 
 
-def reason(error: OSError | ValueError) -> str:
+def obstacle(error: OSError | ValueError) -> str:
     """Why a file cannot be written."""
-    if isinstance(error, FileExistsError):
-        return "a file is in place of its folder"
-    return getattr(error, "strerror", None) or str(error)
+    return "a file is in place of its folder" if isinstance(error, FileExistsError) else reason(error)
 
 
 def _flush_folder(folder: Path) -> None:

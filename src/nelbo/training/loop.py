@@ -283,9 +283,8 @@ class Run:
 
         Raises `Fault` before the step if a loss is not finite or explodes, where checking costs no time.
         """
-        settings, state = self.settings, self.state
-        total = self.steps * settings.epochs
-        self.update_schedules(state.step / total)
+        state = self.state
+        self.update_schedules(self.fraction(state.step))
         step = state.step + 1
         with _rows_of(piece, self.engine.world), recovery.as_fault(self.vae, x, step, piece.index):
             losses = self.players.backward(x, c, piece)
@@ -295,10 +294,18 @@ class Run:
             self.check()
         if not piece.last:
             return
-        self.players.step(settings.learning_rate * settings.schedule(state.step / total) * state.lr_scale)
+        self.players.step(self.learning_rate(state.step))
         state.step += 1
         state.batch += 1
         self.average.update(state.step)
+
+    def fraction(self, step: int) -> float:
+        """The share of the run's steps that are done after `step` steps."""
+        return step / (self.steps * self.settings.epochs)
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of the step after `step` steps."""
+        return self.settings.learning_rate * self.settings.schedule(self.fraction(step)) * self.state.lr_scale
 
     def check(self) -> None:
         """Look at the losses since the last check; raises `Fault`, in all processes, if there is one in any."""
@@ -407,11 +414,7 @@ class Run:
     def end_epoch(self, train: Dataset, test: Dataset, interrupted: list[int]) -> None:
         """Evaluate the test data, record the epoch, keep the best weights, and check whether to stop."""
         state, settings, epoch = self.state, self.settings, self.state.epoch
-        lr = (
-            settings.learning_rate
-            * settings.schedule((state.step - 1) / (self.steps * settings.epochs))
-            * state.lr_scale
-        )
+        lr = self.learning_rate(state.step - 1)
         trained = self.ledger.compute(self.engine.sum(self.ledger.total), self.rows)
         self.verify(train, self.last)
         began = time.monotonic()

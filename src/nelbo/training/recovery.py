@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nelbo.errors import UserError
+from nelbo.errors import UserError, listed
 
 KEEP_STEPS = 100
 MOST = 10  # returns of a run
@@ -162,9 +162,7 @@ def rows_in_words(index: Sequence[int], split: str = "training") -> str:
     >>> rows_in_words([3, 1]), rows_in_words(range(9))
     ('training rows 3, 1', 'training rows 0, 1, 2, 3, 4 and 4 more')
     """
-    listed = ", ".join(map(str, list(index)[:NAMED]))
-    more = f" and {len(index) - NAMED} more" if len(index) > NAMED else ""
-    return f"{split} row{'s' if len(index) > 1 else ''} {listed}{more}"
+    return f"{split} row{'s' if len(index) > 1 else ''} {listed([str(row) for row in index], NAMED)}"
 
 
 def bad_rows(value: Any, rows: int) -> list[int]:

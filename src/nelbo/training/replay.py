@@ -25,7 +25,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from nelbo.distributions import noise
 
@@ -129,7 +128,7 @@ class ReplayProgram:
         return self.outputs(values)
 
 
-class OpRecorder(TorchDispatchMode):
+class OpRecorder(noise.OperationMode):
     """Records the operations within it in `calls`, and keeps every tensor, so that identities stay unique.
 
     `calls` is None once the results take more than `LARGEST` bytes.
@@ -139,11 +138,6 @@ class OpRecorder(TorchDispatchMode):
         super().__init__()
         self.calls: list[Call] | None = []
         self.bytes = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """False: there is no compiler here to skip, and answering True would import it, which takes a second."""
-        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

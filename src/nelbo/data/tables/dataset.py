@@ -29,7 +29,7 @@ from nelbo.data.tables.decoding import format_number, values_of
 from nelbo.data.tables.infer import ColumnStats, column_of, sample_size
 from nelbo.data.tables.overrides import Override, Overrides
 from nelbo.data.tables.source import Source, open_table, package_of, settled, spill
-from nelbo.errors import UserError, nearest, require
+from nelbo.errors import UserError, listed, nearest, require
 
 NAMED = 4
 """Columns that a warning names: it is one line."""
@@ -218,7 +218,7 @@ def _infer(table: Source, columns: Overrides, hints: Hints) -> Schema:
 
 def _columns(table: Source, said: Mapping[str, Override], hints: Hints, notes: Notes) -> list[Column]:
     """The columns; one that several formats fit is read as the others are."""
-    size, found, unsure, grouped = sample_size(len(table.names)), {}, [], set()
+    size, columns, ambiguous, grouped = sample_size(len(table.names)), {}, [], set()
 
     def column(name: str, hints: Hints) -> Column:
         array, own = table.table.column(name), said.get(name, Override())
@@ -231,17 +231,17 @@ def _columns(table: Source, said: Mapping[str, Override], hints: Hints, notes: N
 
     for name in table.names:
         try:
-            found[name] = column(name, hints)
+            columns[name] = column(name, hints)
         except AmbiguousFormat:
-            unsure.append(name)
+            ambiguous.append(name)
     plain = "double" if table.dialect else "string"  # the type of texts that are numbers with decimals
-    dotted = [name for name, c in found.items() if c.dtype == plain and c.kind == "continuous" and not c.format]
-    known = formats.hints_of([c.format for c in found.values() if c.format], bool(set(dotted) - grouped), hints)
-    for name in [*unsure, *(name for name in dotted if name in grouped and known.decimal == ",")]:
-        found[name] = column(name, known)
-    if hints.dates and not any(c.format and c.unit for c in found.values()):
+    dotted = [name for name, c in columns.items() if c.dtype == plain and c.kind == "continuous" and not c.format]
+    known = formats.hints_of([c.format for c in columns.values() if c.format], bool(set(dotted) - grouped), hints)
+    for name in [*ambiguous, *(name for name in dotted if name in grouped and known.decimal == ",")]:
+        columns[name] = column(name, known)
+    if hints.dates and not any(c.format and c.unit for c in columns.values()):
         raise UserError(f"no column holds dates written as {hints.dates[0]!r}: correct --date-format, or leave it out")
-    return [found[name] for name in table.names]
+    return [columns[name] for name in table.names]
 
 
 class Notes:
@@ -265,25 +265,20 @@ class Notes:
         if inferred:
             forms = [f"{c.name!r} as {'dates' if c.unit else 'numbers'} written as {c.format}" for c in inferred]
             remedy = "--columns can name another kind or format"
-            warnings.warn(f"{self.name}: reads {_some(forms)}: {remedy}", stacklevel=6)
+            warnings.warn(f"{self.name}: reads {listed(forms, NAMED)}: {remedy}", stacklevel=6)
         if far := list(filter(None, self.strays.values())):
             remedy = "correct the value, or leave the row out"
-            what = f"{_some(far)}, {transforms.STRAY:g} times further out than the rest: not part of its scale"
+            what = f"{listed(far, NAMED)}, {transforms.STRAY:g} times further out than the rest: not part of its scale"
             warnings.warn(f"{self.name}: {what}: {remedy}", stacklevel=6)
         words = [(c.name, *self.markers[c.name].most_common(1)[0]) for c in columns if self._is_doubtful(c)]
         if words:
-            listed = _some([f"{n:,} cells {word!r} of {name!r}" for name, word, n in words])
+            missing = listed([f"{n:,} cells {word!r} of {name!r}" for name, word, n in words], NAMED)
             remedy = "to keep them as texts, list them in its categories in --columns"
-            warnings.warn(f"{self.name}: takes as missing {listed}: {remedy}", stacklevel=6)
+            warnings.warn(f"{self.name}: takes as missing {missing}: {remedy}", stacklevel=6)
 
     def _is_doubtful(self, column: Column) -> bool:
         """Whether words of a column that mean missing may be categories."""
         return column.is_categorical and not cells.numeric(column) and bool(self.markers[column.name])
-
-
-def _some(parts: list[str]) -> str:
-    """The first parts, and how many more there are."""
-    return ", ".join(parts[:NAMED]) + (f" and {len(parts) - NAMED} more" if len(parts) > NAMED else "")
 
 
 def _dataset(table: Source, schema: Schema, read_from: Any) -> Dataset:
