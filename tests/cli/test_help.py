@@ -19,6 +19,7 @@ import nelbo
 from conftest import Run
 from nelbo.cli import app
 from nelbo.config import registry
+from nelbo.config.fields import listing
 from nelbo.config.recipe import short_names
 
 SRC = Path(nelbo.__file__).parent
@@ -185,6 +186,16 @@ def test_the_remedies_that_messages_name_exist() -> None:
             seen += 1
             assert verb in verbs, f"{where}: nelbo {verb} is not a command"
     assert seen > 40
+
+
+def test_every_option_in_the_sources_exists() -> None:
+    """Also in docstrings and in the examples of help."""
+    options = set.union(*OPTIONS.values())
+    options |= {f"--{name.replace('_', '-')}" for section in listing().values() for name in section["fields"]}
+    sources = "".join(path.read_text("utf-8") for path in SRC.rglob("*.py"))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+[a-z]", sources))
+    assert len(named) > 40
+    assert not named - options - {"--help", "--no-python", "--nproc"}  # the last two are torchrun's
 
 
 def test_info(run: Run, picture_run: Path) -> None:

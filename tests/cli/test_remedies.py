@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import warnings
 from collections.abc import Callable
@@ -12,12 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas
 import pytest
-import typer
 from PIL import Image
 
-import nelbo.cli
 from conftest import Run
-from nelbo.config.fields import listing as fields_by_section
 
 TINY = ["--epochs", "1", "--epoch-size", "40", "--batch-size", "20", "-q"]
 FLAT = [*TINY, "--set", "model.encoder=mlp", "--set", "model.encoder.hidden=[4]"]
@@ -64,7 +60,6 @@ def several(*steps: Callable[[], object]) -> Callable[[], object]:
     return lambda: [step() for step in steps]
 
 
-OTHERS = ("--no-python", "--nproc")  # of torchrun
 VALUES = RNG.normal(size=60).round(2)
 WAVE = np.sin(np.arange(200) / 7)
 SQUARES = RNG.random((60, 8, 8)).astype(np.float32)
@@ -197,23 +192,3 @@ def test_the_advice_of_an_error_works(
         assert code == 2 and case.advice in err.splitlines()[-1], err
         code, _, err = run(*(places.get(word, word) for word in case.remedied))
     assert code == 0, err
-
-
-def test_every_option_that_a_message_names_exists() -> None:
-    """In the sources outside `cli`, where options are declared."""
-    root = Path(nelbo.cli.__file__).parents[1]
-    options: set[str] = set()
-
-    def collect(command: object) -> None:
-        for parameter in getattr(command, "params", ()):
-            options.update(parameter.opts, parameter.secondary_opts)
-        for below in getattr(command, "commands", {}).values():
-            collect(below)
-
-    collect(typer.main.get_command(nelbo.cli.app))
-    fields = {name for table in fields_by_section().values() for name in table["fields"]}
-    options |= {"--" + field.replace("_", "-") for field in fields}  # `train` has every field as an option
-    sources = "".join(path.read_text() for path in root.rglob("*.py"))
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+[a-z]", sources))
-    assert len(named) > 40
-    assert not named - options - {"--help", *OTHERS}
