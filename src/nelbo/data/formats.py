@@ -241,7 +241,7 @@ class DateFormat:
         return found + "$"
 
     def values(self, texts: Any) -> np.ndarray:
-        """Microseconds since 1970 of an Arrow array of texts, `NONE` for a text that is no such date."""
+        """Microseconds since 1970 of an Arrow array of texts, `NONE` for a text that is not a date in this format."""
         pa, pc = require("pyarrow"), require("pyarrow.compute")
         fields = pc.extract_regex(texts.cast(pa.string()), self.pattern)
         found = np.asarray(fields.is_valid())

@@ -48,7 +48,7 @@ def class_name(label: Any) -> str:
 
 
 def class_index(label: Any, classes: Sequence[str]) -> int:
-    """The index of the class of a label; an integer that is no class is an index among classes without numbers.
+    """The index of the class of a label. If no class is a number, an integer is itself an index.
 
     Raises `UserError` for any other label, naming the classes.
 

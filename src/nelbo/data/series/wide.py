@@ -48,7 +48,7 @@ def read(source: Any, steps: int = 0) -> SeriesRows | None:
 
     Args:
         source: a file, or a table.
-        steps: the steps of a model's series, by which a class is told from a value; 0: unknown.
+        steps: the steps of a model's series; a line with one number more has a class. 0: unknown.
 
     Warns, in one line, of what was found. Raises `UserError` naming a line that is wrong.
     """
@@ -112,8 +112,8 @@ def _numbers(path: Path, steps: int) -> SeriesRows:
         is_class = longest == steps + 1
     else:
         is_class = is_class and len(np.unique(first)) <= max(2, len(rows) // 2)
-    of = "the class is its first number" if is_class else "there are no classes"
-    warnings.warn(f"{path}: each line is a series, and {of}", stacklevel=6)
+    classes = "the class is its first number" if is_class else "there are no classes"
+    warnings.warn(f"{path}: each line is a series, and {classes}", stacklevel=6)
     series = [row[is_class:] for row in rows]
     return _loaded(str(path), [row[: _observed(row), None] for row in series], first.astype(int) if is_class else None)
 
@@ -185,8 +185,8 @@ def _table(source: Any) -> SeriesRows | None:
         return None
     values = np.stack([cells.numbers(table.table.column(name)) for name in steps], 1)
     classes = None if not label else table.table.column(label).to_pylist()
-    of = f"the class is column {label!r}" if label else "there are no classes"
-    warnings.warn(f"{table.name}: each row is a series of {len(steps)} steps, and {of}", stacklevel=6)
+    naming = f"the class is column {label!r}" if label else "there are no classes"
+    warnings.warn(f"{table.name}: each row is a series of {len(steps)} steps, and {naming}", stacklevel=6)
     return _loaded(table.name, [row[: _observed(row), None] for row in values], classes)
 
 

@@ -276,7 +276,7 @@ def ticks(array: Any) -> tuple[np.ndarray, str]:
 
 
 def whole_texts(array: Any) -> Any:
-    """Whole numbers of any type as texts; null for what is no whole number."""
+    """Whole numbers of any type as texts; null for a number that is not whole."""
     pa, values = require("pyarrow"), numbers(array)
     whole = np.isfinite(values) & (values == np.rint(values)) & (np.abs(values) < EXACT)
     return pa.array(np.where(whole, values, 0).astype(np.int64), mask=~whole).cast(pa.string())
